@@ -1,0 +1,1 @@
+"""Who is compared with whom: label windows, splits and folds by person."""

@@ -1,0 +1,1 @@
+"""What people said: the schema, importers, and the cohort on disk."""

@@ -1,0 +1,58 @@
+"""The one error that people see: what was wrong, where, and what to do about it.
+
+Anything a user can cause (a bad file, a wrong flag, a missing package) is raised as
+`LeadlineError`; the command line prints it without a traceback and exits with 2. Every
+other exception is a defect of Leadline and keeps its traceback. Messages never quote
+transcript text or names: they point at a file and a row instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXIT_CODE = 2
+
+
+class LeadlineError(Exception):
+    """A problem that the user can solve.
+
+    Args:
+        problem: what was wrong, one sentence, without transcript text.
+        remedy: what to do about it, one imperative sentence.
+        file: the file or folder that the problem is in.
+        row: the row, line or entry in that file, counted from 1 as an editor shows it,
+            or a short locator such as ``"line 3, messages[2]"``.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        file: str | Path | None = None,
+        row: int | str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.file = None if file is None else Path(file)
+        self.row = row
+        super().__init__(str(self))
+
+    def where(self) -> str:
+        """File and row as ``FILE, row N``; empty where neither is known."""
+        parts = [] if self.file is None else [str(self.file)]
+        if self.row is not None:
+            parts.append(f"row {self.row}" if isinstance(self.row, int) else self.row)
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        where = self.where()
+        return f"{where + ': ' if where else ''}{self.problem}\n  What to do: {self.remedy}"
+
+
+def missing_package(package: str, extra: str, purpose: str) -> LeadlineError:
+    """The error for an optional package that is not installed."""
+    return LeadlineError(
+        f"{purpose} needs the package {package}, which is not installed.",
+        remedy=f"Install it with: pip install 'leadline[{extra}]'",
+    )

@@ -1,0 +1,1 @@
+"""Readers, pools, heads, training, checkpoints, baselines, ensembles."""

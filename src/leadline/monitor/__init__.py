@@ -1,0 +1,1 @@
+"""The longitudinal store, the smoother, the service and the page."""

@@ -1,0 +1,1 @@
+"""The instrument: items, totals, bands, missing items, change."""

@@ -1,0 +1,1 @@
+"""Rounds of label, train, relabel, with an ancestry ledger."""
