@@ -34,7 +34,7 @@ def write_json(path: Path, value: Any) -> None:
             stream.write(text + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -58,6 +58,7 @@ def write_manifest(
     """Write the manifest that completes `directory` and return it.
 
     Args:
+        directory: the directory that it completes.
         kind: ``cohort``, ``labels`` or ``run``.
         command: the verb that made the directory.
         settings: its settings as plain JSON values.
@@ -153,7 +154,7 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield scratch
         if path.exists():
             shutil.rmtree(path)
-        os.replace(scratch, path)
+        scratch.replace(path)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise

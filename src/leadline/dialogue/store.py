@@ -84,11 +84,11 @@ def read_cohort(path: Path) -> Cohort:
     """
     path = Path(path)
     manifest = read_manifest(path, "cohort")
-    tables = [
+    turns, phq9, people = (
         _read_table(path / name, schema)
         for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True)
-    ]
-    return Cohort(*tables, manifest=manifest, path=path)
+    )
+    return Cohort(turns, phq9, people, manifest=manifest, path=path)
 
 
 def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

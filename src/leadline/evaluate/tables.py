@@ -42,6 +42,6 @@ ESTIMATES: dict[str, pl.DataType] = {
     "lower": pl.Float64(),  # central interval, bounds on the 0-27 scale
     "upper": pl.Float64(),
     **{f"p_ge_{threshold}": pl.Float64() for threshold in THRESHOLDS},
-    "increment": pl.Float64(),  # mean minus the mean after the turn before (the first: minus the prior mean)
+    "increment": pl.Float64(),  # mean minus the mean after the turn before
     "model_id": pl.String(),
 }
