@@ -7,6 +7,8 @@ source did not say, and then the order of rows is the order of speech.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 
 ROLES = ("user", "assistant", "clinician", "system")
@@ -37,3 +39,10 @@ PEOPLE: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "locked": pl.Boolean(),  # True: a locked test person; no verb trains or selects on them
 }  # further columns (age, gender, site ...) are kept as the source gave them
+
+
+class Message(NamedTuple):
+    """One turn as a reader sees it: who spoke and what was said."""
+
+    role: str
+    text: str
