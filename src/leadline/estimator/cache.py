@@ -6,7 +6,7 @@ follows it; for a sentence reader the text alone. Equal texts of two people shar
 stay two records. The hashes are keyed by a secret of the cache, and text is never stored.
 
 One SQLite file per reader, write-ahead log, readable by its owner only. Two processes may
-fill it at once. A damaged file is set aside with a warning and built anew.
+fill it at once. A damaged file is replaced by an empty one with a warning.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from leadline.artefact import MANIFEST, read_manifest, sha256, write_manifest
 from leadline.errors import LeadlineError, missing_package
@@ -264,17 +265,26 @@ def _convert_gguf(weights: Path, out: Path) -> None:
             raise missing_package(package, "models", "Converting the reader")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet_transformers()
     tokenizer = AutoTokenizer.from_pretrained(out, gguf_file=weights.name)
-    model = AutoModelForCausalLM.from_pretrained(out, gguf_file=weights.name, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        out, gguf_file=weights.name, dtype=torch.float32
+    )
     # transformers still takes the dequantised model for a quantised one and would not save it.
     del model.config.quantization_config
     model.hf_quantizer = None
     model.is_quantized = False
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def quiet_transformers() -> None:
+    """Keep transformers from drawing a progress bar for each file that it loads."""
+    from transformers.utils import logging
+
+    disable: Callable[[], None] = logging.disable_progress_bar
+    disable()
 
 
 def _from_hub(repository: str, partial: Path, say: Say) -> dict[str, str]:

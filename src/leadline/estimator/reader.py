@@ -30,7 +30,7 @@ import torch
 from leadline.config import check_choices, setting
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
-from leadline.estimator.fetch import reader_path, reader_revision
+from leadline.estimator.fetch import quiet_transformers, reader_path, reader_revision
 from leadline.estimator.progress import Advance
 from leadline.estimator.transcript import Pass, Tokens, chat_template, plan_passes
 
@@ -101,14 +101,16 @@ def default_device() -> torch.device:
 
 
 def resolve_layers(layers: Sequence[float], depth: int) -> tuple[int, ...]:
-    """Layer numbers 1..depth for whole numbers and fractions of `depth` (1 is layer 1).
+    """Layer numbers 1..depth for whole numbers and fractions of `depth`.
+
+    The integer 1 is the first layer, the float 1.0 the last.
 
     Raises:
         LeadlineError: a layer beyond the model's depth.
     """
     numbers = tuple(
-        int(layer) if layer >= 1 and not isinstance(layer, float) or layer > 1
-        else max(1, round(layer * depth))
+        max(1, round(layer * depth)) if layer < 1 or (layer == 1 and isinstance(layer, float))
+        else int(layer)
         for layer in layers
     )  # fmt: skip
     if max(numbers) > depth:
@@ -122,9 +124,8 @@ def resolve_layers(layers: Sequence[float], depth: int) -> tuple[int, ...]:
 def load_backbone(path: Path, dtype: torch.dtype) -> Any:
     """The text part of a causal model without its language-model head, in eval mode."""
     from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet_transformers()
     config = AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
     model = AutoModel.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
     return model.eval()
@@ -292,9 +293,8 @@ class SentenceReader:
         home: Path | None = None,
     ) -> None:
         from transformers import AutoModel
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        quiet_transformers()
         path = reader_path(name, home=home)
         self.revision = reader_revision(path)
         self.device = device or default_device()
@@ -343,7 +343,8 @@ class SentenceReader:
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
         position = {text: row for row, text in enumerate(distinct)}
         unit = sums / np.maximum(norms, 1e-12)
-        return unit[[position[text] for text in texts]] if texts else unit
+        out: States = unit[[position[text] for text in texts]] if texts else unit
+        return out
 
     def _jobs(self, row: int, text: str) -> list[Job]:
         words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

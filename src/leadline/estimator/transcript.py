@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from leadline.dialogue.schema import Message
@@ -88,7 +89,7 @@ def _probe(tokenizer: Any, start: str) -> Template | None:
     if any(text.count(mark) != 1 for mark in marks):
         return None
     after_user = text.split(marks[4])[1]
-    between = [text.split(a)[1].split(b)[0] for a, b in zip(marks, marks[1:], strict=False)]
+    between = [text.split(a)[1].split(b)[0] for a, b in pairwise(marks)]
     if (
         short.split(marks[2])[1] != after_user
         or between[0] != between[2]
