@@ -9,9 +9,7 @@ import torch
 
 from leadline.dialogue.schema import Message
 
-WORDS = (
-    "I you am was so very tired fine sad sleep not can all the time today better how are".split()
-)
+WORDS = "I you am was so very tired fine sad sleep not can all the time today better how are"
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 )
@@ -31,7 +29,7 @@ def tiny_tokenizer() -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([" ".join(WORDS)] * 4, trainer)
+    tokenizer.train_from_iterator([WORDS] * 4, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>"
     )

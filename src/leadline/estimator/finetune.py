@@ -99,7 +99,9 @@ def _prepare_head(model: FinetunedModel, people: Sequence[TrainPerson]) -> None:
     weights = torch.tensor([r.weight for r in readings], device=model.device)
     head = model.regressor.head
     head.standardise(states)
-    head.fit(states, totals, weights, l2=model.config.head_l2)
+    # Squared points are about a hundred times what cross-entropy in nats is.
+    unit = 1.0 if head.kind == "distribution" else 100.0
+    head.fit(states, totals, weights, l2=unit * model.config.head_l2)
 
 
 def plan_batches(lengths: Sequence[int], people: int, epochs: float, seed: int) -> list[list[int]]:

@@ -44,7 +44,7 @@ class Pool(nn.Module):
             return last.float()
         if self.query is not None:
             score = nn.functional.layer_norm(states, states.shape[-1:]) @ self.query
-            scores = (score / states.shape[-1] ** 0.5).expand(len(readings), -1)
+            scores: Tensor = (score / states.shape[-1] ** 0.5).expand(len(readings), -1)
             return scores.masked_fill(~covered, -torch.inf).softmax(dim=1)
         size = tokens.float() if self.kind == "tokens" else torch.ones_like(states[:, 0])
         weight: Tensor = covered * size

@@ -75,7 +75,7 @@ class FinetuneConfig:
         (2 / 3,), "Layers to read; several are combined by a learned mix."
     )
     state: str = setting("mean", "State of a turn.", choices=("mean", "last"))
-    pooling: str = setting("tokens", "How turn states are combined.", choices=POOLS)
+    pooling: str = setting("mean", "How turn states are combined.", choices=POOLS)
     head: str = setting("distribution", "What is estimated.", choices=HEADS)
     loss: str = setting("mse", "Loss of the scalar head.", choices=("mse", "huber"))
     sigma: float = setting(SIGMA, "Smoothing of the distribution's targets, in points.")
@@ -91,7 +91,7 @@ class FinetuneConfig:
     weight_decay: float = setting(0.01, "Weight decay.")
     warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.")
     head_start: bool = setting(True, "Fit the head to the unadapted reader before training.")
-    head_l2: float = setting(1e-2, "Penalty of that first fit.")
+    head_l2: float = setting(0.03, "Penalty of that first fit.")
     max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
     dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
     checkpointing: bool = setting(False, "Recompute activations instead of keeping them.")
