@@ -1,9 +1,9 @@
-import os
 import sqlite3
 import stat
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ for n in range(25):
 
 
 def test_two_processes_fill_it_at_once(tmp_path):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     command = [sys.executable, "-W", "error", "-c", FILL, str(tmp_path), here]
     running = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=60) for process in running] == [0, 0]

@@ -75,3 +75,21 @@ def tiny_reader(folder: Path, kind: str = "llama") -> Path:
 def talk(*texts: str) -> list[Message]:
     """Messages that take turns, the person first."""
     return [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
+
+
+def people(count: int, seed: int = 0) -> list[Any]:
+    """Training people whose words follow their totals, two readings each."""
+    import numpy as np
+
+    from leadline.estimator.regressor import Reading, TrainPerson
+
+    generator = np.random.default_rng(seed)
+    out = []
+    for _ in range(count):
+        turns, total = int(generator.integers(1, 5)), float(generator.integers(0, 28))
+        words = ["sad tired", "fine better"][total < 14].split()
+        texts = [
+            " ".join(generator.choice(words, generator.integers(1, 9))) for _ in range(2 * turns)
+        ]
+        out.append(TrainPerson(talk(*texts), [Reading(0, turns - 1, total), Reading(0, 0, total)]))
+    return out
