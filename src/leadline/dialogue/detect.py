@@ -37,7 +37,7 @@ def detect_format(source: Path, settings: ImportConfig, ledger: Ledger) -> tuple
     if suffix in TABLES:
         return _table(source, settings, ledger)
     if suffix in JSON:
-        return _json(source)
+        return _json(source, settings)
     raise unclear(source, f"The ending {suffix or 'of the name'!r} is not known.")
 
 
@@ -83,9 +83,10 @@ def _table(source: Path, settings: ImportConfig, ledger: Ledger) -> tuple[str, s
     )
 
 
-def _json(source: Path) -> tuple[str, str]:
-    # Bad lines are passed over here: the reader will meet them again and judge them.
-    where, record = next(conversations(source, Ledger(skip_bad=True)), ("", None))
+def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
+    # With --skip-bad, bad lines are passed over; the reader will meet and count them again.
+    ledger = Ledger(settings.skip_bad)
+    where, record = next(conversations(source, ledger), ("", None))
     if not isinstance(record, Mapping):
         raise unclear(source, "The first record is not a JSON object.")
     if "resourceType" in record:

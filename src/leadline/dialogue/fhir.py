@@ -152,7 +152,7 @@ def _loinc(concept: Any) -> list[str]:
 
 
 def _is_loinc(coding: Mapping[str, Any]) -> bool:
-    return coding.get("system", "http://loinc.org") == "http://loinc.org"
+    return bool(coding.get("system", "http://loinc.org") == "http://loinc.org")
 
 
 def _value(part: Mapping[str, Any]) -> Any:
