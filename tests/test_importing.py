@@ -330,7 +330,8 @@ TURNS = "person_id,role,text\np1,user,low\np2,user,fine\n"
 
 def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:
     labels = put(tmp_path, "l.csv", "Participant,Date,PHQ9_total,instrument\n"
-        "p2,2024-05-01,4,PHQ-8\np1,2024-05-02,20,\np1,2024-05-01T09:00:00+02:00,10,phq9\n")  # fmt: skip
+        "p2,2024-05-01,4,PHQ-8\np1,2024-05-02,20,\n"
+        "p1,2024-05-01T09:00:00+02:00,10,phq9\n")  # fmt: skip
     cohort = load(put(tmp_path, "t.csv", TURNS), tmp_path, phq9=labels, timezone="UTC",
                   label_day="end")  # fmt: skip
     assert cohort.phq9.select("person_id", "total", "instrument").rows() == [

@@ -54,7 +54,7 @@ _NUMBER = (
     r"(?!\d|[.:]\d|\s*(?:%|am\b|pm\b|days?\b|weeks?\b|months?\b|years?\b|times?\b))"
 )
 _QUOTE = re.compile(
-    r"\bphq(?:[- ]?[289]\b)?[^.?!\n\d]{0,50}?\b" + _NUMBER + r"(?:\s*(?:/|out of|of)\s*2[47])?"
+    r"\bphq(?:[- ]?[289]\b)?+[^.?!\n\d]{0,50}?\b" + _NUMBER + r"(?:\s*(?:/|out of|of)\s*2[47])?"
     r"|\bscor(?:e|ed|ing)\b[^.?!\n\d]{0,30}\b" + _NUMBER + r"\s*(?:/|out of|of)\s*2[47]\b"
     r"|\b(?:scored|got|had)\s+(?:an?\s+)?" + _NUMBER + r"\s+(?:on|in|for)\s+(?:the|my|that)\s+"
     r"(?:phq|depression|mood)[- ]?(?:9\b|8\b|test|questionnaire|scale|screen\w*|survey)?"
