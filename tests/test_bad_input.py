@@ -347,3 +347,10 @@ def test_output_that_exists_is_kept(tmp_path: Path) -> None:
 def test_bad_settings_name_the_flag(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(LeadlineError, match=match):
         ImportConfig(**settings)
+
+
+def test_output_inside_a_file(tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text(GOOD)
+    with pytest.raises(LeadlineError, match="cannot be made"):
+        import_cohort(source, ImportConfig(), source / "cohort")

@@ -56,12 +56,8 @@ def build(path: Path, **changes: Any) -> Cohort:
 def test_inspect_counts(tmp_path: Path) -> None:
     found = inspect_cohort(build(tmp_path / "c"))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert (found["people"], found["locked"], found["conversations"], found["turns"]) == (
-        4,
-        1,
-        5,
-        6,
-    )
+    names = ("people", "locked", "conversations", "turns")
+    assert [found[name] for name in names] == [4, 1, 5, 6]
     assert found["roles"] == {"user": 5, "assistant": 1}
     assert found["per_person"]["user_words"] == {
         "min": 6.0, "q25": 8.0, "median": 10.0, "q75": 10.5, "max": 11.0

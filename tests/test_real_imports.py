@@ -14,8 +14,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (ROOT.parent / "shared" / "data", ROOT / "shared" / "data")
 DATA = next((folder for folder in FOLDERS if folder.is_dir()), None)
 pytestmark = pytest.mark.skipif(DATA is None, reason="no measuring data in ../shared/data")
-    DATA is None, reason="the measuring data (../shared/data) is absent"
-)
 
 
 def data(name: str) -> Path:
