@@ -96,9 +96,7 @@ def read_results(run: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise LeadlineError(
-            "The results are not valid JSON.", remedy=remedy, file=path
-        ) from error
+        raise LeadlineError("The results are not valid JSON.", remedy=remedy, file=path) from error
     if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
         raise LeadlineError(
             f"The results are not of format {RESULTS_FORMAT}.", remedy=remedy, file=path

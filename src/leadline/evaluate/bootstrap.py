@@ -25,9 +25,7 @@ MOST_UNDEFINED = 0.05  # share of resamples without a value, above which no inte
 Scores = dict[str, dict[str, Array]]  # model -> name -> (resamples, ...)
 
 
-def person_weights(
-    person: np.ndarray, people: int, resamples: int, seed: int
-) -> Iterator[Array]:
+def person_weights(person: np.ndarray, people: int, resamples: int, seed: int) -> Iterator[Array]:
     """Weights of the labels, in pieces of shape (some, labels), `resamples` rows in all."""
     rng = np.random.default_rng(seed)
     piece = max(1, CELLS // max(len(person), 1))

@@ -116,11 +116,15 @@ def _shape(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     ratio, slope = scores["sd_ratio"]["value"], scores["calibration_slope"]
     if ratio is not None and ratio < COMPRESSED:
         ends = [band for band in entry["bands"] if band["bias"]["value"] is not None]
-        shown = "; ".join(
-            f"in the {band['band']} band the mean estimate is {band['estimate']['value']:.1f} "
-            f"where the mean PHQ-9 is {band['gold']:.1f}"
-            for band in (ends[0], ends[-1])
-        ) if len(ends) > 1 else "the bands are too small to show by how much"
+        shown = (
+            "; ".join(
+                f"in the {band['band']} band the mean estimate is {band['estimate']['value']:.1f} "
+                f"where the mean PHQ-9 is {band['gold']:.1f}"
+                for band in (ends[0], ends[-1])
+            )
+            if len(ends) > 1
+            else "the bands are too small to show by how much"
+        )
         found.append(
             _warning(
                 "compression",
@@ -147,19 +151,12 @@ def _shape(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _coverage(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     if entry["uncertainty"] is None:
         return []
-    for interval in entry["uncertainty"]["intervals"]:
-        coverage = interval["coverage"]
-        if interval["level"] == 90 and coverage.get("high") is not None:
-            if coverage["high"] < min(0.9, interval["claimed"]):
-                return [
-                    _warning(
-                        "coverage",
-                        name,
-                        f"{name} is overconfident: its 90% intervals hold "
-                        f"{coverage['value']:.0%} of the PHQ-9s.",
-                    )
-                ]
-    return []
+    interval = next(one for one in entry["uncertainty"]["intervals"] if one["level"] == 90)
+    coverage = interval["coverage"]
+    if coverage.get("high") is None or coverage["high"] >= min(0.9, interval["claimed"]):
+        return []
+    text = f"{name} is overconfident: its 90% intervals hold {coverage['value']:.0%} of the totals."
+    return [_warning("coverage", name, text)]
 
 
 def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def weighted_quantiles(values: Array, quantiles: tuple[float, ...], weights: Arr
     total = cumulative[:, -1:]
     # the small slack keeps q * n from missing its own step by rounding
     first = [np.argmax(cumulative >= q * total - 1e-9, axis=1) for q in quantiles]
-    return values[order][np.stack(first)]
+    return np.asarray(values[order][np.stack(first)], dtype=np.float64)
 
 
 def midranks(values: Array, weights: Array) -> Array:

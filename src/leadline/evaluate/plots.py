@@ -27,9 +27,8 @@ WIDTH = 4.6  # inches
 INK, MUTED, RULE = "#1d2b38", "#5b6875", "#d9dfe4"
 BLUE, ORANGE, GREEN, SKY = "#0072b2", "#c14f00", "#00795a", "#56b4e9"
 AGREE = "#dcebf5"
-BAND_TINTS = ("#f7f9fb", "#eef3f7", "#e4ecf3", "#d9e4ee", "#cddbe8")
 MOST_VECTOR_POINTS = 3000  # beyond this a scatter is drawn as an image inside the SVG
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -68,7 +67,9 @@ def _svg(figure: Figure, name: str, alternative: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="((?:figure|axes|patch|matplotlib|line2d|text|xtick|ytick|PathColl)[^"]*)"', "", text)
+    text = re.sub(
+        r'\bid="((?:figure|axes|patch|matplotlib|line2d|text|xtick|ytick|PathColl)[^"]*)"', "", text
+    )
     label = html.escape(alternative, quote=True)
     opening = f'<svg role="img" aria-label="{label}"'
     text = text.replace("<svg", opening, 1)
@@ -360,8 +361,8 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     x = np.arange(1, len(steps["mean"]) + 1)
-    for (_, low, high), tint in zip(BANDS, BAND_TINTS, strict=True):
-        top.axhspan(low - 0.5, high + 0.5, color=tint, lw=0, zorder=0)
+    for _, low, _ in BANDS[1:]:
+        top.axhline(low - 0.5, color=RULE, lw=0.8, zorder=0)
     top.fill_between(x, steps["lower"], steps["upper"], color=SKY, alpha=0.35, lw=0, step="mid")
     top.plot(x, steps["mean"], color=BLUE, lw=1.7, drawstyle="steps-mid")
     if len(gold):
@@ -372,6 +373,8 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
     colours = np.where(increments >= 0, BLUE, GREEN)
     bottom.bar(x, increments, color=colours, width=0.8)
     bottom.axhline(0, color=MUTED, lw=0.7)
+    reach = max(2.0, float(np.abs(increments).max()) * 1.1)
+    bottom.set_ylim(-reach, reach)
     bottom.set_ylabel("Change")
     bottom.set_xlabel("User turn")
     bottom.set_xlim(0.3, len(x) + 0.7)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import polars as pl
 from markupsafe import Markup
 
@@ -23,6 +22,7 @@ from leadline.evaluate.cautions import label
 from leadline.evaluate.sample import Sample, split_samples
 
 COURSES = 4
+DASH, MINUS = "\u2013", "\u2212"
 SHORTEST_COURSE = 4  # user turns
 COURSE_QUANTILES = (0.1, 0.4, 0.7, 0.95)  # of the people ordered by mean gold total
 
@@ -56,11 +56,17 @@ def score_rows(cut: int) -> list[ScoreRow]:
         ScoreRow("calibration_slope", "Calibration slope", 2, "PHQ-9 on estimate; 1 is ideal"),
         ScoreRow("calibration_intercept", "Calibration intercept", 2, "0 is ideal"),
         ScoreRow("sd_ratio", "Spread", 2, "SD of estimates over SD of PHQ-9 totals"),
-        ScoreRow(f"auc_{cut}", f"AUC at {cut} or more", 3, "Ranking of people about the cut", "auc_cut"),
+        ScoreRow(
+            f"auc_{cut}", f"AUC at {cut} or more", 3, "Ranking of people about the cut", "auc_cut"
+        ),
         ScoreRow("kappa", "Kappa of bands", 3, "Agreement of severity bands, quadratic weights"),
         ScoreRow("crps", "CRPS", 2, "Error of the whole distribution, points", "crps"),
-        ScoreRow(f"brier_{cut}", "Brier score", 3, f"Squared error of the probability of {cut} or more"),
-        ScoreRow("mae_certain_half", "MAE, most certain half", 2, "Narrowest half of distributions"),
+        ScoreRow(
+            f"brier_{cut}", "Brier score", 3, f"Squared error of the probability of {cut} or more"
+        ),
+        ScoreRow(
+            "mae_certain_half", "MAE, most certain half", 2, "Narrowest half of distributions"
+        ),
     ]
 
 
@@ -125,10 +131,10 @@ def _environment() -> jinja2.Environment:
 def number(value: float | None, digits: int = 2, percent: bool = False) -> str:
     """A value as text; a dash where there is none."""
     if value is None:
-        return "–"
+        return DASH
     text = f"{value:.{digits}%}" if percent else f"{value:.{digits}f}"
     zero = text.strip("-0.%") == ""
-    return text.lstrip("-") if zero else text.replace("-", "−")
+    return text.lstrip("-") if zero else text.replace("-", MINUS)
 
 
 def interval(entry: Mapping[str, Any], digits: int = 2, percent: bool = False) -> str:
@@ -142,7 +148,7 @@ def interval(entry: Mapping[str, Any], digits: int = 2, percent: bool = False) -
 def score(entry: Mapping[str, Any] | None, digits: int = 2, percent: bool = False) -> str:
     """A score with its interval as text."""
     if entry is None:
-        return "–"
+        return DASH
     within = interval(entry, digits, percent)
     return number(entry["value"], digits, percent) + (f" ({within})" if within else "")
 
@@ -157,7 +163,7 @@ def plain(value: Any) -> str:
         return "; ".join(f"{key}: {plain(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(plain(item) for item in value)
-    return "–" if value is None else str(value)
+    return DASH if value is None else str(value)
 
 
 def _set_view(
@@ -176,11 +182,13 @@ def _set_view(
         "reference": reference,
         "model": model,
         "rows": [(row, model["scores"][row.key]) for row in rows if row.key in model["scores"]],
-        "headline": [_gauge(row, model, ceiling) for row in rows if row.ceiling],
+        "headline": [
+            _gauge(row, model, ceiling, one["limit"] or {}) for row in rows if row.ceiling
+        ],
         "best": ceiling,
+        "screening": _screening(model, cut),
         "figures": {
-            key: Markup(svg)  # noqa: S704 - made by plots, which escapes what it is given
-            for key, svg in _figures(one, sample, reference, cut, name).items()
+            key: Markup(svg) for key, svg in _figures(one, sample, reference, cut, name).items()
         },
         "orders": _ordered(one["models"], reference),
         "paired": _paired(one["comparisons"]),
@@ -203,10 +211,30 @@ def _paired(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
     return out
 
 
-def _gauge(row: ScoreRow, model: Mapping[str, Any], ceiling: Mapping[str, Any] | None) -> Any:
-    """A headline score on a track: places of value, interval and ceiling in per cent."""
+def _screening(model: Mapping[str, Any], cut: int) -> list[dict[str, Any]]:
+    """The rules of flagging that the model has, with their words."""
+    titles = (
+        ("by_mean", f"if the mean estimate is {cut} or more", "By mean"),
+        ("by_probability", f"if P({cut} or more) is at least one half", "By probability"),
+    )
+    known = model["screening"]
+    return [
+        {"it": known[rule], "title": title, "head": head}
+        for rule, title, head in titles
+        if rule in known
+    ]
+
+
+def _gauge(
+    row: ScoreRow,
+    model: Mapping[str, Any],
+    ceiling: Mapping[str, Any] | None,
+    limit: Mapping[str, float],
+) -> dict[str, Any]:
+    """A headline score on a track: places of value, interval, ceiling and limit in per cent."""
     entry = model["scores"][row.key]
     best = None if ceiling is None or row.ceiling is None else ceiling[row.ceiling]
+    known = limit.get("r" if row.key == "pearson" else row.key)
     upward = row.key == "pearson" or row.key.startswith("auc")
     start, end = (0.5, 1.0) if row.key.startswith("auc") else (0.0, 1.0)
     if not upward:
@@ -222,8 +250,8 @@ def _gauge(row: ScoreRow, model: Mapping[str, Any], ceiling: Mapping[str, Any] |
         "best": best,
         "at": {key: place(entry[key]) for key in ("value", "low", "high")},
         "best_at": place(best),
-        "ends": (start, end),
-        "upward": upward,
+        "limit": known,
+        "limit_at": place(known),
     }
 
 
@@ -260,9 +288,7 @@ def _uncertainty(model: Mapping[str, Any], cut: int, name: str) -> dict[str, str
         "pit": plots.pit(f"{name}-pit", known["pit"]),
     }
     if known["reliability"]:
-        figures["reliability"] = plots.reliability(
-            f"{name}-reliability", known["reliability"], cut
-        )
+        figures["reliability"] = plots.reliability(f"{name}-reliability", known["reliability"], cut)
     return figures
 
 
@@ -313,7 +339,7 @@ def _course(
         for time, total in zip(labels["time"], labels["total"], strict=True)
     ]
     figure = plots.course(f"course-{called[7:]}", called, steps, points)
-    return {"name": called, "figure": Markup(figure), "labels": len(points), "turns": rows.height}  # noqa: S704
+    return {"name": called, "figure": Markup(figure), "labels": len(points), "turns": rows.height}
 
 
 def _turns_by(rows: pl.DataFrame, time: Any) -> int:
@@ -321,5 +347,3 @@ def _turns_by(rows: pl.DataFrame, time: Any) -> int:
     if time is None or rows["time"].null_count():
         return rows.height
     return max(1, int((rows["time"] <= time).sum()))
-
-

@@ -26,9 +26,10 @@ from leadline.evaluate.bootstrap import (
     summary,
 )
 from leadline.evaluate.ceiling import noise_ceiling
-from leadline.evaluate.sample import BANDS, TOTALS, Sample, band_of, split_samples
-from leadline.evaluate.scores import LEVELS, dialogue_bins, thresholds
+from leadline.evaluate.sample import BANDS, Sample, band_of, split_samples
+from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
 from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
+from leadline.evaluate.tables import TOTALS
 
 RESULTS_FORMAT = 1
 CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
@@ -142,7 +143,7 @@ def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
         why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
         return {"default": None, "reason": why, "by_reliability": []}
     each = [
-        noise_ceiling(sample.gold, rho, thresholds(sample), config.cut).as_dict()
+        noise_ceiling(sample.gold, rho, THRESHOLDS, config.cut).as_dict()
         for rho in config.reliability
     ]
     return {"default": each[0], "by_reliability": each}
@@ -241,7 +242,7 @@ def _points(key: str, values: Curves, drawn: Curves | None, index: int) -> dict[
 
 def _auc_curve(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
     out = []
-    for index, threshold in enumerate(thresholds(sample)):
+    for index, threshold in enumerate(THRESHOLDS):
         above, below = sample.people_at_or_above(threshold)
         replicates = None if drawn is None else drawn["auc"][:, index]
         reason = _few_in_class(sample, threshold)
@@ -292,9 +293,7 @@ def _dialogue(
     return out
 
 
-def _bins(
-    name: str, sample: Sample, values: Curves, drawn: Curves | None
-) -> list[dict[str, Any]]:
+def _bins(name: str, sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
     """Binned means of outcome against forecast; none for fewer than 4 people a bin."""
     bins = values[f"{name}/outcome"].shape[1]
     if sample.people < 4 * bins:

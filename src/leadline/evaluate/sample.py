@@ -243,9 +243,7 @@ def split_samples(table: pl.DataFrame) -> list[Sample]:
     samples = []
     for split in SPLITS:
         for instrument in MAXIMUM:
-            part = table.filter(
-                (pl.col("split") == split) & (pl.col("instrument") == instrument)
-            )
+            part = table.filter((pl.col("split") == split) & (pl.col("instrument") == instrument))
             if part.height:
                 samples.append(_sample(part, split, instrument))
     return samples

@@ -18,7 +18,7 @@ from leadline.evaluate.sample import BANDS, Estimates, Sample, band_of
 from leadline.evaluate.settings import EvaluateConfig
 
 LEVELS = (50, 80, 90)  # per cent, of the central intervals
-FIRST_THRESHOLD, LAST_THRESHOLD = 3, 24
+THRESHOLDS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported
 PIT_BINS = 10
 CALIBRATION_BINS = 8
 RELIABILITY_BINS = 6
@@ -42,14 +42,7 @@ class Resamples:
         return cls(weights, metrics.midranks(sample.gold, weights))
 
 
-def thresholds(sample: Sample) -> tuple[int, ...]:
-    """The totals k at which the AUC for total >= k is reported."""
-    return tuple(range(FIRST_THRESHOLD, LAST_THRESHOLD + 1))
-
-
-def over_repeats(
-    compute: Callable[[int], Mapping[str, Array]], repeats: int
-) -> dict[str, Array]:
+def over_repeats(compute: Callable[[int], Mapping[str, Array]], repeats: int) -> dict[str, Array]:
     """Mean over repeats of each score; undefined in one repeat is undefined in the mean."""
     each = [compute(repeat) for repeat in range(repeats)]
     return {name: np.mean([scores[name] for scores in each], axis=0) for name in each[0]}
@@ -128,8 +121,10 @@ def _screening(
         f"{rule}/flagged": share,
         f"{rule}/prevalence": prevalence,
     }
-    for name, stated in [("sample", prevalence), *((f"{p:g}", p) for p in config.prevalences)]:
-        ppv, npv = metrics.predictive_values(sensitivity, specificity, stated)
+    stated: dict[str, Array | float] = {"sample": prevalence}
+    stated |= {f"{share:g}": share for share in config.prevalences}
+    for name, at in stated.items():
+        ppv, npv = metrics.predictive_values(sensitivity, specificity, at)
         scores |= {f"{rule}/ppv/{name}": ppv, f"{rule}/npv/{name}": npv}
     return scores
 
@@ -186,7 +181,7 @@ def curve_scores(
     def one(repeat: int) -> dict[str, Array]:
         mean, median = estimates.mean[repeat], estimates.median[repeat]
         error = np.abs(median - sample.gold)
-        curve = metrics.auc(sample.gold, mean, thresholds(sample), weights)
+        curve = metrics.auc(sample.gold, mean, THRESHOLDS, weights)
         scores = {
             "auc": curve.T,
             "bands/mae": metrics.grouped_means(error, bands, weights),
