@@ -73,9 +73,7 @@ def test_quantiles_equal_numpy_inverted_distribution(sample, drawn) -> None:
 def test_spearman_equals_scipy_with_ties(sample, drawn) -> None:
     gold, estimate = sample
     ranks = metrics.midranks(gold, drawn), metrics.midranks(estimate, drawn)
-    theirs = [
-        stats.spearmanr(rebuilt(gold, w), rebuilt(estimate, w)).statistic for w in drawn
-    ]
+    theirs = [stats.spearmanr(rebuilt(gold, w), rebuilt(estimate, w)).statistic for w in drawn]
     np.testing.assert_allclose(metrics.spearman(*ranks, drawn), theirs)
 
 
@@ -132,11 +130,13 @@ def test_crps_equals_scoringrules_of_many_draws_and_the_integral(sample) -> None
     gold, estimate = sample
     distribution = normal_distribution(estimate, 4.0)
     ours = metrics.crps(distribution, gold)
-    # 2,000 values in exact proportion to the distribution are an ensemble with the same CRPS
-    levels = (np.arange(2000) + 0.5) / 2000
+    # 500 values in exact proportion to the distribution are an ensemble with the same CRPS
+    levels = (np.arange(500) + 0.5) / 500
     ensemble = np.array([np.searchsorted(np.cumsum(row), levels) for row in distribution])
-    theirs = scoringrules.crps_ensemble(gold, ensemble.astype(float), estimator="nrg")
-    np.testing.assert_allclose(ours, theirs, atol=0.01)
+    theirs = scoringrules.crps_ensemble(
+        gold, ensemble.astype(float), estimator="nrg", backend="numpy"
+    )
+    np.testing.assert_allclose(ours, theirs, atol=0.03)
     pairs = np.abs(np.subtract.outer(np.arange(28), np.arange(28)))
     energy = (distribution * np.abs(np.arange(28) - gold[:, None])).sum(1) - 0.5 * np.einsum(
         "li,lj,ij->l", distribution, distribution, pairs

@@ -67,13 +67,22 @@ def _svg(figure: Figure, name: str, alternative: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(
-        r'\bid="((?:figure|axes|patch|matplotlib|line2d|text|xtick|ytick|PathColl)[^"]*)"', "", text
-    )
+    text = _own_ids(text, name)
     label = html.escape(alternative, quote=True)
     opening = f'<svg role="img" aria-label="{label}"'
     text = text.replace("<svg", opening, 1)
     return re.sub(r'(<svg[^>]*?) width="[\d.]+pt" height="[\d.]+pt"', r"\1", text, count=1)
+
+
+def _own_ids(text: str, name: str) -> str:
+    """Drop ids that nothing refers to, and mark the others as of figure `name`."""
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+
+    def keep(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in used else ""
+
+    text = re.sub(r'\sid="([^"]*)"', keep, text)
+    return re.sub(r'(url\(#|href="#)', rf"\1{name}-", text)
 
 
 def _totals(axes: Axes, maximum: int, which: str = "both") -> None:
