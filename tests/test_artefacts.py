@@ -17,7 +17,7 @@ from leadline.dialogue.schema import PEOPLE, PHQ9, TURNS
 from leadline.dialogue.store import write_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.artefacts import evaluate_run, report_run
-from leadline.evaluate.report import number, plain, score
+from leadline.evaluate.report import bracket, number, plain
 from leadline.evaluate.settings import EvaluateConfig
 from predictions_table import predictions, running_estimates
 
@@ -246,5 +246,6 @@ def test_numbers_as_text() -> None:
     assert number(-1.5, 1) == "\u22121.5"
     assert number(None) == "\u2013"
     assert number(0.123, 0, percent=True) == "12%"
-    assert score({"value": 2.0, "low": 1.5, "high": 2.5}, 1) == "2.0 (1.5 to 2.5)"
+    assert bracket({"value": 2.0, "low": 1.5, "high": 2.5}, 1) == "(1.5 to 2.5)"
+    assert bracket({"value": 2.0, "low": None, "high": None}) == ""
     assert plain({"a": [1, 0.25], "b": None}) == "a: 1, 0.25; b: \u2013"

@@ -24,6 +24,7 @@ from leadline.evaluate.metrics import Array
 from leadline.evaluate.sample import BANDS
 
 WIDTH = 4.6  # inches
+NARROW = 3.5  # of figures that stand three in a row
 INK, MUTED, RULE = "#1d2b38", "#5b6875", "#d9dfe4"
 BLUE, ORANGE, GREEN, SKY = "#0072b2", "#c14f00", "#00795a", "#56b4e9"
 AGREE = "#dcebf5"
@@ -31,10 +32,10 @@ MOST_VECTOR_POINTS = 3000  # beyond this a scatter is drawn as an image inside t
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 8,
+    "font.size": 9,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
-    "axes.labelsize": 8.5,
+    "axes.labelsize": 9.5,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -46,13 +47,13 @@ STYLE: Any = {
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "lines.solid_capstyle": "round",
 }
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     return figure, axes
 
@@ -214,7 +215,7 @@ def band_errors(name: str, bands: Sequence[Mapping[str, Any]]) -> str:
             label=text,
         )
     names = [f"{b['band'].replace(' ', chr(10))}\n{b['low']}-{b['high']}" for b in bands]
-    axes.set_xticks(range(len(bands)), names, fontsize=7.5)
+    axes.set_xticks(range(len(bands)), names, fontsize=8.5)
     axes.set_xlim(-0.5, len(bands) - 0.5)
     axes.set_ylabel("Points of the total")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
@@ -247,7 +248,7 @@ def dialogue_errors(name: str, dialogue: Mapping[str, Sequence[Mapping[str, Any]
             f"{one['from']:g}" if one["from"] == one["to"] else f"{one['from']:g}-\n{one['to']:g}"
             for one in bins
         ]
-        axes.set_xticks(range(len(bins)), names, fontsize=7.5)
+        axes.set_xticks(range(len(bins)), names, fontsize=8.5)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xlabel(titles[measure])
         pairs = ", ".join(f"{b['from']:g} to {b['to']:g}: {b['mae']['value']:.1f}" for b in bins)
@@ -260,7 +261,7 @@ def dialogue_errors(name: str, dialogue: Mapping[str, Sequence[Mapping[str, Any]
 @mpl.rc_context(STYLE)
 def pit(name: str, histogram: Sequence[float]) -> str:
     """PIT histogram: flat if the distributions are calibrated."""
-    figure, axes = _axes(2.7)
+    figure, axes = _axes(2.6, NARROW)
     bins = len(histogram)
     centres = (np.arange(bins) + 0.5) / bins
     height = np.array(histogram) * bins
@@ -277,7 +278,7 @@ def pit(name: str, histogram: Sequence[float]) -> str:
 @mpl.rc_context(STYLE)
 def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
     """Coverage of the central intervals beside what the model claims for them."""
-    figure, axes = _axes(2.7)
+    figure, axes = _axes(2.6, NARROW)
     places = np.arange(len(intervals))
     points = [one["coverage"] for one in intervals]
     axes.errorbar(
@@ -314,7 +315,7 @@ def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
 @mpl.rc_context(STYLE)
 def reliability(name: str, bins: Sequence[Mapping[str, Any]], cut: int) -> str:
     """How often the total reached the cut, against the probability given to it."""
-    figure, axes = _axes(2.7)
+    figure, axes = _axes(2.6, NARROW)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=(0, (4, 3)))
     outcome = [one["outcome"] for one in bins]
     forecast = [one["forecast"] for one in bins]

@@ -120,7 +120,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "number": number,
         "interval": interval,
-        "score": score,
+        "bracket": bracket,
         "label": label,
         "plain": plain,
         "words": lambda name: str(name).replace("_", " "),
@@ -145,12 +145,10 @@ def interval(entry: Mapping[str, Any], digits: int = 2, percent: bool = False) -
     return " to ".join(ends)
 
 
-def score(entry: Mapping[str, Any] | None, digits: int = 2, percent: bool = False) -> str:
-    """A score with its interval as text."""
-    if entry is None:
-        return DASH
-    within = interval(entry, digits, percent)
-    return number(entry["value"], digits, percent) + (f" ({within})" if within else "")
+def bracket(entry: Mapping[str, Any], digits: int = 2) -> str:
+    """The 95% interval in brackets; empty where there is none."""
+    within = interval(entry, digits)
+    return f"({within})" if within else ""
 
 
 def plain(value: Any) -> str:
