@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leadline.evaluate.sample import Sample
-from leadline.evaluate.settings import MIN_CLASS, EvaluateConfig
+from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse", "crps"})
 SMALL = 100  # people, under which the report says how wide the intervals are
@@ -72,9 +72,7 @@ def _above(
         beats, wholly = _beats(metric, scores.get(metric, {}), ceiling[key])
         if beats:
             end = "its whole interval lies beyond" if wholly else "its interval includes it"
-            beaten.append(
-                f"{label(metric)} {scores[metric]['value']:.2f} against {ceiling[key]:.2f} ({end})"
-            )
+            beaten.append(f"{_against(metric, scores, ceiling[key])} ({end})")
     if not beaten:
         return []
     return [
@@ -89,6 +87,11 @@ def _above(
     ]
 
 
+def _against(metric: str, scores: Mapping[str, Any], best: float) -> str:
+    digits = 2 if metric in LOWER_IS_BETTER else 3
+    return f"{label(metric)} {scores[metric]['value']:.{digits}f} against {best:.{digits}f}"
+
+
 def _beyond_limit(
     name: str, scores: Mapping[str, Any], limit: Mapping[str, float]
 ) -> list[dict[str, Any]]:
@@ -98,7 +101,7 @@ def _beyond_limit(
         metric = names.get(key, key)
         _, wholly = _beats(metric, scores.get(metric, {}), best)
         if wholly:
-            beaten.append(f"{label(metric)} {scores[metric]['value']:.2f} against {best:.2f}")
+            beaten.append(_against(metric, scores, best))
     if not beaten:
         return []
     return [
@@ -162,9 +165,9 @@ def _coverage(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, Any]]:
     found = []
     if sample.people < SMALL:
-        found.append(
-            _warning("small", None, f"Only {sample.people} people: the intervals are wide.")
-        )
+        none = sample.people < MIN_PEOPLE
+        what = "no intervals and no correlations are given" if none else "the intervals are wide"
+        found.append(_warning("small", None, f"Only {sample.people} people: {what}."))
     above, below = sample.people_at_or_above(config.cut)
     if min(above, below) < MIN_CLASS:
         found.append(

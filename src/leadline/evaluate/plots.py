@@ -299,7 +299,7 @@ def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
         lw=1.8,
         label="claimed by the model",
     )
-    names = [f"{one['level']}%\n{one['width']:.1f} points wide" for one in intervals]
+    names = [f"{one['level']}%\nwidth {one['width']:.1f}" for one in intervals]
     axes.set_xticks(places, names)
     axes.set_xlim(-0.6, len(intervals) - 0.4)
     axes.set_ylim(0.3, 1.02)
