@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from leadline.config import check_choices, flag, setting
-from leadline.dialogue.schema import INSTRUMENTS, ITEMS, PEOPLE, PHQ9, ROLES, TURNS
+from leadline.dialogue.names import INSTRUMENTS, ITEMS, ROLES
 from leadline.errors import LeadlineError
 
 FORMATS = ("auto", "table", "survey", "chat", "sharegpt", "convokit", "daic", "intercom")
@@ -111,6 +111,10 @@ def pairs(values: tuple[str, ...], name: str, kinds: tuple[str, ...]) -> dict[st
 
 def check_people_columns(names: tuple[str, ...]) -> None:
     """Refuse names of people columns that the cohort's own columns already have."""
+    if not names:
+        return
+    from leadline.dialogue.schema import PEOPLE, PHQ9, TURNS  # brings in polars
+
     taken = sorted(set(names) & (set(PEOPLE) | set(TURNS) | set(PHQ9)))
     if taken or len(set(names)) < len(names):
         raise LeadlineError(
