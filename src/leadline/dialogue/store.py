@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,18 @@ def write_cohort(
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
     overwrite: bool = False,
+    extra: Callable[[Path], None] | None = None,
     **more: Any,
 ) -> Cohort:
-    """Write a cohort whole or not at all, and return it as read back."""
+    """Write a cohort whole or not at all, and return it as read back.
+
+    `extra` may write further files into the scratch directory before the manifest is.
+    """
     with new_directory(path, overwrite=overwrite) as scratch:
         for name, table in zip(FILES, (turns, phq9, people), strict=True):
             table.write_parquet(scratch / name, compression="zstd")
+        if extra is not None:
+            extra(scratch)
         write_manifest(
             scratch,
             kind="cohort",
