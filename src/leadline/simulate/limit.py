@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leadline.simulate.bank import BARE, CLOSE, OPEN
 from leadline.simulate.cohort import World
 from leadline.simulate.grm import TOTALS, Floats, Ints
 from leadline.simulate.likelihood import Likelihood, tabulate
@@ -98,3 +99,23 @@ def posterior(
         truth = world.severity.label[who[part], -1]
         rank[part] = (weight * (theta < truth[:, None])).sum(axis=1)
     return Limit(label, every, rank)
+
+
+def without_order(world: World, who: Ints) -> Observed:
+    """The same turns as an unordered bag: no times, no sessions, no frames that hold.
+
+    How often a bare sentence of a person stands in a frame is predicted from how many turns
+    of the bag open or close one, by least squares over everyone.
+    """
+    talk = world.talk
+    counts = [(talk.form == form).sum(axis=1) for form in (OPEN, CLOSE, BARE)]
+    framed = ((talk.form == BARE) & (talk.frame > 0)).sum(axis=1)
+    features = np.stack([np.ones(framed.size), *counts, counts[0] * counts[2] / 20.0], axis=1)
+    fit = np.linalg.lstsq(features, framed, rcond=None)[0]
+    share = np.clip(features @ fit / np.maximum(counts[2], 1), 0.01, 0.95)
+    seen = observe(world, who)
+    session = np.where(seen.template >= 0, 0, -1)
+    day = np.zeros((who.size, 1))
+    return Observed(
+        seen.template, seen.tone, session, day, day[:, 0] + 3.0, seen.mean, blind=share[who]
+    )
