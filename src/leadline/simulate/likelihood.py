@@ -13,7 +13,7 @@ import numpy as np
 from leadline.simulate.bank import BARE, EVASIVE, FIRST, HYPOTHETICAL, LIFE, PAST, RESOLVED, Bank
 from leadline.simulate.grm import DISCRIMINATION, ITEM_COUNT, Floats, Ints, level_probabilities
 from leadline.simulate.settings import SimulateConfig
-from leadline.simulate.talk import DENIED, FRAME_LEVELS, NODE_VALUES, SETTLED, evasion
+from leadline.simulate.talk import DENIED, NODE_VALUES, SETTLED, contrasted, evasion
 
 LOW, HIGH, STEP = -9.0, 12.0, 0.02  # severity with item deviation
 GRID: Floats = np.arange(LOW, HIGH, STEP)
@@ -26,7 +26,8 @@ class Likelihood:
     Attributes:
         plain: P(template | severity + deviation, style trait, no frame), (templates, traits,
             grid); 1 for life.
-        framed: P(template | a frame holds), (templates,); 0 where none can hold, 1 for life.
+        framed: P(template | severity + deviation, a frame holds), (templates, grid); 0 where
+            none can hold, 1 for life.
         item: index 0-8 of templates about a symptom, -1 otherwise, (templates,).
         offsets: grid steps of each value of an item deviation, (nodes,).
         answers: P(PHQ-9 answer | severity + deviation), (9, grid, 4).
@@ -68,6 +69,14 @@ def plain_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: F
     return np.asarray((1.0 - evaded) * (1.0 - config.marked_share) * said)
 
 
+def framed_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Floats) -> Floats:
+    """P(bare template | severity + deviation, a frame holds, topic), (n,)."""
+    share = bank.share[:, template].max(axis=0)
+    told = contrasted(theta, config)
+    item = int(bank.topic[template])
+    return np.asarray(level_probabilities(told, item, config.expression_slope) @ share)
+
+
 def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     """Tables of every template on the grid."""
     count = len(bank.text)
@@ -75,9 +84,10 @@ def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     symptom = bank.form <= EVASIVE
     for template in np.flatnonzero(symptom):
         plain[template] = plain_likelihood(bank, config, int(template), GRID)
-    share = bank.share.max(axis=0)
-    framed = np.where(bank.form == BARE, share @ FRAME_LEVELS, 0.0)
-    framed = np.where(bank.form == LIFE, 1.0, framed)
+    framed = np.zeros((count, GRID.size))
+    framed[bank.form == LIFE] = 1.0
+    for template in np.flatnonzero(bank.form == BARE):
+        framed[template] = framed_likelihood(bank, config, int(template), GRID)
     answers = np.stack([level_probabilities(GRID, item) for item in range(ITEM_COUNT)])
     offsets = np.round(config.item_sd * NODE_VALUES / STEP).astype(np.int64)
     item = np.where(symptom, bank.topic, -1)

@@ -255,21 +255,20 @@ class Filter:
         """P(template | particle), drawing whether the frame still holds on the way."""
         state, config, tables = self.state, self.config, self.tables
         item = tables.item[template]
-        given, plain = np.empty(0), np.ones((who.size, self.count))
-        symptom = np.flatnonzero(item >= 0)
-        if symptom.size:
-            index = place(state.here[who[symptom]], int(tables.offsets[-1]))
+        plain, framed = np.ones((2, who.size, self.count))
+        at = np.flatnonzero(item >= 0)
+        if at.size:
+            index = place(state.here[who[at]], int(tables.offsets[-1]))
             grid = index[..., None] + tables.offsets
-            trait = state.trait[who[symptom]][..., None]
-            given = tables.plain[template[symptom][:, None, None], trait, grid]
-            prior = state.items[who[symptom], :, item[symptom]]
-            given = given * prior
-            plain[symptom] = given.sum(axis=2)
-        framed = np.broadcast_to(tables.framed[template][:, None], plain.shape)
+            spoken = template[at][:, None, None]
+            prior = state.items[who[at], :, item[at]]
+            outside_frame = prior * tables.plain[spoken, state.trait[who[at]][..., None], grid]
+            in_frame = prior * tables.framed[spoken, grid]
+            plain[at], framed[at] = outside_frame.sum(axis=2), in_frame.sum(axis=2)
         if self.seen.blind is None:
-            stay = np.where(state.framed[who], 1.0 - config.frame_end, 0.0)
-            leave = config.frame_end * (1.0 - config.frame_close)
-            leave = np.where(state.framed[who], leave, 1.0 - config.frame_rate)
+            silent = config.frame_end * (1.0 - config.frame_close)
+            stay: Floats = np.where(state.framed[who], 1.0 - config.frame_end, 0.0)
+            leave: Floats = np.where(state.framed[who], silent, 1.0 - config.frame_rate)
         else:
             stay = np.broadcast_to(self.seen.blind[who, None], plain.shape)
             leave = 1.0 - stay
@@ -277,10 +276,10 @@ class Filter:
         total = np.maximum(inside + outside, 1e-300)
         holds = self.rng.random(plain.shape) * total < inside
         state.framed[who] = holds
-        if symptom.size:
-            updated = given / np.maximum(given.sum(axis=2, keepdims=True), 1e-300)
-            updated = np.where(holds[symptom][..., None], prior, updated)
-            state.items[who[symptom], :, item[symptom]] = updated
+        if at.size:
+            updated = np.where(holds[at][..., None], in_frame, outside_frame)
+            updated /= np.maximum(updated.sum(axis=2, keepdims=True), 1e-300)
+            state.items[who[at], :, item[at]] = updated
         return np.asarray(total)
 
     def window_mean(self, who: Ints, session: Ints | None) -> Floats:

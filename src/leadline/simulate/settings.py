@@ -30,7 +30,7 @@ class SimulateConfig:
     ou_days: float = setting(21.0, "Time constant of that path.")
     jump_rate: float = setting(0.004, "Sudden changes per day (one a person at most).")
     jump_sd: float = setting(0.9, "SD of the size of a sudden change.")
-    group_shift: float = setting(1.0, "Scale of the shift of severity by age and gender (0: none).")
+    group_shift: float = setting(0.6, "Scale of the shift of severity by age and gender (0: none).")
     item_sd: float = setting(0.55, "SD of the stable deviation of a person on an item.")
     occasion_sd: float = setting(0.12, "SD of the noise of one administration of the PHQ-9.")
     style_sd: float = setting(0.3, "SD of the trait from minimising to amplifying.")
@@ -38,12 +38,15 @@ class SimulateConfig:
     ambiguity: float = setting(0.15, "Weight of a phrase one level away from its own (0 to 1).")
     stigma: float = setting(1.0, "Scale of the evasion of topics that carry stigma (0: none).")
     life_share: float = setting(0.2, "Share of turns about life rather than a symptom.")
-    bare_share: float = setting(0.6, "Share of current symptoms told without person or tense.")
+    bare_share: float = setting(0.75, "Share of current symptoms told without person or tense.")
     marked_share: float = setting(0.12, "Share of symptoms marked as past, another's, or supposed.")
     frame_rate: float = setting(
-        0.1, "Chance per turn that someone starts on a past, another or if."
+        0.13, "Chance per turn that someone starts on a past, another or if."
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
+    contrast: float = setting(
+        0.8, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+    )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
     follow_share: float = setting(0.65, "Chance that a turn takes up the assistant's question.")
@@ -93,6 +96,7 @@ SHARES = (
     "frame_rate",
     "frame_end",
     "frame_close",
+    "contrast",
     "held_out",
     "follow_share",
     "leak_share",

@@ -6,8 +6,9 @@ The process, per user turn (its probabilities are read by the filter, so they ar
    one, it may begin, which is said. A new session starts without a frame.
 2. The turn is about life, or about an item. Topics do not depend on severity: they follow the
    assistant's question or a fixed taste, so silence about a topic says nothing.
-3. In a frame the symptom is told bare (no person, no tense) at a level that has nothing to do
-   with the person. So what a bare sentence means was settled turns ago.
+3. In a frame the symptom is told bare (no person, no tense), and by contrast: those who are
+   low tell of better days and of people who cope, those who are well of how bad it was or
+   could be. So what a bare sentence means was settled turns ago.
 4. Otherwise it may be evaded, more often at higher severity and for stigmatised items; be
    marked as past, another's or supposed; or be current: the expressed level is drawn from the
    item's response curve at severity + item deviation + style trait, and low levels are often
@@ -35,7 +36,7 @@ from leadline.simulate.bank import (
     RESOLVED,
     Bank,
 )
-from leadline.simulate.grm import ITEM_COUNT, LEVELS, Flags, Floats, Ints, draw_level
+from leadline.simulate.grm import ITEM_COUNT, Flags, Floats, Ints, draw_level
 from leadline.simulate.path import Schedule, Severity
 from leadline.simulate.settings import SimulateConfig
 
@@ -47,9 +48,8 @@ TOPICS: Floats = np.array([0.13, 0.17, 0.14, 0.13, 0.11, 0.13, 0.09, 0.06, 0.04]
 TOPICS_B: Floats = np.array([0.06, 0.12, 0.20, 0.18, 0.14, 0.10, 0.12, 0.05, 0.03])
 STIGMA: Floats = np.array([0.08, 0.15, 0.08, 0.06, 0.15, 0.30, 0.08, 0.12, 0.45])
 # P(form | expressed level) of denials and of things resolved; the rest is plain.
-DENIED: Floats = np.array([0.30, 0.10, 0.04, 0.02])
-SETTLED: Floats = np.array([0.12, 0.12, 0.04, 0.01])
-FRAME_LEVELS: Floats = np.array([0.22, 0.20, 0.26, 0.32])  # levels told in a frame
+DENIED: Floats = np.array([0.22, 0.12, 0.07, 0.04])
+SETTLED: Floats = np.array([0.10, 0.11, 0.05, 0.02])
 NO_FRAME = 0
 
 
@@ -84,10 +84,17 @@ def evasion(severity: Floats, item: Ints | int, config: SimulateConfig) -> Float
     return np.asarray(np.minimum(config.stigma * STIGMA[item] * rise, 0.9))
 
 
+def contrasted(severity: Floats, config: SimulateConfig) -> Floats:
+    """Severity of what a person tells in a frame: better days if low now, and the reverse."""
+    return np.asarray(
+        config.severity_mean + 0.2 - config.contrast * (severity - config.severity_mean)
+    )
+
+
 def tone_probabilities(trait: Floats) -> Floats:
     """P(tone | style trait in SDs), shape ``trait.shape + (3,)``."""
-    minimising = 0.5 / (1.0 + np.exp(1.8 * trait + 0.6))
-    amplifying = 0.5 / (1.0 + np.exp(-1.8 * trait + 0.6))
+    minimising = 0.36 / (1.0 + np.exp(1.8 * trait + 0.6))
+    amplifying = 0.36 / (1.0 + np.exp(-1.8 * trait + 0.6))
     return np.stack([minimising, 1.0 - minimising - amplifying, amplifying], axis=-1)
 
 
@@ -128,7 +135,7 @@ def draw_talk(
         voice = theta + config.style_sd * traits[1]
         said, state = _frames(state, config, rng)
         plain = _plain_form(theta, voice, item, config, rng)
-        framed_level = _pick(np.broadcast_to(FRAME_LEVELS.cumsum(), (shape[0], LEVELS)), rng)
+        framed_level = draw_level(contrasted(theta, config), item, rng, config.expression_slope)
         forms = np.where(state > 0, BARE, plain[0])
         levels = np.where(state > 0, framed_level, plain[1])
         life = rng.random(shape[0]) < config.life_share
@@ -142,6 +149,7 @@ def draw_talk(
     chances = tone_probabilities(traits[1])[:, None, :].cumsum(axis=2)
     tone = np.where(session >= 0, (rng.random(shape)[..., None] > chances).sum(axis=2), -1)
     template = _draw_templates(form, topic, level, people[0], bank, rng)
+    _vary_life(form, topic, template, people[0], bank, rng)
     return Talk(session, form, topic, level, frame, tone, template, asked)
 
 
@@ -211,6 +219,20 @@ def _draw_templates(
         drawn = np.searchsorted(cumulative, uniform.ravel()[places] * cumulative[-1])
         template[places] = members[np.minimum(drawn, members.size - 1)]
     return template.reshape(form.shape)
+
+
+def _vary_life(
+    form: Ints, topic: Ints, template: Ints, held: Flags, bank: Bank, rng: np.random.Generator
+) -> None:
+    """Let nobody tell the same piece of life twice before all are told; in place."""
+    for half in range(2):
+        members = np.flatnonzero((bank.form == LIFE) & (bank.share[half].sum(axis=1) > 0))
+        shuffled = members[np.argsort(rng.random((held.size, members.size)), axis=1)]
+        life = (form == LIFE) & (held == bool(half))[:, None]
+        person, turn = np.nonzero(life)
+        nth = (life.cumsum(axis=1) - 1)[person, turn] % members.size
+        template[person, turn] = shuffled[person, nth]
+        topic[person, turn] = bank.topic[template[person, turn]]
 
 
 def draw_traits(config: SimulateConfig, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from leadline.simulate.bank import CLOSE, EVASIVE, LIFE, OPEN, Bank, assistant, extras
+from leadline.simulate.bank import CLOSE, LIFE, OPEN, Bank, assistant, extras
 from leadline.simulate.grm import Flags, Ints
 from leadline.simulate.talk import Talk
 
@@ -25,7 +25,9 @@ STYLE_OF_AGE = np.array(
         [0.35, 0.05, 0.45, 0.15, 0.00],
     ]
 )
+ASIDES = 14  # percent of turns with something about life beside the rest
 DRAWS = 10  # random integers per turn
+FIRST_TURN = -2  # in place of a form: nothing was said before
 _SLOT = re.compile(r"\{(\w+)\}")
 _SENTENCE = re.compile(r"(^|[.!?] +)([a-z])")
 _LONE_I = re.compile(r"\bi\b(?=[' ])")
@@ -64,6 +66,7 @@ def user_texts(bank: Bank, talk: Talk, held: Flags, style: Ints, draws: Ints) ->
         _halves(more["lead"][tone]["texts"]) for tone in ("minimising", "neutral", "amplifying")
     ]
     tails = more["tail"]["texts"]
+    life = [[bank.text[j] for j in _usable(bank, half)] for half in range(2)]
     texts = []
     for person in range(talk.form.shape[0]):
         own = draws[person, -1]
@@ -76,8 +79,22 @@ def user_texts(bank: Bank, talk: Talk, held: Flags, style: Ints, draws: Ints) ->
             tone = int(talk.tone[person, turn])
             framing = talk.form[person, turn] in (OPEN, CLOSE)
             text = _around(body, leads[tone][half], tails, tone, framing, draw)
+            if not framing and draw[9] % 100 < ASIDES:
+                text = _aside(text, life[half], draw[9] // 100)
             texts.append(typed(_fill(text, mine, draw), draw))
     return texts
+
+
+def _usable(bank: Bank, half: int) -> list[int]:
+    """Templates about life that one half of the people use."""
+    return np.flatnonzero((bank.form == LIFE) & (bank.share[half].sum(axis=1) > 0)).tolist()
+
+
+def _aside(text: str, life: list[str], pick: int) -> str:
+    """Something about life before or after, as people do who write several things at once."""
+    other = life[pick % len(life)]
+    first, second = (text, other) if pick % 3 else (other, text)
+    return f"{first}{'' if first[-1] in '.!?' else '.'} {second}"
 
 
 def _halves(texts: list[str]) -> tuple[list[str], list[str]]:
@@ -134,7 +151,7 @@ def _careful(text: str, _draw: list[int]) -> str:
 
 def _hasty(text: str, draw: list[int]) -> str:
     words = text.split(" ")
-    for place, kind in ((draw[5], draw[6]), (draw[7], draw[8])):
+    for place, kind in ((draw[5], draw[6]), (draw[7], draw[8]))[: draw[9] % 3]:
         at = place % len(words)
         words[at] = _typo(words[at], kind)
     return " ".join(words)
@@ -174,7 +191,9 @@ def assistant_texts(talk: Talk, other_app: Flags, draws: Ints) -> list[str]:
             ask = lines["ask_life" if asked < 0 else f"ask_{asked + 1}"]
             first = turn == 0 or talk.session[person, turn] != talk.session[person, turn - 1]
             before = (
-                (-1, -1) if first else (talk.form[person, turn - 1], talk.topic[person, turn - 1])
+                (FIRST_TURN if turn == 0 else -1, -1)
+                if first
+                else (talk.form[person, turn - 1], talk.topic[person, turn - 1])
             )
             reply = _reply(lines, int(before[0]), int(before[1]), app, draw)
             skip = before[0] == OPEN
@@ -184,13 +203,11 @@ def assistant_texts(talk: Talk, other_app: Flags, draws: Ints) -> list[str]:
 
 def _reply(lines: dict[str, list[str]], form: int, topic: int, app: str, draw: list[int]) -> str:
     if form < 0:
-        known = lines["greeting" + app]
+        known = lines["first" if form == FIRST_TURN else "greeting" + app]
     elif form == OPEN:
         known = lines["reflect_open"]
     elif form == CLOSE:
         known = lines["reflect_close"]
-    elif form == EVASIVE:
-        known = lines["reflect_evasive"]
     elif form != LIFE and draw[7] % 100 < 30:
         known = lines[f"about_{topic + 1}"]
     else:
