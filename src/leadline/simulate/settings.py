@@ -38,14 +38,14 @@ class SimulateConfig:
     ambiguity: float = setting(0.15, "Weight of a phrase one level away from its own (0 to 1).")
     stigma: float = setting(1.0, "Scale of the evasion of topics that carry stigma (0: none).")
     life_share: float = setting(0.2, "Share of turns about life rather than a symptom.")
-    bare_share: float = setting(0.75, "Share of current symptoms told without person or tense.")
+    bare_share: float = setting(0.7, "Share of current symptoms told without person or tense.")
     marked_share: float = setting(0.12, "Share of symptoms marked as past, another's, or supposed.")
     frame_rate: float = setting(
-        0.13, "Chance per turn that someone starts on a past, another or if."
+        0.12, "Chance per turn that someone starts on a past, another or if."
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
     contrast: float = setting(
-        0.8, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+        0.5, "How far what is told in a frame is the opposite of the person (0: unrelated)."
     )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
