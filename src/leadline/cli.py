@@ -42,18 +42,22 @@ GROUPS = {"Start": ("demo",), "Data": ("import", "simulate", "inspect", "lock"),
 class Verbs(click.Group):
     """A group whose commands are built when they are asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names of the verbs in the order of the course."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Build a verb, importing its settings."""
         if cmd_name not in VERBS:
             return None
         command: click.Command = globals()[f"_{cmd_name}"]()
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
         """List the verbs by what they are for, without building any."""
         for title, names in GROUPS.items():
             with formatter.section(title):
@@ -111,9 +115,7 @@ def _option(field: dataclasses.Field[Any], kind: Any) -> Callable[[Any], Any]:
     if choices:
         kind = click.Choice(list(choices))
     shown = default is not None and default != ""
-    return click.option(
-        name, field.name, type=kind, default=default, help=text, show_default=shown
-    )
+    return click.option(name, field.name, type=kind, default=default, help=text, show_default=shown)
 
 
 OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write.")
@@ -174,29 +176,21 @@ def _import() -> click.Command:
         Each layout, with an example, is in docs/importing.md. Nothing is written unless all of
         it is understood; with --skip-bad, bad rows are left out, counted and listed.
         """
-        from leadline.dialogue.importing import import_cohort
+        from leadline.dialogue.importing import import_files
 
-        cohort = import_cohort(source, config, out, overwrite=overwrite)
-        found = {"cohort": str(out), **cohort.manifest["counts"], **cohort.manifest["import"]}
+        manifest = import_files(source, config, out, overwrite=overwrite)
+        counts, found = manifest["counts"], manifest["import"]
         if as_json:
-            show_json(found)
+            show_json({"cohort": str(out), **counts, **found})
             return
-        counts = cohort.manifest["counts"]
         click.echo(
             f"{out}: {counts['people']:,} people, {counts['turns']:,} turns, "
-            f"{counts['phq9']:,} PHQ-9s"
+            f"{counts['phq9']:,} PHQ-9s (format {found['format']})"
         )
-        left_out = cohort.manifest["import"].get("left_out", {})
-        if left_out:
-            say(f"Left out (listed in {out / 'manifest.json'}): {_brief(left_out)}")
+        if found["left_out"]:
+            say(f"{found['left_out']:,} rows left out; {out / 'manifest.json'} lists them.")
 
     return import_
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k}: {len(v) if isinstance(v, list) else v}" for k, v in value.items())
-    return f"{len(value)} rows" if isinstance(value, list) else str(value)
 
 
 def _simulate() -> click.Command:
@@ -273,11 +267,14 @@ def _lock() -> click.Command:
     @click.option("--share", default=0.2, show_default=True, help="Share of labelled people.")
     @click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
     @click.option("--by", default="severity", type=click.Choice(["severity", "time"]),
-                  show_default=True, help="Draw evenly over severity, or take the latest.")  # fmt: skip
+                  show_default=True, help="Draw over severity, or take the latest.")  # fmt: skip
     @JSON
     def lock(cohort: Path, share: float, seed: int, by: str, as_json: bool) -> None:
-        """Set labelled people aside as the locked test; every later verb refuses to train on
-        them. This is done once and cannot be undone or redrawn."""
+        """Set labelled people aside as the locked test.
+
+        Every later verb refuses to train on them. It is done once: a test that is drawn again
+        until it pleases is no test.
+        """
         from leadline.cohort.lock import lock_cohort
 
         found = lock_cohort(cohort, share=share, seed=seed, by=by)

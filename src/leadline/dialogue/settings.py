@@ -21,12 +21,8 @@ class ImportConfig:
 
     format: str = setting("auto", "Layout of the source; auto looks and says what it saw.",
                           choices=FORMATS)  # fmt: skip
-    mapping: Path | None = setting(  # noqa: RUF009
-        None, "TOML mapping file of a survey (format survey)."
-    )
-    phq9: Path | None = setting(  # noqa: RUF009
-        None, "PHQ-9 labels: CSV, TSV, Parquet, or FHIR JSON or NDJSON."
-    )
+    mapping: Path | None = setting(None, "TOML mapping file of a survey (format survey).")
+    phq9: Path | None = setting(None, "PHQ-9 labels: CSV, TSV, Parquet, or FHIR JSON or NDJSON.")
     column: tuple[str, ...] = setting(
         (), f"Column of a table as KIND=NAME; KIND is one of {', '.join(TABLE_COLUMNS)}."
     )
