@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.dialogue.schema import Message
+from leadline.estimator.cache import StateCache, cached_states
 from leadline.estimator.reader import Reader
 
 Array = npt.NDArray[np.float64]
@@ -62,17 +63,17 @@ def anchor_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(anchor.direction for anchor in anchor_statements()[1]))
 
 
-def anchor_directions(reader: Reader) -> Array:
+def anchor_directions(reader: Reader, cache: StateCache | None = None) -> Array:
     """Direction from absence to presence, shape (directions, reader.width)."""
     _, anchors = anchor_statements()
     talks = [[Message("assistant", a.question), Message("user", a.statement)] for a in anchors]
-    states = np.stack([state[0] for state in reader.states(talks)]).astype(np.float64)
+    states = np.stack([state[0] for state in cached_states(reader, talks, cache)])
     direction = np.array([anchor.direction for anchor in anchors])
     present = np.array([anchor.present for anchor in anchors])
     return np.stack(
         [
-            states[(direction == name) & present].mean(0)
-            - states[(direction == name) & ~present].mean(0)
+            states[(direction == name) & present].mean(0, dtype=np.float64)
+            - states[(direction == name) & ~present].mean(0, dtype=np.float64)
             for name in anchor_names()
         ]
     )

@@ -27,6 +27,7 @@ Array = npt.NDArray[np.float64]
 Tensors = dict[str, Array]
 
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets
+HISTOGRAM_PENALTY = 0.03  # per column and row; on the check-ins .1 and .01 were no better
 RIDGE_PENALTIES = np.logspace(0, 5, 21)  # on unit-variance columns, so of the order of their number
 
 
@@ -85,15 +86,15 @@ class Histogram:
         views = tuple(inputs.states)
         raw = linear_inputs(inputs, views)
         scaler = Scaler.fit(raw)
-        x = _with_one(scaler(raw))
+        # The solution lies in the span of the rows, so it is sought there: n columns, not width.
+        left, size, rotation = np.linalg.svd(scaler(raw), full_matrices=False)
+        x = _with_one(left * size)
         soft = totals_distribution(target, np.full(len(target), SMOOTHING))
         share = np.ones(len(x)) if weight is None else weight / weight.mean()
         prior = np.log(np.maximum((share[:, None] * soft).mean(0), 1e-6))
         start = np.zeros((x.shape[1], TOTALS))
         start[-1] = prior
-        # One unit of squared weight costs as much as the columns carry information; chosen so
-        # that the penalty on a standardised direction matches the ridge's typical optimum.
-        penalty = 0.5 * x.shape[1] / len(x)
+        penalty = HISTOGRAM_PENALTY * raw.shape[1] / len(x)
 
         def loss(flat: Array) -> tuple[float, Array]:
             w = flat.reshape(start.shape)
@@ -104,7 +105,8 @@ class Histogram:
             return float(value + 0.5 * penalty * (w[:-1] ** 2).sum()), slope.ravel()
 
         best = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
-        return cls(views, scaler, best.x.reshape(start.shape))
+        found = best.x.reshape(start.shape)
+        return cls(views, scaler, np.concatenate([rotation.T @ found[:-1], found[-1:]]))
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation of the total of each reading, each (R,)."""

@@ -84,8 +84,11 @@ class StateSource:
             for name, reader in zip(self.names, self.readers, strict=True)
         }
 
+    def _cache(self, reader: Reader) -> StateCache | None:
+        return StateCache(reader, home=self.home) if self.use_cache else None
+
     def _directions(self) -> dict[str, Array]:
-        whole = [anchor_directions(reader) for reader in self.readers]
+        whole = [anchor_directions(reader, self._cache(reader)) for reader in self.readers]
         return {view: whole[index][:, part] for view, (index, part) in self.views.items()}
 
     def read(
@@ -95,11 +98,7 @@ class StateSource:
         talks = [timeline.messages for timeline in people]
         whole = []
         for reader in self.readers:
-            if self.use_cache:
-                states = cached_states(reader, talks, StateCache(reader, home=self.home), progress)
-            else:
-                states = reader.states(talks, progress)
-            whole.append(states)
+            whole.append(cached_states(reader, talks, self._cache(reader), progress))
         return [
             PersonStates(
                 {view: whole[index][row][:, part] for view, (index, part) in self.views.items()},

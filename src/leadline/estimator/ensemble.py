@@ -156,6 +156,7 @@ def plain_calibration(calibration: Calibration) -> dict[str, Any]:
     """A calibration as JSON values."""
     return {
         "centre": calibration.centre,
+        "stretch": calibration.stretch,
         "half_words": calibration.half_words,
         "widen": calibration.widen,
         "few_words": calibration.few_words,
@@ -165,6 +166,7 @@ def plain_calibration(calibration: Calibration) -> dict[str, Any]:
 
 def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
     """The inverse of `plain_calibration`."""
-    values = {key: float(plain[key]) for key in ("centre", "half_words", "widen", "few_words")}
+    names = ("centre", "stretch", "half_words", "widen", "few_words")
+    values = {key: float(plain[key]) for key in names}
     widths = tuple(float(width) for width in plain["widths"])
     return Calibration(**values, levels=LEVELS, widths=widths)

@@ -2,11 +2,11 @@
 
 The total is a rounded, bounded reading of a normal variable: the probability of k is the
 normal mass between k - 1/2 and k + 1/2, with all mass below 0 on 0 and above 27 on 27 (a
-two-limit Tobit likelihood, Tobin 1958). Three numbers are fitted on estimates for people
-whom the head never saw: how much an estimate from few words is pulled to the mean, how much
-wider it is than the head says, and how much wider still with few words. The central intervals
-are then conformalised on the same people (distributional conformal prediction, Chernozhukov,
-Wuethrich and Zhu 2021): fit, conformalise, interval.
+two-limit Tobit likelihood, Tobin 1958). Four numbers are fitted on estimates for people
+whom the head never saw: how much it shrinks too far, how much an estimate from few words is
+pulled to the mean, how much wider it is than the head says, and how much wider still with few
+words. The central intervals are then conformalised on the same people (distributional
+conformal prediction, Chernozhukov, Wuethrich and Zhu 2021): fit, conformalise, interval.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Calibration:
 
     Attributes:
         centre: mean total of the training people, the estimate from no words at all.
-        half_words: words at which an estimate keeps half of its distance from the centre.
+        stretch: factor on the distance of an estimate from the centre.
+        half_words: words at which an estimate keeps half of that distance.
         widen: factor on the head's standard deviation.
         few_words: extra relative variance at one word; it falls as one over the words.
         levels, widths: nominal levels of central intervals and the nominal level that in fact
@@ -76,6 +77,7 @@ class Calibration:
     """
 
     centre: float
+    stretch: float
     half_words: float
     widen: float
     few_words: float
@@ -85,7 +87,7 @@ class Calibration:
     def location_scale(self, mean: Array, sd: Array, words: Array) -> tuple[Array, Array]:
         """Calibrated mean and deviation of the unbounded normal, each (R,)."""
         words = np.maximum(words, 1.0)
-        keep = words / (words + self.half_words)
+        keep = self.stretch * words / (words + self.half_words)
         spread = sd * self.widen * np.sqrt(1.0 + self.few_words / words)
         return self.centre + keep * (mean - self.centre), spread
 
@@ -115,16 +117,15 @@ def fit_calibration(
     centre = float(np.average(total[final]))
 
     def at(theta: Array) -> Calibration:
-        half, widen, few = np.exp(theta)
-        return Calibration(centre, float(half), float(widen), float(few))
+        stretch, half, widen, few = (float(value) for value in np.exp(theta))
+        return Calibration(centre, stretch, half, widen, few)
 
     def loss(theta: Array) -> float:
         p = at(theta).distribution(mean, sd, words)
         hit = p[np.arange(len(total)), np.rint(total).astype(int)]
-        # A weak prior keeps the three numbers finite where the data do not speak of them.
-        return float(-(weight * np.log(np.maximum(hit, SMALLEST))).sum()) + 0.05 * float(
-            ((theta - START) ** 2).sum()
-        )
+        # A prior keeps the numbers sane where the data do not speak of them.
+        surprise = float(-(weight * np.log(np.maximum(hit, SMALLEST))).sum())
+        return surprise + 0.5 * float((((theta - START) / START_SD) ** 2).sum())
 
     best = minimize(loss, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3})
     fitted = at(best.x)
@@ -133,6 +134,7 @@ def fit_calibration(
     )
     return Calibration(
         centre=fitted.centre,
+        stretch=fitted.stretch,
         half_words=fitted.half_words,
         widen=fitted.widen,
         few_words=fitted.few_words,
@@ -140,7 +142,8 @@ def fit_calibration(
     )
 
 
-START = np.log([2.0, 1.0, 5.0])
+START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
+START_SD = np.array([0.15, 2.0, 0.5, 2.0])
 
 
 def central_ranks(distribution: Array, total: Array) -> Array:

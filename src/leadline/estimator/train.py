@@ -361,7 +361,8 @@ def prediction_table(
         "user_turns",
         "user_words",
     )
-    return table.select(pl.col(name).cast(kind) for name, kind in PREDICTIONS.items())
+    typed: pl.DataFrame = table.select(pl.col(n).cast(kind) for n, kind in PREDICTIONS.items())
+    return typed
 
 
 def _baseline_predictions(

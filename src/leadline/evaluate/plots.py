@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from leadline.evaluate.metrics import Array
-from leadline.evaluate.sample import BANDS
+from leadline.phq9.items import BANDS
 
 WIDTH = 4.6  # inches
 NARROW = 3.5  # of figures that stand three in a row

@@ -26,10 +26,11 @@ from leadline.evaluate.bootstrap import (
     summary,
 )
 from leadline.evaluate.ceiling import noise_ceiling
-from leadline.evaluate.sample import BANDS, Sample, band_of, split_samples
+from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
 from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.tables import TOTALS
+from leadline.phq9.items import BANDS
 
 RESULTS_FORMAT = 1
 CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")

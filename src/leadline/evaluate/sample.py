@@ -15,14 +15,8 @@ import polars as pl
 from leadline.errors import LeadlineError
 from leadline.evaluate.metrics import Array
 from leadline.evaluate.tables import PREDICTIONS, TOTALS
+from leadline.phq9.items import BANDS
 
-BANDS = (
-    ("minimal", 0, 4),
-    ("mild", 5, 9),
-    ("moderate", 10, 14),
-    ("moderately severe", 15, 19),
-    ("severe", 20, 27),
-)
 SPLITS = ("locked", "out-of-fold")
 MAXIMUM = {"phq9": 27, "phq8": 24}
 TABLE = "predictions.parquet"

@@ -14,8 +14,9 @@ import numpy as np
 
 from leadline.evaluate import metrics
 from leadline.evaluate.metrics import Array, Mask
-from leadline.evaluate.sample import BANDS, Estimates, Sample, band_of
+from leadline.evaluate.sample import Estimates, Sample, band_of
 from leadline.evaluate.settings import EvaluateConfig
+from leadline.phq9.items import BANDS
 
 LEVELS = (50, 80, 90)  # per cent, of the central intervals
 THRESHOLDS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported

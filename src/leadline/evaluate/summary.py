@@ -1,0 +1,59 @@
+"""The few numbers of `results.json` that a person wants in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+COLUMNS = (
+    ("mae", "MAE", 2),
+    ("rmse", "RMSE", 2),
+    ("pearson", "r", 3),
+    ("auc_10", "AUC >= 10", 3),
+    ("crps", "CRPS", 2),
+    ("coverage_90", "90% covers", 2),
+)
+
+
+def render_summary(results: Mapping[str, Any]) -> RenderableType:
+    """Headline scores of every model and set, the ceiling, and the warnings."""
+    parts: list[RenderableType] = []
+    for one in results["sets"]:
+        title = f"{one['people']} people, {one['labels']} PHQ-9s, {one['split']}"
+        table = Table(title=title, caption="value, 95% interval over persons")
+        table.add_column("model")
+        for _, name, _ in COLUMNS:
+            table.add_column(name, justify="right")
+        for model, entry in one["models"].items():
+            scores = entry["scores"]
+            table.add_row(model, *(_cell(scores.get(key), digits) for key, _, digits in COLUMNS))
+        best = one["ceiling"]["default"]
+        if best:
+            table.add_section()
+            table.add_row(
+                f"noise ceiling (retest {best['reliability']})",
+                *(_plain(best.get(key), digits) for key, _, digits in COLUMNS),
+            )
+        parts.append(table)
+    for warning in results["warnings"]:
+        parts.append(Text(f"Note: {warning['text']}", style="yellow"))
+    if results["simulated"]:
+        parts.append(Text(str(results["simulated_notice"])))
+    return Group(*parts)
+
+
+def _cell(score: Mapping[str, Any] | None, digits: int) -> str:
+    if score is None or score.get("value") is None:
+        return "-"
+    text = _plain(score["value"], digits)
+    if score.get("low") is None:
+        return text
+    return f"{text} ({_plain(score['low'], digits)}, {_plain(score['high'], digits)})"
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
