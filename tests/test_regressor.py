@@ -82,7 +82,7 @@ def test_only_the_top_layers_are_adapted_and_no_gradient_flows_below(path):
 
 def test_every_named_module_of_the_architecture_gets_an_adapter(path):
     regressor = build(path, replace(EXACT, layers=(1.0,), top=1.0), torch.device("cpu"))
-    adapted = {name.split(".")[-3] for name, _ in regressor.named_parameters() if "lora_A" in name}
+    adapted = {name.split(".")[-4] for name, _ in regressor.named_parameters() if "lora_A" in name}
     expected = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     if "qwen" in str(path):
         expected |= {"in_proj_qkv", "in_proj_z", "out_proj"}
