@@ -49,7 +49,7 @@ def error(model):
 @pytest.mark.parametrize(
     "config",
     [
-        FinetuneConfig(epochs=4, checkpointing=True, batch_people=4),
+        FinetuneConfig(epochs=3, checkpointing=True, batch_people=4),
         FinetuneConfig(adapt="full", epochs=4, head="scalar", lr=1e-4, dtype="float32"),
         FinetuneConfig(
             adapt="full", epochs=2, layers=(0.5, 1.0), pooling="attention", accumulate=2
@@ -100,7 +100,9 @@ module.finetune(PEOPLE, sys.argv[2], QUICK, Path(sys.argv[3]))
 """
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(path, tmp_path):
+@pytest.mark.parametrize("kind", ["llama", pytest.param("qwen", marks=pytest.mark.slow)])
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(kind, tmp_path):
+    path = tiny_reader(tmp_path, kind)
     finetune(PEOPLE, str(path), QUICK, tmp_path / "whole")
     out, work = tmp_path / "killed", tmp_path / "killed.training"
     here = str(Path(__file__).parent)

@@ -119,7 +119,8 @@ np.save(sys.argv[3], np.concatenate(model.predict(people(6))))
 """
 
 
-def test_another_process_gives_identical_estimates(path, model, tmp_path):
+def test_another_process_gives_identical_estimates(tmp_path):
+    model = FinetunedModel.untrained(str(tiny_reader(tmp_path)), EXACT)
     disturb(model)
     model.save(tmp_path / "model")
     out, here = tmp_path / "out.npy", str(Path(__file__).parent)
