@@ -174,6 +174,7 @@ PARITY = FinetuneConfig(
 def test_last_token_and_scalar_head_reproduce_transformers(path):
     from transformers import AutoModelForSequenceClassification
 
+    torch.manual_seed(1)
     theirs = AutoModelForSequenceClassification.from_pretrained(
         path, num_labels=1, problem_type="regression", dtype=torch.float32
     )
@@ -185,6 +186,7 @@ def test_last_token_and_scalar_head_reproduce_transformers(path):
     ids = batch["input_ids"].clone()
     for row, end in enumerate(batch["where"][batch["readings"][:, 1]].tolist()):
         ids[row, end - row * ids.shape[1] + 1 :] = 0  # theirs reads the last token before padding
+    batch["input_ids"] = ids
     got, want = ours.regressor(**batch), theirs(input_ids=ids, labels=batch["totals"])
     assert type(theirs).__name__ in ("LlamaForSequenceClassification",
                                      "Qwen3_5TextForSequenceClassification")  # fmt: skip

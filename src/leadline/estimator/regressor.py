@@ -222,9 +222,8 @@ class Regressor(nn.Module):
         With `lower`, the output of the layers below the adapted ones, only those above run.
         """
         if lower is not None:
-            with only_layers(
-                self.backbone, first_adapted(self.backbone), len(self.backbone.layers)
-            ):
+            first, depth = first_adapted(self.backbone), len(self.backbone.layers)
+            with only_layers(self.backbone, first, depth):
                 out = self.backbone(inputs_embeds=lower, use_cache=False)
             return out.last_hidden_state  # type: ignore[no-any-return]
         if self.mix is None:
@@ -237,11 +236,8 @@ class Regressor(nn.Module):
 
     def pooled(self, batch: dict[str, Tensor]) -> Tensor:
         """Running states of the batch's readings, float32 (readings, width)."""
-        hidden = (
-            self.hidden(batch["input_ids"], batch.get("lower"))
-            .flatten(0, 1)[batch["where"]]
-            .float()
-        )
+        hidden = self.hidden(batch["input_ids"], batch.get("lower")).flatten(0, 1)
+        hidden = hidden[batch["where"]].float()
         turns = len(batch["sizes"])
         sums = hidden.new_zeros(turns, hidden.shape[1]).index_add(0, batch["turn"], hidden)
         counts = torch.bincount(batch["turn"], minlength=turns)
