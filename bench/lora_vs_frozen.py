@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -23,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
+from leadline.estimator.fetch import leadline_home
 from leadline.estimator.finetune import FinetuneConfig, Reading, TrainPerson, finetune
 from leadline.estimator.reader import LMReader
 
@@ -49,8 +48,10 @@ def frozen_fold(people: list[CheckIn], held: np.ndarray) -> np.ndarray:
 
 def lora_fold(people: list[CheckIn], held: np.ndarray, top: float, epochs: float) -> np.ndarray:
     """Train on the rest, estimate the held-out people by the mean of the distribution."""
-    folder = Path(tempfile.mkdtemp())
-    config = FinetuneConfig(top=top, epochs=epochs, save_steps=10_000)
+    # A stable place, so that a stopped job goes on from its last checkpoint.
+    person = int(np.flatnonzero(held)[0])
+    folder = leadline_home() / "bench" / f"lora-{top:.2f}-{epochs:g}-{person}"
+    config = FinetuneConfig(top=top, epochs=epochs, save_steps=10)
     train = [example(p) for p, out in zip(people, held, strict=True) if not out]
     test = [example(p) for p, out in zip(people, held, strict=True) if out]
     model = finetune(train, "smollm2", config, folder / "model")

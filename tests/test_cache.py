@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from leadline.dialogue.schema import Message
+from leadline.errors import LeadlineError
 from leadline.estimator.cache import StateCache, cached_states
 from tiny import talk
 
@@ -133,6 +134,25 @@ def test_damage_while_open_is_survived(tmp_path):
     assert reader.read == []
 
 
+def test_a_lock_or_a_full_disk_is_an_error_and_no_damage(tmp_path):
+    reader = Counting()
+    cache = StateCache(reader, home=tmp_path)
+    cached_states(reader, [ONE], cache)
+    with pytest.raises(LeadlineError, match="disk is full"):
+        cache._set_aside(sqlite3.OperationalError("database or disk is full"))
+    reader.read.clear()
+    cached_states(reader, [ONE], cache)
+    assert reader.read == []
+
+
+def test_progress_runs_over_all_conversations(tmp_path, monkeypatch):
+    monkeypatch.setattr("leadline.estimator.cache.GROUP", 2)
+    reader, seen = Counting(), []
+    cache = StateCache(reader, home=tmp_path)
+    cached_states(reader, [ONE, TWO, ONE], cache, lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 3), (3, 3)]
+
+
 def test_a_value_of_the_wrong_size_is_read_again(tmp_path):
     reader = Counting()
     cache = StateCache(reader, home=tmp_path)
@@ -149,6 +169,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_cache import Counting, talk
+from leadline.errors import LeadlineError
 from leadline.estimator.cache import StateCache, cached_states
 reader = Counting()
 cache = StateCache(reader, home=Path(sys.argv[1]))

@@ -15,7 +15,7 @@ from leadline.estimator.reader import (
     open_reader,
     resolve_layers,
 )
-from tiny import talk, tiny_reader
+from tiny import talk, tiny_config, tiny_reader
 
 EXACT = ReaderConfig(layers=(0.5, 1.0), dtype="float32")
 LONG = talk("so tired", "how are you", "fine <|im_end|>", "better?", "", "ok", "can not sleep")
@@ -85,6 +85,35 @@ def test_last_state_is_the_state_of_the_last_own_token(path, reader):
         last.states([one_word])[0], reader.states([one_word])[0][:, 32:], atol=1e-5
     )
     assert not np.allclose(last.states([LONG])[0][0], reader.states([LONG])[0][0, 32:], atol=1e-3)
+
+
+def test_of_a_multimodal_checkpoint_the_text_part_is_read(tmp_path):
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    vision = {"hidden_size": 16, "num_heads": 2, "depth": 1, "intermediate_size": 16,
+              "out_hidden_size": 32, "num_position_embeddings": 16, "patch_size": 4}  # fmt: skip
+    config = Qwen3_5Config(text_config=tiny_config("qwen").to_dict(), vision_config=vision)
+    whole = Qwen3_5ForConditionalGeneration(config)
+    whole.save_pretrained(tmp_path)
+    text = load_backbone(tmp_path, torch.float32)
+    expected = dict(whole.model.language_model.named_parameters())
+    assert {name for name, _ in text.named_parameters()} == set(expected)
+    assert all(torch.equal(p, expected[name]) for name, p in text.named_parameters())
+
+
+def test_a_reader_with_missing_weights_or_another_layout_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+    from transformers import GPT2Config, GPT2Model
+
+    path = tiny_reader(tmp_path)
+    tensors = load_file(path / "model.safetensors")
+    tensors.pop("model.layers.1.self_attn.q_proj.weight")
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LeadlineError, match="1 weights of this reader are missing"):
+        LMReader(str(path))
+    GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=50)).save_pretrained(tmp_path)
+    with pytest.raises(LeadlineError, match="not built of layers"):
+        load_backbone(tmp_path, torch.float32)
 
 
 def test_identity_follows_what_states_depend_on(path, tmp_path):

@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from leadline.errors import LeadlineError
 from leadline.estimator.fetch import leadline_home
 from leadline.estimator.progress import Advance
 from leadline.estimator.reader import Conversation, Reader, States
@@ -118,7 +120,7 @@ class StateCache:
             # Created before SQLite writes, so that it is never readable by others.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         with self._connect() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("CREATE TABLE IF NOT EXISTS about (name PRIMARY KEY, value)")
@@ -134,14 +136,32 @@ class StateCache:
         return about["secret"]
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            raise error
+        # A full disk or a lock is no damage; a table that is gone is.
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            raise LeadlineError(
+                f"The state cache cannot be used: {error}.",
+                remedy="Free space there, or set LEADLINE_HOME to another folder.",
+                file=self.path,
+            ) from error
         warnings.warn(
             f"The state cache {self.path} is damaged ({error}); states are read anew.",
             stacklevel=3,
         )
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite does not wait by itself if another process does."""
+    for _ in range(200):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def cached_states(
@@ -162,14 +182,23 @@ def cached_states(
         return reader.states(conversations, progress)
     out: list[States] = []
     for at in range(0, len(conversations), GROUP):
-        out += _group(reader, conversations[at : at + GROUP], cache)
-        if progress is not None:
-            progress(min(at + GROUP, len(conversations)), len(conversations))
+        group = conversations[at : at + GROUP]
+        out += _group(reader, group, cache, _shifted(progress, at, len(group), len(conversations)))
     return out
 
 
+def _shifted(progress: Advance | None, at: int, size: int, total: int) -> Advance | None:
+    """Progress within a group of conversations as progress over all of them."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(at + size * done // max(of, 1), total)
+
+
 def _group(
-    reader: Reader, conversations: Sequence[Conversation], cache: StateCache
+    reader: Reader,
+    conversations: Sequence[Conversation],
+    cache: StateCache,
+    progress: Advance | None,
 ) -> list[States]:
     keys = [cache.keys(talk) for talk in conversations]
     found = cache.get(list(dict.fromkeys(key for some in keys for key in some)))
@@ -179,11 +208,13 @@ def _group(
         talks = [conversations[index] for index in missing]
         if not reader.contextual:
             talks = [_missing_turns(talk, cache, found) for talk in talks]
-        for talk, states in zip(talks, reader.states(talks), strict=True):
+        for talk, states in zip(talks, reader.states(talks, progress), strict=True):
             fresh.update(zip(cache.keys(talk), states, strict=True))
         cache.put({key: value for key, value in fresh.items() if key not in found})
         # What was stored before stays as it was, so that a state never depends on the batch.
         found = {**fresh, **found}
+    if progress is not None:
+        progress(1, 1)
     empty = np.zeros((0, reader.width), np.float32)
     return [np.stack([found[key] for key in some]) if some else empty for some in keys]
 

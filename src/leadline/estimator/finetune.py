@@ -22,6 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from leadline.errors import LeadlineError
+from leadline.estimator.lower import lower_outputs
 from leadline.estimator.reader import pick_dtype
 from leadline.estimator.regressor import (
     WEIGHTS,
@@ -77,7 +78,7 @@ def finetune(
     resume = last_checkpoint(work)
     if resume is None:
         _prepare_head(model, labelled)
-    _train(model, model.encode(labelled), work, resume)
+    _train(model, _with_lower(model, model.encode(labelled)), work, resume)
     model.regressor.eval()
     model.save(out)
     _remove(work)
@@ -87,6 +88,18 @@ def finetune(
 def _labelled(person: TrainPerson) -> TrainPerson:
     kept = [r for r in person.readings if not math.isnan(r.total) and r.weight > 0]
     return TrainPerson(person.messages, kept)
+
+
+def _with_lower(model: FinetunedModel, examples: list[Example]) -> list[Example]:
+    """Examples with the outputs of the layers that do not change, where that is possible."""
+    if model.config.adapt != "lora" or model.regressor.mix is not None:
+        return examples
+    rows = [row for example in examples for row in example.rows]
+    outputs = lower_outputs(model.regressor.backbone, rows, model.config.lower_gb)
+    if outputs is None:
+        return examples
+    left = iter(outputs)
+    return [example._replace(lower=[next(left) for _ in example.rows]) for example in examples]
 
 
 def _prepare_head(model: FinetunedModel, people: Sequence[TrainPerson]) -> None:

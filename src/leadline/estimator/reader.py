@@ -122,12 +122,33 @@ def resolve_layers(layers: Sequence[float], depth: int) -> tuple[int, ...]:
 
 
 def load_backbone(path: Path, dtype: torch.dtype) -> Any:
-    """The text part of a causal model without its language-model head, in eval mode."""
+    """The text part of a causal model without its language-model head, in eval mode.
+
+    Of a multimodal checkpoint only the text part is loaded.
+
+    Raises:
+        LeadlineError: weights are missing, or the layers are not where most models have them.
+    """
     from transformers import AutoConfig, AutoModel
 
     quiet_transformers()
     config = AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
-    model = AutoModel.from_pretrained(path, config=config, dtype=dtype, local_files_only=True)
+    model, loading = AutoModel.from_pretrained(
+        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
+    )
+    if loading["missing_keys"] or loading["mismatched_keys"]:
+        raise LeadlineError(
+            f"{len(loading['missing_keys']) + len(loading['mismatched_keys'])} weights of this "
+            "reader are missing or of another shape; they would be random.",
+            remedy="Fetch the reader again, or give a directory that holds the whole model.",
+            file=path,
+        )
+    if not hasattr(model, "layers") or not hasattr(model, "norm"):
+        raise LeadlineError(
+            f"{type(model).__name__} is not built of layers and a final norm.",
+            remedy="Use a reader of the Llama, Qwen, Mistral, SmolLM or a like architecture.",
+            file=path,
+        )
     return model.eval()
 
 

@@ -28,6 +28,7 @@ from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError, missing_package
 from leadline.estimator.fetch import reader_path, reader_revision
 from leadline.estimator.head import HEADS, SIGMA, Head
+from leadline.estimator.lower import first_adapted, only_layers
 from leadline.estimator.pool import POOLS, Pool
 from leadline.estimator.reader import (
     cut_above,
@@ -95,6 +96,9 @@ class FinetuneConfig:
     max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
     dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
     checkpointing: bool = setting(False, "Recompute activations instead of keeping them.")
+    lower_gb: float = setting(
+        2.0, "Memory in GB for the outputs of the layers below the adapted ones (0: never kept)."
+    )
     save_steps: int = setting(50, "Steps between two checkpoints of an unfinished training.")
     seed: int = setting(0, "Seed of order, dropout and initial weights.")
     report_to: str = setting(
@@ -120,6 +124,7 @@ class Example(NamedTuple):
     rows: list[list[int]]
     spans: list[tuple[int, int, int]]  # row, start, stop of each user turn
     readings: list[Reading]
+    lower: list[Tensor] | None = None  # per row, see `lower.lower_outputs`
 
     @property
     def tokens(self) -> int:
@@ -177,6 +182,7 @@ def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
             sizes.append(stop - start)
         readings += [(r.first + offset, r.last + offset) for r in example.readings]
         first_row += len(example.rows)
+    lower = [some for example in examples for some in example.lower or []]
     flat_readings = [reading for example in examples for reading in example.readings]
     return {
         "input_ids": ids,
@@ -186,6 +192,7 @@ def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
         "readings": torch.tensor(readings, dtype=torch.long).reshape(-1, 2),
         "totals": torch.tensor([r.total for r in flat_readings], dtype=torch.float32),
         "weights": torch.tensor([r.weight for r in flat_readings], dtype=torch.float32),
+        **({"lower": nn.utils.rnn.pad_sequence(lower, batch_first=True)} if lower else {}),
     }
 
 
@@ -209,8 +216,16 @@ class Regressor(nn.Module):
             config.head, width, loss=config.loss, sigma=config.sigma, dropout=config.dropout
         )
 
-    def hidden(self, input_ids: Tensor) -> Tensor:
-        """Hidden states (rows, length, width) of the layer read, or of the mix of layers."""
+    def hidden(self, input_ids: Tensor, lower: Tensor | None = None) -> Tensor:
+        """Hidden states (rows, length, width) of the layer read, or of the mix of layers.
+
+        With `lower`, the output of the layers below the adapted ones, only those above run.
+        """
+        if lower is not None:
+            first, depth = first_adapted(self.backbone), len(self.backbone.layers)
+            with only_layers(self.backbone, first, depth):
+                out = self.backbone(inputs_embeds=lower, use_cache=False)
+            return out.last_hidden_state  # type: ignore[no-any-return]
         if self.mix is None:
             out = self.backbone(input_ids=input_ids, use_cache=False)
             return out.last_hidden_state  # type: ignore[no-any-return]
@@ -221,7 +236,8 @@ class Regressor(nn.Module):
 
     def pooled(self, batch: dict[str, Tensor]) -> Tensor:
         """Running states of the batch's readings, float32 (readings, width)."""
-        hidden = self.hidden(batch["input_ids"]).flatten(0, 1)[batch["where"]].float()
+        hidden = self.hidden(batch["input_ids"], batch.get("lower")).flatten(0, 1)
+        hidden = hidden[batch["where"]].float()
         turns = len(batch["sizes"])
         sums = hidden.new_zeros(turns, hidden.shape[1]).index_add(0, batch["turn"], hidden)
         counts = torch.bincount(batch["turn"], minlength=turns)

@@ -1,0 +1,21 @@
+from leadline.estimator.progress import progress_bar
+
+
+def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys):
+    with progress_bar("Reading") as advance:
+        advance(1, 3)
+        advance(3, 3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip() == ""
+
+
+def test_a_terminal_sees_what_is_done(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("Reading") as advance:
+        advance(3, 3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Reading" in captured.err
+    assert "100%" in captured.err
