@@ -17,6 +17,7 @@ COLUMNS = (
     ("crps", "CRPS", 2),
     ("coverage_90", "90% covers", 2),
 )
+CEILING = {"pearson": "r", "auc_10": "auc_cut"}  # what the ceiling calls these
 
 
 def render_summary(results: Mapping[str, Any]) -> RenderableType:
@@ -36,7 +37,7 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
             table.add_section()
             table.add_row(
                 f"noise ceiling (retest {best['reliability']})",
-                *(_plain(best.get(key), digits) for key, _, digits in COLUMNS),
+                *(_plain(best.get(CEILING.get(key, key)), digits) for key, _, digits in COLUMNS),
             )
         parts.append(table)
     for warning in results["warnings"]:
