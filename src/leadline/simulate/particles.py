@@ -16,12 +16,12 @@ import numpy as np
 
 from leadline.simulate.bank import CLOSE, OPEN, Bank
 from leadline.simulate.grm import ITEM_COUNT, TOTALS, Flags, Floats, Ints
-from leadline.simulate.likelihood import GRID, Likelihood, place
+from leadline.simulate.likelihood import Likelihood, place
 from leadline.simulate.path import covariance, jump_share
 from leadline.simulate.settings import SimulateConfig
 from leadline.simulate.talk import NODE_VALUES, NODE_WEIGHTS, NODES, tone_probabilities
 
-DRAWS = 96  # particles whose exact distribution of the total is averaged
+DRAWS = 96  # particles whose exact distribution of the total is averaged, unless told
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ class Filter:
     config: SimulateConfig
     rng: np.random.Generator
     count: int = 1000
+    draws: int = DRAWS
 
     def __post_init__(self) -> None:
         self.ahead, self.means = regressions(self.seen, self.config)
@@ -300,7 +301,7 @@ class Filter:
 
     def totals(self, who: Ints, theta: Floats, weight: Floats) -> Floats:
         """Distribution of the PHQ-9 total given severity per particle, (people, 28)."""
-        chosen = systematic(weight, DRAWS, self.rng)
+        chosen = systematic(weight, self.draws, self.rng)
         theta = np.take_along_axis(theta, chosen, axis=1)
         theta = theta + self.config.occasion_sd * self.rng.standard_normal(theta.shape)
         items = self.state.items[who[:, None], chosen]
@@ -320,6 +321,3 @@ def _add_answer(total: Floats, answer: Floats) -> Floats:
     for points in range(1, answer.shape[-1]):
         summed[..., points:] += total[..., :-points] * answer[..., points : points + 1]
     return summed
-
-
-assert GRID.size > 2 * NODES

@@ -41,11 +41,11 @@ class SimulateConfig:
     bare_share: float = setting(0.7, "Share of current symptoms told without person or tense.")
     marked_share: float = setting(0.12, "Share of symptoms marked as past, another's, or supposed.")
     frame_rate: float = setting(
-        0.12, "Chance per turn that someone starts on a past, another or if."
+        0.13, "Chance per turn that someone starts on a past, another or if."
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
     contrast: float = setting(
-        0.5, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+        0.65, "How far what is told in a frame is the opposite of the person (0: unrelated)."
     )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
