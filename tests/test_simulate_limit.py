@@ -59,9 +59,9 @@ CASES = {
         (pick(BARE, 3, 2), 1, 1),
     ],
     "a frame that is closed": [
-        (pick(OPEN, 1), 0, 1),
-        (pick(BARE, 1, 3), 0, 1),
-        (pick(CLOSE, 1), 1, 1),
+        (pick(OPEN, 1), 0, 0),
+        (pick(BARE, 1, 3), 0, 0),
+        (pick(CLOSE, 1), 1, 0),
         (pick(BARE, 1, 1), 0, 1),
     ],
 }
@@ -200,6 +200,13 @@ def test_ranks_of_the_truth_are_uniform(drawn: World) -> None:
     rows = np.arange(700)
     uniform = below[rows, total] - np.random.default_rng(0).random(700) * limit.label[rows, total]
     assert stats.kstest(uniform, "uniform").pvalue > 0.003
+
+
+def test_a_frame_whose_opening_was_taken_out_leaves_finite_estimates(drawn: World) -> None:
+    closes = (drawn.talk.form == CLOSE).any(axis=1)
+    who = np.flatnonzero(closes)[:1]
+    moved = turn_contributions(drawn, who, Effort(200, 100, every_turn=False))
+    assert np.isfinite(moved[0]).all()
 
 
 def test_a_filter_that_ignores_the_frames_is_found_out(drawn: World) -> None:

@@ -248,9 +248,16 @@ class Filter:
         state.weight[who] = weight / weight.sum(axis=1, keepdims=True)
 
     def _frame_factor(self, who: Ints, form: Ints) -> Floats:
-        opens = np.where(self.state.framed[who], 0.0, self.config.frame_rate)
-        closes = self.config.frame_end * self.config.frame_close
-        return np.where((form == OPEN)[:, None], opens, np.where(self.state.framed[who], closes, 0))
+        """P(the turn opens or closes a frame | particle).
+
+        A turn that no particle can explain says nothing: it is what remains of a frame after
+        the turn that opened or closed it was taken out.
+        """
+        framed = self.state.framed[who]
+        opens = np.where(framed, 0.0, self.config.frame_rate)
+        closes = np.where(framed, self.config.frame_end * self.config.frame_close, 0.0)
+        factor = np.where((form == OPEN)[:, None], opens, closes)
+        return np.where((factor * self.state.weight[who]).any(axis=1, keepdims=True), factor, 1.0)
 
     def _content_factor(self, who: Ints, template: Ints) -> Floats:
         """P(template | particle), drawing whether the frame still holds on the way."""
