@@ -127,8 +127,9 @@ def forward(
             free, framed = free + framed, np.zeros_like(free)
         before = session
         form, item = bank.form[template], int(bank.topic[template])
-        free = free * tone_probabilities(np.array(trait))[tone]
-        framed = framed * tone_probabilities(np.array(trait))[tone]
+        if form not in (OPEN, CLOSE):
+            free = free * tone_probabilities(np.array(trait))[tone]
+            framed = framed * tone_probabilities(np.array(trait))[tone]
         if form == OPEN:
             free, framed = np.zeros_like(free), free * config.frame_rate
             continue

@@ -238,6 +238,7 @@ class Filter:
         told = (form == OPEN) | (form == CLOSE)
         if told.any():
             at = np.flatnonzero(told)
+            factor[at] = 1.0
             if not blind:
                 factor[at] *= self._frame_factor(who[at], form[at])
                 state.framed[who[at]] = (form[at] == OPEN)[:, None]

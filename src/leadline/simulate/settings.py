@@ -45,11 +45,11 @@ class SimulateConfig:
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
     contrast: float = setting(
-        0.65, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+        0.5, "How far what is told in a frame is the opposite of the person (0: unrelated)."
     )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
-    follow_share: float = setting(0.65, "Chance that a turn takes up the assistant's question.")
+    follow_share: float = setting(0.8, "Chance that a turn takes up the assistant's question.")
     complete_severity: float = setting(-0.4, "Log odds of completing the PHQ-9 per SD of severity.")
     complete_adherence: float = setting(0.6, "Log odds of completing it per SD of sessions.")
     leak_share: float = setting(0.0, "Share of people asked the PHQ-9 in their chat.")

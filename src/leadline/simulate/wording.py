@@ -125,7 +125,7 @@ def _around(
     marked = tone != 1
     if marked or (not framing and draw[1] % 100 < 22):
         body = f"{leads[draw[2] % len(leads)]} {body}"
-    if draw[3] % 100 < 24:
+    if not framing and draw[3] % 100 < 24:
         body = f"{body}{'' if body[-1] in '.!?' else '.'} {tails[draw[4] % len(tails)]}"
     return body
 
@@ -168,7 +168,7 @@ def _typo(word: str, kind: int) -> str:
 
 def _texting(text: str, draw: list[int]) -> str:
     text = _SHORTEN.sub(lambda hit: _SHORT[hit[1]], text.lower()).replace("'", "")
-    text = text.replace(". ", "... " if draw[5] % 2 else " ").rstrip(".")
+    text = text.replace(". ", ("... ", ", ", " ", "\n")[draw[5] % 4]).rstrip(".")
     return text + _EMOJI[draw[6] % len(_EMOJI)] if draw[7] % 100 < 22 else text
 
 
