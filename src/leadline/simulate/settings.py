@@ -45,7 +45,7 @@ class SimulateConfig:
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
     contrast: float = setting(
-        0.5, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+        0.6, "How far what is told in a frame is the opposite of the person (0: unrelated)."
     )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
