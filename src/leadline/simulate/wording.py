@@ -196,7 +196,7 @@ def assistant_texts(talk: Talk, other_app: Flags, draws: Ints) -> list[str]:
                 else (talk.form[person, turn - 1], talk.topic[person, turn - 1])
             )
             reply = _reply(lines, int(before[0]), int(before[1]), app, draw)
-            skip = before[0] == OPEN
+            skip = before[0] == OPEN or (first and asked < 0)
             texts.append(reply if skip else f"{reply} {ask[draw[9] % len(ask)]}")
     return texts
 
