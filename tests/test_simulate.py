@@ -28,7 +28,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 @pytest.fixture(scope="module")
 def world() -> World:
     """A world large enough for its moments to be checked."""
-    return draw_world(preset("paper", people=4000, gold=1500, locked=500, user_turns=6.0))
+    return draw_world(preset("paper", people=4000, gold=1500, locked=500, user_turns=9.0))
 
 
 def test_counts_are_as_asked_and_locked_people_have_labels(small: Cohort) -> None:
@@ -94,11 +94,17 @@ def test_truth_holds_everyone_and_agrees_with_what_was_given(small: Cohort) -> N
     assert templates.height == small.turns.filter(pl.col("role") == "user").height
 
 
-def test_locked_people_use_only_held_out_templates_and_others_none(small: Cohort) -> None:
-    assert small.path is not None
-    templates = pl.read_parquet(small.path / "truth" / "templates.parquet")
-    both = templates.join(small.people.select("person_id", "locked"), on="person_id")
+def test_locked_people_use_only_held_out_templates_and_others_none(tmp_path: Path) -> None:
+    cohort = simulate_cohort(tmp_path / "c", preset("small", held_out=0.3))
+    templates = pl.read_parquet(tmp_path / "c" / "truth" / "templates.parquet")
+    both = templates.join(cohort.people.select("person_id", "locked"), on="person_id")
     assert (both["held_out"] == both["locked"]).all()
+
+
+def test_the_number_of_user_turns_is_about_what_was_asked() -> None:
+    for wanted in (9.0, 33.0):
+        world = draw_world(preset("small", people=1500, user_turns=wanted))
+        assert world.schedule.total_turns.mean() == pytest.approx(wanted, rel=0.08)
 
 
 def test_the_population_is_like_the_one_asked_for(world: World) -> None:

@@ -25,6 +25,7 @@ STYLE_OF_AGE = np.array(
         [0.35, 0.05, 0.45, 0.15, 0.00],
     ]
 )
+STYLE_OF_OTHER_APP = np.array([0.10, 0.35, 0.05, 0.10, 0.40])
 ASIDES = 14  # percent of turns with something about life beside the rest
 DRAWS = 10  # random integers per turn
 FIRST_TURN = -2  # in place of a form: nothing was said before
