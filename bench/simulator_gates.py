@@ -1,6 +1,7 @@
 """The gates that keep the simulator from being a toy, measured at preset `paper`.
 
     python bench/simulator_gates.py --seed 0 [--reader DIRECTORY_OF_MINILM]
+    python bench/simulator_gates.py --table
 
 Prints one JSON object and writes it to bench/results/simulator_gates_seed<seed>.json. With
 --reader, a sentence encoder (Hugging Face layout) reads each template once, and the mean over a
@@ -42,7 +43,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", type=Path)
     parser.add_argument("--particles", type=int, default=1000)
+    parser.add_argument("--table", action="store_true", help="print what was measured before")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table())
+        return
     result: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": f"{platform.machine()}, 2 cores shared, Python {platform.python_version()}",
@@ -66,6 +71,63 @@ def main() -> None:
     print(text)
     name = f"simulator_gates_seed{arguments.seed}.json"
     (Path(__file__).parent / "results" / name).write_text(text + "\n", encoding="utf-8")
+
+
+def table() -> str:
+    """The measured gates of all seeds as a Markdown table."""
+    paths = sorted((Path(__file__).parent / "results").glob("simulator_gates_seed*.json"))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    minilm = "minilm_unseen_templates"
+    rows: list[tuple[str, str, list[Any]]] = [
+        ("PHQ-9 mean", "10-12", [run["population"]["mean"] for run in runs]),
+        ("PHQ-9 SD", "6.3-7.6", [run["population"]["sd"] for run in runs]),
+        ("retest r", ".84-.92", [run["population"]["retest_r"] for run in runs]),
+        ("Bayes predictor r", ".86-.90", [run["bayes"]["r"] for run in runs]),
+        ("its MAE", "shown", [run["bayes"]["mae"] for run in runs]),
+        ("its 90% coverage", "shown", [run["bayes"]["coverage_90"] for run in runs]),
+        ("order-blind r", ".03 below", [run["bayes"]["order_blind_r"] for run in runs]),
+        ("TF-IDF + ridge r", "<= .62", [run["text"]["tfidf"]["locked_r"] for run in runs]),
+        (
+            "best n-gram |r|",
+            "<= .25",
+            [abs(run["text"]["best_ngrams"]["count"][0][1]) for run in runs],
+        ),
+        ("assistant only r", "<= .15", [run["text"]["assistant_only"]["locked_r"] for run in runs]),
+        ("metadata only r", "<= .15", [run["text"]["metadata_only_out_of_fold_r"] for run in runs]),
+        (
+            "TF-IDF, seen templates",
+            "shown",
+            [run["tfidf_locked_seen_templates"]["locked_r"] for run in runs],
+        ),
+        (
+            "MiniLM, unseen / seen",
+            "shown",
+            [
+                f"{run[minilm]['locked_r']} / {run['minilm_seen_templates']['locked_r']}"
+                for run in runs
+                if minilm in run
+            ],
+        ),
+        (
+            "teacher r at .60 / .68 / .76",
+            "as set",
+            [" / ".join(str(row["r"]) for row in run["teacher"]) for run in runs],
+        ),
+        (
+            "teacher slope, bias at .68",
+            "about .6, 2-3",
+            [f"{run['teacher'][1]['slope']}, {run['teacher'][1]['bias']}" for run in runs],
+        ),
+        ("generation, s", "<= 90", [run["generation_seconds"] for run in runs]),
+        ("same bytes", "yes", [run["same_bytes"] for run in runs]),
+        ("Bayes, every turn, s", "<= 600", [run["bayes"]["seconds_every_turn"] for run in runs]),
+    ]
+    head = ["what", "reach", *(f"seed {run['seed']}" for run in runs)]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += [
+        f"| {what} | {reach} | " + " | ".join(map(str, got)) + " |" for what, reach, got in rows
+    ]
+    return "\n".join(lines)
 
 
 def generation(seed: int) -> dict[str, Any]:
