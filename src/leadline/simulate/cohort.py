@@ -26,7 +26,14 @@ from leadline.simulate.path import (
 from leadline.simulate.settings import SimulateConfig
 from leadline.simulate.talk import Talk, draw_talk, draw_traits
 from leadline.simulate.teacher import teacher_table
-from leadline.simulate.wording import DRAWS, STYLE_OF_AGE, STYLES, assistant_texts, user_texts
+from leadline.simulate.wording import (
+    DRAWS,
+    STYLE_OF_AGE,
+    STYLE_OF_OTHER_APP,
+    STYLES,
+    assistant_texts,
+    user_texts,
+)
 
 Progress = Callable[[str], None]
 
@@ -120,9 +127,10 @@ def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> People:
     count = config.people
     age = rng.choice(len(AGES), size=count, p=AGE_SHARES)
     gender = rng.choice(len(GENDERS), size=count, p=GENDER_SHARES)
-    style = (rng.random(count)[:, None] > STYLE_OF_AGE[age].cumsum(axis=1)).sum(axis=1)
-    style = np.minimum(style, len(STYLES) - 1)
+    typing = rng.random(count)[:, None]
     other = rng.random(count) < config.shift_share
+    habits = np.where(other[:, None], STYLE_OF_OTHER_APP, STYLE_OF_AGE[age]).cumsum(axis=1)
+    style = np.minimum((typing > habits).sum(axis=1), len(STYLES) - 1)
     mean = config.severity_mean + config.group_shift * (AGE_SHIFT[age] + GENDER_SHIFT[gender])
     items, trait = draw_traits(config, rng)
     return People(age, gender, style, other, mean, items, trait)

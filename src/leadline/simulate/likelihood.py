@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.simulate.bank import BARE, EVASIVE, FIRST, HYPOTHETICAL, LIFE, PAST, RESOLVED, Bank
-from leadline.simulate.grm import DISCRIMINATION, ITEM_COUNT, Floats, Ints, level_probabilities
+from leadline.simulate.grm import ITEM_COUNT, Floats, Ints, level_probabilities
 from leadline.simulate.settings import SimulateConfig
 from leadline.simulate.talk import DENIED, NODE_VALUES, SETTLED, contrasted, evasion
 
@@ -91,7 +91,6 @@ def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     answers = np.stack([level_probabilities(GRID, item) for item in range(ITEM_COUNT)])
     offsets = np.round(config.item_sd * NODE_VALUES / STEP).astype(np.int64)
     item = np.where(symptom, bank.topic, -1)
-    assert answers.shape[0] == DISCRIMINATION.size
     return Likelihood(plain, framed, item, offsets, answers)
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from leadline.simulate.bank import CLOSE, OPEN, Bank
 from leadline.simulate.grm import ITEM_COUNT, TOTALS, Flags, Floats, Ints
-from leadline.simulate.likelihood import GRID, Likelihood, place
+from leadline.simulate.likelihood import Likelihood, place
 from leadline.simulate.path import covariance, jump_share
 from leadline.simulate.settings import SimulateConfig
 from leadline.simulate.talk import NODE_VALUES, NODE_WEIGHTS, NODES, tone_probabilities
 
-DRAWS = 96  # particles whose exact distribution of the total is averaged
+DRAWS = 96  # particles whose exact distribution of the total is averaged, unless told
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ class Filter:
     config: SimulateConfig
     rng: np.random.Generator
     count: int = 1000
+    draws: int = DRAWS
 
     def __post_init__(self) -> None:
         self.ahead, self.means = regressions(self.seen, self.config)
@@ -237,6 +238,7 @@ class Filter:
         told = (form == OPEN) | (form == CLOSE)
         if told.any():
             at = np.flatnonzero(told)
+            factor[at] = 1.0
             if not blind:
                 factor[at] *= self._frame_factor(who[at], form[at])
                 state.framed[who[at]] = (form[at] == OPEN)[:, None]
@@ -247,9 +249,16 @@ class Filter:
         state.weight[who] = weight / weight.sum(axis=1, keepdims=True)
 
     def _frame_factor(self, who: Ints, form: Ints) -> Floats:
-        opens = np.where(self.state.framed[who], 0.0, self.config.frame_rate)
-        closes = self.config.frame_end * self.config.frame_close
-        return np.where((form == OPEN)[:, None], opens, np.where(self.state.framed[who], closes, 0))
+        """P(the turn opens or closes a frame | particle).
+
+        A turn that no particle can explain says nothing: it is what remains of a frame after
+        the turn that opened or closed it was taken out.
+        """
+        framed = self.state.framed[who]
+        opens = np.where(framed, 0.0, self.config.frame_rate)
+        closes = np.where(framed, self.config.frame_end * self.config.frame_close, 0.0)
+        factor = np.where((form == OPEN)[:, None], opens, closes)
+        return np.where((factor * self.state.weight[who]).any(axis=1, keepdims=True), factor, 1.0)
 
     def _content_factor(self, who: Ints, template: Ints) -> Floats:
         """P(template | particle), drawing whether the frame still holds on the way."""
@@ -300,7 +309,7 @@ class Filter:
 
     def totals(self, who: Ints, theta: Floats, weight: Floats) -> Floats:
         """Distribution of the PHQ-9 total given severity per particle, (people, 28)."""
-        chosen = systematic(weight, DRAWS, self.rng)
+        chosen = systematic(weight, self.draws, self.rng)
         theta = np.take_along_axis(theta, chosen, axis=1)
         theta = theta + self.config.occasion_sd * self.rng.standard_normal(theta.shape)
         items = self.state.items[who[:, None], chosen]
@@ -320,6 +329,3 @@ def _add_answer(total: Floats, answer: Floats) -> Floats:
     for points in range(1, answer.shape[-1]):
         summed[..., points:] += total[..., :-points] * answer[..., points : points + 1]
     return summed
-
-
-assert GRID.size > 2 * NODES

@@ -20,6 +20,8 @@ MAX_TURNS = 96  # user turns of a person
 SLOTS = 2  # label times: one along the way (not for everyone), one at the end
 WINDOW_DAYS = 14.0
 _POINTS = (np.arange(7) * 2.0 + 1.0)[::-1]
+_TURN_LAW = (2.2, 0.33)  # negative binomial of the turns beyond three in a session
+_TURNS_A_SESSION = 3.0 + _TURN_LAW[0] * (1.0 - _TURN_LAW[1]) / _TURN_LAW[1]
 _CHUNK = 512  # people at a time; bounds the memory of their covariances
 
 
@@ -59,7 +61,7 @@ def draw_schedule(config: SimulateConfig, rng: np.random.Generator) -> Schedule:
     """Sessions, their turns and label times; all independent of severity."""
     people = config.people
     adherence = rng.standard_normal(people)
-    rate = config.user_turns / 8.0 - 0.3
+    rate = config.user_turns / _TURNS_A_SESSION - 1.0
     sessions = 1 + rng.poisson(rate * np.exp(0.3 * adherence - 0.045))
     sessions = np.minimum(np.maximum(sessions, 1), MAX_SESSIONS)
     gaps = config.session_gap_days * np.exp(0.8 * rng.standard_normal((people, MAX_SESSIONS)))
@@ -68,7 +70,7 @@ def draw_schedule(config: SimulateConfig, rng: np.random.Generator) -> Schedule:
     gaps[:, 0] = 0.0
     start = gaps.cumsum(axis=1)
     real = np.arange(MAX_SESSIONS)[None, :] < sessions[:, None]
-    turns = np.where(real, 3 + rng.negative_binomial(2.2, 0.33, gaps.shape), 0)
+    turns = np.where(real, 3 + rng.negative_binomial(*_TURN_LAW, gaps.shape), 0)
     turns = np.minimum(turns, MAX_TURNS // MAX_SESSIONS * 2)
     over = turns.cumsum(axis=1) > MAX_TURNS
     turns = np.where(over, 0, turns)

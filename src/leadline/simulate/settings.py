@@ -21,7 +21,7 @@ class SimulateConfig:
     gold: int = setting(3111, "People whose PHQ-9s are given for training.")
     locked: int = setting(842, "Locked test people; they too have PHQ-9s.")
     seed: int = setting(0, "Seed; the same seed gives the same bytes.")
-    user_turns: float = setting(31.0, "Mean number of user turns of a person.")
+    user_turns: float = setting(33.0, "Mean number of user turns of a person.")
     session_gap_days: float = setting(2.2, "Median days from one session to the next.")
     long_gap_share: float = setting(0.07, "Share of gaps that are a break of weeks.")
     severity_mean: float = setting(1.46, "Mean severity of the simulated people.")
@@ -41,15 +41,15 @@ class SimulateConfig:
     bare_share: float = setting(0.7, "Share of current symptoms told without person or tense.")
     marked_share: float = setting(0.12, "Share of symptoms marked as past, another's, or supposed.")
     frame_rate: float = setting(
-        0.12, "Chance per turn that someone starts on a past, another or if."
+        0.13, "Chance per turn that someone starts on a past, another or if."
     )
     frame_end: float = setting(0.22, "Chance per turn that such a frame ends.")
     contrast: float = setting(
-        0.5, "How far what is told in a frame is the opposite of the person (0: unrelated)."
+        0.6, "How far what is told in a frame is the opposite of the person (0: unrelated)."
     )
     frame_close: float = setting(0.6, "Chance that the end of a frame is said.")
     held_out: float = setting(0.3, "Share of the templates that only locked people use (0: none).")
-    follow_share: float = setting(0.65, "Chance that a turn takes up the assistant's question.")
+    follow_share: float = setting(0.8, "Chance that a turn takes up the assistant's question.")
     complete_severity: float = setting(-0.4, "Log odds of completing the PHQ-9 per SD of severity.")
     complete_adherence: float = setting(0.6, "Log odds of completing it per SD of sessions.")
     leak_share: float = setting(0.0, "Share of people asked the PHQ-9 in their chat.")
@@ -80,9 +80,9 @@ class SimulateConfig:
                 "The teacher needs a correlation between 0 and 1 and at least one draw.",
                 remedy="Set --teacher-r and --teacher-draws accordingly.",
             )
-        if self.user_turns < 4 or self.session_gap_days <= 0 or self.ou_days <= 0:
+        if self.user_turns < 8 or self.session_gap_days <= 0 or self.ou_days <= 0:
             raise LeadlineError(
-                "People need at least 4 user turns on average, and positive gaps and constants.",
+                "People need at least 8 user turns on average, and positive gaps and constants.",
                 remedy="Raise --user-turns, --session-gap-days or --ou-days.",
             )
 
@@ -105,21 +105,19 @@ SHARES = (
     "teacher_misread",
 )
 
+_EASY = {
+    "ambiguity": 0.1,
+    "style_sd": 0.1,
+    "frame_rate": 0.0,
+    "marked_share": 0.0,
+    "held_out": 0.0,
+    "stigma": 0.3,
+    "expression_slope": 2.0,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "small": {"people": 240, "gold": 120, "locked": 60, "user_turns": 12.0},
-    "easy": {
-        "people": 1200,
-        "gold": 700,
-        "locked": 250,
-        "ambiguity": 0.1,
-        "style_sd": 0.1,
-        "frame_rate": 0.0,
-        "marked_share": 0.0,
-        "held_out": 0.0,
-        "stigma": 0.3,
-        "expression_slope": 2.0,
-    },
+    "small": {**_EASY, "people": 240, "gold": 120, "locked": 60, "user_turns": 14.0},
+    "easy": {**_EASY, "people": 1200, "gold": 700, "locked": 250},
 }
 
 

@@ -13,7 +13,8 @@ The process, per user turn (its probabilities are read by the filter, so they ar
    marked as past, another's or supposed; or be current: the expressed level is drawn from the
    item's response curve at severity + item deviation + style trait, and low levels are often
    put as a denial or as something resolved, in the words of high ones.
-5. A tone before it (minimising, none, amplifying) depends on the style trait alone.
+5. A tone before it (minimising, none, amplifying) depends on the style trait alone; turns that open
+   or close a frame have none.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ STIGMA: Floats = np.array([0.08, 0.15, 0.08, 0.06, 0.15, 0.30, 0.08, 0.12, 0.45]
 DENIED: Floats = np.array([0.22, 0.12, 0.07, 0.04])
 SETTLED: Floats = np.array([0.10, 0.11, 0.05, 0.02])
 NO_FRAME = 0
+NO_TONE = 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def draw_talk(
         state = np.where(session[:, turn] != before, NO_FRAME, state)
         before = session[:, turn]
         here = severity.session[np.arange(shape[0]), np.maximum(before, 0)]
-        asked[:, turn] = np.where(on, _ask(taste, rng), -1)
+        known = (asked[:, turn - 1], topic[:, turn - 1]) if turn else (None, None)
+        asked[:, turn] = np.where(on, _ask(taste, known, rng), -1)
         item = _topic(taste, asked[:, turn], config, rng)
         theta = here + traits[0][np.arange(shape[0]), item]
         voice = theta + config.style_sd * traits[1]
@@ -138,7 +141,8 @@ def draw_talk(
         framed_level = draw_level(contrasted(theta, config), item, rng, config.expression_slope)
         forms = np.where(state > 0, BARE, plain[0])
         levels = np.where(state > 0, framed_level, plain[1])
-        life = rng.random(shape[0]) < config.life_share
+        readiness = np.where(asked[:, turn] < 0, 2.2, 0.5)  # a question about an item turns to it
+        life = rng.random(shape[0]) < readiness * config.life_share
         forms, levels = np.where(life, LIFE, forms), np.where(life, -1, levels)
         item = np.where(life, rng.integers(len(bank.life_topics), size=shape[0]), item)
         forms = np.where(said[0] >= 0, said[0], forms)
@@ -148,6 +152,7 @@ def draw_talk(
             table[:, turn] = np.where(on, value, -1)
     chances = tone_probabilities(traits[1])[:, None, :].cumsum(axis=2)
     tone = np.where(session >= 0, (rng.random(shape)[..., None] > chances).sum(axis=2), -1)
+    tone = np.where((form == OPEN) | (form == CLOSE), NO_TONE, tone)
     template = _draw_templates(form, topic, level, people[0], bank, rng)
     _vary_life(form, topic, template, people[0], bank, rng)
     return Talk(session, form, topic, level, frame, tone, template, asked)
@@ -159,8 +164,13 @@ def _pick(cumulative: Floats, rng: np.random.Generator) -> Ints:
     return np.asarray((uniform > cumulative).sum(axis=1), dtype=np.int64)
 
 
-def _ask(taste: Floats, rng: np.random.Generator) -> Ints:
-    return np.where(rng.random(taste.shape[0]) < 0.3, -1, _pick(taste, rng))
+def _ask(taste: Floats, known: tuple[Ints | None, Ints | None], rng: np.random.Generator) -> Ints:
+    """What the assistant asks about; it thinks twice before coming back to the same thing."""
+    first, second = _pick(taste, rng), _pick(taste, rng)
+    for before in known:
+        if before is not None:
+            first = np.where(first == before, second, first)
+    return np.where(rng.random(taste.shape[0]) < 0.3, -1, first)
 
 
 def _topic(taste: Floats, asked: Ints, config: SimulateConfig, rng: np.random.Generator) -> Ints:

@@ -25,6 +25,7 @@ STYLE_OF_AGE = np.array(
         [0.35, 0.05, 0.45, 0.15, 0.00],
     ]
 )
+STYLE_OF_OTHER_APP = np.array([0.10, 0.35, 0.05, 0.10, 0.40])
 ASIDES = 14  # percent of turns with something about life beside the rest
 DRAWS = 10  # random integers per turn
 FIRST_TURN = -2  # in place of a form: nothing was said before
@@ -125,7 +126,7 @@ def _around(
     marked = tone != 1
     if marked or (not framing and draw[1] % 100 < 22):
         body = f"{leads[draw[2] % len(leads)]} {body}"
-    if draw[3] % 100 < 24:
+    if not framing and draw[3] % 100 < 24:
         body = f"{body}{'' if body[-1] in '.!?' else '.'} {tails[draw[4] % len(tails)]}"
     return body
 
@@ -168,7 +169,7 @@ def _typo(word: str, kind: int) -> str:
 
 def _texting(text: str, draw: list[int]) -> str:
     text = _SHORTEN.sub(lambda hit: _SHORT[hit[1]], text.lower()).replace("'", "")
-    text = text.replace(". ", "... " if draw[5] % 2 else " ").rstrip(".")
+    text = text.replace(". ", ("... ", ", ", " ", "\n")[draw[5] % 4]).rstrip(".")
     return text + _EMOJI[draw[6] % len(_EMOJI)] if draw[7] % 100 < 22 else text
 
 
@@ -196,7 +197,7 @@ def assistant_texts(talk: Talk, other_app: Flags, draws: Ints) -> list[str]:
                 else (talk.form[person, turn - 1], talk.topic[person, turn - 1])
             )
             reply = _reply(lines, int(before[0]), int(before[1]), app, draw)
-            skip = before[0] == OPEN
+            skip = before[0] == OPEN or (first and asked < 0)
             texts.append(reply if skip else f"{reply} {ask[draw[9] % len(ask)]}")
     return texts
 
