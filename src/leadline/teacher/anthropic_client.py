@@ -1,0 +1,181 @@
+"""Claude as the teacher: the Messages API and Message Batches, through Anthropic's SDK.
+
+Protocol: https://platform.claude.com/docs/en/api/messages and
+https://platform.claude.com/docs/en/build-with-claude/batch-processing. Batches hold at most
+100,000 requests, cost half, end within 24 hours and answer in any order. A batch cannot carry
+a mark of ours, so one whose creation was cut off is found again by its time and size and
+proved by the `custom_id`s of its results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from leadline.errors import LeadlineError, missing_package
+from leadline.teacher.clients import (
+    STOPPING,
+    Answer,
+    Connection,
+    Intent,
+    Interrupted,
+    Uncertain,
+    api_key,
+    http_options,
+    stop_for,
+)
+from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.store import Request
+
+CLOCK_SKEW = timedelta(minutes=5)
+TRANSIENT = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
+
+
+class AnthropicClient:
+    """Implements `BatchClient` for the Anthropic API."""
+
+    def __init__(self, connection: Connection) -> None:
+        try:
+            import anthropic
+        except ImportError as error:
+            raise missing_package("anthropic", "teacher", "The anthropic teacher") from error
+        self._sdk = anthropic
+        self._connection = connection
+        self._client = anthropic.Anthropic(
+            api_key=api_key("anthropic", connection.base_url),
+            base_url=connection.base_url,
+            max_retries=connection.retries,
+            timeout=connection.timeout,
+            open_telemetry=False,
+            http_client=anthropic.DefaultHttpxClient(**http_options(connection)),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, request: Request) -> Answer:
+        """One message. Errors that would stop every request are raised."""
+        try:
+            message = self._client.messages.create(**self._params(request))
+        except self._sdk.APIStatusError as error:
+            if error.status_code in STOPPING:
+                raise stop_for(error.status_code, "anthropic") from error
+            again = error.status_code == 429 or error.status_code >= 500
+            return Answer("failed", error=f"http {error.status_code}", again=again)
+        except self._sdk.APIConnectionError as error:
+            return Answer("failed", error=type(error).__name__, billed=True, again=True)
+        except self._sdk.APIError as error:  # a body that is not the protocol's
+            return Answer("failed", error=type(error).__name__, billed=True)
+        return self._read(message)
+
+    def _params(self, request: Request) -> Any:
+        params: dict[str, Any] = {
+            "model": self._connection.model,
+            "max_tokens": self._connection.max_tokens,
+            "system": request.system,
+            "messages": [{"role": "user", "content": user_prompt(request.transcript)}],
+        }
+        if self._connection.structured:
+            schema = self._sdk.transform_schema(answer_schema())
+            params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if self._connection.temperature is not None:
+            params["extra_body"] = {"temperature": self._connection.temperature}
+        return params
+
+    def _read(self, message: Any) -> Answer:
+        usage = message.usage
+        tokens_in = sum(
+            count or 0
+            for count in (
+                usage.input_tokens,
+                usage.cache_creation_input_tokens,
+                usage.cache_read_input_tokens,
+            )
+        )
+        text = "".join(block.text for block in message.content if block.type == "text")
+        state, error = {
+            "refusal": ("refused", "refusal"),
+            "max_tokens": ("truncated", "max_tokens"),
+            "model_context_window_exceeded": ("truncated", "context window"),
+        }.get(message.stop_reason, ("done", None))
+        return Answer(state, text, tokens_in, usage.output_tokens, error)
+
+    # Batches
+
+    def create_batch(self, token: str, requests: Sequence[Request]) -> str:
+        """Create a Message Batch; without SDK retries, which could create it twice."""
+        del token  # a Message Batch has no place for it
+        entries: list[Any] = []
+        for request in requests:
+            params = self._params(request)
+            params.update(params.pop("extra_body", {}))
+            entries.append({"custom_id": request.key, "params": params})
+        client = self._client.with_options(max_retries=0)
+        try:
+            return client.messages.batches.create(requests=entries).id
+        except self._sdk.APIStatusError as error:
+            raise self._refusal(error) from error
+        except self._sdk.APIConnectionError as error:
+            raise Uncertain("batch creation") from error
+
+    def _refusal(self, error: Any) -> Exception:
+        status = error.status_code
+        if status in STOPPING:
+            return stop_for(status, "anthropic")
+        if status == 429 or status >= 500:
+            return Uncertain(f"http {status}")
+        return LeadlineError(
+            f"anthropic refused the batch (HTTP {status}).",
+            remedy="Check --model and --max-tokens; a smaller --batch-size may help.",
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn a broken connection while a batch is read into `Interrupted`."""
+        import httpx2
+
+        try:
+            yield
+        except self._sdk.APIStatusError as error:
+            if error.status_code in STOPPING:
+                raise stop_for(error.status_code, "anthropic") from error
+            raise Interrupted(f"http {error.status_code}") from error
+        except (self._sdk.APIError, httpx2.HTTPError, json.JSONDecodeError) as error:
+            raise Interrupted(type(error).__name__) from error
+
+    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+        """The oldest batch since the intent with as many requests that is not in `others`."""
+        since = datetime.fromisoformat(intent.started) - CLOCK_SKEW
+        found = None
+        with self._reading():
+            for batch in self._client.messages.batches.list(limit=100):
+                if batch.created_at < since:
+                    break  # newest first
+                total = sum(batch.request_counts.model_dump().values())
+                if total == intent.size and batch.id not in others:
+                    found = batch.id
+        return found
+
+    def batch_ended(self, provider_id: str) -> bool:
+        """True once processing has ended."""
+        with self._reading():
+            batch = self._client.messages.batches.retrieve(provider_id)
+        return batch.processing_status == "ended"
+
+    def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
+        """Stream the results, in whatever order they come."""
+        with self._reading():
+            for entry in self._client.messages.batches.results(provider_id):
+                yield entry.custom_id, self._entry(entry.result)
+
+    def _entry(self, result: Any) -> Answer:
+        if result.type == "succeeded":
+            return self._read(result.message)
+        if result.type == "errored":
+            code = result.error.error.type
+            return Answer("failed", error=code, again=code in TRANSIENT)
+        return Answer("failed", error=result.type, again=True)  # not processed, not billed

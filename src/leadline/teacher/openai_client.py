@@ -1,0 +1,215 @@
+"""Any OpenAI-compatible server as the teacher: chat completions and the Batch API.
+
+Protocol: https://platform.openai.com/docs/api-reference/chat and .../batch. With a base URL
+this is also vLLM, llama.cpp, Ollama and `transformers serve`; the last of these enforces no
+schema, so `structured` must be off for it and the prompt alone asks for JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from leadline.errors import LeadlineError, missing_package
+from leadline.teacher.clients import (
+    OFFICIAL,
+    STOPPING,
+    Answer,
+    BatchRefused,
+    Connection,
+    Intent,
+    Interrupted,
+    Uncertain,
+    api_key,
+    http_options,
+    stop_for,
+)
+from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.store import Request
+
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+MARK = "leadline"
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class OpenAIClient:
+    """Implements `BatchClient` for OpenAI-compatible servers."""
+
+    def __init__(self, connection: Connection) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise missing_package("openai", "teacher", "The openai teacher") from error
+        self._sdk = openai
+        self._connection = connection
+        self._client = openai.OpenAI(
+            api_key=api_key("openai", connection.base_url),
+            base_url=connection.base_url,
+            max_retries=connection.retries,
+            timeout=connection.timeout,
+            http_client=openai.DefaultHttpxClient(**http_options(connection)),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, request: Request) -> Answer:
+        """One chat completion. Errors that would stop every request are raised."""
+        try:
+            reply = self._client.chat.completions.create(**self._params(request))
+        except self._sdk.APIStatusError as error:
+            if error.status_code in STOPPING:
+                raise stop_for(error.status_code, "openai") from error
+            again = error.status_code == 429 or error.status_code >= 500
+            return Answer("failed", error=f"http {error.status_code}", again=again)
+        except self._sdk.APIConnectionError as error:
+            return Answer("failed", error=type(error).__name__, billed=True, again=True)
+        except self._sdk.APIError as error:
+            return Answer("failed", error=type(error).__name__, billed=True)
+        return read_completion(reply.to_dict())
+
+    def _params(self, request: Request) -> Any:
+        official = self._connection.base_url == OFFICIAL["openai"]
+        params: dict[str, Any] = {
+            "model": self._connection.model,
+            "messages": [
+                {"role": "system", "content": request.system},
+                {"role": "user", "content": user_prompt(request.transcript)},
+            ],
+            # Reasoning models take only the new name, most local servers only the old one.
+            "max_completion_tokens" if official else "max_tokens": self._connection.max_tokens,
+        }
+        if self._connection.structured:
+            params["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "rating", "strict": True, "schema": answer_schema()},
+            }
+        if self._connection.temperature is not None:
+            params["temperature"] = self._connection.temperature
+        return params
+
+    # Batches
+
+    def create_batch(self, token: str, requests: Sequence[Request]) -> str:
+        """Upload the requests and create a batch that carries our token as metadata."""
+        lines = [
+            json.dumps(
+                {
+                    "custom_id": request.key,
+                    "method": "POST",
+                    "url": ENDPOINT,
+                    "body": self._params(request),
+                }
+            )
+            for request in requests
+        ]
+        body = io.BytesIO(("\n".join(lines) + "\n").encode())
+        client = self._client.with_options(max_retries=0)
+        try:
+            upload = self._client.files.create(file=(f"{token}.jsonl", body), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=upload.id,
+                endpoint=ENDPOINT,
+                completion_window="24h",
+                metadata={MARK: token},
+            )
+        except self._sdk.APIStatusError as error:
+            raise self._refusal(error) from error
+        except self._sdk.APIConnectionError as error:
+            raise Uncertain("batch creation") from error
+        return batch.id
+
+    def _refusal(self, error: Any) -> Exception:
+        status = error.status_code
+        if status in STOPPING:
+            return stop_for(status, "openai")
+        if status == 429 or status >= 500:
+            return Uncertain(f"http {status}")
+        return LeadlineError(
+            f"openai refused the batch (HTTP {status}).",
+            remedy="Check --model and --max-tokens; a smaller --batch-size may help.",
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn a broken connection while a batch is read into `Interrupted`."""
+        import httpx2
+
+        try:
+            yield
+        except self._sdk.APIStatusError as error:
+            if error.status_code in STOPPING:
+                raise stop_for(error.status_code, "openai") from error
+            raise Interrupted(f"http {error.status_code}") from error
+        except (self._sdk.APIError, httpx2.HTTPError, json.JSONDecodeError) as error:
+            raise Interrupted(type(error).__name__) from error
+
+    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+        """The batch whose metadata holds our token."""
+        with self._reading():
+            for batch in self._client.batches.list(limit=100):
+                if (batch.metadata or {}).get(MARK) == intent.token and batch.id not in others:
+                    return batch.id
+        return None
+
+    def batch_ended(self, provider_id: str) -> bool:
+        """True once the batch is completed, failed, expired or cancelled."""
+        with self._reading():
+            return self._client.batches.retrieve(provider_id).status in ENDED
+
+    def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
+        """Read the output file and the error file, in whatever order their lines come.
+
+        Raises:
+            BatchRefused: the whole batch was refused when it was validated.
+        """
+        with self._reading():
+            batch = self._client.batches.retrieve(provider_id)
+        if batch.status == "failed":
+            codes = {item.code for item in (batch.errors and batch.errors.data) or []}
+            raise BatchRefused(", ".join(sorted(map(str, codes))))
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            if file_id:
+                yield from self._lines(file_id)
+
+    def _lines(self, file_id: str) -> Iterator[tuple[str, Answer]]:
+        with (
+            self._reading(),
+            self._client.files.with_streaming_response.content(file_id) as stream,
+        ):
+            for line in stream.iter_lines():
+                if line.strip():
+                    yield _read_entry(json.loads(line))
+
+
+def _read_entry(entry: Mapping[str, Any]) -> tuple[str, Answer]:
+    """One line of an output or error file."""
+    key = str(entry["custom_id"])
+    response, error = entry.get("response"), entry.get("error")
+    if response and response.get("status_code") == 200:
+        return key, read_completion(response["body"])
+    if response:
+        status = int(response.get("status_code") or 0)
+        return key, Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
+    code = str((error or {}).get("code") or "no response")
+    return key, Answer("failed", error=code, again=code in ("batch_expired", "batch_cancelled"))
+
+
+def read_completion(body: Mapping[str, Any]) -> Answer:
+    """A chat completion's JSON as an `Answer`; servers leave out what they do not know."""
+    usage = body.get("usage") or {}
+    tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    choices = body.get("choices") or []
+    if not choices:
+        return Answer("failed", None, *tokens, error="no choices", billed=True)
+    message, reason = choices[0].get("message") or {}, choices[0].get("finish_reason")
+    text = message.get("content") or ""
+    if message.get("refusal") or reason == "content_filter":
+        return Answer("refused", message.get("refusal") or text, *tokens, error="refusal")
+    if reason == "length":
+        return Answer("truncated", text, *tokens, error="length")
+    return Answer("done", text, *tokens)
