@@ -1,0 +1,106 @@
+"""Who is compared with whom: a locked test set and folds, always whole persons.
+
+Folds are stratified by the severity of each person (the mean of their PHQ-9 totals, in
+bands) so that each fold sees the whole range; the assignment depends on the seed and on the
+set of person ids, not on the order of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.dialogue.store import Cohort
+from leadline.errors import LeadlineError
+
+STRATUM_WIDTH = 3.0  # PHQ-9 points; narrower than a band, so that folds match within bands too
+
+
+def person_severity(readings: pl.DataFrame) -> pl.DataFrame:
+    """Mean gold total of each person: columns person_id, severity; sorted by person_id."""
+    return (readings.group_by("person_id").agg(pl.col("total").mean().alias("severity"))).sort(
+        "person_id"
+    )
+
+
+def person_folds(readings: pl.DataFrame, folds: int, seed: int) -> dict[str, int]:
+    """Assign each person of `readings` to one of `folds` folds, stratified by severity.
+
+    Args:
+        readings: table with person_id and total; several rows of a person stay together.
+        folds: number of folds, at least 2.
+        seed: another seed is another assignment.
+
+    Raises:
+        LeadlineError: fewer than two people per fold.
+    """
+    people = person_severity(readings)
+    if folds < 2 or people.height < 2 * folds:
+        raise LeadlineError(
+            f"{people.height} labelled people cannot be split into {folds} folds.",
+            remedy="Use --folds of 2 or more and at least two labelled people for each fold.",
+        )
+    order = _stratified_order(people, seed)
+    names = people["person_id"].to_list()
+    return {names[row]: position % folds for position, row in enumerate(order)}
+
+
+def choose_locked(
+    cohort: Cohort, share: float, seed: int, *, by: str = "severity"
+) -> frozenset[str]:
+    """Choose the labelled people who become the locked test.
+
+    Args:
+        cohort: people with at least one PHQ-9 are eligible.
+        share: of the labelled people, strictly between 0 and 1.
+        seed: of the draw; unused with ``by="time"``.
+        by: ``severity`` draws within strata of severity, ``time`` takes the people whose
+            first PHQ-9 came last, which tests a later period.
+    """
+    if not 0 < share < 1:
+        raise LeadlineError(
+            f"The locked share is {share}.", remedy="Use --share between 0 and 1, such as 0.2."
+        )
+    labels = cohort.phq9.filter(pl.col("total").is_not_null())
+    if by == "time":
+        return _latest(labels, share)
+    people = person_severity(labels)
+    order = _stratified_order(people, seed)
+    names = people["person_id"].to_list()
+    count = max(1, round(share * len(names)))
+    # Every k-th person of the severity-sorted order is an even draw over severity.
+    picks = np.floor((np.arange(count) + 0.5) * len(names) / count).astype(int)
+    return frozenset(names[order[pick]] for pick in picks)
+
+
+def _latest(labels: pl.DataFrame, share: float) -> frozenset[str]:
+    first = labels.group_by("person_id").agg(pl.col("time").min()).sort("time", "person_id")
+    if first["time"].null_count():
+        raise LeadlineError(
+            f"{first['time'].null_count()} labelled people have an undated PHQ-9.",
+            remedy="Use --by severity, or give every PHQ-9 a date.",
+        )
+    count = max(1, round(share * first.height))
+    return frozenset(first["person_id"].tail(count).to_list())
+
+
+def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:
+    """Rows sorted by severity stratum, and at random (by seed and id) within a stratum."""
+    strata = (people["severity"].to_numpy() // STRATUM_WIDTH).astype(int)
+    draw = [hashlib.sha256(f"{seed}\x1f{name}".encode()).digest() for name in people["person_id"]]
+    return np.array(sorted(range(len(draw)), key=lambda row: (strata[row], draw[row])))
+
+
+def refuse_locked(person_ids: set[str], cohort: Cohort, purpose: str) -> None:
+    """Raise if any of `person_ids` is a locked test person of the cohort."""
+    locked = set(cohort.people.filter("locked")["person_id"])
+    caught = sorted(person_ids & locked)
+    if caught:
+        raise LeadlineError(
+            f"{len(caught)} locked test people would be used for {purpose}.",
+            remedy="Leave the locked people out; they serve only the final evaluation.",
+            file=cohort.path,
+        )

@@ -1,0 +1,152 @@
+"""Which text is read for which PHQ-9.
+
+A person's conversations are one timeline, read left to right. A *reading* is a stretch of
+the person's own turns, first to last, both included. The reading of a PHQ-9 holds the turns
+said in the `days` before it and never one after it; the reading of a turn holds the turns of
+the `days` up to that turn. Text without a date is taken as said before an undated PHQ-9 and,
+if the PHQ-9 is dated and the text is not, as said before it too, because an undated
+transcript that came with a label is the transcript that the label belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.config import WindowConfig
+from leadline.dialogue.schema import Message
+from leadline.dialogue.store import Cohort
+
+READINGS: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "label": pl.Int64(),  # row of phq9.parquet
+    "time": pl.Datetime("us", "UTC"),
+    "total": pl.Float64(),
+    "instrument": pl.String(),
+    "first": pl.Int32(),  # of the person's user turns, included
+    "last": pl.Int32(),  # of the person's user turns, included
+    "user_turns": pl.Int32(),
+    "user_words": pl.Int32(),
+    "locked": pl.Boolean(),
+}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Everything one person said and heard, in order.
+
+    Attributes:
+        person_id: whose it is.
+        messages: every turn, all roles, length M.
+        user: indices into `messages` of the person's own turns, shape (U,).
+        times: time of each message, shape (M,), ``datetime64[us]``, NaT where unknown.
+        conversation_ids: of each message, length M.
+        turns: the turn number of each message in its conversation, shape (M,).
+    """
+
+    person_id: str
+    messages: tuple[Message, ...]
+    user: npt.NDArray[np.int64]
+    times: npt.NDArray[np.datetime64]
+    conversation_ids: tuple[str, ...]
+    turns: npt.NDArray[np.int32]
+
+    @property
+    def user_times(self) -> npt.NDArray[np.datetime64]:
+        """Times of the person's own turns, shape (U,)."""
+        return self.times[self.user]
+
+    def user_words(self) -> npt.NDArray[np.int64]:
+        """White-space separated words in each of the person's own turns, shape (U,)."""
+        return np.array([len(self.messages[i].text.split()) for i in self.user], dtype=np.int64)
+
+
+def timelines(cohort: Cohort) -> Iterator[Timeline]:
+    """Yield one timeline per person who has any turn, in the order of the cohort."""
+    for (person_id,), rows in cohort.turns.group_by("person_id", maintain_order=True):
+        yield _timeline(str(person_id), rows)
+
+
+def _timeline(person_id: str, rows: pl.DataFrame) -> Timeline:
+    roles = rows["role"].to_list()
+    times = rows["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+    return Timeline(
+        person_id=person_id,
+        messages=tuple(map(Message, roles, rows["text"].to_list())),
+        user=np.flatnonzero(np.array([role == "user" for role in roles], dtype=bool)),
+        times=times,
+        conversation_ids=tuple(rows["conversation_id"].to_list()),
+        turns=rows["turn"].to_numpy(),
+    )
+
+
+def window_starts(
+    times: npt.NDArray[np.datetime64], as_of: npt.NDArray[np.datetime64], days: float
+) -> npt.NDArray[np.int64]:
+    """First user turn within `days` before each time of `as_of`.
+
+    Args:
+        times: the person's user-turn times in order, shape (U,); NaT counts as within.
+        as_of: the times that the windows end at, shape (K,); NaT keeps everything.
+        days: window length; 0 keeps everything.
+
+    Returns:
+        Shape (K,): the smallest index u such that no turn from u on is older than the window.
+    """
+    if days == 0 or not len(times):
+        return np.zeros(len(as_of), dtype=np.int64)
+    length = np.timedelta64(int(days * 86_400_000_000), "us")
+    # NaT compares as False with everything, so undated text or labels are never "too old".
+    old = times[None, :] <= (as_of - length)[:, None]
+    reverse = old[:, ::-1]
+    found = reverse.any(axis=1)
+    return np.where(found, len(times) - reverse.argmax(axis=1), 0)
+
+
+def running_starts(timeline: Timeline, window: WindowConfig) -> npt.NDArray[np.int64]:
+    """First user turn of the reading that ends at each user turn, shape (U,)."""
+    times = timeline.user_times
+    starts = window_starts(times, times, window.days)
+    return np.minimum(starts, np.arange(len(times)))
+
+
+def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
+    """The reading of each PHQ-9 that has enough text, as a table of `READINGS`.
+
+    A label without text in its window has no row: nothing was said, nothing is estimated.
+    """
+    locked = dict(cohort.people.select("person_id", "locked").iter_rows())
+    labels = cohort.phq9.with_row_index("label").partition_by("person_id", as_dict=True)
+    rows: list[tuple[object, ...]] = []
+    for timeline in timelines(cohort):
+        mine = labels.get((timeline.person_id,))
+        if mine is not None and len(timeline.user):
+            rows += _person_readings(timeline, mine, window, bool(locked[timeline.person_id]))
+    return pl.DataFrame(rows, schema=READINGS, orient="row")
+
+
+def _person_readings(
+    timeline: Timeline, labels: pl.DataFrame, window: WindowConfig, locked: bool
+) -> list[tuple[object, ...]]:
+    as_of = labels["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+    times = timeline.user_times
+    starts = window_starts(times, as_of, window.days)
+    words = np.concatenate([[0], np.cumsum(timeline.user_words())])
+    rows: list[tuple[object, ...]] = []
+    columns = ("label", "time", "total", "instrument")
+    for (label, time, total, instrument), start, end in zip(
+        labels.select(columns).iter_rows(), starts, as_of, strict=True
+    ):
+        after = np.flatnonzero(times > end)  # never true for NaT on either side
+        last = (int(after[0]) if len(after) else len(times)) - 1
+        count = last - int(start) + 1
+        if total is None or count < window.min_turns:
+            continue
+        said = int(words[last + 1] - words[start])
+        head = (timeline.person_id, label, time, total, instrument)
+        rows.append((*head, int(start), last, count, said, locked))
+    return rows
