@@ -105,7 +105,8 @@ class LabelModel:
     def correlations(self) -> Floats:
         """Correlations of the raters' person-level errors, shape (R, R)."""
         scale = np.sqrt(np.diag(self.psi))
-        return self.psi / np.outer(scale, scale)
+        correlations: Floats = self.psi / np.outer(scale, scale)
+        return correlations
 
     def summary(self) -> dict[str, Any]:
         """The parameters as plain JSON values."""
@@ -174,7 +175,7 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
         args=(groups, raters, gold_sd**2),
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": 2000, "maxfun": 200_000},
+        options={"maxiter": 2000, "maxfun": 200_000, "ftol": 1e-13, "gtol": 1e-8},
     )
     if not np.isfinite(found.fun):
         raise LeadlineError(
@@ -195,36 +196,44 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
         gold_sd=gold_sd,
         labelled_people=int(labelled.sum()),
         unlabelled_people=int((~labelled).sum()),
-        log_likelihood=-float(found.fun),
+        log_likelihood=-float(found.fun) * sum(pattern.count for pattern in groups),
     )
 
 
-def posterior(model: LabelModel, observed: Observations, *, use_gold: bool = False) -> Posterior:
+def posterior(
+    model: LabelModel,
+    observed: Observations,
+    *,
+    use_gold: bool = False,
+    group: str | None = None,
+) -> Posterior:
     """Posterior of T for each reading.
 
     Args:
         model: fitted, on raters of the same names in the same order.
-        observed: readings; those with gold take the labelled group's distribution of T, the
-            others the unlabelled group's.
+        observed: readings.
         use_gold: whether gold totals count as observations of T. Off, a labelled person gets
             what an unlabelled one with the same ratings would, up to the group.
+        group: whose distribution of T to start from, ``labelled`` or ``unlabelled``. None:
+            each reading's own, by whether it has gold.
     """
     if observed.names != model.names:
         raise ValueError(f"the model knows {model.names}, not {observed.names}")
     count = len(observed.gold)
     labelled = np.isfinite(observed.gold)
-    prior_mean = np.where(labelled, model.labelled[0], model.unlabelled[0])
-    prior_var = np.where(labelled, model.labelled[1], model.unlabelled[1]) ** 2
+    own = labelled if group is None else np.full(count, group == "labelled")
+    prior_mean = np.where(own, model.labelled[0], model.unlabelled[0])
+    prior_var = np.where(own, model.labelled[1], model.unlabelled[1]) ** 2
     precision, signal = 1 / prior_var, prior_mean / prior_var
     bartlett, bartlett_sd = np.full(count, np.nan), np.full(count, np.nan)
     for rows, present, draws in _row_patterns(observed):
         if not present.any():
             continue
-        slopes, weights, information = _scores(model, present, draws)
+        weights, information = _scores(model, present, draws)
         centred = observed.means[np.ix_(rows, present)] - model.intercepts[present]
         signal[rows] += centred @ weights
         precision[rows] += information
-        if abs(slopes @ weights) > 1e-12:
+        if information > 0:
             bartlett[rows] = centred @ weights / information
             bartlett_sd[rows] = information**-0.5
     if use_gold:
@@ -258,10 +267,9 @@ def fuse(
         Mean of T, and the standard deviation of a *gold total* about it (so that intervals
         cover what a questionnaire would say), each of shape (N,).
     """
-    count = len(student)
-    gold = np.full(count, 0.0 if group == "labelled" else np.nan)
+    gold = np.full(len(student), np.nan)
     observed = Observations(gold, (*teachers, student.reshape(-1, 1)), model.names)
-    found = posterior(model, observed)
+    found = posterior(model, observed, group=group)
     return found.mean, np.sqrt(found.sd**2 + model.gold_sd**2)
 
 
@@ -336,7 +344,8 @@ def _negative_log_likelihood(
         fit_term = np.trace(np.linalg.solve(cov, pattern.scatter + np.outer(gap, gap)))
         size = len(gap) * np.log(2 * np.pi)
         total += 0.5 * pattern.count * (size + logdet + fit_term)
-    return float(total)
+    # Per person, so that the optimiser's tolerances mean the same at any number of people.
+    return float(total) / sum(pattern.count for pattern in patterns)
 
 
 def _unpack(
@@ -384,20 +393,21 @@ def _bounds(raters: int) -> list[tuple[float, float]]:
 
 def _scores(
     model: LabelModel, present: npt.NDArray[np.bool_], draws: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats, float]:
-    """Slopes, weights Sigma^-1 b and information b' Sigma^-1 b of the raters present."""
+) -> tuple[Floats, float]:
+    """Weights Sigma^-1 b and information b' Sigma^-1 b of the raters present."""
     noise = model.draw_sd[present] ** 2 / draws[present]
     errors = model.psi[np.ix_(present, present)] + np.diag(noise)
     slopes = model.slopes[present]
-    weights = np.linalg.solve(errors, slopes)
-    return slopes, weights, float(slopes @ weights)
+    weights: Floats = np.linalg.solve(errors, slopes).astype(np.float64)
+    return weights, float(slopes @ weights)
 
 
 def _row_mean(values: Floats) -> Floats:
     known = np.isfinite(values)
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return means
 
 
 def _within_variance(values: Floats) -> float:
