@@ -15,16 +15,29 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from leadline.teacher.readings import person_words
 
 MAX_TOTAL = 27
-TOTAL_CHOICES = tuple(range(MAX_TOTAL + 1))
 STRAIGHT = str.maketrans("\u2019\u2018\u201c\u201d", "''\"\"")  # typographic quotation marks
 FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+
+
+def _choice(top: int) -> Any:
+    """An integer of 0..top, an enumeration in the schema: servers enforce that, not ranges."""
+    schema = {"type": "integer", "enum": list(range(top + 1))}
+    return Annotated[int, Field(ge=0, le=top), WithJsonSchema(schema)]
+
+
+if TYPE_CHECKING:
+    ItemScore = int
+    TotalScore = int
+else:
+    ItemScore = _choice(3)
+    TotalScore = _choice(MAX_TOTAL)
 
 
 class ItemRating(BaseModel):
@@ -33,7 +46,7 @@ class ItemRating(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     quote: str
-    score: Literal[0, 1, 2, 3] | None
+    score: ItemScore | None
     confidence: Literal["low", "medium", "high"]
 
 
@@ -51,8 +64,7 @@ class Rating(BaseModel):
     concentration: ItemRating
     psychomotor: ItemRating
     self_harm: ItemRating
-    # An enumeration and not a range: structured output enforces the one, not always the other.
-    total: int = Field(ge=0, le=MAX_TOTAL, json_schema_extra={"enum": list(TOTAL_CHOICES)})
+    total: TotalScore
 
     def items(self) -> list[ItemRating]:
         """The nine item ratings in the order of the PHQ-9."""
@@ -112,9 +124,9 @@ def answer_schema() -> dict[str, Any]:
 
 
 def _plain(node: Any) -> None:
-    """Drop titles, descriptions and ranges, which cost tokens and are not enforced."""
+    """Drop titles and descriptions, which cost tokens."""
     if isinstance(node, dict):
-        for key in ("title", "description", "minimum", "maximum"):
+        for key in ("title", "description"):
             if not isinstance(node.get(key), dict):
                 node.pop(key, None)
         for value in node.values():
