@@ -32,11 +32,10 @@ def planned(count: int, draws: int = 1, teacher: str = TEACHER) -> list[Planned]
             "system",
             ("ancestor",),
             f"Person: text {number}",
-            draw,
+            draws,
             Reading(f"p{number}", moment, (Message("user", f"text {number}"),)),
         )
         for number in range(count)
-        for draw in range(draws)
     ]
 
 

@@ -202,7 +202,7 @@ def plan_requests(
     url: str | None,
     examples: Sequence[Example] = (),
 ) -> Iterator[Planned]:
-    """Every request of a labelling, one per reading and draw."""
+    """Every request of a labelling, one item per reading."""
     rubric = load_rubric()
     teacher = teacher_id(config, url, rubric)
     simulated = config.teacher == "simulated"
@@ -219,8 +219,7 @@ def plan_requests(
             if simulated
             else render(reading.messages, reading.person_id, max_chars=config.max_chars)
         )
-        for draw in range(config.draws):
-            yield Planned(teacher, system, kin, transcript, draw, reading)
+        yield Planned(teacher, system, kin, transcript, config.draws, reading)
 
 
 def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
@@ -233,13 +232,11 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
     tokens, most = 0.0, 0.0
     for item in planned:
         people.add(item.reading.person_id)
-        key = bytes.fromhex(item.key)
-        if key in seen:
-            continue
-        seen.add(key)
+        new = {bytes.fromhex(key) for key in item.request_keys()} - seen
+        seen |= new
         size = len(item.system.encode()) + len(item.transcript.encode())
-        tokens += size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3
-        most += config.prices.most(Request(item.key, item.system, item.transcript, item.draw))
+        tokens += len(new) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
+        most += len(new) * config.prices.most(Request("", item.system, item.transcript, 0))
     answers = len(seen) * min(EXPECTED_ANSWER, config.max_tokens)
     known = config.priced or config.free
     return {

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,22 @@ def digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _digest_of_system(text: str) -> str:
+    """Digest of a system prompt: long, and the same for thousands of requests."""
+    return digest(text)
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A request to be made.
+    """Requests to be made for one reading, one per draw.
 
     Attributes:
         teacher: provider, model and whatever else decides the answer besides the prompt.
         system: the system prompt.
         ancestors: people whose gold labels the system prompt shows.
         transcript: the rendered transcript.
-        draw: which of several independent answers, from 0.
+        draws: how many independent answers.
         reading: whose transcript it is.
     """
 
@@ -91,13 +98,14 @@ class Planned:
     system: str
     ancestors: tuple[str, ...]
     transcript: str
-    draw: int
+    draws: int
     reading: Reading
 
-    @property
-    def key(self) -> str:
-        """The request's identity and its `custom_id`: 64 hex digits without any id in them."""
-        return digest(self.teacher, self.system, user_prompt(self.transcript), str(self.draw))
+    def request_keys(self) -> list[str]:
+        """Identity and `custom_id` of each draw: 64 hex digits without any id in them."""
+        prompt = digest(user_prompt(self.transcript))
+        system = _digest_of_system(self.system)
+        return [digest(self.teacher, system, prompt, str(draw)) for draw in range(self.draws)]
 
 
 @dataclass(frozen=True)
@@ -163,34 +171,36 @@ class RequestStore:
         """Add requests that are not there yet; return how many were new. Safe to repeat."""
         added = 0
         stream = iter(requests)
-        systems: dict[str, str] = {}
+        systems: dict[tuple[str, tuple[str, ...]], str] = {}
         while chunk := list(islice(stream, CHUNK)):
             with self._db:
                 for item in chunk:
                     added += self._plan_one(item, systems)
         return added
 
-    def _plan_one(self, item: Planned, systems: dict[str, str]) -> int:
-        if item.system not in systems:
-            systems[item.system] = digest(item.system, *item.ancestors)
+    def _plan_one(self, item: Planned, systems: dict[tuple[str, tuple[str, ...]], str]) -> int:
+        shown = (item.system, item.ancestors)
+        if shown not in systems:
+            systems[shown] = digest(item.system, *item.ancestors)
             self._db.execute(
                 "INSERT OR IGNORE INTO systems VALUES (?, ?, ?)",
-                (systems[item.system], item.system, json.dumps(item.ancestors)),
+                (systems[shown], item.system, json.dumps(item.ancestors)),
             )
-        key, reading, body = item.key, reading_hash(item.reading), digest(item.transcript)
-        new = self._db.execute(
+        keys = item.request_keys()
+        reading, body = reading_hash(item.reading), digest(item.transcript)
+        new = self._db.executemany(
             "INSERT OR IGNORE INTO requests (key, teacher, system, transcript, draw) "
             "VALUES (?, ?, ?, ?, ?)",
-            (key, item.teacher, systems[item.system], body, item.draw),
+            [(key, item.teacher, systems[shown], body, draw) for draw, key in enumerate(keys)],
         ).rowcount
-        linked = self._db.execute(
-            "INSERT OR IGNORE INTO asked VALUES (?, ?)", (key, reading)
+        linked = self._db.executemany(
+            "INSERT OR IGNORE INTO asked VALUES (?, ?)", [(key, reading) for key in keys]
         ).rowcount
         if new:
-            known = self._db.execute("SELECT 1 FROM transcripts WHERE hash = ?", (body,)).fetchone()
-            if known is None:
-                packed = zlib.compress(item.transcript.encode(), 1)
-                self._db.execute("INSERT INTO transcripts VALUES (?, ?)", (body, packed))
+            self._db.execute(
+                "INSERT OR IGNORE INTO transcripts VALUES (?, ?)",
+                (body, zlib.compress(item.transcript.encode(), 1)),
+            )
         if linked:
             who = item.reading
             self._db.execute(
