@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -53,13 +54,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(model: Path, *, batching: bool = False, patience: float = 120.0) -> Iterator[str]:
+def serve(model: Path, *, patience: float = 120.0) -> Iterator[str]:
     """Start `transformers serve` on loopback; give its base URL; stop it in the end."""
     port = free_port()
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    command += ["--default-seed", "1"] + (["--continuous-batching"] if batching else [])
+    command += ["--default-seed", "1"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # A `timeout` ends this process with SIGTERM; as an exception it also ends the server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
@@ -109,9 +112,9 @@ def made_up_cohort(path: Path, people: int) -> Path:
     return path
 
 
-def measure(requests: int, max_tokens: int, batching: bool) -> dict[str, Any]:
+def measure(requests: int, max_tokens: int) -> dict[str, Any]:
     """Label with a fresh server, then once more, which must ask nothing."""
-    with tempfile.TemporaryDirectory() as folder, serve(MODEL, batching=batching) as url:
+    with tempfile.TemporaryDirectory() as folder, serve(MODEL) as url:
         cohort = made_up_cohort(Path(folder) / "cohort", requests)
         config = LabelConfig(
             teacher="openai",
@@ -120,7 +123,7 @@ def measure(requests: int, max_tokens: int, batching: bool) -> dict[str, Any]:
             draws=1,
             structured=False,
             max_tokens=max_tokens,
-            concurrency=8 if batching else 2,
+            concurrency=2,
             timeout=300.0,
         )
         start = time.perf_counter()
@@ -145,11 +148,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=48)
-    parser.add_argument("--continuous-batching", action="store_true")
     args = parser.parse_args()
     if not (MODEL / "manifest.json").is_file():
         sys.exit("The reader smollm2 is not there; run: leadline reader fetch smollm2")
-    report = measure(args.requests, args.max_tokens, args.continuous_batching)
+    report = measure(args.requests, args.max_tokens)
     now = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"{now}  {platform.machine()}  Python {platform.python_version()}", file=sys.stderr)
     print(json.dumps(report, indent=2))
