@@ -69,7 +69,7 @@ def render(row: dict[str, str]) -> list[Message]:
 
 
 def folds(people: list[CheckIn], count: int = 5, seed: int = 0) -> np.ndarray:
-    """Fold 0..count-1 of each person, stratified by total: sorted, then dealt in shuffled rounds."""
+    """Fold 0..count-1 of each person, stratified by total: sorted, then dealt in rounds."""
     generator = np.random.default_rng(seed)
     order = np.lexsort((generator.random(len(people)), [person.total for person in people]))
     out = np.empty(len(people), int)

@@ -147,8 +147,15 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             remedy="Choose another --out, or remove it yourself.",
             file=path,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    except OSError as error:
+        raise LeadlineError(
+            f"The output cannot be made here ({error.strerror}).",
+            remedy="Choose an --out in a folder that exists and that you may write to.",
+            file=path,
+        ) from error
     scratch.chmod(0o755)
     try:
         yield scratch

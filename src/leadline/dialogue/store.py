@@ -54,26 +54,50 @@ def write_cohort(
     overwrite: bool = False,
     **more: Any,
 ) -> Cohort:
-    """Write a cohort whole or not at all, and return it as read back."""
+    """Write a cohort whole or not at all, and return it as read back.
+
+    Raises:
+        LeadlineError: `path` is occupied, or a table has not the columns of the schema.
+    """
     with new_directory(path, overwrite=overwrite) as scratch:
-        for name, table in zip(FILES, (turns, phq9, people), strict=True):
-            table.write_parquet(scratch / name, compression="zstd")
-        write_manifest(
-            scratch,
-            kind="cohort",
-            command=command,
-            settings=settings,
-            inputs=inputs,
-            files={name: sha256(scratch / name) for name in FILES},
-            counts={
-                "people": people.height,
-                "turns": turns.height,
-                "phq9": phq9.height,
-                "locked": int(people["locked"].sum()),
-            },
-            **more,
+        check_table(turns, TURNS, path / FILES[0])
+        turns.write_parquet(scratch / FILES[0], compression="zstd")
+        finish_cohort(
+            scratch, phq9, people, command=command, settings=settings, inputs=inputs, **more
         )
     return read_cohort(path)
+
+
+def finish_cohort(
+    scratch: Path,
+    phq9: pl.DataFrame,
+    people: pl.DataFrame,
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    **more: Any,
+) -> dict[str, Any]:
+    """Complete a directory that holds `turns.parquet` already; return its manifest."""
+    for name, table, schema in ((FILES[1], phq9, PHQ9), (FILES[2], people, PEOPLE)):
+        check_table(table, schema, scratch / name)
+        table.write_parquet(scratch / name, compression="zstd")
+    turns = pl.scan_parquet(scratch / FILES[0]).select(pl.len()).collect().item()
+    return write_manifest(
+        scratch,
+        kind="cohort",
+        command=command,
+        settings=settings,
+        inputs=inputs,
+        files={name: sha256(scratch / name) for name in FILES},
+        counts={
+            "people": people.height,
+            "turns": turns,
+            "phq9": phq9.height,
+            "locked": int(people["locked"].sum()),
+        },
+        **more,
+    )
 
 
 def read_cohort(path: Path) -> Cohort:
@@ -88,6 +112,14 @@ def read_cohort(path: Path) -> Cohort:
         _read_table(path / name, schema)
         for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True)
     )
+    counts = manifest.get("counts", {})
+    for name, table in (("turns", turns), ("phq9", phq9), ("people", people)):
+        if counts.get(name) != table.height:
+            raise LeadlineError(
+                f"The table has {table.height} rows, the manifest says {counts.get(name)}.",
+                remedy="The cohort was changed after it was written; import it again.",
+                file=path / f"{name}.parquet",
+            )
     return Cohort(turns, phq9, people, manifest=manifest, path=path)
 
 
@@ -100,6 +132,12 @@ def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
             remedy="Import the cohort again into a new directory.",
             file=path,
         ) from error
+    check_table(table, schema, path)
+    return table
+
+
+def check_table(table: pl.DataFrame, schema: Mapping[str, pl.DataType], path: Path) -> None:
+    """Raise `LeadlineError` unless `table` has the columns and types of `schema`."""
     for column, kind in schema.items():
         if table.schema.get(column) != kind:
             raise LeadlineError(
@@ -107,4 +145,3 @@ def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
                 remedy="Import the cohort again with this version of Leadline.",
                 file=path,
             )
-    return table

@@ -280,11 +280,12 @@ def _convert_gguf(weights: Path, out: Path) -> None:
 
 
 def quiet_transformers() -> None:
-    """Keep transformers from drawing a progress bar for each file that it loads."""
+    """Keep transformers from drawing bars and tables for each file that it loads."""
     from transformers.utils import logging
 
-    disable: Callable[[], None] = logging.disable_progress_bar
-    disable()
+    for hush in (logging.disable_progress_bar, logging.set_verbosity_error):
+        call: Callable[[], None] = hush
+        call()
 
 
 def _from_hub(repository: str, partial: Path, say: Say) -> dict[str, str]:

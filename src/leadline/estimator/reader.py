@@ -177,7 +177,7 @@ class LMReader:
         self.device = device or default_device()
         path = reader_path(name, home=home)
         self.revision = reader_revision(path)
-        self.dtype = pick_dtype(self.config.dtype, self.device)
+        self.dtype = pick_dtype(self.config.dtype)
         self.model = load_backbone(path, self.dtype)
         self.depth = len(self.model.layers)
         self.layers = resolve_layers(self.config.layers, self.depth)
@@ -407,11 +407,13 @@ def batches(jobs: Sequence[Job], budget: int) -> Iterator[list[Job]]:
         yield batch
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The arithmetic for ``auto``: bfloat16 on a GPU, float32 on a CPU."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return DTYPES[name]
+def pick_dtype(name: str) -> torch.dtype:
+    """The arithmetic of a causal reader; ``auto`` is bfloat16 on every device.
+
+    Twice as fast as float32 on a CPU, with the same accuracy on the check-ins; and a model
+    made on one machine meets the same states on another.
+    """
+    return DTYPES["bfloat16" if name == "auto" else name]
 
 
 def open_reader(

@@ -81,7 +81,7 @@ def chat_template(tokenizer: Any) -> Template:
 
 
 def _probe(tokenizer: Any, start: str) -> Template | None:
-    marks = [f"MARK{number}END" for number in range(5)]
+    marks = [f"Mark{number}end" for number in range(5)]
     roles = ["user", "assistant", "user", "assistant", "user"]
     turns = [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)]
     text = str(tokenizer.apply_chat_template(turns, tokenize=False))

@@ -1,0 +1,117 @@
+"""LoRA on SmolLM2 (top third of the layers read, and all of them) against frozen states.
+
+Same check-ins, same five folds by person. Each (recipe, fold) is appended to
+``results/lora_vs_frozen.jsonl`` as soon as it is done, so a stopped bench goes on where it
+was; the summary is written anew after each. The frozen rows are ridge on the mean of the
+turn states of the same layer, its penalty chosen within the training folds.
+
+    python bench/lora_vs_frozen.py [--jobs N] [--epochs E]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
+from leadline.estimator.finetune import FinetuneConfig, Reading, TrainPerson, finetune
+from leadline.estimator.reader import LMReader
+
+TURNS = 6
+RECIPES = {"frozen": None, "lora top third": 1 / 3, "lora all layers": 1.0}
+LOG = RESULTS / "lora_vs_frozen.jsonl"
+
+
+def example(person: CheckIn) -> TrainPerson:
+    """One reading over all six turns of a person."""
+    return TrainPerson(person.messages, [Reading(0, TURNS - 1, person.total)])
+
+
+def frozen_fold(people: list[CheckIn], held: np.ndarray) -> np.ndarray:
+    """Read everyone, fit ridge on the rest, estimate the held-out people."""
+    reader = LMReader("smollm2")
+    states = reader.states([person.messages for person in people])
+    pooled = np.stack([turns.mean(axis=0) for turns in states])
+    totals = np.array([person.total for person in people])
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 5, 17)))
+    model.fit(pooled[~held], totals[~held])
+    return model.predict(pooled[held])
+
+
+def lora_fold(people: list[CheckIn], held: np.ndarray, top: float, epochs: float) -> np.ndarray:
+    """Train on the rest, estimate the held-out people by the mean of the distribution."""
+    folder = Path(tempfile.mkdtemp())
+    config = FinetuneConfig(top=top, epochs=epochs, save_steps=10_000)
+    train = [example(p) for p, out in zip(people, held, strict=True) if not out]
+    test = [example(p) for p, out in zip(people, held, strict=True) if out]
+    model = finetune(train, "smollm2", config, folder / "model")
+    estimates = np.concatenate([d @ np.arange(28) for d in model.predict(test)])
+    shutil.rmtree(folder)
+    return estimates
+
+
+def summary(rows: list[dict], people: list[CheckIn], fold: np.ndarray) -> dict:
+    """Figures by recipe over the folds that it has, and frozen on the same people."""
+    totals = np.array([person.total for person in people])
+    estimates = {name: np.full(len(people), np.nan) for name in RECIPES}
+    for row in rows:
+        estimates[row["recipe"]][fold == row["fold"]] = row["estimates"]
+    out = {}
+    for name, values in estimates.items():
+        have = ~np.isnan(values)
+        if not have.any():
+            continue
+        seconds = [row["seconds"] for row in rows if row["recipe"] == name]
+        out[name] = {"people": int(have.sum()), **figures(totals[have], values[have]),
+                     "seconds_a_fold": round(float(np.mean(seconds)), 1)}  # fmt: skip
+        both = have & ~np.isnan(estimates["frozen"])
+        if name != "frozen" and both.any():
+            out[name]["frozen_on_the_same_people"] = figures(
+                totals[both], estimates["frozen"][both]
+            )
+            average = (values[both] + estimates["frozen"][both]) / 2
+            out[name]["averaged_with_frozen"] = figures(totals[both], average)
+    return out
+
+
+def main() -> None:
+    """Do the jobs that are missing, at most ``--jobs`` of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=99)
+    parser.add_argument("--epochs", type=float, default=3.0)
+    args = parser.parse_args()
+    people = load_checkins()
+    fold = folds(people)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+    done = {(row["recipe"], row["fold"]) for row in rows}
+    todo = [(name, k) for k in range(5) for name in RECIPES if (name, k) not in done]
+    for name, k in todo[: args.jobs]:
+        start = time.perf_counter()
+        held = fold == k
+        top = RECIPES[name]
+        estimates = (
+            frozen_fold(people, held) if top is None else lora_fold(people, held, top, args.epochs)
+        )
+        row = {"recipe": name, "fold": k, "seconds": round(time.perf_counter() - start, 1),
+               "epochs": None if top is None else args.epochs,
+               "estimates": [round(float(value), 4) for value in estimates]}  # fmt: skip
+        rows.append(row)
+        with LOG.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        recipes = summary(rows, people, fold)
+        save("lora_vs_frozen", {"recipes": recipes})
+        print(name, k, row["seconds"], recipes[name], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Estimators on frozen states: chosen, fitted and calibrated inside the training people.
+
+A *candidate* is a head and how it sees the views: all joined, or one head a view with the
+estimates averaged. `fit_frozen` compares the candidates by cross-validation inside the people
+that it is given, fits the calibration on the same cross-validated estimates, and fits the
+winner on all of them. Nobody outside has any part in either, so an outer fold that is left out
+stays unseen in every respect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from leadline.estimator.closedform import Head, fit_head
+from leadline.estimator.design import Design
+from leadline.estimator.predictive import Calibration, fit_calibration, totals_distribution
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+PEOPLE_FOR_SELECTION = 600
+"""People among whom candidates are compared; more settle nothing and cost a lot."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A head, whether each view gets one of its own, and whether it sees anchor scores."""
+
+    head: str
+    apart: bool
+    anchored: bool = True
+
+    @property
+    def name(self) -> str:
+        """Such as ``gp, one a view, anchored``."""
+        seen = "one a view" if self.apart else "views joined"
+        return f"{self.head}, {seen}{', anchored' if self.anchored else ''}"
+
+
+CANDIDATES = (
+    Candidate("gp", apart=True),
+    Candidate("gp", apart=False),
+    Candidate("ridge", apart=False),
+    Candidate("histogram", apart=False),
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled readings of every length, several of a label and of a person.
+
+    Attributes:
+        design: what a head sees of each reading.
+        total: gold or pseudolabel total that the reading leads to, shape (R,).
+        weight: relative precision of the label, shape (R,).
+        person: number of the person, shape (R,).
+        final: True where the reading is the whole window of its label, shape (R,).
+        share: weight of the reading among those of its label; they sum to one, shape (R,).
+    """
+
+    design: Design
+    total: Array
+    weight: Array
+    person: Ints
+    final: npt.NDArray[np.bool_]
+    share: Array
+
+    def take(self, rows: Ints) -> Rows:
+        """The readings at `rows`."""
+        return Rows(
+            self.design.take(rows),
+            self.total[rows],
+            self.weight[rows],
+            self.person[rows],
+            self.final[rows],
+            self.share[rows],
+        )
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A fitted candidate with its calibration."""
+
+    candidate: Candidate
+    parts: tuple[tuple[tuple[str, ...], Head], ...]  # the views that each head sees
+    calibration: Calibration
+
+    def raw(self, design: Design) -> tuple[Array, Array]:
+        """Mean and deviation before calibration, each (R,)."""
+        return _average(self.parts, self.candidate, design)
+
+    def distribution(self, design: Design) -> Array:
+        """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
+        mean, sd = self.raw(design)
+        return self.calibration.distribution(mean, sd, design.words)
+
+
+Parts = tuple[tuple[tuple[str, ...], Head], ...]
+
+
+def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
+    """Fit the heads of a candidate to the whole-window readings of `rows`."""
+    whole = rows.take(np.flatnonzero(rows.final))
+    views = tuple(whole.design.states)
+    groups = [(view,) for view in views] if candidate.apart else [views]
+    return tuple(
+        (
+            group,
+            fit_head(
+                candidate.head,
+                whole.design.inputs(group, group if candidate.anchored else ()),
+                whole.total,
+                whole.weight,
+                seed=seed,
+            ),
+        )
+        for group in groups
+    )
+
+
+def _average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+    means, variances = [], []
+    for views, head in parts:
+        mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
+        means.append(mean)
+        variances.append(sd**2)
+    return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+
+
+def inner_estimates(
+    candidate: Candidate, rows: Rows, folds: Ints, seed: int
+) -> tuple[Array, Array]:
+    """Cross-validated mean and deviation of every reading, each (R,).
+
+    `folds` gives the fold of each reading, whole people together, shape (R,).
+    """
+    mean, sd = np.zeros(len(rows.total)), np.ones(len(rows.total))
+    for fold in range(int(folds.max()) + 1):
+        out = np.flatnonzero(folds == fold)
+        parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
+        mean[out], sd[out] = _average(parts, candidate, rows.design.take(out))
+    return mean, sd
+
+
+def ranked_probability_score(distribution: Array, total: Array) -> Array:
+    """CRPS of distributions over 0..27 at whole totals, in points, shape (R,)."""
+    steps = np.arange(distribution.shape[1])
+    reached = (steps[None, :] >= np.rint(total)[:, None]).astype(np.float64)
+    out: Array = ((distribution.cumsum(axis=1) - reached) ** 2).sum(axis=1)
+    return out
+
+
+def fit_frozen(
+    rows: Rows,
+    candidates: Sequence[Candidate],
+    *,
+    inner_folds: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[FrozenModel, list[dict[str, object]]]:
+    """Choose among `candidates`, fit the winner, and calibrate it.
+
+    Args:
+        rows: readings of the training people only.
+        candidates: what to compare; one is fitted without a comparison.
+        inner_folds: folds, by person, of the comparison and the calibration.
+        seed: of the inner folds.
+        progress: called with the name of each candidate that is tried.
+
+    Returns:
+        The fitted model, and one row per candidate with its inner CRPS and MAE.
+    """
+    some = _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
+    folds = _inner_folds(some, inner_folds, seed)
+    table: list[dict[str, object]] = []
+    best: tuple[float, Candidate, Array, Array] | None = None
+    for candidate in candidates:
+        if progress is not None:
+            progress(candidate.name)
+        mean, sd = inner_estimates(candidate, some, folds, seed)
+        gold = some.final
+        scores = ranked_probability_score(
+            totals_distribution(mean[gold], sd[gold]), some.total[gold]
+        )
+        score = float(np.average(scores, weights=some.weight[gold]))
+        error = np.abs(np.clip(mean[gold], 0, 27) - some.total[gold])
+        mae = float(np.average(error, weights=some.weight[gold]))
+        table.append({"candidate": candidate.name, "crps": score, "mae": mae})
+        if best is None or score < best[0]:
+            best = (score, candidate, mean, sd)
+    assert best is not None, "at least one candidate"
+    _, chosen, mean, sd = best
+    calibration = fit_calibration(
+        mean, sd, some.design.words, some.total, some.share * some.weight, some.final
+    )
+    model = FrozenModel(chosen, fit_parts(chosen, rows, seed), calibration)
+    return model, table
+
+
+def _people_subset(rows: Rows, most: int, seed: int) -> Rows:
+    people = np.unique(rows.person)
+    if len(people) <= most:
+        return rows
+    kept = np.random.default_rng(seed).choice(people, size=most, replace=False)
+    return rows.take(np.flatnonzero(np.isin(rows.person, kept)))
+
+
+def _inner_folds(rows: Rows, count: int, seed: int) -> Ints:
+    """Fold of each reading: people sorted by severity, dealt in shuffled rounds."""
+    people, position = np.unique(rows.person, return_inverse=True)
+    gold = rows.final.astype(np.float64)
+    severity = np.bincount(position, rows.total * gold) / np.maximum(
+        np.bincount(position, gold), 1.0
+    )
+    random = np.random.default_rng([seed, len(people)])
+    order = np.lexsort((random.random(len(people)), severity))
+    folds = np.empty(len(people), dtype=np.int64)
+    for at in range(0, len(people), count):
+        block = order[at : at + count]
+        folds[block] = random.permutation(count)[: len(block)]
+    return folds[position]

@@ -1,0 +1,165 @@
+"""From a mean and a deviation to a distribution over the totals 0..27 that keeps its promises.
+
+The total is a rounded, bounded reading of a normal variable: the probability of k is the
+normal mass between k - 1/2 and k + 1/2, with all mass below 0 on 0 and above 27 on 27 (a
+two-limit Tobit likelihood, Tobin 1958). Three numbers are fitted on estimates for people
+whom the head never saw: how much an estimate from few words is pulled to the mean, how much
+wider it is than the head says, and how much wider still with few words. The central intervals
+are then conformalised on the same people (distributional conformal prediction, Chernozhukov,
+Wuethrich and Zhu 2021): fit, conformalise, interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import ndtr
+
+from leadline.evaluate.tables import TOTALS
+
+Array = npt.NDArray[np.float64]
+
+EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
+LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+SMALLEST = 1e-12
+
+
+def totals_distribution(mean: Array, sd: Array) -> Array:
+    """Probabilities of the totals 0..27, shape (R, 28), of a rounded and bounded normal.
+
+    Args:
+        mean: of the unbounded normal, shape (R,).
+        sd: its standard deviation, positive, shape (R,).
+    """
+    cdf = ndtr((EDGES[None, 1:-1] - mean[:, None]) / sd[:, None])
+    closed = np.concatenate([np.zeros((len(mean), 1)), cdf, np.ones((len(mean), 1))], axis=1)
+    out: Array = np.diff(closed, axis=1)
+    return out
+
+
+def distribution_mean(distribution: Array) -> Array:
+    """Expected total, shape (R,), of distributions (R, 28)."""
+    out: Array = distribution @ np.arange(TOTALS)
+    return out
+
+
+def distribution_quantile(distribution: Array, level: float | Array) -> Array:
+    """Quantiles on the scale 0..27, shape (R,), linear within the bin of each total."""
+    levels = np.broadcast_to(np.asarray(level, dtype=np.float64), (len(distribution),))
+    cdf = np.concatenate([np.zeros((len(distribution), 1)), distribution.cumsum(axis=1)], axis=1)
+    out = np.array(
+        [np.interp(p, row, EDGES) for p, row in zip(levels, cdf, strict=True)], dtype=np.float64
+    )
+    return np.clip(out, 0.0, TOTALS - 1.0)
+
+
+def at_least(distribution: Array, threshold: int) -> Array:
+    """P(total >= threshold), shape (R,)."""
+    out: Array = distribution[:, threshold:].sum(axis=1)
+    return np.clip(out, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw estimates become distributions, fitted on people whom the head never saw.
+
+    Attributes:
+        centre: mean total of the training people, the estimate from no words at all.
+        half_words: words at which an estimate keeps half of its distance from the centre.
+        widen: factor on the head's standard deviation.
+        few_words: extra relative variance at one word; it falls as one over the words.
+        levels, widths: nominal levels of central intervals and the nominal level that in fact
+            covers that share of unseen people.
+    """
+
+    centre: float
+    half_words: float
+    widen: float
+    few_words: float
+    levels: tuple[float, ...] = LEVELS
+    widths: tuple[float, ...] = LEVELS
+
+    def location_scale(self, mean: Array, sd: Array, words: Array) -> tuple[Array, Array]:
+        """Calibrated mean and deviation of the unbounded normal, each (R,)."""
+        words = np.maximum(words, 1.0)
+        keep = words / (words + self.half_words)
+        spread = sd * self.widen * np.sqrt(1.0 + self.few_words / words)
+        return self.centre + keep * (mean - self.centre), spread
+
+    def distribution(self, mean: Array, sd: Array, words: Array) -> Array:
+        """Calibrated probabilities of the totals, shape (R, 28)."""
+        return totals_distribution(*self.location_scale(mean, sd, words))
+
+    def width(self, level: float) -> float:
+        """The nominal level whose central interval covers a share `level` of people."""
+        return float(np.interp(level, (0.0, *self.levels, 1.0), (0.0, *self.widths, 1.0)))
+
+
+def fit_calibration(
+    mean: Array, sd: Array, words: Array, total: Array, weight: Array, final: npt.NDArray[np.bool_]
+) -> Calibration:
+    """Fit a `Calibration` on estimates for unseen people.
+
+    Args:
+        mean: raw estimates of readings of every length, shape (R,).
+        sd: their deviations, shape (R,).
+        words: of the person in each reading, shape (R,).
+        total: gold total of the label that the reading leads to, shape (R,).
+        weight: of each reading, shape (R,); the readings of one label should sum to one.
+        final: True where the reading is the whole window of its label, shape (R,); the
+            intervals are conformalised on these alone.
+    """
+    centre = float(np.average(total[final]))
+
+    def at(theta: Array) -> Calibration:
+        half, widen, few = np.exp(theta)
+        return Calibration(centre, float(half), float(widen), float(few))
+
+    def loss(theta: Array) -> float:
+        p = at(theta).distribution(mean, sd, words)
+        hit = p[np.arange(len(total)), np.rint(total).astype(int)]
+        # A weak prior keeps the three numbers finite where the data do not speak of them.
+        return float(-(weight * np.log(np.maximum(hit, SMALLEST))).sum()) + 0.05 * float(
+            ((theta - START) ** 2).sum()
+        )
+
+    best = minimize(loss, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3})
+    fitted = at(best.x)
+    centrality = central_ranks(
+        fitted.distribution(mean[final], sd[final], words[final]), total[final]
+    )
+    return Calibration(
+        centre=fitted.centre,
+        half_words=fitted.half_words,
+        widen=fitted.widen,
+        few_words=fitted.few_words,
+        widths=_conformal_widths(centrality),
+    )
+
+
+START = np.log([2.0, 1.0, 5.0])
+
+
+def central_ranks(distribution: Array, total: Array) -> Array:
+    """The level of the smallest central interval that holds each total, shape (R,).
+
+    The bin of the total counts by the end that lies nearer the median, so that an interval
+    of the returned level reaches the total itself.
+    """
+    cdf = distribution.cumsum(axis=1)
+    rows, k = np.arange(len(total)), np.rint(total).astype(int)
+    upto = cdf[rows, k]
+    below = upto - distribution[rows, k]
+    middle = 0.5 * (upto + below)
+    out: Array = np.abs(2.0 * middle - 1.0)
+    return out
+
+
+def _conformal_widths(centrality: Array) -> tuple[float, ...]:
+    """For each level the conformal quantile of the ranks, with the (n + 1) correction."""
+    ordered, n = np.sort(centrality), len(centrality)
+    ranks = [min(int(np.ceil((n + 1) * level)), n) - 1 for level in LEVELS]
+    return tuple(float(min(ordered[rank], 1.0)) for rank in ranks)

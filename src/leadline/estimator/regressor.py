@@ -1,0 +1,475 @@
+"""The adapted model: a causal reader, a pool and a head as one module, and its checkpoint.
+
+One example is one person: the conversation is read once and every reading of that person is
+estimated in the same pass. Layers above the one that is read are cut off. With LoRA on the
+top layers no gradient flows below them.
+
+A checkpoint is `model.safetensors` (what was trained: adapters or the whole backbone, pool,
+head) and `config.json`. The base is named and its revision recorded, not copied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from leadline.artefact import new_directory, write_json, write_manifest
+from leadline.config import check_choices, setting
+from leadline.dialogue.schema import Message
+from leadline.errors import LeadlineError, missing_package
+from leadline.estimator.fetch import reader_path, reader_revision
+from leadline.estimator.head import HEADS, SIGMA, Head
+from leadline.estimator.pool import POOLS, Pool
+from leadline.estimator.reader import (
+    cut_above,
+    default_device,
+    join_pieces,
+    load_backbone,
+    load_tokenizer,
+    pick_dtype,
+    resolve_layers,
+)
+from leadline.estimator.transcript import Tokens, chat_template, plan_passes
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+TARGETS = (
+    "q_proj", "k_proj", "v_proj", "o_proj",
+    "in_proj_qkv", "in_proj_z", "out_proj",
+    "gate_proj", "up_proj", "down_proj",
+)  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """User turns `first..last` (inclusive) of a person, and the label if there is one."""
+
+    first: int
+    last: int
+    total: float = float("nan")
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainPerson:
+    """One example: all messages of a person in order, and the readings among them."""
+
+    messages: Sequence[Message]
+    readings: Sequence[Reading]
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How a causal language model is adapted."""
+
+    adapt: str = setting("lora", "What of the reader is trained.", choices=("lora", "full"))
+    layers: tuple[float, ...] = setting(
+        (2 / 3,), "Layers to read; several are combined by a learned mix."
+    )
+    state: str = setting("mean", "State of a turn.", choices=("mean", "last"))
+    pooling: str = setting("mean", "How turn states are combined.", choices=POOLS)
+    head: str = setting("distribution", "What is estimated.", choices=HEADS)
+    loss: str = setting("mse", "Loss of the scalar head.", choices=("mse", "huber"))
+    sigma: float = setting(SIGMA, "Smoothing of the distribution's targets, in points.")
+    top: float = setting(1 / 3, "Share of the layers read that LoRA adapts, from the top.")
+    rank: int = setting(16, "Rank of LoRA.")
+    alpha: int = setting(32, "Scale of LoRA.")
+    dropout: float = setting(0.05, "Dropout of LoRA and of the head's input.")
+    epochs: float = setting(4.0, "Times that each person is seen.")
+    batch_people: int = setting(8, "People in one forward pass.")
+    accumulate: int = setting(1, "Forward passes in one step of the optimiser.")
+    lr: float = setting(2e-4, "Learning rate of the reader.")
+    head_lr: float = setting(2e-4, "Learning rate of pool and head.")
+    weight_decay: float = setting(0.01, "Weight decay.")
+    warmup: float = setting(0.1, "Share of the steps in which the learning rate rises.")
+    head_start: bool = setting(True, "Fit the head to the unadapted reader before training.")
+    head_l2: float = setting(0.03, "Penalty of that first fit.")
+    max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
+    dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
+    checkpointing: bool = setting(False, "Recompute activations instead of keeping them.")
+    save_steps: int = setting(50, "Steps between two checkpoints of an unfinished training.")
+    seed: int = setting(0, "Seed of order, dropout and initial weights.")
+    report_to: str = setting(
+        "none", "Where the course of training is shown.", choices=("none", "tensorboard", "wandb")
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not 0 < self.top <= 1:
+            raise LeadlineError(
+                f"--top is {self.top}.", remedy="Use a share of the layers above 0 and up to 1."
+            )
+        if min(self.rank, self.batch_people, self.accumulate, self.save_steps) < 1:
+            raise LeadlineError(
+                "--rank, --batch-people, --accumulate and --save-steps count things.",
+                remedy="Use whole numbers of 1 or more.",
+            )
+
+
+class Example(NamedTuple):
+    """One person as tokens: rows of ids, where turn states come from, readings."""
+
+    rows: list[list[int]]
+    spans: list[tuple[int, int, int]]  # row, start, stop of each user turn
+    readings: list[Reading]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to be read."""
+        return sum(len(row) for row in self.rows)
+
+
+def encode(person: TrainPerson, tokens: Tokens, budget: int) -> Example:
+    """Tokens of a person, divided into passes as the frozen reader divides them.
+
+    Raises:
+        LeadlineError: a reading lies outside the person's user turns.
+    """
+    pieces = tokens.pieces(person.messages, budget)
+    rows: list[list[int]] = []
+    spans: list[tuple[int, int, int]] = []
+    for part in plan_passes([len(p.ids) for p in pieces], budget - len(tokens.start)):
+        ids, found = join_pieces(tokens.start, pieces, part)
+        if found:
+            spans += [(len(rows), start, stop) for start, stop in found]
+            rows.append(ids)
+    for reading in person.readings:
+        if not 0 <= reading.first <= reading.last < len(spans):
+            raise LeadlineError(
+                f"A reading of user turns {reading.first} to {reading.last} was asked for; "
+                f"the person has {len(spans)}.",
+                remedy="Give indices of user turns, first and last inclusive, from 0.",
+            )
+    return Example(rows, spans, list(person.readings))
+
+
+def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
+    """People as one batch of tensors: rows padded on the right, no attention mask.
+
+    Every token that a turn state is made of has an entry in `where` (its place in the
+    flattened batch) and in `turn` (the turn it belongs to).
+    """
+    rows = [row for example in examples for row in example.rows]
+    length = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, words in enumerate(rows):
+        ids[number, : len(words)] = torch.tensor(words)
+    where: list[int] = []
+    turn: list[int] = []
+    sizes: list[int] = []
+    readings: list[tuple[int, int]] = []
+    first_row = 0
+    for example in examples:
+        offset = len(sizes)
+        for row, start, stop in example.spans:
+            begin = stop - 1 if state == "last" else start
+            flat = (first_row + row) * length
+            where += range(flat + begin, flat + stop)
+            turn += [len(sizes)] * (stop - begin)
+            sizes.append(stop - start)
+        readings += [(r.first + offset, r.last + offset) for r in example.readings]
+        first_row += len(example.rows)
+    flat_readings = [reading for example in examples for reading in example.readings]
+    return {
+        "input_ids": ids,
+        "where": torch.tensor(where),
+        "turn": torch.tensor(turn),
+        "sizes": torch.tensor(sizes),
+        "readings": torch.tensor(readings, dtype=torch.long).reshape(-1, 2),
+        "totals": torch.tensor([r.total for r in flat_readings], dtype=torch.float32),
+        "weights": torch.tensor([r.weight for r in flat_readings], dtype=torch.float32),
+    }
+
+
+class Regressor(nn.Module):
+    """Reader, pool and head; see the module's description.
+
+    Args:
+        backbone: a causal model without language-model head, cut above the highest layer.
+        layers: the layers to read, 1-based; several are combined by softmax weights.
+        config: pool, head and loss.
+    """
+
+    def __init__(self, backbone: Any, layers: Sequence[int], config: FinetuneConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = tuple(layers)
+        width = int(backbone.config.hidden_size)
+        self.mix = nn.Parameter(torch.zeros(len(layers))) if len(layers) > 1 else None
+        self.pool = Pool(config.pooling, width)
+        self.head = Head(
+            config.head, width, loss=config.loss, sigma=config.sigma, dropout=config.dropout
+        )
+
+    def hidden(self, input_ids: Tensor) -> Tensor:
+        """Hidden states (rows, length, width) of the layer read, or of the mix of layers."""
+        if self.mix is None:
+            out = self.backbone(input_ids=input_ids, use_cache=False)
+            return out.last_hidden_state  # type: ignore[no-any-return]
+        out = self.backbone(input_ids=input_ids, use_cache=False, output_hidden_states=True)
+        shares = self.mix.softmax(dim=0)
+        picked = [out.hidden_states[layer].float() for layer in self.layers]
+        return torch.stack([s * h for s, h in zip(shares, picked, strict=True)]).sum(dim=0)
+
+    def pooled(self, batch: dict[str, Tensor]) -> Tensor:
+        """Running states of the batch's readings, float32 (readings, width)."""
+        hidden = self.hidden(batch["input_ids"]).flatten(0, 1)[batch["where"]].float()
+        turns = len(batch["sizes"])
+        sums = hidden.new_zeros(turns, hidden.shape[1]).index_add(0, batch["turn"], hidden)
+        counts = torch.bincount(batch["turn"], minlength=turns)
+        states = sums / counts[:, None]
+        return self.pool(states, batch["sizes"], batch["readings"])  # type: ignore[no-any-return]
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """Weighted mean loss over the batch's readings, and the head's output."""
+        out = self.head(self.pooled(batch))
+        losses = self.head.losses(out, batch["totals"])
+        weights = batch["weights"]
+        return {"loss": (losses * weights).sum() / weights.sum(), "out": out}
+
+    def trained(self) -> dict[str, Tensor]:
+        """Name -> tensor of everything that a checkpoint holds."""
+        kept = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        kept |= {f"head.{name}": b for name, b in self.head.named_buffers()}
+        return {name: value.cpu().contiguous() for name, value in kept.items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `trained` gave; every trained tensor must be there and no other."""
+        result = self.load_state_dict(tensors, strict=False)
+        expected = set(self.trained())
+        assert not result.unexpected_keys, result.unexpected_keys[:3]
+        assert expected == set(tensors), sorted(expected ^ set(tensors))[:3]
+
+
+def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor:
+    """A regressor on the reader in `path`, with fresh adapters, pool and head."""
+    compute = pick_dtype(config.dtype)
+    # Weights that are trained stay float32 (bfloat16 steps would be lost in rounding); a
+    # frozen base under LoRA may lie in bfloat16.
+    backbone = load_backbone(path, torch.float32 if config.adapt == "full" else compute)
+    layers = resolve_layers(config.layers, len(backbone.layers))
+    cut_above(backbone, max(layers))
+    torch.manual_seed(config.seed)
+    if config.adapt == "lora":
+        _add_lora(backbone, config)
+    if config.checkpointing:
+        backbone.activation_checkpointing_enable({"use_reentrant": False})
+    return Regressor(backbone, layers, config).to(device)
+
+
+def _add_lora(backbone: Any, config: FinetuneConfig) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise missing_package("peft", "models", "LoRA") from error
+    present = {name.rsplit(".", 1)[-1] for name, _ in backbone.layers.named_modules()}
+    targets = [name for name in TARGETS if name in present]
+    if not targets:
+        raise LeadlineError(
+            "This reader has none of the layers that LoRA knows by name.",
+            remedy="Use --adapt full, or frozen.",
+        )
+    depth = len(backbone.layers)
+    adapted = max(1, round(depth * config.top))
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        layers_to_transform=list(range(depth - adapted, depth)),
+        layers_pattern="layers",
+    )
+    inject_adapter_in_model(lora, backbone)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+
+
+class FinetunedModel:
+    """A trained regressor with what it takes to read messages.
+
+    Args:
+        regressor: the trained module.
+        tokens: tokenizer and template of its reader.
+        reader: name or path of the reader.
+        revision: the reader's revision.
+        config: how it was trained.
+    """
+
+    def __init__(
+        self,
+        regressor: Regressor,
+        tokens: Tokens,
+        *,
+        reader: str,
+        revision: str,
+        config: FinetuneConfig,
+    ) -> None:
+        self.regressor, self.tokens = regressor, tokens
+        self.reader, self.revision, self.config = reader, revision, config
+        self.budget = context_budget(regressor.backbone, config.max_tokens)
+
+    @classmethod
+    def untrained(
+        cls, reader: str, config: FinetuneConfig, *, home: Path | None = None
+    ) -> FinetunedModel:
+        """The base with fresh adapters and head, on the default device."""
+        path = reader_path(reader, home=home)
+        tokenizer = load_tokenizer(path)
+        return cls(
+            build(path, config, default_device()),
+            Tokens(tokenizer, chat_template(tokenizer)),
+            reader=reader,
+            revision=reader_revision(path),
+            config=config,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.regressor.head.centre.device
+
+    def encode(self, people: Sequence[TrainPerson]) -> list[Example]:
+        """People as tokens."""
+        return [encode(person, self.tokens, self.budget) for person in people]
+
+    @torch.no_grad()
+    def predict(self, people: Sequence[TrainPerson], batch_tokens: int = 4096) -> list[np.ndarray]:
+        """Estimates at every reading of each person; labels are not looked at.
+
+        Returns:
+            For each person float32 (readings, 28), the distribution over 0..27, or
+            (readings,) from a scalar head.
+        """
+        head = self.regressor.head
+        return [
+            head.estimates(head(states)).cpu().numpy()
+            for states in self.running_states(people, batch_tokens)
+        ]
+
+    @torch.no_grad()
+    def running_states(self, people: Sequence[TrainPerson], batch_tokens: int) -> list[Tensor]:
+        """Pooled states of each person's readings, float32 (readings, width)."""
+        examples = self.encode(people)
+        self.regressor.eval()
+        width = self.regressor.head.centre.shape[0]
+        out = [torch.zeros(0, width, device=self.device) for _ in examples]
+        for group in token_groups(examples, batch_tokens):
+            batch = collate([examples[index] for index in group], self.config.state)
+            batch = {name: value.to(self.device) for name, value in batch.items()}
+            states = self.regressor.pooled(batch)
+            sizes = [len(examples[index].readings) for index in group]
+            for index, some in zip(group, torch.split(states, sizes), strict=True):
+                out[index] = some
+        return out
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint directory whole or not at all.
+
+        Raises:
+            LeadlineError: `path` exists.
+        """
+        with new_directory(path) as scratch:
+            save_file(self.regressor.trained(), scratch / WEIGHTS, metadata={"format": "pt"})
+            about = {
+                "format": FORMAT,
+                "reader": self.reader,
+                "revision": self.revision,
+                "template": asdict(self.tokens.template),
+                "config": asdict(self.config),
+            }
+            write_json(scratch / "config.json", about)
+            write_manifest(
+                scratch,
+                kind="checkpoint",
+                command="train",
+                settings=asdict(self.config),
+                inputs={"reader": self.revision},
+            )
+
+    @classmethod
+    def load(
+        cls, path: Path, *, reader: str | None = None, home: Path | None = None
+    ) -> FinetunedModel:
+        """Read a checkpoint; `reader` says where the base lies if it moved.
+
+        Raises:
+            LeadlineError: damaged, of another format, or the base is absent or another one.
+        """
+        about = _read_config(path)
+        fields = {**about["config"], "layers": tuple(about["config"]["layers"])}
+        model = cls.untrained(
+            reader or about["reader"], FinetuneConfig(**{**fields, "head_start": False}), home=home
+        )
+        if (
+            model.revision != about["revision"]
+            or asdict(model.tokens.template) != about["template"]
+        ):
+            raise LeadlineError(
+                f"This checkpoint was trained on another revision of the reader "
+                f"{about['reader']!r}.",
+                remedy="Fetch the revision that it was trained on, or train again.",
+                file=path,
+            )
+        try:
+            tensors = load_file(path / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise LeadlineError(
+                "The weights of this checkpoint cannot be read.",
+                remedy="Restore the file from a copy, or train again.",
+                file=path / WEIGHTS,
+            ) from error
+        model.regressor.restore(tensors)
+        model.regressor.eval()
+        model.config = FinetuneConfig(**fields)
+        return model
+
+
+def context_budget(backbone: Any, wanted: int) -> int:
+    """The context budget in tokens: as wanted, at most what the model takes."""
+    return min(wanted, getattr(backbone.config, "max_position_embeddings", None) or wanted)
+
+
+def token_groups(examples: Sequence[Example], budget: int) -> Iterator[list[int]]:
+    """Indices of people with a reading, longest first, at most `budget` padded tokens a group."""
+    rows = [max((len(row) for row in example.rows), default=0) for example in examples]
+    order = [i for i in sorted(range(len(rows)), key=lambda i: -rows[i]) if examples[i].readings]
+    group: list[int] = []
+    held = 0
+    for index in order:
+        if group and (held + len(examples[index].rows)) * rows[group[0]] > budget:
+            yield group
+            group, held = [], 0
+        group.append(index)
+        held += len(examples[index].rows)
+    if group:
+        yield group
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LeadlineError(
+            "This is no checkpoint: its config.json is absent or damaged.",
+            remedy="Give the directory that training wrote.",
+            file=file,
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        raise LeadlineError(
+            f"This checkpoint has format {found!r}; this version reads format {FORMAT}.",
+            remedy="Train again with this version of Leadline.",
+            file=file,
+        )
+    return about

@@ -1,0 +1,106 @@
+"""The bootstrap over persons: all labels and all repeats of a person are drawn together.
+
+A resample draws as many persons as there are, with replacement, and is kept as counts: the
+weight of a label is how often its person was drawn. Every model is scored on the same
+resamples, so the difference of two models has its own interval (paired bootstrap), which is
+far narrower than the two intervals suggest. Intervals are percentile intervals; the two-sided
+p-value is twice the smaller tail of the resampled differences about zero.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from leadline.evaluate.metrics import Array
+from leadline.evaluate.sample import Sample
+from leadline.evaluate.scores import Resamples, curve_scores, scalar_scores
+from leadline.evaluate.settings import MIN_PEOPLE, EvaluateConfig
+
+CELLS = 250_000  # resamples x labels held at once: small enough for the processor's cache
+MOST_UNDEFINED = 0.05  # share of resamples without a value, above which no interval is given
+Scores = dict[str, dict[str, Array]]  # model -> name -> (resamples, ...)
+
+
+def person_weights(person: np.ndarray, people: int, resamples: int, seed: int) -> Iterator[Array]:
+    """Weights of the labels, in pieces of shape (some, labels), `resamples` rows in all."""
+    rng = np.random.default_rng(seed)
+    piece = max(1, CELLS // max(len(person), 1))
+    for start in range(0, resamples, piece):
+        rows = min(piece, resamples - start)
+        drawn = rng.multinomial(people, np.full(people, 1 / people), size=rows)
+        yield drawn[:, person].astype(np.float64)
+
+
+def sample_scores(sample: Sample, config: EvaluateConfig) -> tuple[Scores, Scores]:
+    """Scores of the sample itself, (scalars, curves); each array has one row."""
+    whole = Resamples.of(sample, np.ones((1, len(sample.gold))))
+    scalars = {
+        name: scalar_scores(sample, model, whole, config) for name, model in sample.models.items()
+    }
+    curves = {
+        name: curve_scores(sample, model, whole, config) for name, model in sample.models.items()
+    }
+    return scalars, curves
+
+
+def resampled_scores(sample: Sample, config: EvaluateConfig) -> tuple[Scores, Scores]:
+    """Scores in every resample, (scalars, curves): the same resamples for every model.
+
+    Curves use the first `curve_resamples` of them. Fewer than MIN_PEOPLE persons give none.
+    """
+    if sample.people < MIN_PEOPLE:
+        return {}, {}
+    scalars: dict[str, list[Mapping[str, Array]]] = {name: [] for name in sample.models}
+    curves: dict[str, list[Mapping[str, Array]]] = {name: [] for name in sample.models}
+    done = 0
+    for weights in person_weights(sample.person, sample.people, config.resamples, config.seed):
+        resamples = Resamples.of(sample, weights)
+        wanted = config.curve_resamples - done
+        short = Resamples(weights[:wanted], resamples.gold_ranks[:wanted]) if wanted > 0 else None
+        for name, model in sample.models.items():
+            scalars[name].append(scalar_scores(sample, model, resamples, config))
+            if short is not None:
+                curves[name].append(curve_scores(sample, model, short, config))
+        done += len(weights)
+    return _join(scalars), _join(curves)
+
+
+def _join(pieces: Mapping[str, list[Mapping[str, Array]]]) -> Scores:
+    return {
+        model: {name: np.concatenate([piece[name] for piece in parts]) for name in parts[0]}
+        for model, parts in pieces.items()
+    }
+
+
+def summary(value: float, replicates: Array | None, reason: str | None = None) -> dict[str, Any]:
+    """A score for `results.json`: value with a 95% interval, or null with the reason.
+
+    Args:
+        value: the score of the sample.
+        replicates: (resamples,), its values in the resamples; None if none were drawn.
+        reason: why the score is withheld, if it is.
+    """
+    if reason is None and not np.isfinite(value):
+        reason = "It is undefined for these estimates."
+    if reason is not None:
+        return {"value": None, "low": None, "high": None, "reason": reason}
+    if replicates is None:
+        why = f"Fewer than {MIN_PEOPLE} people: no interval."
+        return {"value": float(value), "low": None, "high": None, "reason": why}
+    finite = replicates[np.isfinite(replicates)]
+    if len(finite) < (1 - MOST_UNDEFINED) * len(replicates):
+        why = "It is undefined in more than 5% of the resamples: no interval."
+        return {"value": float(value), "low": None, "high": None, "reason": why}
+    low, high = np.quantile(finite, (0.025, 0.975))
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def p_value(differences: Array) -> float:
+    """Two-sided p-value of no difference from resampled differences, at least 2/(n + 1)."""
+    finite = differences[np.isfinite(differences)]
+    tails = (1 + np.array([(finite <= 0).sum(), (finite >= 0).sum()])) / (len(finite) + 1)
+    return float(min(1.0, 2 * tails.min()))

@@ -1,0 +1,126 @@
+"""The best that any predictor can do against one noisy administration of the PHQ-9.
+
+Classical test theory: a total is a true severity plus the error of one occasion, and the
+retest reliability rho is the share of its variance that a second occasion shares. A predictor
+that knew the true severity would still miss that error, so r cannot exceed sqrt(rho).
+
+The rest depends on the shape of the totals. Here the sample's own distribution is kept: true
+severity z is standard normal, a total is the sample's quantile function at
+Phi(b z + sqrt(1 - b^2) e), and b is solved so that two totals of one z correlate at rho. Then
+every administration has exactly the sample's distribution, and the best predictor's scores are
+sums over a fine grid of z: nothing is drawn at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from leadline.evaluate.metrics import Array
+
+GRID = 801  # points of z between -6 and 6; doubling them moves no figure by 1e-4
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Best reachable figures at one reliability, and those of asking a second time."""
+
+    reliability: float
+    r: float
+    rmse: float
+    mae: float
+    crps: float
+    auc_cut: float | None
+    auc_by_threshold: dict[int, float | None]
+    second_r: float
+    second_mae: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for `results.json`."""
+        return asdict(self) | {
+            "auc_by_threshold": [
+                {"threshold": key, "value": value} for key, value in self.auc_by_threshold.items()
+            ]
+        }
+
+
+def noise_ceiling(
+    gold: Array, reliability: float, thresholds: tuple[int, ...], cut: int
+) -> Ceiling:
+    """The ceiling for the distribution of `gold` (labels,) at a retest reliability.
+
+    Args:
+        gold: whole totals of the sample; they must not all be equal.
+        reliability: correlation of two administrations to the same people, in (0, 1).
+        thresholds: totals k at which the AUC for total >= k is wanted.
+        cut: the screening cut, whose AUC is `auc_cut`.
+    """
+    values, counts = np.unique(gold, return_counts=True)
+    marginal = np.cumsum(counts)[:-1] / len(gold)
+    z = np.linspace(-6, 6, GRID)
+    density = norm.pdf(z)
+    density /= density.sum()
+    loading = _loading(values, marginal, z, density, reliability)
+    mass = _conditional(marginal, z, loading)
+    mean = mass @ values
+    total = density @ mass
+    variance = float(total @ values**2 - (total @ values) ** 2)
+    joint = mass.T @ (density[:, None] * mass)
+    distance = np.abs(np.subtract.outer(values, values))
+    curve = {k: _auc(mass, density, values >= k) for k in (*thresholds, cut)}
+    return Ceiling(
+        reliability=reliability,
+        r=float(np.sqrt(reliability)),
+        rmse=float(np.sqrt(density @ (mass @ values**2 - mean**2))),
+        mae=_best_mae(mass, density, values),
+        crps=_best_crps(mass, density, values),
+        auc_cut=curve[cut],
+        auc_by_threshold={k: curve[k] for k in thresholds},
+        second_r=float(((values @ joint @ values) - (total @ values) ** 2) / variance),
+        second_mae=float((joint * distance).sum()),
+    )
+
+
+def _conditional(marginal: Array, z: Array, loading: float) -> Array:
+    """P(total = value | z), shape (z, values)."""
+    edges = norm.ppf(marginal)
+    below = norm.cdf((edges[None, :] - loading * z[:, None]) / np.sqrt(1 - loading**2))
+    padded = np.concatenate([np.zeros((len(z), 1)), below, np.ones((len(z), 1))], axis=1)
+    return np.asarray(np.diff(padded, axis=1), dtype=np.float64)
+
+
+def _loading(values: Array, marginal: Array, z: Array, density: Array, rho: float) -> float:
+    """The weight b of true severity at which two administrations correlate at `rho`."""
+
+    def excess(loading: float) -> float:
+        mass = _conditional(marginal, z, loading)
+        mean = mass @ values
+        second = density @ (mass @ values**2)
+        centre = density @ mean
+        return float((density @ mean**2 - centre**2) / (second - centre**2) - rho)
+
+    return float(brentq(excess, 0.05, 0.99999, xtol=1e-7))
+
+
+def _best_mae(mass: Array, density: Array, values: Array) -> float:
+    median = values[(np.cumsum(mass, axis=1) >= 0.5).argmax(axis=1)]
+    return float(density @ (mass * np.abs(values[None, :] - median[:, None])).sum(axis=1))
+
+
+def _best_crps(mass: Array, density: Array, values: Array) -> float:
+    """Expected CRPS of the true conditional: the sum of F(1 - F) over the steps."""
+    cumulative = np.cumsum(mass, axis=1)[:, :-1]
+    return float(density @ (cumulative * (1 - cumulative) * np.diff(values)).sum(axis=1))
+
+
+def _auc(mass: Array, density: Array, above: np.ndarray) -> float | None:
+    """AUC of z itself for the class `above`; None if the sample has one class only."""
+    if above.all() or not above.any():
+        return None
+    positive = density * mass[:, above].sum(axis=1)
+    negative = density * mass[:, ~above].sum(axis=1)
+    lower = np.cumsum(negative) - negative / 2
+    return float(positive @ lower / (positive.sum() * negative.sum()))

@@ -1,0 +1,381 @@
+"""From predictions to the content of `results.json`: plain values, no NaN, reasons for gaps.
+
+Layout (format 1): facts of the run at the top; `sets`, one per split and instrument, each
+with the gold labels, the ceiling, every model and the comparisons with the reference. Every
+score is `{"value", "low", "high"}`, or has a null and a `reason`. The page docs/evaluation.md
+says how each is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from leadline import NOTICE, SIMULATED_NOTICE, __version__
+from leadline.errors import LeadlineError
+from leadline.evaluate import cautions
+from leadline.evaluate.bootstrap import (
+    Scores,
+    p_value,
+    resampled_scores,
+    sample_scores,
+    summary,
+)
+from leadline.evaluate.ceiling import noise_ceiling
+from leadline.evaluate.sample import BANDS, Sample, band_of, split_samples
+from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
+from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
+from leadline.evaluate.tables import TOTALS
+
+RESULTS_FORMAT = 1
+CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
+CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
+SPREADS = ("ccc", "sd_ratio", "variance_explained", "kappa")
+
+
+def evaluate_predictions(
+    predictions: pl.DataFrame,
+    settings: EvaluateConfig | None = None,
+    *,
+    manifest: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of `results.json` for a table of `tables.PREDICTIONS`.
+
+    Args:
+        predictions: one row per gold label, model and repeat.
+        settings: resamples, cuts, reliabilities; the defaults if None.
+        manifest: facts of the run; `simulated`, `training`, `selection`, `limit`,
+            `reference_model`, `notice` are used where present.
+
+    Raises:
+        LeadlineError: the table would give wrong numbers (`sample.check_predictions`).
+    """
+    config = settings or EvaluateConfig()
+    facts = dict(manifest or {})
+    reference = str(facts.get("reference_model") or config.reference)
+    samples = split_samples(predictions)
+    if not any(reference in sample.models for sample in samples):
+        known = sorted({name for sample in samples for name in sample.models})
+        raise LeadlineError(
+            f"There are no predictions of the reference model {reference!r}.",
+            remedy=f"Use --reference with one of: {', '.join(known)}.",
+        )
+    simulated = bool(facts.get("simulated", False))
+    sets = [evaluate_sample(sample, config, reference, facts.get("limit")) for sample in samples]
+    return {
+        "kind": "results",
+        "format": RESULTS_FORMAT,
+        "leadline": __version__,
+        "notice": facts.get("notice") or NOTICE,
+        "simulated": simulated,
+        "simulated_notice": SIMULATED_NOTICE if simulated else None,
+        "reference_model": reference,
+        "evaluation": {**asdict(config), "min_people": MIN_PEOPLE, "min_class": MIN_CLASS},
+        "warnings": [
+            {"split": one["split"], "instrument": one["instrument"], **warning}
+            for one in sets
+            for warning in one["warnings"]
+        ],
+        "run": {key: facts[key] for key in CARRIED if facts.get(key) is not None},
+        "sets": sets,
+    }
+
+
+def evaluate_sample(
+    sample: Sample,
+    config: EvaluateConfig,
+    reference: str,
+    limit: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """All results of one split and instrument."""
+    scalars, curves = sample_scores(sample, config)
+    drawn, drawn_curves = resampled_scores(sample, config)
+    ceiling = _ceiling(sample, config)
+    models = {
+        name: _model(
+            sample,
+            name,
+            config,
+            (scalars[name], drawn.get(name)),
+            (curves[name], drawn_curves.get(name)),
+        )
+        for name in sample.models
+    }
+    for entry in models.values():
+        entry["explainable"] = _explainable(entry["scores"], config, limit)
+    warnings = cautions.find(models, (ceiling, limit), reference, config, sample)
+    return {
+        "split": sample.split,
+        "instrument": sample.instrument,
+        "people": sample.people,
+        "labels": len(sample.gold),
+        "gold": _gold(sample, config),
+        "ceiling": ceiling,
+        "limit": dict(limit) if limit else None,
+        "models": models,
+        "comparisons": _comparisons(sample, scalars, drawn, reference, config),
+        "warnings": warnings,
+    }
+
+
+def _gold(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
+    bands = np.bincount(band_of(sample.gold), minlength=len(BANDS))
+    above, below = sample.people_at_or_above(config.cut)
+    return {
+        "mean": float(sample.gold.mean()),
+        "sd": float(sample.gold.std(ddof=1)) if len(sample.gold) > 1 else None,
+        "min": float(sample.gold.min()),
+        "max": float(sample.gold.max()),
+        "histogram": np.bincount(sample.gold.astype(int), minlength=TOTALS).tolist(),
+        "bands": {name: int(n) for (name, _, _), n in zip(BANDS, bands, strict=True)},
+        "share_at_cut": float((sample.gold >= config.cut).mean()),
+        "people_at_cut": above,
+        "people_below_cut": below,
+    }
+
+
+def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
+    if sample.people < MIN_PEOPLE or len(np.unique(sample.gold)) < 3:
+        why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
+        return {"default": None, "reason": why, "by_reliability": []}
+    each = [
+        noise_ceiling(sample.gold, rho, THRESHOLDS, config.cut).as_dict()
+        for rho in config.reliability
+    ]
+    return {"default": each[0], "by_reliability": each}
+
+
+def withheld(name: str, sample: Sample, config: EvaluateConfig) -> str | None:
+    """Why a score is not printed for this sample, or None."""
+    few = f"Fewer than {MIN_PEOPLE} people."
+    if name in CORRELATIONS + SPREADS:
+        if sample.people < MIN_PEOPLE:
+            return few
+        if np.ptp(sample.gold) == 0:
+            return "All gold totals are equal."
+    if name in ("p90_error", "p95_error") and len(sample.gold) < 20:
+        return "Fewer than 20 labels."
+    if name.startswith(("auc_", "by_mean/", "by_probability/", "brier_")):
+        return _few_in_class(sample, config.cut)
+    if name.startswith(("coverage_", "mae_certain")) and sample.people < MIN_PEOPLE:
+        return few
+    return None
+
+
+def _few_in_class(sample: Sample, threshold: int) -> str | None:
+    above, below = sample.people_at_or_above(threshold)
+    if min(above, below) >= MIN_CLASS:
+        return None
+    side = f"at or above {threshold}" if above < below else f"below {threshold}"
+    return f"Fewer than {MIN_CLASS} people {side}."
+
+
+def _undefined(name: str) -> str:
+    """What a NaN of the sample itself means."""
+    if name in CORRELATIONS:
+        return "The estimates are constant."
+    if "/ppv/" in name:
+        return "Nobody is flagged."
+    if "/npv/" in name:
+        return "Everybody is flagged."
+    return "It is undefined for this sample."
+
+
+def _model(
+    sample: Sample,
+    name: str,
+    config: EvaluateConfig,
+    scalars: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray] | None],
+    curves: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray] | None],
+) -> dict[str, Any]:
+    values, drawn = scalars
+    scores: dict[str, Any] = {}
+    for key, value in values.items():
+        reason = withheld(key, sample, config)
+        if reason is None and not np.isfinite(value[0]):
+            reason = _undefined(key)
+        scores[key] = summary(float(value[0]), None if drawn is None else drawn[key], reason)
+    estimates = sample.models[name]
+    if estimates.distribution is None:
+        why = "The model gives no distribution."
+        scores["crps"] = {"value": None, "low": None, "high": None, "reason": why}
+    return {
+        "repeats": estimates.repeats,
+        "distribution": estimates.distribution is not None,
+        "scores": {key: value for key, value in scores.items() if "/" not in key},
+        "screening": _screening(scores),
+        "auc_by_threshold": _auc_curve(sample, *curves),
+        "bands": _bands(sample, *curves),
+        "dialogue": _dialogue(sample, config, *curves),
+        "calibration": _bins("calibration", sample, *curves),
+        "uncertainty": None
+        if estimates.distribution is None
+        else _uncertainty(sample, scores, *curves),
+    }
+
+
+def _screening(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest the flat names ``rule/what`` and ``rule/ppv/prevalence``."""
+    out: dict[str, Any] = {}
+    for key, value in scores.items():
+        if key.startswith("by_"):
+            rule, what, *rest = key.split("/")
+            place = out.setdefault(rule, {})
+            if rest:
+                place.setdefault(what, {})[rest[0]] = value
+            else:
+                place[what] = value
+    return out
+
+
+Curves = Mapping[str, np.ndarray]
+
+
+def _points(key: str, values: Curves, drawn: Curves | None, index: int) -> dict[str, Any]:
+    replicates = None if drawn is None else drawn[key][:, index]
+    return summary(float(values[key][0, index]), replicates)
+
+
+def _auc_curve(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
+    out = []
+    for index, threshold in enumerate(THRESHOLDS):
+        above, below = sample.people_at_or_above(threshold)
+        replicates = None if drawn is None else drawn["auc"][:, index]
+        reason = _few_in_class(sample, threshold)
+        score = summary(float(values["auc"][0, index]), replicates, reason)
+        out.append({"threshold": threshold, "people_above": above, "people_below": below, **score})
+    return out
+
+
+def _bands(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
+    membership = band_of(sample.gold)
+    out = []
+    for index, (name, low, high) in enumerate(BANDS):
+        members = membership == index
+        entry: dict[str, Any] = {
+            "band": name,
+            "low": low,
+            "high": min(high, sample.maximum),
+            "labels": int(members.sum()),
+            "people": len(np.unique(sample.person[members])),
+            "gold": float(sample.gold[members].mean()) if members.any() else None,
+        }
+        for key in ("mae", "bias", "estimate"):
+            few = entry["people"] < MIN_CLASS
+            entry[key] = (
+                summary(np.nan, None, f"Fewer than {MIN_CLASS} people in the band.")
+                if few
+                else _points(f"bands/{key}", values, drawn, index)
+            )
+        out.append(entry)
+    return out
+
+
+def _dialogue(
+    sample: Sample, config: EvaluateConfig, values: Curves, drawn: Curves | None
+) -> dict[str, list[dict[str, Any]]]:
+    out = {}
+    for name, (mask, edges) in dialogue_bins(sample, config.bins).items():
+        amount = getattr(sample, name)
+        out[name] = [
+            {
+                "from": float(amount[mask[:, index]].min()),
+                "to": float(amount[mask[:, index]].max()),
+                "labels": int(mask[:, index].sum()),
+                "mae": _points(f"{name}/mae", values, drawn, index),
+            }
+            for index in range(len(edges) - 1)
+        ]
+    return out
+
+
+def _bins(name: str, sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
+    """Binned means of outcome against forecast; none for fewer than 4 people a bin."""
+    bins = values[f"{name}/outcome"].shape[1]
+    if sample.people < 4 * bins:
+        return []
+    return [
+        {
+            "forecast": float(values[f"{name}/forecast"][0, index]),
+            "share": float(values[f"{name}/share"][0, index]),
+            "outcome": _points(f"{name}/outcome", values, drawn, index),
+        }
+        for index in range(bins)
+    ]
+
+
+def _uncertainty(
+    sample: Sample, scores: Mapping[str, Any], values: Curves, drawn: Curves | None
+) -> dict[str, Any]:
+    return {
+        "intervals": [
+            {
+                "level": level,
+                "coverage": scores[f"coverage_{level}"],
+                "claimed": scores[f"claimed_{level}"]["value"],
+                "width": scores[f"width_{level}"]["value"],
+            }
+            for level in LEVELS
+        ],
+        "pit": values["pit"][0].tolist() if sample.people >= MIN_PEOPLE else [],
+        "reliability": _bins("reliability", sample, values, drawn),
+    }
+
+
+def _explainable(
+    scores: Mapping[str, Any], config: EvaluateConfig, limit: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Share of the explainable variance reached, and gaps to a known limit.
+
+    Variance explained, 1 - MSE / variance(gold), over what a perfect predictor explains: the
+    retest reliability, or the squared r of the best possible predictor of simulated people.
+    """
+    reached = scores["variance_explained"]["value"]
+    out: dict[str, Any] = {
+        "of_ceiling": None if reached is None else reached / config.reliability[0],
+        "of_limit": None,
+        "gap_to_limit": {},
+    }
+    if not limit:
+        return out
+    if reached is not None and limit.get("r"):
+        out["of_limit"] = reached / limit["r"] ** 2
+    names = {"r": "pearson", "mae": "mae", "rmse": "rmse", "crps": "crps"}
+    for key, best in limit.items():
+        value = scores.get(names.get(key, key), {}).get("value")
+        if value is not None and best is not None:
+            out["gap_to_limit"][key] = value - best
+    return out
+
+
+def _comparisons(
+    sample: Sample, values: Scores, drawn: Scores, reference: str, config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    """Each model minus the reference on identical resamples."""
+    if reference not in sample.models:
+        return []
+    out = []
+    for name in sample.models:
+        if name == reference:
+            continue
+        for metric in ("mae", "rmse", "pearson", f"auc_{config.cut}", "crps"):
+            entry: dict[str, Any] = {"model": name, "reference": reference, "metric": metric}
+            reason = withheld(metric, sample, config)
+            if not (metric in values[name] and metric in values[reference]):
+                reason = "One of the two models gives no distribution."
+            if reason is None:
+                difference = float(values[name][metric][0] - values[reference][metric][0])
+                replicates = drawn[name][metric] - drawn[reference][metric] if drawn else None
+                if not np.isfinite(difference):
+                    reason = _undefined(metric)
+                entry |= summary(difference, replicates, reason)
+                known = replicates is not None and entry["low"] is not None
+                entry["p"] = p_value(replicates) if known and replicates is not None else None
+            else:
+                entry |= {**summary(np.nan, None, reason), "p": None}
+            out.append(entry)
+    return out

@@ -1,0 +1,298 @@
+"""From the table of predictions to arrays: one `Sample` per split and instrument.
+
+Everything that would make the numbers wrong is refused here: labels that are not gold, a
+person on both sides of a split, repeated rows, models that saw different labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from leadline.errors import LeadlineError
+from leadline.evaluate.metrics import Array
+from leadline.evaluate.tables import PREDICTIONS, TOTALS
+
+BANDS = (
+    ("minimal", 0, 4),
+    ("mild", 5, 9),
+    ("moderate", 10, 14),
+    ("moderately severe", 15, 19),
+    ("severe", 20, 27),
+)
+SPLITS = ("locked", "out-of-fold")
+MAXIMUM = {"phq9": 27, "phq8": 24}
+TABLE = "predictions.parquet"
+NOT_GOLD = ("source", "round", "draw", "weight", "ancestors")  # columns of label models
+SUM_SLACK = 1e-3  # how far the sum of a distribution may lie from 1
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What one model said, every repeat of it.
+
+    Attributes:
+        mean, median: shape (repeats, labels).
+        distribution: shape (repeats, labels, 28), or None if the model gives none.
+    """
+
+    mean: Array
+    median: Array
+    distribution: Array | None
+
+    @property
+    def repeats(self) -> int:
+        """Number of repeats (seeds of the cross-validation)."""
+        return len(self.mean)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Gold labels of one split and instrument, and what every model said of them.
+
+    Attributes:
+        person: index of the person of each label, (labels,).
+        people: number of persons.
+        label: row of each label in the cohort, (labels,).
+        gold: totals, (labels,).
+        user_turns, user_words: amount of dialogue in each window, (labels,).
+        models: name -> `Estimates`.
+    """
+
+    split: str
+    instrument: str
+    person: np.ndarray
+    people: int
+    label: np.ndarray
+    gold: Array
+    user_turns: Array
+    user_words: Array
+    models: Mapping[str, Estimates]
+
+    @property
+    def maximum(self) -> int:
+        """The highest total of the instrument."""
+        return MAXIMUM[self.instrument]
+
+    def people_at_or_above(self, threshold: float) -> tuple[int, int]:
+        """Persons with a label at or above `threshold`, and persons with one below it."""
+        above = self.gold >= threshold
+        return len(np.unique(self.person[above])), len(np.unique(self.person[~above]))
+
+
+def band_of(totals: Array) -> np.ndarray:
+    """Index of the severity band of each total; estimates count by their nearest total."""
+    starts = [low for _, low, _ in BANDS[1:]]
+    return np.searchsorted(starts, np.floor(totals + 0.5), side="right")
+
+
+def refuse(problem: str, remedy: str, row: int | str | None = None) -> LeadlineError:
+    """The error for a table of predictions that cannot be evaluated."""
+    return LeadlineError(problem, remedy=remedy, file=TABLE, row=row)
+
+
+def check_predictions(table: pl.DataFrame) -> None:
+    """Refuse a table whose numbers would be wrong.
+
+    Raises:
+        LeadlineError: columns or types differ from `tables.PREDICTIONS`; labels of another
+            source than the questionnaire; totals out of range; repeated rows; a person both
+            locked and out-of-fold, or in two folds of one repeat; estimates that are missing
+            or not finite; distributions of another length or sum.
+    """
+    _check_columns(table)
+    _check_labels(table)
+    _check_people(table)
+    _check_estimates(table)
+
+
+def _check_columns(table: pl.DataFrame) -> None:
+    for column in NOT_GOLD:
+        if column in table.columns:
+            raise refuse(
+                f"The table has a column {column!r}, which belongs to labels made by a model.",
+                "Evaluate takes PHQ-9s that people answered; write predictions for those only.",
+            )
+    for column, kind in PREDICTIONS.items():
+        if table.schema.get(column) != kind:
+            raise refuse(
+                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                "Train or score again with this version of Leadline.",
+            )
+    if table.is_empty():
+        raise refuse(
+            "There are no predictions of gold labels.",
+            "Train on a cohort with PHQ-9s, with --folds or with locked test people.",
+        )
+
+
+def _first(table: pl.DataFrame, condition: pl.Expr) -> int | None:
+    """Number of the first row, from 1, in which `condition` holds."""
+    rows = table.select(pl.arg_where(condition)).to_series()
+    return None if rows.is_empty() else int(rows[0]) + 1
+
+
+def _check_labels(table: pl.DataFrame) -> None:
+    key = ["model", "repeat", "split", "person_id", "label", "total", "instrument", "mean"]
+    for column in (*key, "median"):
+        row = _first(table, pl.col(column).is_null())
+        if row is not None:
+            raise refuse(f"Column {column!r} is empty.", "Write a value in every row.", row)
+    row = _first(table, ~pl.col("split").is_in(SPLITS))
+    if row is not None:
+        raise refuse("The split is unknown.", f"Use one of: {', '.join(SPLITS)}.", row)
+    row = _first(table, ~pl.col("instrument").is_in(list(MAXIMUM)))
+    if row is not None:
+        raise refuse(
+            f"Labels of {table['instrument'][row - 1]!r} cannot be evaluated.",
+            "Keep PHQ-9 (or PHQ-8) labels only; a PHQ-2 is not on the scale of the estimates.",
+            row,
+        )
+    highest = pl.col("instrument").replace_strict(MAXIMUM, return_dtype=pl.Float64)
+    total = pl.col("total")
+    row = _first(table, ~(total.is_between(0, highest) & (total == total.round())))
+    if row is not None:
+        raise refuse(
+            f"The gold total {table['total'][row - 1]} is not a whole number in the range "
+            f"of {table['instrument'][row - 1]}.",
+            "Correct the label in the cohort and import it again.",
+            row,
+        )
+    _check_identity(table)
+
+
+def _check_identity(table: pl.DataFrame) -> None:
+    key = ["model", "repeat", "label"]
+    row = _first(table, pl.struct(key).is_duplicated())
+    if row is not None:
+        raise refuse(
+            "A label occurs twice for the same model and repeat.",
+            "Write one row per label, model and repeat.",
+            row,
+        )
+    facts = ["person_id", "total", "instrument", "split"]
+    several = table.group_by("label").agg(pl.struct(facts).n_unique().alias("n"))
+    wrong = several.filter(pl.col("n") > 1)["label"]
+    if len(wrong):
+        row = _first(table, pl.col("label") == wrong.min())
+        raise refuse(
+            "Rows of one label disagree about its person, total, instrument or split.",
+            "Make all predictions from the same cohort.",
+            row,
+        )
+
+
+def _check_people(table: pl.DataFrame) -> None:
+    several = table.group_by("person_id").agg(pl.col("split").n_unique().alias("n"))
+    both = several.filter(pl.col("n") > 1)["person_id"]
+    if len(both):
+        row = _first(table, pl.col("person_id").is_in(both.implode()))
+        raise refuse(
+            f"{len(both)} people are both in the locked test and in the training folds.",
+            "Split by person: a locked person takes no part in training.",
+            row,
+        )
+    folds = table.filter(pl.col("split") == "out-of-fold")
+    key = ["model", "repeat", "person_id"]
+    spread = folds.group_by(key).agg(pl.col("fold").n_unique().alias("n"))
+    leaked = spread.filter(pl.col("n") > 1).select(key)
+    if leaked.height:
+        raise refuse(
+            f"{leaked.height} times a person's labels lie in several folds of one repeat, "
+            "so the person was in training when predicted.",
+            "Make folds by person.",
+        )
+
+
+def _check_estimates(table: pl.DataFrame) -> None:
+    for column in ("mean", "median"):
+        row = _first(table, ~(pl.col(column).is_finite() & pl.col(column).is_between(-27, 54)))
+        if row is not None:
+            raise refuse(
+                f"The {column} is not a finite number near the range 0-27.",
+                "Look for a diverged training run; estimates must be finite.",
+                row,
+            )
+    given = pl.col("distribution").is_not_null()
+    values = pl.col("distribution")
+    sound = (
+        (values.list.len() == TOTALS)
+        & values.list.sum().is_between(1 - SUM_SLACK, 1 + SUM_SLACK)
+        & (values.list.min() >= 0)
+    )
+    row = _first(table, given & ~sound.fill_null(False))
+    if row is not None:
+        raise refuse(
+            f"A distribution is not {TOTALS} probabilities that sum to 1.",
+            "Give P(total = 0) to P(total = 27), or null for a model without one.",
+            row,
+        )
+
+
+def split_samples(table: pl.DataFrame) -> list[Sample]:
+    """One `Sample` per split and instrument; locked before out-of-fold, PHQ-9 before PHQ-8.
+
+    Raises:
+        LeadlineError: the table fails `check_predictions`, or a model or repeat lacks labels
+            that others have.
+    """
+    check_predictions(table)
+    samples = []
+    for split in SPLITS:
+        for instrument in MAXIMUM:
+            part = table.filter((pl.col("split") == split) & (pl.col("instrument") == instrument))
+            if part.height:
+                samples.append(_sample(part, split, instrument))
+    return samples
+
+
+def _sample(part: pl.DataFrame, split: str, instrument: str) -> Sample:
+    labels = part.unique("label", keep="first").sort("label")
+    models = {
+        name: _estimates(part.filter(pl.col("model") == name), name, labels.height)
+        for name in part["model"].unique(maintain_order=True)
+    }
+    names, person = np.unique(labels["person_id"].to_numpy(), return_inverse=True)
+    return Sample(
+        split=split,
+        instrument=instrument,
+        person=person,
+        people=len(names),
+        label=labels["label"].to_numpy(),
+        gold=labels["total"].to_numpy().astype(float),
+        user_turns=labels["user_turns"].cast(pl.Float64).to_numpy(),
+        user_words=labels["user_words"].cast(pl.Float64).to_numpy(),
+        models=models,
+    )
+
+
+def _estimates(rows: pl.DataFrame, name: str, labels: int) -> Estimates:
+    rows = rows.sort("repeat", "label")
+    counts = rows.group_by("repeat").len()["len"]
+    if counts.n_unique() > 1 or int(counts[0]) != labels:
+        raise refuse(
+            f"The model {name!r} does not have one prediction for every label in each repeat, "
+            "so models cannot be compared on the same people.",
+            "Predict every label with every model and repeat.",
+        )
+    shape = (len(counts), labels)
+    missing = rows["distribution"].null_count()
+    if 0 < missing < rows.height:
+        raise refuse(
+            f"The model {name!r} gives a distribution in some rows only.",
+            "Give it in every row of a model, or in none.",
+        )
+    distribution = None
+    if not missing:
+        flat = rows["distribution"].explode().to_numpy()
+        distribution = flat.reshape(*shape, TOTALS)
+        distribution = distribution / distribution.sum(axis=2, keepdims=True)
+    return Estimates(
+        # rounding makes ties of values that differ by the order of a sum only
+        mean=rows["mean"].round(9).to_numpy().reshape(shape),
+        median=rows["median"].round(9).to_numpy().reshape(shape),
+        distribution=distribution,
+    )
