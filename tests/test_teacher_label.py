@@ -376,6 +376,20 @@ def test_a_second_model_adds_labels_and_another_cohort_is_refused(tmp_path, serv
     other = make_cohort(tmp_path / "d", texts(5), locked=0)
     with pytest.raises(LeadlineError, match="another cohort"):
         label_cohort(other, tmp_path / "l", config(server, "openai"))
+    with pytest.raises(LeadlineError, match="another setup of m-1"):
+        label_cohort(cohort, tmp_path / "l", config(server, "openai", temperature=0.5))
+    with pytest.raises(LeadlineError, match="another window"):
+        label_cohort(cohort, tmp_path / "l", config(server, "openai"), window=WindowConfig(days=3))
+
+
+def test_questionnaires_in_the_chat_are_masked_on_request(tmp_path, server):
+    words = ["I took the PHQ-9 and scored 17 out of 27, sleep is bad", *texts(2)]
+    cohort = make_cohort(tmp_path / "c", words, locked=0)
+    masking = WindowConfig(mask_questionnaire=True)
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1), window=masking)
+    sent = "\n".join(server.asked)
+    assert "sleep is bad" in sent
+    assert "17" not in sent
 
 
 # Kills

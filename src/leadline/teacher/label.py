@@ -34,7 +34,7 @@ from leadline.teacher.clients import (
 )
 from leadline.teacher.labels import FILE, REQUESTS, refuse_locked, teacher_labels
 from leadline.teacher.readings import Reading, render
-from leadline.teacher.rubric import Example, Rubric, load_rubric, system_prompt
+from leadline.teacher.rubric import Example, load_rubric, system_prompt
 from leadline.teacher.run import (
     BYTES_PER_TOKEN,
     OVERHEAD_TOKENS,
@@ -51,7 +51,7 @@ from leadline.teacher.selection import (
     refuse_locked_examples,
 )
 from leadline.teacher.simulated import SimulatedClient, address
-from leadline.teacher.store import REPEATABLE, Planned, Request, RequestStore, open_store
+from leadline.teacher.store import REPEATABLE, Planned, Request, RequestStore, digest, open_store
 
 EXPECTED_ANSWER = 500  # tokens of a rating with quotes, for the expected cost only
 
@@ -167,31 +167,39 @@ def label_cohort(
 
     def planned() -> Iterator[Planned]:
         readings = cohort_readings(cohort, window, config.who)
-        return plan_requests(_first(readings, config.limit), config, url, examples)
+        return plan_requests(_first(readings, config.limit), config, examples)
 
     if config.dry_run:
         return estimate(planned(), config)
     (out / MANIFEST).unlink(missing_ok=True)  # unfinished until this run ends
     with open_store(out / REQUESTS) as store:
+        teacher = teacher_id(config, examples)
         store.bind("cohort", cohort_hash(cohort))
+        store.bind("window", json.dumps(dataclasses.asdict(window), sort_keys=True))
+        store.bind(f"setup of {config.model or config.teacher}", teacher)
         store.plan(planned())
-        report = _work(store, config, url, cohort_dir)
+        report = _work(store, config, teacher, url, cohort_dir)
         labels = teacher_labels(store)
         refuse_locked(labels, locked_people(cohort))
     _write(out, labels, cohort, config, window, report)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
 
 
-def teacher_id(config: LabelConfig, url: str | None, rubric: Rubric) -> str:
-    """What identifies a teacher in the store: all that decides an answer besides the prompt."""
+def teacher_id(config: LabelConfig, examples: Sequence[Example] = ()) -> str:
+    """What identifies a teacher in the store: all that decides an answer besides the reading.
+
+    A store holds one such setup per model, so a reading has one label per model and draw.
+    """
+    shown = [text for item in examples for text in (item.transcript, str(item.scores))]
     return json.dumps(
         {
             "provider": config.teacher,
             "model": config.model or config.teacher,
-            "url": url,
-            "rubric": rubric.version,
+            "rubric": load_rubric().version,
             "structured": config.structured,
             "temperature": config.temperature,
+            "max_chars": config.max_chars,
+            "examples": digest(*shown) if shown else None,
         }
     )
 
@@ -199,12 +207,11 @@ def teacher_id(config: LabelConfig, url: str | None, rubric: Rubric) -> str:
 def plan_requests(
     readings: Iterator[Reading],
     config: LabelConfig,
-    url: str | None,
     examples: Sequence[Example] = (),
 ) -> Iterator[Planned]:
     """Every request of a labelling, one item per reading."""
     rubric = load_rubric()
-    teacher = teacher_id(config, url, rubric)
+    teacher = teacher_id(config, examples)
     simulated = config.teacher == "simulated"
     prompts: dict[frozenset[str], tuple[str, tuple[str, ...]]] = {}
     for reading in readings:
@@ -250,10 +257,9 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
 
 
 def _work(
-    store: RequestStore, config: LabelConfig, url: str | None, cohort_dir: Path
+    store: RequestStore, config: LabelConfig, teacher: str, url: str | None, cohort_dir: Path
 ) -> dict[str, Any]:
     """Recover, run, and report; the client is closed whatever happens."""
-    teacher = teacher_id(config, url, load_rubric())
     recovered = store.recover(
         teacher, repeat=config.repeat_states, resend_lost=config.resend_lost or config.free
     )

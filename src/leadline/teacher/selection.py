@@ -7,7 +7,10 @@ few-shot examples: no later step can bring them back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,8 @@ import polars as pl
 
 from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS
+from leadline.dialogue.masking import masked
+from leadline.dialogue.schema import ITEMS, Message
 from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.readings import Reading, render
@@ -38,6 +42,8 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
     for timeline in timelines(cohort):
         if timeline.person_id in locked or not len(timeline.user):
             continue
+        if window.mask_questionnaire:
+            timeline = mask_timeline(timeline)
         mine = gold.get((timeline.person_id,))
         if mine is not None and who != "unlabelled":
             for time, first, last in mine.select("time", "first", "last").iter_rows():
@@ -57,6 +63,16 @@ def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None
     start = int(timeline.user[first - 1]) + 1 if first else 0
     stop = int(timeline.user[last]) + 1
     return Reading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
+
+
+def mask_timeline(timeline: Timeline) -> Timeline:
+    """The timeline with questionnaire-like spans blanked, conversation by conversation."""
+    messages: list[Message] = []
+    for _, group in groupby(
+        zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
+    ):
+        messages += masked([message for _, message in group])
+    return replace(timeline, messages=tuple(messages))
 
 
 def locked_people(cohort: Cohort) -> frozenset[str]:
@@ -83,6 +99,8 @@ def gold_examples(
     gold = label_readings(cohort, window).filter(pl.col("instrument") == "phq9")
     by_person = {name: gold.filter(pl.col("person_id") == name).tail(1) for name in people}
     lines = {item.person_id: item for item in timelines(cohort) if item.person_id in by_person}
+    if window.mask_questionnaire:
+        lines = {name: mask_timeline(item) for name, item in lines.items()}
     missing = sum(rows.is_empty() for rows in by_person.values())
     if missing:
         raise LeadlineError(

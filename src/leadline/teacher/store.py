@@ -164,7 +164,7 @@ class RequestStore:
         if found != value:
             raise LeadlineError(
                 f"These labels were begun for another {name}.",
-                remedy="Choose another --out, or run with the cohort that they were begun for.",
+                remedy=f"Choose another --out, or use the {name} that they were begun with.",
             )
 
     def plan(self, requests: Iterable[Planned]) -> int:
