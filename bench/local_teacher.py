@@ -3,9 +3,10 @@
 A model of 135 million parameters does not rate depression; its answers are mostly not even
 valid JSON, and this server enforces no schema. That is what is measured: every request ends in
 a recorded state, none that is invalid becomes a label, tokens are counted, and running again
-asks nothing twice. Texts are made up.
+asks nothing twice. Most requests cut the answer short, which a slow machine can afford; a few
+leave room for a whole rating. Texts are made up.
 
-Run: python bench/local_teacher.py [--requests 200] [--max-tokens 48]
+Run: python bench/local_teacher.py [--requests 190] [--long-requests 10]
 Needs the reader smollm2 (leadline reader fetch smollm2) and the packages fastapi and uvicorn.
 """
 
@@ -112,9 +113,9 @@ def made_up_cohort(path: Path, people: int) -> Path:
     return path
 
 
-def measure(requests: int, max_tokens: int) -> dict[str, Any]:
-    """Label with a fresh server, then once more, which must ask nothing."""
-    with tempfile.TemporaryDirectory() as folder, serve(MODEL) as url:
+def measure(url: str, requests: int, max_tokens: int) -> dict[str, Any]:
+    """Label once, then once more, which must ask nothing."""
+    with tempfile.TemporaryDirectory() as folder:
         cohort = made_up_cohort(Path(folder) / "cohort", requests)
         config = LabelConfig(
             teacher="openai",
@@ -146,12 +147,19 @@ def measure(requests: int, max_tokens: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--max-tokens", type=int, default=48)
+    parser.add_argument("--requests", type=int, default=190, help="with short answers")
+    parser.add_argument("--max-tokens", type=int, default=16, help="of a short answer")
+    parser.add_argument("--long-requests", type=int, default=10, help="with room for a rating")
+    parser.add_argument("--long-tokens", type=int, default=400, help="of a long answer")
     args = parser.parse_args()
     if not (MODEL / "manifest.json").is_file():
         sys.exit("The reader smollm2 is not there; run: leadline reader fetch smollm2")
-    report = measure(args.requests, args.max_tokens)
+    report = {}
+    with serve(MODEL) as url:
+        if args.requests:
+            report["short"] = measure(url, args.requests, args.max_tokens)
+        if args.long_requests:
+            report["long"] = measure(url, args.long_requests, args.long_tokens)
     now = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"{now}  {platform.machine()}  Python {platform.python_version()}", file=sys.stderr)
     print(json.dumps(report, indent=2))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 HOME = Path(os.environ.get("LEADLINE_HOME", Path.home() / ".cache" / "leadline"))
+OPTIONS = ("--requests", "4", "--max-tokens", "24", "--long-requests", "0")
 SCRIPT = Path(__file__).parents[1] / "bench" / "local_teacher.py"
 
 
@@ -23,13 +24,13 @@ def test_a_real_server_answers_and_nothing_invalid_becomes_a_label():
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the server needs {package}")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--requests", "4", "--max-tokens", "24"],
+        [sys.executable, str(SCRIPT), *OPTIONS],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         timeout=300,
         check=True,
     )
-    report = json.loads(done.stdout)
+    report = json.loads(done.stdout)["short"]
     assert sum(report["states"].values()) == 4
     assert report["states"].get("failed", 0) == 0
     assert report["labels"] == report["states"].get("done", 0)
