@@ -46,6 +46,15 @@ def test_only_what_beats_the_ceiling_is_named_with_its_interval() -> None:
     assert "RMSE" not in one["text"]
 
 
+def test_chance_is_allowed_for_where_the_interval_reaches_back() -> None:
+    (one,) = warned({"leadline": model(mae=entry(1.9, 1.7, 2.1), rmse=entry(2.5))})
+    assert "MAE 1.90 against 2.00 (its interval includes it)" in one["text"]
+    assert "RMSE 2.50 against 2.60 (its interval includes it)" in one["text"]
+    limit = {"mae": 3.05}
+    assert warned({"leadline": model(mae=entry(3.0, 2.8, 3.2))}, limit) == []
+    assert len(warned({"leadline": model(mae=entry(3.0, 2.8, 3.04))}, limit)) == 1
+
+
 def test_baselines_are_held_to_the_ceiling_but_not_to_calibration() -> None:
     odd = model(calibration_slope=entry(0.5, 0.4, 0.6), sd_ratio=entry(0.2))
     assert warned({"ridge": odd}) == []

@@ -95,6 +95,15 @@ def reader_path(name: str, *, home: Path | None = None) -> Path:
     return path
 
 
+def is_fetched(name: str, *, home: Path | None = None) -> bool:
+    """True if the reader is on this machine, whole."""
+    try:
+        reader_path(name, home=home)
+    except LeadlineError:
+        return False
+    return True
+
+
 def fetch_reader(name: str, *, home: Path | None = None, progress: Say | None = None) -> Path:
     """Get a reader once and return its directory; a fetched one is returned as it is.
 

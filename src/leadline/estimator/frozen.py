@@ -18,6 +18,7 @@ import numpy.typing as npt
 from leadline.estimator.closedform import Head, fit_head
 from leadline.estimator.design import Design
 from leadline.estimator.predictive import Calibration, fit_calibration, totals_distribution
+from leadline.evaluate.metrics import crps
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -146,14 +147,6 @@ def inner_estimates(
     return mean, sd
 
 
-def ranked_probability_score(distribution: Array, total: Array) -> Array:
-    """CRPS of distributions over 0..27 at whole totals, in points, shape (R,)."""
-    steps = np.arange(distribution.shape[1])
-    reached = (steps[None, :] >= np.rint(total)[:, None]).astype(np.float64)
-    out: Array = ((distribution.cumsum(axis=1) - reached) ** 2).sum(axis=1)
-    return out
-
-
 def fit_frozen(
     rows: Rows,
     candidates: Sequence[Candidate],
@@ -183,9 +176,7 @@ def fit_frozen(
             progress(candidate.name)
         mean, sd = inner_estimates(candidate, some, folds, seed)
         gold = some.final
-        scores = ranked_probability_score(
-            totals_distribution(mean[gold], sd[gold]), some.total[gold]
-        )
+        scores = crps(totals_distribution(mean[gold], sd[gold]), some.total[gold])
         score = float(np.average(scores, weights=some.weight[gold]))
         error = np.abs(np.clip(mean[gold], 0, 27) - some.total[gold])
         mae = float(np.average(error, weights=some.weight[gold]))

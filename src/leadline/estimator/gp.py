@@ -252,7 +252,7 @@ def join_views(inputs: Inputs, views: tuple[str, ...]) -> Array:
 
 def _unit_scale(x: Array) -> Array:
     """Divide by the root of the width, so that a typical row has length 1."""
-    return x / np.sqrt(max(x.shape[1], 1))
+    return np.asarray(x / np.sqrt(max(x.shape[1], 1)), dtype=np.float64)
 
 
 def _squares(a: Array, b: Array) -> Array:

@@ -1,0 +1,92 @@
+"""Fine-tuned readers (LoRA, full) as members of an ensemble.
+
+The model has its own distribution, or a scalar. Its calibration is cross-conformal: the model
+of a fold is calibrated on what the models of the *other* folds said of people that those
+models never saw, because an inner cross-validation would multiply hours of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from leadline.cohort.windows import Timeline
+from leadline.estimator.design import Span
+from leadline.estimator.finetune import (
+    FinetuneConfig,
+    FinetunedModel,
+    Reading,
+    TrainPerson,
+    finetune,
+)
+from leadline.estimator.predictive import distribution_mean
+from leadline.estimator.settings import TrainConfig
+from leadline.evaluate.tables import TOTALS
+
+Array = npt.NDArray[np.float64]
+
+SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted, not kept
+
+
+def finetune_config(config: TrainConfig, seed: int) -> FinetuneConfig:
+    """The fine-tuning settings that `config` speaks of; the others keep their defaults."""
+    names = {field.name for field in fields(FinetuneConfig)}
+    shared = {
+        name: getattr(config, name)
+        for name in ("adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens")
+        if name in names
+    }
+    return FinetuneConfig(
+        **shared,
+        pooling={"words": "tokens"}.get(config.pool, config.pool),
+        report_to=config.report_to,
+        seed=seed,
+    )
+
+
+def train_adapted(
+    config: TrainConfig,
+    people: Sequence[Timeline],
+    readings: Sequence[tuple[Span, float, float]],
+    out: Path,
+    seed: int,
+    *,
+    home: Path | None = None,
+) -> FinetunedModel:
+    """Fine-tune on the readings (span, total, weight) of `people`; go on where `out` stopped."""
+    if (out / "manifest.json").is_file():
+        return FinetunedModel.load(out, home=home)
+    grouped: dict[int, list[Reading]] = {}
+    for span, total, weight in readings:
+        grouped.setdefault(span.person, []).append(Reading(span.first, span.last, total, weight))
+    examples = [TrainPerson(people[row].messages, mine) for row, mine in sorted(grouped.items())]
+    return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
+
+
+def raw_distributions(
+    model: Any, people: Sequence[Timeline], spans: Sequence[Span]
+) -> tuple[Array, Array, Array | None]:
+    """Mean, deviation and (from a distribution head) probabilities at each span."""
+    order: dict[int, list[int]] = {}
+    for row, span in enumerate(spans):
+        order.setdefault(span.person, []).append(row)
+    asked = [
+        TrainPerson(people[p].messages, [Reading(spans[r].first, spans[r].last) for r in rows])
+        for p, rows in order.items()
+    ]
+    found = model.predict(asked)
+    flat = np.concatenate(found).astype(np.float64)
+    rows = np.concatenate([np.array(rows) for rows in order.values()])
+    out = np.empty_like(flat)
+    out[rows] = flat
+    if out.ndim == 1:
+        return out, np.full(len(out), SCALAR_DEVIATION), None
+    shape = out / out.sum(axis=1, keepdims=True)
+    mean = distribution_mean(shape)
+    square = shape @ np.arange(TOTALS) ** 2
+    return mean, np.sqrt(np.maximum(square - mean**2, 0.25)), shape

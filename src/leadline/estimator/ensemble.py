@@ -1,0 +1,170 @@
+"""The models of a run as one ensemble that never estimates a person from their own label.
+
+Each fold of each repeat gives one model. A new person is estimated by all of them, averaged; a
+person who was trained on only by those whose fold left that person out. The ledger says who
+was left out where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.cohort.windows import Timeline
+from leadline.estimator.design import Design, PersonStates, Span, StateSource
+from leadline.estimator.frozen import FrozenModel
+from leadline.estimator.predictive import LEVELS, Calibration
+
+Array = npt.NDArray[np.float64]
+
+LEDGER: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "repeat": pl.Int16(),
+    "fold": pl.Int16(),  # the fold that left this person out; -1 for locked test people
+    "labels": pl.Int32(),  # gold labels of the person that were read
+}
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A fine-tuned reader with conformal widths from people that it never saw."""
+
+    model: Any  # regressor.FinetunedModel; Any, so that frozen runs need not import torch here
+    calibration: Calibration
+    scalar: bool
+
+    def distributions(self, people: Sequence[Timeline], spans: Sequence[Span]) -> Array:
+        """Probabilities of the totals at each span, shape (len(spans), 28)."""
+        from leadline.estimator.adapted import raw_distributions
+
+        mean, sd, shape = raw_distributions(self.model, people, spans)
+        if shape is not None:
+            return shape
+        words = np.array(
+            [people[s.person].user_words()[s.first : s.last + 1].sum() for s in spans], dtype=float
+        )
+        return self.calibration.distribution(mean, sd, words)
+
+
+Model = FrozenModel | AdaptedModel
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the ensemble and the fold that it never saw."""
+
+    repeat: int
+    fold: int
+    model: Model
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The models of a run.
+
+    Attributes:
+        members: one model a repeat and fold.
+        left_out: person -> repeat -> fold that left the person out, for training people.
+        source: readers of frozen models; None for adapted ones.
+        pool: how frozen turn states are combined.
+    """
+
+    members: tuple[Member, ...]
+    left_out: Mapping[str, Mapping[int, int]]
+    source: StateSource | None
+    pool: str
+
+    def unseen(self, person_id: str) -> tuple[int, ...]:
+        """Members that may estimate this person: all, or those that left the person out."""
+        mine = self.left_out.get(person_id)
+        return tuple(
+            row
+            for row, member in enumerate(self.members)
+            if mine is None or mine.get(member.repeat) == member.fold
+        )
+
+    def width(self, level: float) -> float:
+        """Nominal level of the central interval that covers `level` of unseen people."""
+        return float(np.mean([member.model.calibration.width(level) for member in self.members]))
+
+    @property
+    def centre(self) -> float:
+        """The estimate before a single word: the mean total of the training people."""
+        return float(np.mean([member.model.calibration.centre for member in self.members]))
+
+    def distributions(
+        self,
+        people: Sequence[Timeline],
+        states: Sequence[PersonStates] | None,
+        spans: Sequence[Span],
+    ) -> Array:
+        """Averaged probabilities of the totals at each span, shape (len(spans), 28).
+
+        Args:
+            people: whose text it is.
+            states: their turn states (frozen readers), None for adapted readers.
+            spans: readings; `Span.person` is a row of `people`.
+        """
+        total = np.zeros((len(spans), 28))
+        count = np.zeros(len(spans))
+        allowed = {row: self.unseen(people[row].person_id) for row in {s.person for s in spans}}
+        design = None
+        if self.source is not None and states is not None:
+            design = Design.of(self.source, states, spans, self.pool)
+        for number, member in enumerate(self.members):
+            rows = np.flatnonzero([number in allowed[span.person] for span in spans])
+            if not len(rows):
+                continue
+            if isinstance(member.model, AdaptedModel):
+                out = member.model.distributions(people, [spans[int(row)] for row in rows])
+            else:
+                assert design is not None, "frozen models come with their readers"
+                out = member.model.distribution(design.take(rows))
+            total[rows] += out
+            count[rows] += 1
+        assert count.min(initial=1) >= 1, "every person has at least one model that never saw them"
+        return total / count[:, None]
+
+
+def ledger_table(
+    left_out: Mapping[str, Mapping[int, int]], labels: Mapping[str, int]
+) -> pl.DataFrame:
+    """The ledger as a table of `LEDGER`."""
+    rows = [
+        (person, repeat, fold, labels[person])
+        for person, folds in left_out.items()
+        for repeat, fold in folds.items()
+    ]
+    return pl.DataFrame(rows, schema=LEDGER, orient="row")
+
+
+def read_ledger(table: pl.DataFrame) -> dict[str, dict[int, int]]:
+    """The inverse of `ledger_table`, without locked test people."""
+    out: dict[str, dict[int, int]] = {}
+    for person, repeat, fold in table.select("person_id", "repeat", "fold").iter_rows():
+        if fold >= 0:
+            out.setdefault(person, {})[repeat] = fold
+    return out
+
+
+def plain_calibration(calibration: Calibration) -> dict[str, Any]:
+    """A calibration as JSON values."""
+    return {
+        "centre": calibration.centre,
+        "half_words": calibration.half_words,
+        "widen": calibration.widen,
+        "few_words": calibration.few_words,
+        "widths": list(calibration.widths),
+    }
+
+
+def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
+    """The inverse of `plain_calibration`."""
+    values = {key: float(plain[key]) for key in ("centre", "half_words", "widen", "few_words")}
+    widths = tuple(float(width) for width in plain["widths"])
+    return Calibration(**values, levels=LEVELS, widths=widths)

@@ -1,0 +1,173 @@
+"""`leadline score`: the estimate after every user turn, for a cohort of any size.
+
+People are read a batch at a time. A person whom the run was trained on is estimated only by
+the models that never saw them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.parquet as pq
+
+from leadline.artefact import sha256
+from leadline.cohort.windows import Timeline, running_starts, timelines
+from leadline.config import WindowConfig
+from leadline.dialogue.masking import masked
+from leadline.dialogue.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.estimator.design import Span
+from leadline.estimator.ensemble import Ensemble
+from leadline.estimator.predictive import at_least, distribution_mean, distribution_quantile
+from leadline.estimator.progress import progress_bar
+from leadline.estimator.run import load_ensemble
+from leadline.estimator.settings import INTERVAL, ScoreConfig
+from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
+
+Array = npt.NDArray[np.float64]
+
+
+def score_cohort(
+    cohort: Cohort,
+    run: Path,
+    out: Path,
+    config: ScoreConfig | None = None,
+    *,
+    overwrite: bool = False,
+    home: Path | None = None,
+) -> dict[str, int]:
+    """Write the running estimates of everyone in `cohort` to the Parquet file `out`.
+
+    Args:
+        cohort: whose text is read; labels are not looked at.
+        run: a finished run.
+        out: the file to write; it appears whole or not at all.
+        config: batch size.
+        overwrite: replace `out` if it exists.
+        home: where readers are kept.
+
+    Returns:
+        Counts of people, of people with no text of their own, and of estimates.
+
+    Raises:
+        LeadlineError: `out` exists, or the run cannot be loaded.
+    """
+    config = config or ScoreConfig()
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise LeadlineError(
+            "The output already exists.",
+            remedy="Choose another --out, or add --overwrite to replace the file.",
+            file=out,
+        )
+    ensemble, window = load_ensemble(run, home=home)
+    model_id = run_identity(run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    counts = {"people": 0, "silent": 0, "estimates": 0}
+    total = cohort.turns["person_id"].n_unique()
+    schema = pl.DataFrame(schema=ESTIMATES).to_arrow().schema
+    try:
+        with (
+            progress_bar("Scoring people") as advance,
+            pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+        ):
+            for batch in batched(timelines(cohort), config.batch_people):
+                table = running_estimates(ensemble, batch, window, model_id)
+                writer.write_table(table.to_arrow().cast(schema))
+                counts["people"] += len(batch)
+                counts["silent"] += sum(not len(person.user) for person in batch)
+                counts["estimates"] += table.height
+                advance(counts["people"], total)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return counts
+
+
+def batched(people: Iterator[Timeline], size: int) -> Iterator[list[Timeline]]:
+    """Lists of up to `size` people."""
+    while batch := list(islice(people, size)):
+        yield batch
+
+
+def run_identity(run: Path) -> str:
+    """A short name of the run's model: the hash of its checkpoint's description."""
+    return sha256(run / "checkpoint" / "model.json")[:16]
+
+
+def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeline]:
+    """The timelines as they are read: with questionnaire spans blanked if the window says so."""
+    if not window.mask_questionnaire:
+        return list(people)
+    return [
+        Timeline(
+            person.person_id,
+            tuple(masked(person.messages)),
+            person.user,
+            person.times,
+            person.conversation_ids,
+            person.turns,
+        )
+        for person in people
+    ]
+
+
+def running_estimates(
+    ensemble: Ensemble, batch: Sequence[Timeline], window: WindowConfig, model_id: str
+) -> pl.DataFrame:
+    """The estimate after every user turn of `batch`, a table of `ESTIMATES`."""
+    people = mask_people(batch, window)
+    starts = [running_starts(person, window) for person in people]
+    spans = [
+        Span(row, int(first), last)
+        for row, firsts in enumerate(starts)
+        for last, first in enumerate(firsts)
+    ]
+    if not spans:
+        return pl.DataFrame(schema=ESTIMATES)
+    states = ensemble.source.read(people) if ensemble.source is not None else None
+    distribution = ensemble.distributions(people, states, spans)
+    return estimates_table(ensemble, people, spans, distribution, model_id)
+
+
+def estimates_table(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    spans: Sequence[Span],
+    distribution: Array,
+    model_id: str,
+) -> pl.DataFrame:
+    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
+    mean = distribution_mean(distribution)
+    width = ensemble.width(INTERVAL)
+    at = [int(people[span.person].user[span.last]) for span in spans]
+    whose = [people[span.person] for span in spans]
+    first = np.array([span.last == 0 for span in spans])
+    before = np.where(first, ensemble.centre, np.concatenate([[0.0], mean[:-1]]))
+    times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
+    columns = {
+        "person_id": [person.person_id for person in whose],
+        "conversation_id": [p.conversation_ids[i] for p, i in zip(whose, at, strict=True)],
+        "turn": np.array([p.turns[i] for p, i in zip(whose, at, strict=True)], dtype=np.int32),
+        "time": pl.Series(times).dt.replace_time_zone("UTC"),
+        "distribution": distribution.tolist(),
+        "mean": mean,
+        "median": distribution_quantile(distribution, 0.5),
+        "lower": distribution_quantile(distribution, (1 - width) / 2),
+        "upper": distribution_quantile(distribution, (1 + width) / 2),
+        **{f"p_ge_{k}": at_least(distribution, k) for k in THRESHOLDS},
+        "increment": mean - before,
+        "model_id": [model_id] * len(spans),
+    }
+    return pl.DataFrame(columns, schema=ESTIMATES)
+
+
+def summary_line(counts: dict[str, int]) -> str:
+    """The counts of `score_cohort` as one JSON line."""
+    return json.dumps(counts)

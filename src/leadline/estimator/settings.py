@@ -1,0 +1,106 @@
+"""Settings of `leadline train` and `leadline score`, each said once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadline.config import check_choices, setting
+from leadline.errors import LeadlineError
+from leadline.estimator.closedform import HEADS
+from leadline.estimator.design import POOLS
+
+INTERVAL = 0.9  # central level of the interval in `estimates`
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What is trained and how it is checked."""
+
+    reader: str = setting(
+        "smollm2", "Reader, or readers joined by +: smollm2, minilm, a fetched name, or a path."
+    )
+    layers: tuple[str, ...] = setting(
+        ("0.53", "0.67", "0.73", "0.8", "0.87"),
+        "Layers of a language model to read: whole numbers, or fractions of its depth.",
+    )
+    pool: str = setting(
+        "mean",
+        "How turn states are combined: mean over turns, mean over words, learned attention "
+        "(adapted readers), or the last turn.",
+        choices=("mean", "words", "attention", "last"),
+    )
+    adapt: str = setting(
+        "frozen", "How much of the reader is trained.", choices=("frozen", "lora", "full")
+    )
+    head: str = setting("distribution", "What the head gives.", choices=("distribution", "scalar"))
+    fit: str = setting(
+        "auto",
+        "Closed-form head of a frozen reader; auto chooses inside the training folds.",
+        choices=("auto", *HEADS),
+    )
+    folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.")
+    repeats: int = setting(1, "Times that the folds are drawn anew; the models are one ensemble.")
+    inner_folds: int = setting(5, "Folds inside the training people, to choose and to calibrate.")
+    seed: int = setting(0, "Seed of folds and of everything that is drawn.")
+    baselines: bool = setting(True, "Train the baselines on the same folds.")
+    include_phq8: bool = setting(
+        False, "Train on PHQ-8 totals (0-24) as well; they are a different scale."
+    )
+    state: str = setting("mean", "State of a turn (language models).", choices=("mean", "last"))
+    max_tokens: int = setting(8192, "Context of a language model; older turns leave first.")
+    loss: str = setting("mse", "Loss of an adapted scalar head.", choices=("mse", "huber"))
+    top: float = setting(1 / 3, "Share of the layers that LoRA adapts, from the top.")
+    rank: int = setting(16, "Rank of LoRA.")
+    epochs: float = setting(4.0, "Times that an adapted reader sees each person.")
+    lr: float = setting(2e-4, "Learning rate of an adapted reader.")
+    report_to: str = setting(
+        "none", "Where the course of training is shown.", choices=("none", "tensorboard", "wandb")
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        self.layer_numbers()
+        if self.folds < 2 or self.inner_folds < 2 or self.repeats < 1:
+            raise LeadlineError(
+                f"--folds {self.folds}, --inner-folds {self.inner_folds}, "
+                f"--repeats {self.repeats}.",
+                remedy="Use at least 2 folds, 2 inner folds and 1 repeat.",
+            )
+        if self.adapt == "frozen" and self.pool not in POOLS:
+            raise LeadlineError(
+                f"--pool {self.pool} with --adapt frozen.",
+                remedy=f"Use one of {', '.join(POOLS)}, or adapt the reader.",
+            )
+        if self.adapt != "frozen" and "+" in self.reader:
+            raise LeadlineError(
+                f"--adapt {self.adapt} with the readers {self.reader}.",
+                remedy="Adapt one language model at a time, such as --reader smollm2.",
+            )
+        if self.adapt == "frozen" and self.head == "scalar" and self.fit not in ("auto", "ridge"):
+            raise LeadlineError(
+                f"--head scalar with --fit {self.fit}.",
+                remedy="Use --fit ridge or auto with --head scalar, or --head distribution.",
+            )
+
+    def layer_numbers(self) -> tuple[float, ...]:
+        """`layers` as numbers: a whole number is a layer, a fraction a share of the depth."""
+        try:
+            return tuple(int(x) if "." not in x else float(x) for x in self.layers)
+        except ValueError as error:
+            raise LeadlineError(
+                "--layers holds something that is not a number.",
+                remedy="Give numbers such as 20 or 0.67, with one --layers for each.",
+            ) from error
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How a trained run is applied."""
+
+    batch_people: int = setting(64, "People read at a time; their text is never all in memory.")
+    engine: str = setting("local", "Where it runs.", choices=("local",))
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.batch_people < 1:
+            raise LeadlineError(f"--batch-people is {self.batch_people}.", remedy="Use 1 or more.")
