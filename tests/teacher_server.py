@@ -158,6 +158,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw)
             self.wfile.flush()
             self.drop()
+        elif kind == "html":
+            raw = b"<html>Please log in to this network</html>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+        elif kind == "empty":
+            self.reply({})
         elif kind == "redirect":
             self.reply({}, 307, Location="http://127.0.0.1:9/elsewhere")
         else:

@@ -171,6 +171,30 @@ def test_rate_limits_overload_and_broken_connections_are_retried(tmp_path, serve
 
 
 @BOTH
+def test_replies_that_are_not_the_protocol_fail_and_are_asked_again_later(
+    tmp_path, server, teacher
+):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    settings = config(server, teacher, draws=1, concurrency=1)
+    server.faults = ["html", "empty"]
+    report = label_cohort(cohort, tmp_path / "l", settings)
+    assert (report["states"]["failed"], report["states"]["done"]) == (2, 2)
+    assert label_cohort(cohort, tmp_path / "l", settings)["states"]["done"] == 4
+
+
+def test_open_batches_are_collected_before_direct_requests(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    server.faults = ["", "", "drop", "drop", "drop", "drop", "drop"]  # after the creation
+    settings = config(server, "openai", draws=1, batch=True, retries=0)
+    with pytest.raises(LeadlineError, match="broke several times"):
+        label_cohort(cohort, tmp_path / "l", settings)
+    with pytest.raises(LeadlineError, match="left requests in batches"):
+        label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
+    assert label_cohort(cohort, tmp_path / "l", settings)["states"]["done"] == 4
+    assert len(server.batches) == 1
+
+
+@BOTH
 def test_batch_survives_faults_at_every_step(tmp_path, server, teacher):
     cohort = make_cohort(tmp_path / "c", texts(8), locked=0)
     server.faults = ["429", "drop", "529", "drop", "half"]

@@ -126,7 +126,7 @@ def test_loopback_is_told_from_lookalikes(url, local):
 def test_urls_are_explicit(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://elsewhere.example.org")
     assert resolve_url("anthropic", None) == "https://api.anthropic.com"
-    for bad in ("api.example.org", "ftp://example.org", "http://"):
+    for bad in ("api.example.org", "ftp://example.org", "http://", "https://me:pw@example.org"):
         with pytest.raises(LeadlineError, match="--base-url"):
             resolve_url("openai", bad)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from leadline.errors import LeadlineError, missing_package
+from leadline.errors import missing_package
 from leadline.teacher.clients import (
     STOPPING,
     Answer,
@@ -24,6 +24,8 @@ from leadline.teacher.clients import (
     Interrupted,
     Uncertain,
     api_key,
+    batch_problem,
+    failed_with,
     http_options,
     stop_for,
 )
@@ -62,14 +64,13 @@ class AnthropicClient:
         try:
             message = self._client.messages.create(**self._params(request))
         except self._sdk.APIStatusError as error:
-            if error.status_code in STOPPING:
-                raise stop_for(error.status_code, "anthropic") from error
-            again = error.status_code == 429 or error.status_code >= 500
-            return Answer("failed", error=f"http {error.status_code}", again=again)
+            return failed_with(error.status_code, "anthropic")
         except self._sdk.APIConnectionError as error:
             return Answer("failed", error=type(error).__name__, billed=True, again=True)
         except self._sdk.APIError as error:  # a body that is not the protocol's
             return Answer("failed", error=type(error).__name__, billed=True)
+        if not isinstance(message, self._sdk.types.Message) or message.usage is None:
+            return Answer("failed", error="not the protocol", billed=True)
         return self._read(message)
 
     def _params(self, request: Request) -> Any:
@@ -118,20 +119,9 @@ class AnthropicClient:
         try:
             return client.messages.batches.create(requests=entries).id
         except self._sdk.APIStatusError as error:
-            raise self._refusal(error) from error
+            raise batch_problem(error.status_code, "anthropic") from error
         except self._sdk.APIConnectionError as error:
             raise Uncertain("batch creation") from error
-
-    def _refusal(self, error: Any) -> Exception:
-        status = error.status_code
-        if status in STOPPING:
-            return stop_for(status, "anthropic")
-        if status == 429 or status >= 500:
-            return Uncertain(f"http {status}")
-        return LeadlineError(
-            f"anthropic refused the batch (HTTP {status}).",
-            remedy="Check --model and --max-tokens; a smaller --batch-size may help.",
-        )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -153,7 +153,8 @@ def resolve_url(provider: str, base_url: str | None) -> str:
     """The URL that requests go to; the SDKs' environment variables play no part.
 
     Raises:
-        LeadlineError: not an http(s) URL, or plain http to another machine.
+        LeadlineError: not an http(s) URL, one that holds a password, or plain http to another
+            machine.
     """
     if base_url is None:
         return OFFICIAL[provider]
@@ -162,6 +163,11 @@ def resolve_url(provider: str, base_url: str | None) -> str:
         raise LeadlineError(
             f"--base-url is {base_url!r}.",
             remedy="Give a full URL such as http://127.0.0.1:8000/v1.",
+        )
+    if parts.username or parts.password:
+        raise LeadlineError(
+            "--base-url holds a user name or a password, which would be written to the manifest.",
+            remedy=f"Leave it out; keys belong into {KEYS[provider]}.",
         )
     if parts.scheme == "http" and not is_loopback(base_url):
         raise LeadlineError(
@@ -240,3 +246,26 @@ def stop_for(status: int, provider: str) -> LeadlineError:
 
 
 STOPPING = (401, 402, 403, 404)
+
+
+def failed_with(status: int, provider: str) -> Answer:
+    """What an HTTP error means for one request, after all retries.
+
+    Raises:
+        LeadlineError: every further request would fail in the same way.
+    """
+    if status in STOPPING:
+        raise stop_for(status, provider)
+    return Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
+
+
+def batch_problem(status: int, provider: str) -> Exception:
+    """What an HTTP error at the creation of a batch means."""
+    if status in STOPPING:
+        return stop_for(status, provider)
+    if status == 429 or status >= 500:
+        return Uncertain(f"http {status}")
+    return LeadlineError(
+        f"{provider} refused the batch (HTTP {status}).",
+        remedy="Check --model and --max-tokens; a smaller --batch-size may help.",
+    )

@@ -297,6 +297,11 @@ def _run(store: RequestStore, client: Client, config: LabelConfig, job: Job) -> 
     if config.batch:
         batch_client: BatchClient = client  # type: ignore[assignment]  # both real ones are
         return run_batches(store, batch_client, job)
+    if store.counts(job.teacher)["batch"]:
+        raise LeadlineError(
+            "An earlier run left requests in batches at the provider.",
+            remedy="Run with --batch to collect their answers first.",
+        )
     return run_direct(store, client, job)
 
 

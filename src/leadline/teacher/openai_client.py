@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from leadline.errors import LeadlineError, missing_package
+from leadline.errors import missing_package
 from leadline.teacher.clients import (
     OFFICIAL,
     STOPPING,
@@ -24,6 +24,8 @@ from leadline.teacher.clients import (
     Interrupted,
     Uncertain,
     api_key,
+    batch_problem,
+    failed_with,
     http_options,
     stop_for,
 )
@@ -62,14 +64,13 @@ class OpenAIClient:
         try:
             reply = self._client.chat.completions.create(**self._params(request))
         except self._sdk.APIStatusError as error:
-            if error.status_code in STOPPING:
-                raise stop_for(error.status_code, "openai") from error
-            again = error.status_code == 429 or error.status_code >= 500
-            return Answer("failed", error=f"http {error.status_code}", again=again)
+            return failed_with(error.status_code, "openai")
         except self._sdk.APIConnectionError as error:
             return Answer("failed", error=type(error).__name__, billed=True, again=True)
         except self._sdk.APIError as error:
             return Answer("failed", error=type(error).__name__, billed=True)
+        if not isinstance(reply, self._sdk.types.chat.ChatCompletion):
+            return Answer("failed", error="not the protocol", billed=True)
         return read_completion(reply.to_dict())
 
     def _params(self, request: Request) -> Any:
@@ -118,21 +119,10 @@ class OpenAIClient:
                 metadata={MARK: token},
             )
         except self._sdk.APIStatusError as error:
-            raise self._refusal(error) from error
+            raise batch_problem(error.status_code, "openai") from error
         except self._sdk.APIConnectionError as error:
             raise Uncertain("batch creation") from error
         return batch.id
-
-    def _refusal(self, error: Any) -> Exception:
-        status = error.status_code
-        if status in STOPPING:
-            return stop_for(status, "openai")
-        if status == 429 or status >= 500:
-            return Uncertain(f"http {status}")
-        return LeadlineError(
-            f"openai refused the batch (HTTP {status}).",
-            remedy="Check --model and --max-tokens; a smaller --batch-size may help.",
-        )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
