@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -354,3 +356,9 @@ def test_output_inside_a_file(tmp_path: Path) -> None:
     source.write_text(GOOD)
     with pytest.raises(LeadlineError, match="cannot be made"):
         import_cohort(source, ImportConfig(), source / "cohort")
+
+
+def test_settings_import_no_polars() -> None:
+    code = "import sys; from leadline.dialogue.settings import ImportConfig; ImportConfig(); "
+    code += "sys.exit('polars' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

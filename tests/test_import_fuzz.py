@@ -17,7 +17,7 @@ from leadline.dialogue.settings import ImportConfig
 from leadline.dialogue.times import to_utc
 from leadline.errors import LeadlineError
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
     st.sampled_from(["user", "assistant", "human", "gpt", "2024-05-01T00:00:00Z", "44261-6"]),

@@ -53,6 +53,15 @@ def test_administered_items_and_their_answers(question: str, answer: str) -> Non
     assert [message.text for message in masked(messages)] == [BLANK, BLANK]
 
 
+def test_later_items_need_no_frame_while_the_questionnaire_goes_on() -> None:
+    bare = "2. Feeling tired or having little energy?"
+    messages = said(("assistant", ITEM), ("user", "1"), ("assistant", bare), ("user", "3"))
+    assert [span.reason for span in questionnaire_spans(messages)] == [ASKED, ANSWERED] * 2
+    assert questionnaire_spans(messages[2:]) == []
+    talk = [*messages[:2], *said(("assistant", "I see."), ("user", "yes")) * 2]
+    assert len(questionnaire_spans([*talk, *messages[2:]])) == 2
+
+
 def test_a_long_answer_loses_only_its_scale_words() -> None:
     long = "Nearly every day, because since the move in March I have had 2 jobs and no time to rest"
     messages = said(("assistant", ITEM), ("user", long))

@@ -103,6 +103,9 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def parse_json(text: str, path: Path, line: int | None = None) -> Any:
     """Parse JSON strictly: NaN and infinity are refused.
 
@@ -110,7 +113,7 @@ def parse_json(text: str, path: Path, line: int | None = None) -> Any:
         LeadlineError: not JSON; names the line.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip())
         problem = "The JSON ends too early." if cut else f"This is not valid JSON: {error.msg}."

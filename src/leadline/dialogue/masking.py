@@ -69,6 +69,7 @@ CANDIDATE = (  # any span needs one of these in its own message or, for answers,
     r"how often|how many days|bothered by|half the days|scale (?:of|from) 0|not at all|"
     r"scor(?:e|ed|ing)|depression|(?:got|had) (?:an? )?\d|(?:[0-3]\s*[,;/ ]\s*){6}"
 )
+NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionnaire
 SHORT_ANSWER = 12  # words; longer replies are blanked only where they name the scale
 
 
@@ -89,24 +90,26 @@ def questionnaire_spans(messages: Sequence[Message]) -> list[Span]:
     """
     spans: list[Span] = []
     asked = False
+    last = -NEXT_ITEM - 1
     for number, message in enumerate(messages):
         if message.role == "user":
             spans += _user_spans(number, message.text, after_item=asked)
             continue
-        asked = _asks(message.text)
+        asked = _asks(message.text, under_way=number - last <= NEXT_ITEM)
         if asked:
+            last = number
             spans.append(Span(number, 0, len(message.text), ASKED))
         else:
             spans += _found(number, message.text, _QUOTE, QUOTED)
     return spans
 
 
-def _asks(text: str) -> bool:
-    """Two item phrases, or one beside the frame or scale of the questionnaire."""
+def _asks(text: str, *, under_way: bool) -> bool:
+    """Two item phrases, or one beside the frame or scale, or one where items were just asked."""
     items = {match.group(0).lower() for match in _ITEM.finditer(text)}
     if len(items) >= 2:
         return True
-    return bool(items) and _FRAME.search(text) is not None
+    return bool(items) and (under_way or _FRAME.search(text) is not None)
 
 
 def _user_spans(number: int, text: str, *, after_item: bool) -> list[Span]:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-ROLES = ("user", "assistant", "clinician", "system")
-INSTRUMENTS = ("phq9", "phq8", "phq2")
-ITEMS = tuple(f"item_{number}" for number in range(1, 10))
+from leadline.dialogue.names import INSTRUMENTS, ITEMS, ROLES
+
+__all__ = ["INSTRUMENTS", "ITEMS", "PEOPLE", "PHQ9", "ROLES", "TURNS", "UTC_TIME", "Message"]
+
 UTC_TIME = pl.Datetime("us", "UTC")
 
 TURNS: dict[str, pl.DataType] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from leadline.config import check_choices, flag, setting
-from leadline.dialogue.schema import INSTRUMENTS, ITEMS, PEOPLE, PHQ9, ROLES, TURNS
+from leadline.dialogue.names import INSTRUMENTS, ITEMS, ROLES
 from leadline.errors import LeadlineError
 
 FORMATS = ("auto", "table", "survey", "chat", "sharegpt", "convokit", "daic", "intercom")
@@ -21,12 +21,8 @@ class ImportConfig:
 
     format: str = setting("auto", "Layout of the source; auto looks and says what it saw.",
                           choices=FORMATS)  # fmt: skip
-    mapping: Path | None = setting(  # noqa: RUF009
-        None, "TOML mapping file of a survey (format survey)."
-    )
-    phq9: Path | None = setting(  # noqa: RUF009
-        None, "PHQ-9 labels: CSV, TSV, Parquet, or FHIR JSON or NDJSON."
-    )
+    mapping: Path | None = setting(None, "TOML mapping file of a survey (format survey).")
+    phq9: Path | None = setting(None, "PHQ-9 labels: CSV, TSV, Parquet, or FHIR JSON or NDJSON.")
     column: tuple[str, ...] = setting(
         (), f"Column of a table as KIND=NAME; KIND is one of {', '.join(TABLE_COLUMNS)}."
     )
@@ -111,6 +107,10 @@ def pairs(values: tuple[str, ...], name: str, kinds: tuple[str, ...]) -> dict[st
 
 def check_people_columns(names: tuple[str, ...]) -> None:
     """Refuse names of people columns that the cohort's own columns already have."""
+    if not names:
+        return
+    from leadline.dialogue.schema import PEOPLE, PHQ9, TURNS  # brings in polars
+
     taken = sorted(set(names) & (set(PEOPLE) | set(TURNS) | set(PHQ9)))
     if taken or len(set(names)) < len(names):
         raise LeadlineError(

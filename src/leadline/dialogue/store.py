@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,12 @@ def write_cohort(
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
     overwrite: bool = False,
+    extra: Callable[[Path], None] | None = None,
     **more: Any,
 ) -> Cohort:
     """Write a cohort whole or not at all, and return it as read back.
+
+    `extra` may write further files into the scratch directory before the manifest is.
 
     Raises:
         LeadlineError: `path` is occupied, or a table has not the columns of the schema.
@@ -62,6 +65,8 @@ def write_cohort(
     with new_directory(path, overwrite=overwrite) as scratch:
         check_table(turns, TURNS, path / FILES[0])
         turns.write_parquet(scratch / FILES[0], compression="zstd")
+        if extra is not None:
+            extra(scratch)
         finish_cohort(
             scratch, phq9, people, command=command, settings=settings, inputs=inputs, **more
         )

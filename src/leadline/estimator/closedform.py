@@ -26,7 +26,6 @@ from leadline.evaluate.tables import TOTALS
 Array = npt.NDArray[np.float64]
 Tensors = dict[str, Array]
 
-HEADS = ("gp", "ridge", "histogram")
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets
 RIDGE_PENALTIES = np.logspace(0, 5, 21)  # on unit-variance columns, so of the order of their number
 
@@ -122,7 +121,7 @@ FITTERS: dict[str, Any] = {"gp": GaussianProcess, "ridge": Ridge, "histogram": H
 def fit_head(
     name: str, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
 ) -> Head:
-    """Fit the head called `name`, one of `HEADS`."""
+    """Fit the head called `name`, one of `settings.HEADS`."""
     head: Head = FITTERS[name].fit(inputs, target, weight, seed=seed)
     return head
 

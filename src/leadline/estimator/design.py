@@ -26,8 +26,6 @@ from leadline.estimator.reader import LMReader, Reader, ReaderConfig, open_reade
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-POOLS = ("mean", "words", "last")
-
 
 @dataclass(frozen=True)
 class PersonStates:

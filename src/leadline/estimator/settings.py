@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from leadline.config import check_choices, setting
 from leadline.errors import LeadlineError
-from leadline.estimator.closedform import HEADS
-from leadline.estimator.design import POOLS
 
+HEADS = ("gp", "ridge", "histogram")  # closed-form heads
+POOLS = ("mean", "words", "last")  # pools of frozen states
 INTERVAL = 0.9  # central level of the interval in `estimates`
 
 

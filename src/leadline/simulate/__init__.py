@@ -1,1 +1,1 @@
-"""People whose true severity is known, and the best possible predictor for them."""
+"""Cohorts whose truth is known, and the best possible predictor for them."""

@@ -1,0 +1,56 @@
+"""The locked test: people set aside once, recorded in the cohort, refused by every training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from leadline.artefact import MANIFEST, sha256, write_json
+from leadline.cohort.splits import choose_locked
+from leadline.dialogue.store import read_cohort
+from leadline.errors import LeadlineError
+
+
+def lock_cohort(path: Path, *, share: float, seed: int, by: str) -> dict[str, Any]:
+    """Lock a share of the labelled people of the cohort at `path` and record how.
+
+    Args:
+        path: a finished cohort without locked people.
+        share: of the labelled people, between 0 and 1.
+        seed: of the draw.
+        by: ``severity`` or ``time``; see `splits.choose_locked`.
+
+    Returns:
+        The record that the manifest keeps: share, seed, by, people.
+
+    Raises:
+        LeadlineError: people are locked already, or nobody has a PHQ-9.
+    """
+    cohort = read_cohort(path)
+    if cohort.people["locked"].any():
+        raise LeadlineError(
+            f"{int(cohort.people['locked'].sum())} people are locked already.",
+            remedy="Keep them: a test that is drawn twice is no test. Import anew to start over.",
+            file=path,
+        )
+    if not cohort.phq9.height:
+        raise LeadlineError(
+            "Nobody in this cohort has a PHQ-9.",
+            remedy="Import it with --phq9, then lock a test.",
+            file=path,
+        )
+    chosen = choose_locked(cohort, share, seed, by=by)
+    people = cohort.people.with_columns(pl.col("person_id").is_in(list(chosen)).alias("locked"))
+    table = path / "people.parquet"
+    scratch = path / ".people.parquet.new"
+    people.write_parquet(scratch, compression="zstd")
+    scratch.replace(table)
+    record = {"share": share, "seed": seed, "by": by, "people": len(chosen)}
+    manifest = cohort.manifest
+    manifest["locked_test"] = record
+    manifest["counts"] = {**manifest["counts"], "locked": len(chosen)}
+    manifest["files"] = {**manifest["files"], "people.parquet": sha256(table)}
+    write_json(path / MANIFEST, manifest)
+    return record
