@@ -7,10 +7,16 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from leadline.cohort.windows import label_readings
+from leadline.config import WindowConfig
 from leadline.dialogue.schema import ITEMS, UTC_TIME
 from leadline.errors import LeadlineError, missing_package
+from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.settings import preset
+from leadline.teacher.audit import audit
 from leadline.teacher.clients import is_loopback, resolve_url
 from leadline.teacher.label import LabelConfig, label_cohort
+from leadline.teacher.labelmodel import Observations, fit, posterior
 from leadline.teacher.labels import read_labels
 from leadline.teacher.openai_client import read_completion
 from test_teacher_label import make_cohort, texts
@@ -51,6 +57,44 @@ def test_labels_are_the_simulated_draws_at_the_nearest_time(tmp_path):
     assert labels["item_9"].to_list() == [(n + draw) % 4 for n in range(5) for draw in range(3)]
     assert labels["model"].unique().to_list() == ["simulated"]
     assert report["usage"]["spent_usd"] == 0
+
+
+def test_the_whole_course_on_a_simulated_cohort(tmp_path):
+    """Label, audit and label model find what the simulator built into its teacher."""
+    cohort = simulate_cohort(tmp_path / "c", preset("small", people=700, gold=350, locked=80))
+    report = label_cohort(tmp_path / "c", tmp_path / "l", LabelConfig(who="all", draws=3))
+    labels = read_labels(tmp_path / "l")
+    locked = set(cohort.people.filter(pl.col("locked"))["person_id"])
+    assert not locked & set(labels["person_id"])
+    assert report["people"] == 700 - 80
+    assert report["states"]["failed"] == 0
+    found = audit(labels, cohort, WindowConfig(), groups=["gender"])["simulated"]
+    low, high = found["total"]["slope"]["interval"]
+    assert low < 0.6 < high + 0.1
+    assert found["total"]["bias"]["value"] > 1.0
+    assert 0.5 < found["reliability"]["icc"] < 1.0
+    keys = ["person_id", "time", "first", "last"]
+    wide = labels.pivot("draw", index=keys, values="total").unique("person_id", keep="last")
+    gold = label_readings(cohort, WindowConfig()).select(*keys, pl.col("total").alias("gold"))
+    wide = wide.join(gold, on=keys, how="left").sort("person_id")
+    observed = Observations(
+        wide["gold"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        (wide.select("0", "1", "2").to_numpy().astype(float),),
+        ("teacher",),
+    )
+    believed = posterior(fit(observed), observed).mean
+    truth = pl.read_parquet(tmp_path / "c" / "truth" / "phq9_all.parquet")
+    hidden = (
+        wide.with_columns(believed=believed, raw=observed.means[:, 0])
+        .filter(pl.col("gold").is_null())
+        .join(truth.filter(pl.col("repeat") == 0).unique("person_id", keep="last"), on="person_id")
+    )
+    assert hidden.height > 100
+    errors = hidden.select(
+        (pl.col("believed") - pl.col("total")).abs().mean().alias("believed"),
+        (pl.col("raw") - pl.col("total")).abs().mean().alias("raw"),
+    ).row(0, named=True)
+    assert errors["believed"] < errors["raw"]
 
 
 def test_totals_are_kept_within_the_scale_and_missing_draws_fail(tmp_path):

@@ -9,25 +9,19 @@ proved by the `custom_id`s of its results.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from leadline.errors import missing_package
 from leadline.teacher.clients import (
-    STOPPING,
     Answer,
     Connection,
     Intent,
-    Interrupted,
-    Uncertain,
-    api_key,
-    batch_problem,
-    failed_with,
-    http_options,
-    stop_for,
+    attempt,
+    batch_creation,
+    batch_reading,
+    load_sdk,
+    sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
 from leadline.teacher.store import Request
@@ -40,20 +34,10 @@ class AnthropicClient:
     """Implements `BatchClient` for the Anthropic API."""
 
     def __init__(self, connection: Connection) -> None:
-        try:
-            import anthropic
-        except ImportError as error:
-            raise missing_package("anthropic", "teacher", "The anthropic teacher") from error
-        self._sdk = anthropic
+        self._sdk = load_sdk("anthropic")
         self._connection = connection
-        self._client = anthropic.Anthropic(
-            api_key=api_key("anthropic", connection.base_url),
-            base_url=connection.base_url,
-            max_retries=connection.retries,
-            timeout=connection.timeout,
-            open_telemetry=False,
-            http_client=anthropic.DefaultHttpxClient(**http_options(connection)),
-        )
+        options = sdk_options(self._sdk, "anthropic", connection)
+        self._client = self._sdk.Anthropic(open_telemetry=False, **options)
 
     def close(self) -> None:
         """Close the connections."""
@@ -61,14 +45,10 @@ class AnthropicClient:
 
     def ask(self, request: Request) -> Answer:
         """One message. Errors that would stop every request are raised."""
-        try:
-            message = self._client.messages.create(**self._params(request))
-        except self._sdk.APIStatusError as error:
-            return failed_with(error.status_code, "anthropic")
-        except self._sdk.APIConnectionError as error:
-            return Answer("failed", error=type(error).__name__, billed=True, again=True)
-        except self._sdk.APIError as error:  # a body that is not the protocol's
-            return Answer("failed", error=type(error).__name__, billed=True)
+        return attempt(self._sdk, "anthropic", lambda: self._ask(request))
+
+    def _ask(self, request: Request) -> Answer:
+        message = self._client.messages.create(**self._params(request))
         if not isinstance(message, self._sdk.types.Message) or message.usage is None:
             return Answer("failed", error="not the protocol", billed=True)
         return self._read(message)
@@ -116,32 +96,15 @@ class AnthropicClient:
             params.update(params.pop("extra_body", {}))
             entries.append({"custom_id": request.key, "params": params})
         client = self._client.with_options(max_retries=0)
-        try:
-            return client.messages.batches.create(requests=entries).id
-        except self._sdk.APIStatusError as error:
-            raise batch_problem(error.status_code, "anthropic") from error
-        except self._sdk.APIConnectionError as error:
-            raise Uncertain("batch creation") from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn a broken connection while a batch is read into `Interrupted`."""
-        import httpx2
-
-        try:
-            yield
-        except self._sdk.APIStatusError as error:
-            if error.status_code in STOPPING:
-                raise stop_for(error.status_code, "anthropic") from error
-            raise Interrupted(f"http {error.status_code}") from error
-        except (self._sdk.APIError, httpx2.HTTPError, json.JSONDecodeError) as error:
-            raise Interrupted(type(error).__name__) from error
+        with batch_creation(self._sdk, "anthropic"):
+            batch = client.messages.batches.create(requests=entries)
+        return str(batch.id)
 
     def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
         """The oldest batch since the intent with as many requests that is not in `others`."""
         since = datetime.fromisoformat(intent.started) - CLOCK_SKEW
         found = None
-        with self._reading():
+        with batch_reading(self._sdk, "anthropic"):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < since:
                     break  # newest first
@@ -152,13 +115,13 @@ class AnthropicClient:
 
     def batch_ended(self, provider_id: str) -> bool:
         """True once processing has ended."""
-        with self._reading():
+        with batch_reading(self._sdk, "anthropic"):
             batch = self._client.messages.batches.retrieve(provider_id)
-        return batch.processing_status == "ended"
+        return bool(batch.processing_status == "ended")
 
     def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
         """Stream the results, in whatever order they come."""
-        with self._reading():
+        with batch_reading(self._sdk, "anthropic"):
             for entry in self._client.messages.batches.results(provider_id):
                 yield entry.custom_id, self._entry(entry.result)
 

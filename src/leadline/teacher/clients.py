@@ -7,14 +7,17 @@ own; what they give up on comes back as an `Answer` with state ``failed``.
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, missing_package
 from leadline.teacher.store import Request
 
 PROVIDERS = ("anthropic", "openai", "simulated")
@@ -257,6 +260,63 @@ def failed_with(status: int, provider: str) -> Answer:
     if status in STOPPING:
         raise stop_for(status, provider)
     return Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
+
+
+def load_sdk(provider: str) -> Any:
+    """Import a provider's SDK; both are generated alike, so what follows serves both."""
+    try:
+        return importlib.import_module(provider)
+    except ImportError as error:
+        raise missing_package(provider, "teacher", f"The {provider} teacher") from error
+
+
+def sdk_options(sdk: Any, provider: str, connection: Connection) -> dict[str, Any]:
+    """Arguments of an SDK's client."""
+    return {
+        "api_key": api_key(provider, connection.base_url),
+        "base_url": connection.base_url,
+        "max_retries": connection.retries,
+        "timeout": connection.timeout,
+        "http_client": sdk.DefaultHttpxClient(**http_options(connection)),
+    }
+
+
+def attempt(sdk: Any, provider: str, call: Callable[[], Answer]) -> Answer:
+    """Make one request; what the SDK gives up on becomes a failed answer."""
+    try:
+        return call()
+    except sdk.APIStatusError as error:
+        return failed_with(error.status_code, provider)
+    except sdk.APIConnectionError as error:
+        return Answer("failed", error=type(error).__name__, billed=True, again=True)
+    except sdk.APIError as error:  # a body that is not the protocol's
+        return Answer("failed", error=type(error).__name__, billed=True)
+
+
+@contextmanager
+def batch_reading(sdk: Any, provider: str) -> Iterator[None]:
+    """Turn a broken connection while batches are read into `Interrupted`."""
+    import httpx2
+
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        if error.status_code in STOPPING:
+            raise stop_for(error.status_code, provider) from error
+        raise Interrupted(f"http {error.status_code}") from error
+    except (sdk.APIError, httpx2.HTTPError, json.JSONDecodeError) as error:
+        raise Interrupted(type(error).__name__) from error
+
+
+@contextmanager
+def batch_creation(sdk: Any, provider: str) -> Iterator[None]:
+    """Turn a failed creation into `Uncertain` where the batch may exist all the same."""
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise batch_problem(error.status_code, provider) from error
+    except sdk.APIConnectionError as error:
+        raise Uncertain("batch creation") from error
 
 
 def batch_problem(status: int, provider: str) -> Exception:

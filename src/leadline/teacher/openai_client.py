@@ -10,24 +10,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
-from leadline.errors import missing_package
 from leadline.teacher.clients import (
     OFFICIAL,
-    STOPPING,
     Answer,
     BatchRefused,
     Connection,
     Intent,
-    Interrupted,
-    Uncertain,
-    api_key,
-    batch_problem,
-    failed_with,
-    http_options,
-    stop_for,
+    attempt,
+    batch_creation,
+    batch_reading,
+    load_sdk,
+    sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
 from leadline.teacher.store import Request
@@ -41,19 +36,10 @@ class OpenAIClient:
     """Implements `BatchClient` for OpenAI-compatible servers."""
 
     def __init__(self, connection: Connection) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise missing_package("openai", "teacher", "The openai teacher") from error
-        self._sdk = openai
+        self._sdk = load_sdk("openai")
         self._connection = connection
-        self._client = openai.OpenAI(
-            api_key=api_key("openai", connection.base_url),
-            base_url=connection.base_url,
-            max_retries=connection.retries,
-            timeout=connection.timeout,
-            http_client=openai.DefaultHttpxClient(**http_options(connection)),
-        )
+        options = sdk_options(self._sdk, "openai", connection)
+        self._client = self._sdk.OpenAI(**options)
 
     def close(self) -> None:
         """Close the connections."""
@@ -61,14 +47,10 @@ class OpenAIClient:
 
     def ask(self, request: Request) -> Answer:
         """One chat completion. Errors that would stop every request are raised."""
-        try:
-            reply = self._client.chat.completions.create(**self._params(request))
-        except self._sdk.APIStatusError as error:
-            return failed_with(error.status_code, "openai")
-        except self._sdk.APIConnectionError as error:
-            return Answer("failed", error=type(error).__name__, billed=True, again=True)
-        except self._sdk.APIError as error:
-            return Answer("failed", error=type(error).__name__, billed=True)
+        return attempt(self._sdk, "openai", lambda: self._ask(request))
+
+    def _ask(self, request: Request) -> Answer:
+        reply = self._client.chat.completions.create(**self._params(request))
         if not isinstance(reply, self._sdk.types.chat.ChatCompletion):
             return Answer("failed", error="not the protocol", billed=True)
         return read_completion(reply.to_dict())
@@ -110,7 +92,7 @@ class OpenAIClient:
         ]
         body = io.BytesIO(("\n".join(lines) + "\n").encode())
         client = self._client.with_options(max_retries=0)
-        try:
+        with batch_creation(self._sdk, "openai"):
             upload = self._client.files.create(file=(f"{token}.jsonl", body), purpose="batch")
             batch = client.batches.create(
                 input_file_id=upload.id,
@@ -118,37 +100,19 @@ class OpenAIClient:
                 completion_window="24h",
                 metadata={MARK: token},
             )
-        except self._sdk.APIStatusError as error:
-            raise batch_problem(error.status_code, "openai") from error
-        except self._sdk.APIConnectionError as error:
-            raise Uncertain("batch creation") from error
-        return batch.id
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn a broken connection while a batch is read into `Interrupted`."""
-        import httpx2
-
-        try:
-            yield
-        except self._sdk.APIStatusError as error:
-            if error.status_code in STOPPING:
-                raise stop_for(error.status_code, "openai") from error
-            raise Interrupted(f"http {error.status_code}") from error
-        except (self._sdk.APIError, httpx2.HTTPError, json.JSONDecodeError) as error:
-            raise Interrupted(type(error).__name__) from error
+        return str(batch.id)
 
     def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
         """The batch whose metadata holds our token."""
-        with self._reading():
+        with batch_reading(self._sdk, "openai"):
             for batch in self._client.batches.list(limit=100):
                 if (batch.metadata or {}).get(MARK) == intent.token and batch.id not in others:
-                    return batch.id
+                    return str(batch.id)
         return None
 
     def batch_ended(self, provider_id: str) -> bool:
         """True once the batch is completed, failed, expired or cancelled."""
-        with self._reading():
+        with batch_reading(self._sdk, "openai"):
             return self._client.batches.retrieve(provider_id).status in ENDED
 
     def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
@@ -157,7 +121,7 @@ class OpenAIClient:
         Raises:
             BatchRefused: the whole batch was refused when it was validated.
         """
-        with self._reading():
+        with batch_reading(self._sdk, "openai"):
             batch = self._client.batches.retrieve(provider_id)
         if batch.status == "failed":
             codes = {item.code for item in (batch.errors and batch.errors.data) or []}
@@ -168,7 +132,7 @@ class OpenAIClient:
 
     def _lines(self, file_id: str) -> Iterator[tuple[str, Answer]]:
         with (
-            self._reading(),
+            batch_reading(self._sdk, "openai"),
             self._client.files.with_streaming_response.content(file_id) as stream,
         ):
             for line in stream.iter_lines():
