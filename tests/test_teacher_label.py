@@ -402,6 +402,7 @@ def test_a_second_model_adds_labels_and_another_cohort_is_refused(tmp_path, serv
         label_cohort(other, tmp_path / "l", config(server, "openai"))
     with pytest.raises(LeadlineError, match="another setup of m-1"):
         label_cohort(cohort, tmp_path / "l", config(server, "openai", temperature=0.5))
+    assert read_labels(tmp_path / "l").height == 8  # what failed has left them as they were
     with pytest.raises(LeadlineError, match="another window"):
         label_cohort(cohort, tmp_path / "l", config(server, "openai"), window=WindowConfig(days=3))
 

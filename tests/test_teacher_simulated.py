@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from leadline.cohort.windows import label_readings
 from leadline.config import WindowConfig
 from leadline.dialogue.schema import ITEMS, UTC_TIME
+from leadline.dialogue.store import read_cohort
 from leadline.errors import LeadlineError, missing_package
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.settings import preset
 from leadline.teacher.audit import audit
 from leadline.teacher.clients import is_loopback, resolve_url
 from leadline.teacher.label import LabelConfig, label_cohort
-from leadline.teacher.labelmodel import Observations, fit, posterior
+from leadline.teacher.labelmodel import fit, posterior
 from leadline.teacher.labels import read_labels
 from leadline.teacher.openai_client import read_completion
+from leadline.teacher.ratings import ratings
 from test_teacher_label import make_cohort, texts
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -73,20 +76,16 @@ def test_the_whole_course_on_a_simulated_cohort(tmp_path):
     assert low < 0.6 < high + 0.1
     assert found["total"]["bias"]["value"] > 1.0
     assert 0.5 < found["reliability"]["icc"] < 1.0
-    keys = ["person_id", "time", "first", "last"]
-    wide = labels.pivot("draw", index=keys, values="total").unique("person_id", keep="last")
-    gold = label_readings(cohort, WindowConfig()).select(*keys, pl.col("total").alias("gold"))
-    wide = wide.join(gold, on=keys, how="left").sort("person_id")
-    observed = Observations(
-        wide["gold"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-        (wide.select("0", "1", "2").to_numpy().astype(float),),
-        ("teacher",),
-    )
+    gold = label_readings(cohort, WindowConfig())
+    rows, observed = ratings(labels, gold.filter(~pl.col("locked")))
+    assert observed.names == ("simulated",)
+    assert observed.draws[0].shape == (620, 3)
+    assert np.isfinite(observed.gold).sum() == 350
     believed = posterior(fit(observed), observed).mean
     truth = pl.read_parquet(tmp_path / "c" / "truth" / "phq9_all.parquet")
     hidden = (
-        wide.with_columns(believed=believed, raw=observed.means[:, 0])
-        .filter(pl.col("gold").is_null())
+        rows.with_columns(believed=believed, raw=observed.means[:, 0])
+        .filter(np.isnan(observed.gold))
         .join(truth.filter(pl.col("repeat") == 0).unique("person_id", keep="last"), on="person_id")
     )
     assert hidden.height > 100
@@ -95,6 +94,31 @@ def test_the_whole_course_on_a_simulated_cohort(tmp_path):
         (pl.col("raw") - pl.col("total")).abs().mean().alias("raw"),
     ).row(0, named=True)
     assert errors["believed"] < errors["raw"]
+
+
+def test_ratings_line_up_several_teachers_student_and_gold(tmp_path):
+    cohort = make_cohort(tmp_path / "c", texts(5), locked=0)
+    add_truth(cohort, 5, draws=2)
+    label_cohort(cohort, tmp_path / "l", LabelConfig(draws=2))
+    one = read_labels(tmp_path / "l")
+    other = one.filter(pl.col("draw") == 0).with_columns(model=pl.lit("a"), total=pl.lit(1.0))
+    keys = ["person_id", "time", "first", "last"]
+    readings = one.filter(pl.col("draw") == 0).select(keys).reverse()
+    student = readings.head(3).with_columns(mean=pl.int_range(3).cast(pl.Float64))
+    gold = label_readings(read_cohort(cohort), WindowConfig())
+    rows, seen = ratings(pl.concat([one, other]), gold, student)
+    assert rows["person_id"].to_list() == [f"user-{n:04d}-quokka" for n in range(5)]
+    assert seen.names == ("a", "simulated", "student")
+    assert seen.draws[1].tolist() == [[n, n + 1] for n in range(5)]
+    assert seen.draws[0].tolist() == [[1.0]] * 5
+    assert seen.draws[2][:, 0] == pytest.approx([np.nan, np.nan, 2, 1, 0], nan_ok=True)
+    assert seen.gold == pytest.approx([0, np.nan, 2, np.nan, 4], nan_ok=True)
+    alone = ratings(one.clear(), gold, student)[1]
+    assert alone.names == ("student",)
+    with pytest.raises(LeadlineError, match="two ratings"):
+        ratings(pl.concat([one, one]), gold)
+    with pytest.raises(LeadlineError, match="nothing to learn"):
+        ratings(one.clear(), gold)
 
 
 def test_totals_are_kept_within_the_scale_and_missing_draws_fail(tmp_path):

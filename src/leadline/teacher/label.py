@@ -171,7 +171,6 @@ def label_cohort(
 
     if config.dry_run:
         return estimate(planned(), config)
-    (out / MANIFEST).unlink(missing_ok=True)  # unfinished until this run ends
     with open_store(out / REQUESTS) as store:
         teacher = teacher_id(config, examples)
         store.bind("cohort", cohort_hash(cohort))
@@ -364,6 +363,8 @@ def _write(
     """The table by an atomic rename, then the manifest that completes the directory."""
     partial = out / f".{FILE}.partial"
     labels.write_parquet(partial, compression="zstd")
+    # Only now: a run that fails before leaves the labels of an earlier one as they were.
+    (out / MANIFEST).unlink(missing_ok=True)
     partial.replace(out / FILE)
     write_manifest(
         out,
