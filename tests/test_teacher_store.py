@@ -185,7 +185,7 @@ with open_store(Path(sys.argv[1])) as store:
 def test_store_is_whole_after_sigkill_at_random_moments(tmp_path):
     """Killed again and again in the middle of planning and settling, it stays consistent."""
     path, rng, kills = tmp_path / "s", random.Random(1), 0
-    for _ in range(8):
+    for _ in range(6):
         child = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -207,7 +207,7 @@ def test_store_is_whole_after_sigkill_at_random_moments(tmp_path):
             assert store.committed() == pytest.approx(parts)
             assert usage["spent_usd"] == counts["done"]
             assert usage["input_tokens"] == 10 * counts["done"]
-    assert kills >= 4
+    assert kills >= 3
     with open_store(path) as store:
         store.plan(planned(400, draws=2))
         assert sum(store.counts().values()) == 800

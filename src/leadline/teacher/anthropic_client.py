@@ -1,4 +1,4 @@
-"""Claude as the teacher: the Messages API and Message Batches, through Anthropic's SDK.
+"""Anthropic models as the teacher: the Messages API and Message Batches, through the SDK.
 
 Protocol: https://platform.claude.com/docs/en/api/messages and
 https://platform.claude.com/docs/en/build-with-claude/batch-processing. Batches hold at most
