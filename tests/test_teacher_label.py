@@ -252,7 +252,7 @@ def test_a_dead_server_stops_after_failures_in_a_row(tmp_path, server):
     cohort = make_cohort(tmp_path / "c", texts(60), locked=0)
     settings = config(server, "openai", draws=1, retries=0)
     server.faults = ["529"] * 60
-    with pytest.raises(LeadlineError, match="times in a row"):
+    with pytest.raises(LeadlineError, match=r"times in a row \(http 529\)"):
         label_cohort(cohort, tmp_path / "l", settings)
     assert 20 <= len(server.bodies) <= 28
     server.faults = []

@@ -151,9 +151,11 @@ def run_direct(store: RequestStore, client: Client, job: Job) -> str:
                     return "max-usd" if waiting else "complete"
                 failures = _settle_finished(store, job, under_way, failures)
                 if failures >= PATIENCE:
+                    codes = ", ".join(list(store.errors())[:3])
                     raise LeadlineError(
-                        f"The teacher failed {failures} times in a row.",
-                        remedy="See the error counts of the run, wait, then run it again.",
+                        f"The teacher failed {failures} times in a row ({codes}).",
+                        remedy="Wait, then run it again. A server that answers http 400 or 422 "
+                        "may enforce no schema: turn --structured off.",
                     )
         finally:
             # Also after an interrupt: what is under way was paid for, so its answer is kept.
