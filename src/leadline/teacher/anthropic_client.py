@@ -1,0 +1,134 @@
+"""Anthropic models as the teacher: the Messages API and Message Batches, through the SDK.
+
+Protocol: https://platform.claude.com/docs/en/api/messages and
+https://platform.claude.com/docs/en/build-with-claude/batch-processing. Batches hold at most
+100,000 requests, cost half, end within 24 hours and answer in any order. A batch cannot carry
+a mark of ours, so one whose creation was cut off is found again by its time and size and
+proved by the `custom_id`s of its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from leadline.teacher.clients import (
+    Answer,
+    Connection,
+    Intent,
+    attempt,
+    batch_creation,
+    batch_reading,
+    load_sdk,
+    sdk_options,
+)
+from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.store import Request
+
+CLOCK_SKEW = timedelta(minutes=5)
+TRANSIENT = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
+
+
+class AnthropicClient:
+    """Implements `BatchClient` for the Anthropic API."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._sdk = load_sdk("anthropic")
+        self._connection = connection
+        options = sdk_options(self._sdk, "anthropic", connection)
+        self._client = self._sdk.Anthropic(open_telemetry=False, **options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, request: Request) -> Answer:
+        """One message. Errors that would stop every request are raised."""
+        return attempt(self._sdk, "anthropic", lambda: self._ask(request))
+
+    def _ask(self, request: Request) -> Answer:
+        message = self._client.messages.create(**self._params(request))
+        if not isinstance(message, self._sdk.types.Message) or message.usage is None:
+            return Answer("failed", error="not the protocol", billed=True)
+        return self._read(message)
+
+    def _params(self, request: Request) -> Any:
+        params: dict[str, Any] = {
+            "model": self._connection.model,
+            "max_tokens": self._connection.max_tokens,
+            "system": request.system,
+            "messages": [{"role": "user", "content": user_prompt(request.transcript)}],
+        }
+        if self._connection.structured:
+            schema = self._sdk.transform_schema(answer_schema())
+            params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if self._connection.temperature is not None:
+            params["extra_body"] = {"temperature": self._connection.temperature}
+        return params
+
+    def _read(self, message: Any) -> Answer:
+        usage = message.usage
+        tokens_in = sum(
+            count or 0
+            for count in (
+                usage.input_tokens,
+                usage.cache_creation_input_tokens,
+                usage.cache_read_input_tokens,
+            )
+        )
+        text = "".join(block.text for block in message.content if block.type == "text")
+        state, error = {
+            "refusal": ("refused", "refusal"),
+            "max_tokens": ("truncated", "max_tokens"),
+            "model_context_window_exceeded": ("truncated", "context window"),
+        }.get(message.stop_reason, ("done", None))
+        return Answer(state, text, tokens_in, usage.output_tokens, error)
+
+    # Batches
+
+    def create_batch(self, token: str, requests: Sequence[Request]) -> str:
+        """Create a Message Batch; without SDK retries, which could create it twice."""
+        del token  # a Message Batch has no place for it
+        entries: list[Any] = []
+        for request in requests:
+            params = self._params(request)
+            params.update(params.pop("extra_body", {}))
+            entries.append({"custom_id": request.key, "params": params})
+        client = self._client.with_options(max_retries=0)
+        with batch_creation(self._sdk, "anthropic"):
+            batch = client.messages.batches.create(requests=entries)
+        return str(batch.id)
+
+    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+        """The oldest batch since the intent with as many requests that is not in `others`."""
+        since = datetime.fromisoformat(intent.started) - CLOCK_SKEW
+        found = None
+        with batch_reading(self._sdk, "anthropic"):
+            for batch in self._client.messages.batches.list(limit=100):
+                if batch.created_at < since:
+                    break  # newest first
+                total = sum(batch.request_counts.model_dump().values())
+                if total == intent.size and batch.id not in others:
+                    found = batch.id
+        return found
+
+    def batch_ended(self, provider_id: str) -> bool:
+        """True once processing has ended."""
+        with batch_reading(self._sdk, "anthropic"):
+            batch = self._client.messages.batches.retrieve(provider_id)
+        return bool(batch.processing_status == "ended")
+
+    def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
+        """Stream the results, in whatever order they come."""
+        with batch_reading(self._sdk, "anthropic"):
+            for entry in self._client.messages.batches.results(provider_id):
+                yield entry.custom_id, self._entry(entry.result)
+
+    def _entry(self, result: Any) -> Answer:
+        if result.type == "succeeded":
+            return self._read(result.message)
+        if result.type == "errored":
+            code = result.error.error.type
+            return Answer("failed", error=code, again=code in TRANSIENT)
+        return Answer("failed", error=result.type, again=True)  # not processed, not billed

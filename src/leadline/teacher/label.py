@@ -1,0 +1,379 @@
+"""`label`: put a cohort to a teacher and write LABELS, resumable at any point.
+
+LABELS holds `requests.sqlite` (every question and answer), `labels.parquet` (the valid
+ratings) and the manifest, written last. Running the same command again continues where it
+was; running it with another model adds that model's labels to the same table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from leadline.artefact import MANIFEST, sha256, write_manifest
+from leadline.config import WindowConfig, check_choices, setting
+from leadline.dialogue.store import Cohort, read_cohort
+from leadline.errors import LeadlineError
+from leadline.teacher.clients import (
+    PROVIDERS,
+    BatchClient,
+    Client,
+    Connection,
+    check_consent,
+    is_loopback,
+    resolve_url,
+)
+from leadline.teacher.labels import FILE, REQUESTS, refuse_locked, teacher_labels
+from leadline.teacher.readings import Reading, render
+from leadline.teacher.rubric import Example, load_rubric, system_prompt
+from leadline.teacher.run import (
+    BYTES_PER_TOKEN,
+    OVERHEAD_TOKENS,
+    Job,
+    Prices,
+    run_batches,
+    run_direct,
+    run_local,
+)
+from leadline.teacher.selection import (
+    WHO,
+    cohort_readings,
+    locked_people,
+    refuse_locked_examples,
+)
+from leadline.teacher.simulated import SimulatedClient, address
+from leadline.teacher.store import REPEATABLE, Planned, Request, RequestStore, digest, open_store
+
+EXPECTED_ANSWER = 500  # tokens of a rating with quotes, for the expected cost only
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Settings of `label`."""
+
+    teacher: str = setting("simulated", "Who rates: the provider.", choices=PROVIDERS)
+    model: str = setting("", "The provider's name of the model.")
+    base_url: str | None = setting(None, "URL of a compatible server instead of the provider's.")
+    draws: int = setting(3, "Independent ratings of each reading.")
+    who: str = setting("all", "Which people are rated; locked ones never are.", choices=WHO)
+    batch: bool = setting(False, "Use the provider's batch service (half price, up to a day).")
+    batch_size: int = setting(5000, "Requests in one batch.")
+    poll_seconds: float = setting(30.0, "Pause between looks at a batch.")
+    concurrency: int = setting(8, "Requests under way at once.")
+    retries: int = setting(6, "Further attempts after a rate limit or a broken connection.")
+    timeout: float = setting(600.0, "Seconds that one attempt may take.")
+    max_usd: float | None = setting(None, "Stop before this much money is spent.")
+    price_in: float | None = setting(None, "US dollars per million input tokens.")
+    price_out: float | None = setting(None, "US dollars per million output tokens.")
+    batch_price: float = setting(0.5, "Share of the price that a batch costs.")
+    dry_run: bool = setting(False, "Count requests, tokens and cost; send and write nothing.")
+    structured: bool = setting(True, "Have the server enforce the JSON schema.")
+    max_tokens: int = setting(2000, "Longest answer, in tokens.")
+    temperature: float | None = setting(None, "Sampling temperature; the server's own if not set.")
+    max_chars: int = setting(60_000, "Longest transcript; the oldest messages go first.")
+    limit: int = setting(0, "Rate only the first so many readings (0: all).")
+    repeat: str = setting("failed", "Final states to try again, separated by commas.")
+    resend_lost: bool = setting(
+        False, "Send again what an earlier, killed run may have paid for without an answer."
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.teacher != "simulated" and not self.model:
+            raise LeadlineError(
+                f"--teacher {self.teacher} needs a model.", remedy="Name it with --model."
+            )
+        if min(self.draws, self.concurrency, self.batch_size, self.max_tokens) < 1:
+            raise LeadlineError(
+                "--draws, --concurrency, --batch-size or --max-tokens is below 1.",
+                remedy="Use 1 or more.",
+            )
+        unknown = set(self.repeat_states) - set(REPEATABLE)
+        if unknown:
+            raise LeadlineError(
+                f"--repeat holds {', '.join(sorted(unknown))}.",
+                remedy=f"Use any of: {', '.join(REPEATABLE)}.",
+            )
+        if self.max_usd is not None and not self.priced and not self.free:
+            raise LeadlineError(
+                "--max-usd cannot be kept without prices.",
+                remedy="Give --price-in and --price-out in US dollars per million tokens.",
+            )
+
+    @property
+    def repeat_states(self) -> tuple[str, ...]:
+        """`repeat` as a tuple."""
+        return tuple(word.strip() for word in self.repeat.split(",") if word.strip())
+
+    @property
+    def priced(self) -> bool:
+        """True if both prices are given."""
+        return self.price_in is not None and self.price_out is not None
+
+    @property
+    def free(self) -> bool:
+        """True if requests cost nothing: simulated, or on this machine without a price."""
+        local = self.base_url is not None and is_loopback(self.base_url)
+        return self.teacher == "simulated" or (local and not self.priced)
+
+    @property
+    def prices(self) -> Prices:
+        """Prices as the run uses them; zero where none are given."""
+        factor = self.batch_price if self.batch else 1.0
+        return Prices(self.price_in or 0.0, self.price_out or 0.0, factor, self.max_tokens)
+
+
+def label_cohort(
+    cohort_dir: Path,
+    out: Path,
+    config: LabelConfig,
+    *,
+    window: WindowConfig | None = None,
+    examples: Sequence[Example] = (),
+) -> dict[str, Any]:
+    """Rate the readings of a cohort and write LABELS.
+
+    Args:
+        cohort_dir: a finished cohort.
+        out: the LABELS directory, new or begun for the same cohort.
+        config: settings.
+        window: which text counts; the default window if None.
+        examples: few-shot examples from training folds; see `selection.gold_examples`. A
+            reading is never shown an example of its own person.
+
+    Returns:
+        The plan (``requests``, ``tokens``, ``cost``) and, unless it was a dry run, ``stopped``
+        (``complete`` or ``max-usd``), ``states``, ``usage``, ``errors``, ``recovered``,
+        ``labels`` and ``people``.
+
+    Raises:
+        LeadlineError: consent, a locked person, another cohort's labels, a provider that
+            refuses everything, or more requests lost than may be sent again.
+    """
+    cohort = read_cohort(cohort_dir)
+    url = None if config.teacher == "simulated" else resolve_url(config.teacher, config.base_url)
+    check_consent(cohort.manifest, config.teacher, url)
+    refuse_locked_examples((item.person_id for item in examples), locked_people(cohort))
+    window = window or WindowConfig()
+
+    def planned() -> Iterator[Planned]:
+        readings = cohort_readings(cohort, window, config.who)
+        return plan_requests(_first(readings, config.limit), config, examples)
+
+    if config.dry_run:
+        return estimate(planned(), config)
+    with open_store(out / REQUESTS) as store:
+        teacher = teacher_id(config, examples)
+        store.bind("cohort", cohort_hash(cohort))
+        store.bind("window", json.dumps(dataclasses.asdict(window), sort_keys=True))
+        store.bind(f"setup of {config.model or config.teacher}", teacher)
+        store.plan(planned())
+        report = _work(store, config, teacher, url, cohort_dir)
+        labels = teacher_labels(store)
+        refuse_locked(labels, locked_people(cohort))
+    _write(out, labels, cohort, config, window, report)
+    return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
+
+
+def teacher_id(config: LabelConfig, examples: Sequence[Example] = ()) -> str:
+    """What identifies a teacher in the store: all that decides an answer besides the reading.
+
+    A store holds one such setup per model, so a reading has one label per model and draw.
+    """
+    shown = [text for item in examples for text in (item.transcript, str(item.scores))]
+    return json.dumps(
+        {
+            "provider": config.teacher,
+            "model": config.model or config.teacher,
+            "rubric": load_rubric().version,
+            "structured": config.structured,
+            "temperature": config.temperature,
+            "max_chars": config.max_chars,
+            "examples": digest(*shown) if shown else None,
+        }
+    )
+
+
+def plan_requests(
+    readings: Iterator[Reading],
+    config: LabelConfig,
+    examples: Sequence[Example] = (),
+) -> Iterator[Planned]:
+    """Every request of a labelling, one item per reading."""
+    rubric = load_rubric()
+    teacher = teacher_id(config, examples)
+    simulated = config.teacher == "simulated"
+    prompts: dict[frozenset[str], tuple[str, tuple[str, ...]]] = {}
+    for reading in readings:
+        own = frozenset({reading.person_id} & {item.person_id for item in examples})
+        if own not in prompts:
+            shown = tuple(item for item in examples if item.person_id not in own)
+            kin = tuple(sorted({item.person_id for item in shown}))
+            prompts[own] = ("" if simulated else system_prompt(rubric, shown), kin)
+        system, kin = prompts[own]
+        transcript = (
+            address(reading)
+            if simulated
+            else render(reading.messages, reading.person_id, max_chars=config.max_chars)
+        )
+        yield Planned(teacher, system, kin, transcript, config.draws, reading)
+
+
+def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
+    """Requests, tokens and cost of a plan: what to expect, and the most that it can be.
+
+    Equal requests are counted once. Costs are None without prices, 0 where nothing is paid.
+    """
+    seen: set[bytes] = set()
+    people: set[str] = set()
+    tokens, most = 0.0, 0.0
+    for item in planned:
+        people.add(item.reading.person_id)
+        new = {bytes.fromhex(key) for key in item.request_keys()} - seen
+        seen |= new
+        size = len(item.system.encode()) + len(item.transcript.encode())
+        tokens += len(new) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
+        most += len(new) * config.prices.most(Request("", item.system, item.transcript, 0))
+    answers = len(seen) * min(EXPECTED_ANSWER, config.max_tokens)
+    known = config.priced or config.free
+    return {
+        "requests": len(seen),
+        "people": len(people),
+        "expected_input_tokens": round(tokens),
+        "expected_output_tokens": answers,
+        "expected_usd": config.prices.cost(tokens, answers) if known else None,
+        "most_usd": most if known else None,
+    }
+
+
+def _work(
+    store: RequestStore, config: LabelConfig, teacher: str, url: str | None, cohort_dir: Path
+) -> dict[str, Any]:
+    """Recover, run, and report; the client is closed whatever happens."""
+    recovered = store.recover(
+        teacher, repeat=config.repeat_states, resend_lost=config.resend_lost or config.free
+    )
+    counts = store.counts(teacher)
+    todo = counts["pending"] + counts["batch"]
+    stopped = "complete"
+    if todo:
+        client = connect(config, url, cohort_dir)
+        try:
+            with _progress(todo) as tick:
+                job = Job(
+                    teacher=teacher,
+                    prices=config.prices,
+                    max_usd=config.max_usd,
+                    concurrency=config.concurrency,
+                    batch_size=config.batch_size,
+                    poll_seconds=config.poll_seconds,
+                    tick=tick,
+                )
+                stopped = _run(store, client, config, job)
+        finally:
+            client.close()
+    return {
+        "stopped": stopped,
+        "states": store.counts(teacher),
+        "usage": store.usage(),
+        "errors": store.errors(),
+        "recovered": recovered,
+    }
+
+
+def _run(store: RequestStore, client: Client, config: LabelConfig, job: Job) -> str:
+    if config.teacher == "simulated":
+        return run_local(store, client, job)
+    if config.batch:
+        batch_client: BatchClient = client  # type: ignore[assignment]  # both real ones are
+        return run_batches(store, batch_client, job)
+    if store.counts(job.teacher)["batch"]:
+        raise LeadlineError(
+            "An earlier run left requests in batches at the provider.",
+            remedy="Run with --batch to collect their answers first.",
+        )
+    return run_direct(store, client, job)
+
+
+def connect(config: LabelConfig, url: str | None, cohort_dir: Path) -> Client:
+    """The client that a config names; its package is imported only here."""
+    if url is None:
+        return SimulatedClient(cohort_dir)
+    connection = Connection(
+        model=config.model,
+        base_url=url,
+        structured=config.structured,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        retries=config.retries,
+        timeout=config.timeout,
+    )
+    if config.teacher == "anthropic":
+        from leadline.teacher.anthropic_client import AnthropicClient
+
+        return AnthropicClient(connection)
+    from leadline.teacher.openai_client import OpenAIClient
+
+    return OpenAIClient(connection)
+
+
+def cohort_hash(cohort: Cohort) -> str:
+    """Identity of a cohort's contents, for binding labels to it."""
+    return json.dumps(cohort.manifest.get("files", {}), sort_keys=True)
+
+
+def _first(readings: Iterator[Reading], limit: int) -> Iterator[Reading]:
+    for number, reading in enumerate(readings):
+        if limit and number >= limit:
+            return
+        yield reading
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr; gives the function that moves it on."""
+    columns = (
+        TextColumn("labelling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("labelling", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _write(
+    out: Path,
+    labels: pl.DataFrame,
+    cohort: Cohort,
+    config: LabelConfig,
+    window: WindowConfig,
+    report: dict[str, Any],
+) -> None:
+    """The table by an atomic rename, then the manifest that completes the directory."""
+    partial = out / f".{FILE}.partial"
+    labels.write_parquet(partial, compression="zstd")
+    # Only now: a run that fails before leaves the labels of an earlier one as they were.
+    (out / MANIFEST).unlink(missing_ok=True)
+    partial.replace(out / FILE)
+    write_manifest(
+        out,
+        kind="labels",
+        command="label",
+        settings={**dataclasses.asdict(config), "window": dataclasses.asdict(window)},
+        inputs=dict(cohort.manifest.get("files", {})),
+        files={FILE: sha256(out / FILE)},
+        rubric=load_rubric().version,
+        simulated=cohort.simulated,
+        **report,
+    )

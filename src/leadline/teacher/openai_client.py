@@ -1,0 +1,169 @@
+"""Any OpenAI-compatible server as the teacher: chat completions and the Batch API.
+
+Protocol: https://platform.openai.com/docs/api-reference/chat and .../batch. With a base URL
+this is also vLLM, llama.cpp, Ollama and `transformers serve`; the last of these enforces no
+schema, so `structured` must be off for it and the prompt alone asks for JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from leadline.teacher.clients import (
+    OFFICIAL,
+    Answer,
+    BatchRefused,
+    Connection,
+    Intent,
+    attempt,
+    batch_creation,
+    batch_reading,
+    load_sdk,
+    sdk_options,
+)
+from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.store import Request
+
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+MARK = "leadline"
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class OpenAIClient:
+    """Implements `BatchClient` for OpenAI-compatible servers."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._sdk = load_sdk("openai")
+        self._connection = connection
+        options = sdk_options(self._sdk, "openai", connection)
+        self._client = self._sdk.OpenAI(**options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, request: Request) -> Answer:
+        """One chat completion. Errors that would stop every request are raised."""
+        return attempt(self._sdk, "openai", lambda: self._ask(request))
+
+    def _ask(self, request: Request) -> Answer:
+        reply = self._client.chat.completions.create(**self._params(request))
+        if not isinstance(reply, self._sdk.types.chat.ChatCompletion):
+            return Answer("failed", error="not the protocol", billed=True)
+        return read_completion(reply.to_dict())
+
+    def _params(self, request: Request) -> Any:
+        official = self._connection.base_url == OFFICIAL["openai"]
+        params: dict[str, Any] = {
+            "model": self._connection.model,
+            "messages": [
+                {"role": "system", "content": request.system},
+                {"role": "user", "content": user_prompt(request.transcript)},
+            ],
+            # Reasoning models take only the new name, most local servers only the old one.
+            "max_completion_tokens" if official else "max_tokens": self._connection.max_tokens,
+        }
+        if self._connection.structured:
+            params["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "rating", "strict": True, "schema": answer_schema()},
+            }
+        if self._connection.temperature is not None:
+            params["temperature"] = self._connection.temperature
+        return params
+
+    # Batches
+
+    def create_batch(self, token: str, requests: Sequence[Request]) -> str:
+        """Upload the requests and create a batch that carries our token as metadata."""
+        lines = [
+            json.dumps(
+                {
+                    "custom_id": request.key,
+                    "method": "POST",
+                    "url": ENDPOINT,
+                    "body": self._params(request),
+                }
+            )
+            for request in requests
+        ]
+        body = io.BytesIO(("\n".join(lines) + "\n").encode())
+        client = self._client.with_options(max_retries=0)
+        with batch_creation(self._sdk, "openai"):
+            upload = self._client.files.create(file=(f"{token}.jsonl", body), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=upload.id,
+                endpoint=ENDPOINT,
+                completion_window="24h",
+                metadata={MARK: token},
+            )
+        return str(batch.id)
+
+    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+        """The batch whose metadata holds our token."""
+        with batch_reading(self._sdk, "openai"):
+            for batch in self._client.batches.list(limit=100):
+                if (batch.metadata or {}).get(MARK) == intent.token and batch.id not in others:
+                    return str(batch.id)
+        return None
+
+    def batch_ended(self, provider_id: str) -> bool:
+        """True once the batch is completed, failed, expired or cancelled."""
+        with batch_reading(self._sdk, "openai"):
+            return self._client.batches.retrieve(provider_id).status in ENDED
+
+    def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
+        """Read the output file and the error file, in whatever order their lines come.
+
+        Raises:
+            BatchRefused: the whole batch was refused when it was validated.
+        """
+        with batch_reading(self._sdk, "openai"):
+            batch = self._client.batches.retrieve(provider_id)
+        if batch.status == "failed":
+            codes = {item.code for item in (batch.errors and batch.errors.data) or []}
+            raise BatchRefused(", ".join(sorted(map(str, codes))))
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            if file_id:
+                yield from self._lines(file_id)
+
+    def _lines(self, file_id: str) -> Iterator[tuple[str, Answer]]:
+        with (
+            batch_reading(self._sdk, "openai"),
+            self._client.files.with_streaming_response.content(file_id) as stream,
+        ):
+            for line in stream.iter_lines():
+                if line.strip():
+                    yield _read_entry(json.loads(line))
+
+
+def _read_entry(entry: Mapping[str, Any]) -> tuple[str, Answer]:
+    """One line of an output or error file."""
+    key = str(entry["custom_id"])
+    response, error = entry.get("response"), entry.get("error")
+    if response and response.get("status_code") == 200:
+        return key, read_completion(response["body"])
+    if response:
+        status = int(response.get("status_code") or 0)
+        return key, Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
+    code = str((error or {}).get("code") or "no response")
+    return key, Answer("failed", error=code, again=code in ("batch_expired", "batch_cancelled"))
+
+
+def read_completion(body: Mapping[str, Any]) -> Answer:
+    """A chat completion's JSON as an `Answer`; servers leave out what they do not know."""
+    usage = body.get("usage") or {}
+    tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    choices = body.get("choices") or []
+    if not choices:
+        return Answer("failed", None, *tokens, error="no choices", billed=True)
+    message, reason = choices[0].get("message") or {}, choices[0].get("finish_reason")
+    text = message.get("content") or ""
+    if message.get("refusal") or reason == "content_filter":
+        return Answer("refused", message.get("refusal") or text, *tokens, error="refusal")
+    if reason == "length":
+        return Answer("truncated", text, *tokens, error="length")
+    return Answer("done", text, *tokens)

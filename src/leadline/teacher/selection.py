@@ -1,0 +1,139 @@
+"""Which readings of a cohort are labelled, and the few-shot examples from its gold labels.
+
+Locked test people are left out here, before any text is rendered, and refused once more as
+few-shot examples: no later step can bring them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
+from leadline.config import WindowConfig
+from leadline.dialogue.masking import masked
+from leadline.dialogue.schema import ITEMS, Message
+from leadline.dialogue.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.teacher.readings import Reading, render
+from leadline.teacher.rubric import Example
+
+WHO = ("all", "unlabelled", "labelled")
+
+
+def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[Reading]:
+    """Readings to label, in the order of the cohort, never of a locked person.
+
+    Args:
+        cohort: with its gold labels.
+        window: which text counts.
+        who: ``labelled`` gives each gold label's own reading, ``unlabelled`` the reading that
+            ends at the last user turn of people who have no gold reading, ``all`` both.
+    """
+    gold = label_readings(cohort, window).partition_by("person_id", as_dict=True)
+    locked = locked_people(cohort)
+    for timeline in timelines(cohort):
+        if timeline.person_id in locked or not len(timeline.user):
+            continue
+        if window.mask_questionnaire:
+            timeline = mask_timeline(timeline)
+        mine = gold.get((timeline.person_id,))
+        if mine is not None and who != "unlabelled":
+            for time, first, last in mine.select("time", "first", "last").iter_rows():
+                yield reading_of(timeline, first, last, time)
+        elif mine is None and who != "labelled":
+            last = len(timeline.user) - 1
+            first = int(running_starts(timeline, window)[last])
+            if last - first + 1 >= window.min_turns:
+                yield reading_of(timeline, first, last, _moment(timeline.user_times[last]))
+
+
+def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None) -> Reading:
+    """The reading of user turns `first` to `last`, with what was said between them.
+
+    The turns of others just before the first user turn belong to it: they are what it answers.
+    """
+    start = int(timeline.user[first - 1]) + 1 if first else 0
+    stop = int(timeline.user[last]) + 1
+    return Reading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
+
+
+def mask_timeline(timeline: Timeline) -> Timeline:
+    """The timeline with questionnaire-like spans blanked, conversation by conversation."""
+    messages: list[Message] = []
+    for _, group in groupby(
+        zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
+    ):
+        messages += masked([message for _, message in group])
+    return replace(timeline, messages=tuple(messages))
+
+
+def locked_people(cohort: Cohort) -> frozenset[str]:
+    """Ids of the locked test people."""
+    return frozenset(cohort.people.filter(pl.col("locked"))["person_id"])
+
+
+def gold_examples(
+    cohort: Cohort, window: WindowConfig, people: Iterable[str], *, max_chars: int = 0
+) -> tuple[Example, ...]:
+    """Few-shot examples: the last gold reading of each of `people`, in the order given.
+
+    Args:
+        cohort: with its gold labels.
+        window: which text counts.
+        people: ids of training people; the caller chooses them within the training folds.
+        max_chars: longest transcript of an example, 0 for no limit.
+
+    Raises:
+        LeadlineError: one of them is a locked test person or has no PHQ-9 total with text.
+    """
+    people = list(people)
+    refuse_locked_examples(people, locked_people(cohort))
+    gold = label_readings(cohort, window).filter(pl.col("instrument") == "phq9")
+    by_person = {name: gold.filter(pl.col("person_id") == name).tail(1) for name in people}
+    lines = {item.person_id: item for item in timelines(cohort) if item.person_id in by_person}
+    if window.mask_questionnaire:
+        lines = {name: mask_timeline(item) for name, item in lines.items()}
+    missing = sum(rows.is_empty() for rows in by_person.values())
+    if missing:
+        raise LeadlineError(
+            f"{missing} of the people for few-shot examples have no PHQ-9 total with text.",
+            remedy="Choose people who have both.",
+        )
+    return tuple(
+        _example(lines[name], rows.row(0, named=True), cohort.phq9, max_chars)
+        for name, rows in by_person.items()
+    )
+
+
+def refuse_locked_examples(people: Iterable[str], locked: frozenset[str]) -> None:
+    """Raise if a few-shot example is of a locked test person."""
+    found = len(set(people) & locked)
+    if found:
+        raise LeadlineError(
+            f"{found} of the few-shot examples are of locked test people.",
+            remedy="Take examples from the training folds only.",
+        )
+
+
+def _example(
+    timeline: Timeline, row: dict[str, Any], phq9: pl.DataFrame, max_chars: int
+) -> Example:
+    reading = reading_of(timeline, row["first"], row["last"], row["time"])
+    scores = phq9.select(ITEMS).row(row["label"])
+    transcript = render(reading.messages, reading.person_id, max_chars=max_chars)
+    return Example(timeline.person_id, transcript, scores, round(row["total"]))
+
+
+def _moment(time: np.datetime64) -> datetime | None:
+    if np.isnat(time):
+        return None
+    moment: datetime = time.astype("datetime64[us]").item()
+    return moment.replace(tzinfo=UTC)
