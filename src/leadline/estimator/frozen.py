@@ -92,7 +92,7 @@ class FrozenModel:
 
     def raw(self, design: Design) -> tuple[Array, Array]:
         """Mean and deviation before calibration, each (R,)."""
-        return _average(self.parts, self.candidate, design)
+        return member_average(self.parts, self.candidate, design)
 
     def distribution(self, design: Design) -> Array:
         """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
@@ -123,7 +123,8 @@ def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
     )
 
 
-def _average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+def member_average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+    """Mean and deviation of a candidate's heads, averaged over views, each (R,)."""
     means, variances = [], []
     for views, head in parts:
         mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
@@ -143,7 +144,7 @@ def inner_estimates(
     for fold in range(int(folds.max()) + 1):
         out = np.flatnonzero(folds == fold)
         parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
-        mean[out], sd[out] = _average(parts, candidate, rows.design.take(out))
+        mean[out], sd[out] = member_average(parts, candidate, rows.design.take(out))
     return mean, sd
 
 
