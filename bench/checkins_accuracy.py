@@ -51,7 +51,7 @@ def main() -> None:
         if row["chosen"]:
             chosen[row["candidate"]] = chosen.get(row["candidate"], 0) + 1
     save(
-        f"checkins_accuracy_{given.reader.replace('+', '_')}.json",
+        f"checkins_accuracy_{given.reader}",
         {
             "people": one["people"],
             "repeats": given.repeats,

@@ -122,7 +122,7 @@ def main() -> None:
                         }
                     )
     table.sort(key=lambda row: -row["r"])
-    save("checkins_table.json", {"draws": DRAWS, "table": table})
+    save("checkins_table", {"draws": DRAWS, "table": table})
 
 
 if __name__ == "__main__":

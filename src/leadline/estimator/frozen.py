@@ -60,7 +60,7 @@ class Rows:
         weight: relative precision of the label, shape (R,).
         person: number of the person, shape (R,).
         final: True where the reading is the whole window of its label, shape (R,).
-        share: weight of the reading among those of its label; they sum to one, shape (R,).
+        share: weight of the reading in the calibration, shape (R,); 1 for a whole window.
     """
 
     design: Design

@@ -110,7 +110,7 @@ def fit_calibration(
         sd: their deviations, shape (R,).
         words: of the person in each reading, shape (R,).
         total: gold total of the label that the reading leads to, shape (R,).
-        weight: of each reading, shape (R,); the readings of one label should sum to one.
+        weight: of each reading, shape (R,).
         final: True where the reading is the whole window of its label, shape (R,); the
             intervals are conformalised on these alone.
     """
@@ -143,7 +143,7 @@ def fit_calibration(
 
 
 START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
-START_SD = np.array([0.15, 2.0, 0.5, 2.0])
+START_SD = np.array([0.3, 2.0, 0.5, 2.0])
 
 
 def central_ranks(distribution: Array, total: Array) -> Array:

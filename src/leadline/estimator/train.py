@@ -45,6 +45,9 @@ LOCKED_FOLD = -1
 PREFIXES = 8
 """Readings of a label that end earlier, for the calibration of running estimates."""
 
+PREFIX_SHARE = 0.25
+"""Their joint weight in it; the whole window counts 1, for that is what is evaluated."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -176,14 +179,15 @@ def training_rows(
         label_row.append(number)
     owner = np.array(label_row)
     per_label = np.bincount(owner)
+    final = np.append(owner[1:] != owner[:-1], True)
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     rows = Rows(
         design=Design.of(source, states, spans, config.pool),
         total=totals[owner],
         weight=np.ones(len(owner)),
         person=np.array([span.person for span in spans]),
-        final=np.append(owner[1:] != owner[:-1], True),
-        share=1.0 / per_label[owner],
+        final=final,
+        share=np.where(final, 1.0, PREFIX_SHARE / np.maximum(per_label[owner] - 1, 1)),
     )
     return rows, owner
 
