@@ -267,8 +267,8 @@ def bayes_limit(
     Args:
         cohort_dir: a simulated cohort.
         effort: how the filter is run.
-        contributions: locked people for whom each turn is also taken out (half a second each
-            turn and person).
+        contributions: locked people for whom each turn is also taken out (about 0.05 s
+            each turn).
         progress: told how far it is.
 
     Returns:
