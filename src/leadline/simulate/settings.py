@@ -80,10 +80,14 @@ class SimulateConfig:
                 "The teacher needs a correlation between 0 and 1 and at least one draw.",
                 remedy="Set --teacher-r and --teacher-draws accordingly.",
             )
-        if self.user_turns < 8 or self.session_gap_days <= 0 or self.ou_days <= 0:
+        if self.people < 10:
             raise LeadlineError(
-                "People need at least 8 user turns on average, and positive gaps and constants.",
-                remedy="Raise --user-turns, --session-gap-days or --ou-days.",
+                f"--people is {self.people}.", remedy="Simulate at least 10 people."
+            )
+        if not 8 <= self.user_turns <= 45 or self.session_gap_days <= 0 or self.ou_days <= 0:
+            raise LeadlineError(
+                "People need 8 to 45 user turns on average, and positive gaps and time constants.",
+                remedy="Change --user-turns, --session-gap-days or --ou-days.",
             )
 
 
