@@ -205,7 +205,9 @@ def _simulate() -> click.Command:
     @click.option("--preset", default="paper", type=click.Choice(list(PRESETS)), show_default=True,
                   help="Settings to start from; a flag that is given wins.")  # fmt: skip
     @click.option("--limit/--no-limit", default=False, show_default=True,
-                  help="Also compute the best possible predictor (minutes).")  # fmt: skip
+                  help="Also compute the best possible predictor.")  # fmt: skip
+    @click.option("--contributions", default=0, show_default=True,
+                  help="With --limit: people whose turns are taken out in turn.")  # fmt: skip
     @settings(SimulateConfig)
     @OVERWRITE
     @JSON
@@ -216,6 +218,7 @@ def _simulate() -> click.Command:
         out: Path,
         preset: str,
         limit: bool,
+        contributions: int,
         overwrite: bool,
         as_json: bool,
     ) -> None:
@@ -234,7 +237,7 @@ def _simulate() -> click.Command:
         cohort = simulate_cohort(out, chosen, overwrite=overwrite, progress=say)
         found: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
         if limit:
-            found["limit"] = bayes_limit(out)
+            found["limit"] = bayes_limit(out, contributions=contributions)
         if as_json:
             show_json(found)
         else:
