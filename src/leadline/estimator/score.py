@@ -6,7 +6,7 @@ the models that never saw them.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -65,13 +65,14 @@ def score_cohort(
             remedy="Choose another --out, or add --overwrite to replace the file.",
             file=out,
         )
+    check_place(out)
     ensemble, window = load_ensemble(run, home=home)
     model_id = run_identity(run)
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     counts = {"people": 0, "silent": 0, "estimates": 0}
     total = cohort.turns["person_id"].n_unique()
     schema = pl.DataFrame(schema=ESTIMATES).to_arrow().schema
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
             progress_bar("Scoring people") as advance,
@@ -88,6 +89,17 @@ def score_cohort(
     finally:
         partial.unlink(missing_ok=True)
     return counts
+
+
+def check_place(out: Path) -> None:
+    """Raise `LeadlineError` unless something can be written at `out`."""
+    above = next(folder for folder in (out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise LeadlineError(
+            "The output cannot be made here.",
+            remedy="Choose an --out in a folder that exists and that you may write to.",
+            file=out,
+        )
 
 
 def batched(people: Iterator[Timeline], size: int) -> Iterator[list[Timeline]]:
@@ -145,11 +157,15 @@ def estimates_table(
 ) -> pl.DataFrame:
     """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
     mean = distribution_mean(distribution)
-    width = ensemble.width(INTERVAL)
+    names = {people[span.person].person_id for span in spans}
+    widths = {name: ensemble.width(INTERVAL, name) for name in names}
+    centres = {name: ensemble.centre(name) for name in names}
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
     first = np.array([span.last == 0 for span in spans])
-    before = np.where(first, ensemble.centre, np.concatenate([[0.0], mean[:-1]]))
+    width = np.array([widths[person.person_id] for person in whose])
+    centre = np.array([centres[person.person_id] for person in whose])
+    before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
     times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
     columns = {
         "person_id": [person.person_id for person in whose],
@@ -166,8 +182,3 @@ def estimates_table(
         "model_id": [model_id] * len(spans),
     }
     return pl.DataFrame(columns, schema=ESTIMATES)
-
-
-def summary_line(counts: dict[str, int]) -> str:
-    """The counts of `score_cohort` as one JSON line."""
-    return json.dumps(counts)
