@@ -294,6 +294,7 @@ def bayes_limit(
     entry: dict[str, Any] = {
         **summary(limit.label, total),
         "order_blind_r": summary(blind.label, total)["r"],
+        "split": "locked",
         "people": int(who.size),
         "particles": effort.particles,
         "contributions": len(moved),
