@@ -413,7 +413,8 @@ from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import train_run
 from dataclasses import replace
 made = adapted.finetune_config
-adapted.finetune_config = lambda config, seed: replace(made(config, seed), save_steps=2, batch_people=1)
+often = {"save_steps": 2, "batch_people": 1}
+adapted.finetune_config = lambda config, seed: replace(made(config, seed), **often)
 given = json.loads(sys.argv[1])
 given["layers"] = tuple(given["layers"])
 train_run(read_cohort(Path(sys.argv[2])), Path(sys.argv[3]), TrainConfig(**given), WindowConfig())
