@@ -47,18 +47,28 @@ def sentence_reader(tmp_path_factory, simulated):
     return tiny_sentence_reader(folder, simulated.turns["text"].to_list())
 
 
-@pytest.fixture(scope="session", autouse=True)
-def leadline_home(tmp_path_factory):
-    """Cached states of tests stay among the tests; fetched readers stay reachable."""
-    from leadline.estimator.fetch import leadline_home as where
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """Where states are cached; no fetched reader lies there."""
+    return tmp_path_factory.mktemp("home")
 
-    home, real = tmp_path_factory.mktemp("home"), where()
-    if (real / "readers").is_dir():
-        (home / "readers").symlink_to(real / "readers")
-    before = os.environ.get("LEADLINE_HOME")
-    os.environ["LEADLINE_HOME"] = str(home)
-    yield home
-    if before is None:
-        del os.environ["LEADLINE_HOME"]
-    else:
-        os.environ["LEADLINE_HOME"] = before
+
+@pytest.fixture(scope="session")
+def quick(sentence_reader):
+    """Settings that train on the simulated cohort in about a second."""
+    from leadline.estimator.settings import TrainConfig
+
+    return TrainConfig(reader=str(sentence_reader), folds=3, inner_folds=2, fit="ridge")
+
+
+@pytest.fixture(scope="session")
+def trained(simulated, quick, home, tmp_path_factory):
+    """A finished run of two repeats in which every head takes part. Not to be changed."""
+    from dataclasses import replace
+
+    from leadline.config import WindowConfig
+    from leadline.estimator.train import train_run
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train_run(simulated, out, replace(quick, fit="auto", repeats=2), WindowConfig(), home=home)
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,38 @@ def tiny_sentence_reader(folder: Path, texts: list[str]) -> Path:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
     return folder
+
+
+def with_totals(cohort: Cohort, people: set[str], seed: int = 0) -> Cohort:
+    """The cohort with the totals of `people` dealt out anew among them."""
+    mine = cohort.phq9["person_id"].is_in(list(people))
+    dealt = cohort.phq9.filter(mine)["total"].shuffle(seed=seed)
+    totals = cohort.phq9["total"].to_list()
+    new = iter(dealt.to_list())
+    changed = [next(new) if own else total for own, total in zip(mine, totals, strict=True)]
+    phq9 = cohort.phq9.with_columns(pl.Series("total", changed, dtype=pl.Float64))
+    return replace(cohort, phq9=phq9)
+
+
+def some_people(cohort: Cohort, names: set[str]) -> Cohort:
+    """The cohort of these people alone."""
+    mine = pl.col("person_id").is_in(list(names))
+    tables = {name: getattr(cohort, name).filter(mine) for name in ("turns", "phq9", "people")}
+    return replace(cohort, **tables)
+
+
+def undated(cohort: Cohort) -> Cohort:
+    """The cohort without any time."""
+    never = pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("time")
+    return replace(
+        cohort, turns=cohort.turns.with_columns(never), phq9=cohort.phq9.with_columns(never)
+    )
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Bytes of every file below `folder`, by relative name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -126,6 +126,17 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def check_place(out: Path) -> None:
+    """Raise `LeadlineError` unless something can be written at `out`."""
+    above = next(folder for folder in (out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise LeadlineError(
+            "The output cannot be made here.",
+            remedy="Choose an --out in a folder that exists and that you may write to.",
+            file=out,
+        )
+
+
 @contextmanager
 def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a scratch directory that becomes `path` if the block ends without an error.

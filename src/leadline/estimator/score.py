@@ -6,7 +6,6 @@ the models that never saw them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from leadline.artefact import sha256
+from leadline.artefact import check_place, sha256
 from leadline.cohort.windows import Timeline, running_starts, timelines
 from leadline.config import WindowConfig
 from leadline.dialogue.masking import masked
@@ -89,17 +88,6 @@ def score_cohort(
     finally:
         partial.unlink(missing_ok=True)
     return counts
-
-
-def check_place(out: Path) -> None:
-    """Raise `LeadlineError` unless something can be written at `out`."""
-    above = next(folder for folder in (out.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise LeadlineError(
-            "The output cannot be made here.",
-            remedy="Choose an --out in a folder that exists and that you may write to.",
-            file=out,
-        )
 
 
 def batched(people: Iterator[Timeline], size: int) -> Iterator[list[Timeline]]:

@@ -25,6 +25,7 @@ from leadline.errors import LeadlineError
 from leadline.estimator.baselines import BASELINES, Readings, predict_baseline
 from leadline.estimator.design import Design, PersonStates, Span, StateSource
 from leadline.estimator.ensemble import AdaptedModel, Ensemble, Member, ledger_table
+from leadline.estimator.fetch import is_fetched, reader_path
 from leadline.estimator.frozen import CANDIDATES, Candidate, Rows, fit_frozen
 from leadline.estimator.predictive import (
     Calibration,
@@ -92,21 +93,17 @@ def train_run(
             output.
     """
     labelled = labelled_people(cohort, config, window)
-    inputs = cohort_hashes(cohort)
-    settings = {"train": asdict(config), "window": asdict(window), "inputs": inputs}
+    left_out = draw_folds(cohort, labelled, config)
+    source = _readers(config, home)
+    settings = {
+        "train": asdict(config),
+        "window": asdict(window),
+        "inputs": cohort_hashes(cohort),
+    }
     with run_directory(out, settings, overwrite) as run:
-        open_readings = labelled.readings.filter(~pl.col("locked"))
-        folds = [
-            person_folds(open_readings, config.folds, config.seed + repeat)
-            for repeat in range(config.repeats)
-        ]
-        refuse_locked(set(folds[0]), cohort, "training")
-        left_out = {
-            person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]
-        }
         states: list[PersonStates] | None
-        if config.adapt == "frozen":
-            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, home)
+        if source is not None:
+            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
         else:
             ensemble, selection, states = _train_adapted(labelled, config, left_out, run, home)
         save_ensemble(run, ensemble, config, window)
@@ -123,6 +120,31 @@ def train_run(
         )
 
 
+def draw_folds(
+    cohort: Cohort, labelled: Labelled, config: TrainConfig
+) -> dict[str, dict[int, int]]:
+    """Person -> repeat -> the fold that leaves the person out, for everyone who is not locked.
+
+    Raises:
+        LeadlineError: too few people for the folds.
+    """
+    open_readings = labelled.readings.filter(~pl.col("locked"))
+    folds = [
+        person_folds(open_readings, config.folds, config.seed + repeat)
+        for repeat in range(config.repeats)
+    ]
+    refuse_locked(set(folds[0]), cohort, "training")
+    return {person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]}
+
+
+def _readers(config: TrainConfig, home: Path | None) -> StateSource | None:
+    """The readers of frozen models, None for an adapted one, which must be there all the same."""
+    if config.adapt == "frozen":
+        return open_source(config, home=home)
+    reader_path(config.reader, home=home)
+    return None
+
+
 def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> Labelled:
     """Everyone with a label and text in its window, as read.
 
@@ -133,19 +155,27 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
     wanted = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
     kept = readings.filter(pl.col("instrument").is_in(wanted))
     if not kept.height:
-        others = ", ".join(sorted(set(readings["instrument"]))) or "no label with text"
-        raise LeadlineError(
-            f"No PHQ-9 has text in the {window.days:g} days before it (found: {others}).",
-            remedy="Check dates with: leadline inspect; widen --days (0 takes all text); use "
-            "--include-phq8 for a PHQ-8 corpus.",
-            file=cohort.path,
-        )
+        raise _no_labels(cohort, readings, window)
     names = set(kept["person_id"])
     people = mask_people([p for p in timelines(cohort) if p.person_id in names], window)
     row = {person.person_id: number for number, person in enumerate(people)}
     kept = kept.with_columns(pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row"))
     spans = [Span(*values) for values in kept.select("row", "first", "last").iter_rows()]
     return Labelled(people, kept, spans)
+
+
+def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> LeadlineError:
+    if not cohort.phq9.height:
+        problem, remedy = "This cohort has no PHQ-9.", "Import it with --phq9."
+    elif readings.height:
+        found = ", ".join(sorted(set(readings["instrument"])))
+        problem = f"Nobody has a PHQ-9 with text before it; the labels are {found}."
+        remedy = "Use --include-phq8 to train on PHQ-8 totals."
+    else:
+        before = f"in the {window.days:g} days before it" if window.days else "before it"
+        problem = f"No PHQ-9 has {window.min_turns} or more user turns {before}."
+        remedy = "Look at the dates with: leadline inspect; widen --days (0 takes all text)."
+    return LeadlineError(problem, remedy=remedy, file=cohort.path)
 
 
 def cohort_hashes(cohort: Cohort) -> dict[str, str]:
@@ -206,9 +236,8 @@ def _train_frozen(
     config: TrainConfig,
     window: WindowConfig,
     left_out: dict[str, dict[int, int]],
-    home: Path | None,
+    source: StateSource,
 ) -> tuple[Ensemble, list[dict[str, Any]], list[PersonStates]]:
-    source = open_source(config, home=home)
     with progress_bar("Reading") as advance:
         states = source.read(labelled.people, advance)
     rows, _ = training_rows(labelled, states, source, window, config)
@@ -416,7 +445,6 @@ def _sentence_means(
 ) -> Array | None:
     """Mean MiniLM embedding of each reading; None if MiniLM is not on this machine."""
     from leadline.estimator.design import pool_states
-    from leadline.estimator.fetch import is_fetched
 
     if states and "minilm" in states[0].views:
         return pool_states(states, labelled.spans, "minilm", "mean")
