@@ -230,7 +230,7 @@ def test_the_running_estimate_at_the_last_turn_is_the_prediction(fit, simulated,
     assert own["distribution"].to_list() == own["distribution_right"].to_list()
 
 
-def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_its_weight(
+def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_a_weight(
     simulated, quick, home
 ):
     labelled = labelled_people(simulated, quick, WINDOW)
@@ -238,7 +238,10 @@ def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_its_weight(
     states = source.read(labelled.people)
     rows, owner = training_rows(labelled, states, source, WINDOW, quick)
     assert rows.final.sum() == labelled.readings.height
-    np.testing.assert_allclose(np.bincount(owner, rows.share), 1)
+    np.testing.assert_array_equal(rows.share[rows.final], 1)
+    prefixes = np.bincount(owner, ~rows.final) > 0
+    joint = np.bincount(owner, np.where(rows.final, 0.0, rows.share))
+    np.testing.assert_allclose(joint, np.where(prefixes, train.PREFIX_SHARE, 0.0))
     np.testing.assert_array_equal(rows.design.words[rows.final], labelled.readings["user_words"])
     np.testing.assert_array_equal(rows.total, labelled.readings["total"].to_numpy()[owner])
     assert rows.person.tolist() == labelled.readings["row"].to_numpy()[owner].tolist()

@@ -35,8 +35,8 @@ from leadline.estimator.predictive import (
 )
 from leadline.estimator.progress import progress_bar
 from leadline.estimator.run import CHECKPOINT, open_source, run_directory, save_ensemble
-from leadline.estimator.score import mask_people, run_identity, running_estimates
-from leadline.estimator.settings import TrainConfig
+from leadline.estimator.score import batched, mask_people, run_identity, running_estimates
+from leadline.estimator.settings import ScoreConfig, TrainConfig
 from leadline.evaluate.tables import PREDICTIONS
 
 Array = npt.NDArray[np.float64]
@@ -45,6 +45,9 @@ Ints = npt.NDArray[np.int64]
 LOCKED_FOLD = -1
 PREFIXES = 8
 """Readings of a label that end earlier, for the calibration of running estimates."""
+
+GP_LABELS = 6000
+"""Labels up to which the Gaussian process is offered: minutes and a few GB a fit there."""
 
 PREFIX_SHARE = 0.25
 """Their joint weight in it; the whole window counts 1, for that is what is evaluated."""
@@ -222,12 +225,21 @@ def training_rows(
     return rows, owner
 
 
-def candidates_for(config: TrainConfig) -> tuple[Candidate, ...]:
-    """The closed-form candidates that the settings allow."""
+def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
+    """The closed-form candidates that the settings and the number of labels allow.
+
+    Raises:
+        LeadlineError: a Gaussian process is asked for, with more labels than it can take.
+    """
     if config.head == "scalar":
         return (Candidate("ridge", apart=False, anchored=False),)
+    if labels > GP_LABELS and config.fit == "gp":
+        raise LeadlineError(
+            f"--fit gp with {labels} labels: its cost grows with their cube.",
+            remedy=f"Use --fit auto or ridge above {GP_LABELS} labels.",
+        )
     if config.fit == "auto":
-        return CANDIDATES
+        return tuple(c for c in CANDIDATES if c.head != "gp" or labels <= GP_LABELS)
     return tuple(candidate for candidate in CANDIDATES if candidate.head == config.fit)
 
 
@@ -241,7 +253,7 @@ def _train_frozen(
     with progress_bar("Reading") as advance:
         states = source.read(labelled.people, advance)
     rows, _ = training_rows(labelled, states, source, window, config)
-    candidates = candidates_for(config)
+    candidates = candidates_for(config, len(labelled.spans))
     members, selection = [], []
     with progress_bar("Fitting") as advance:
         for repeat in range(config.repeats):
@@ -460,7 +472,13 @@ def _estimates(
 ) -> pl.DataFrame:
     """Running estimates of the labelled people, each by models that never saw them."""
     plain = WindowConfig(**{**asdict(window), "mask_questionnaire": False})  # masked already
-    return running_estimates(ensemble, labelled.people, plain, run_identity(run))
+    model_id, size = run_identity(run), ScoreConfig().batch_people
+    with progress_bar("Running estimates") as advance:
+        tables = []
+        for batch in batched(iter(labelled.people), size):
+            tables.append(running_estimates(ensemble, batch, plain, model_id))
+            advance(min(len(tables) * size, len(labelled.people)), len(labelled.people))
+    return pl.concat(tables)
 
 
 def _write_run_manifest(
