@@ -55,7 +55,9 @@ def only(design: Design, views: tuple[str, ...]) -> Design:
     )
 
 
-def cross_validated(design: Design, candidate: Candidate, total: np.ndarray, fold: np.ndarray):
+def cross_validated(
+    design: Design, candidate: Candidate, total: np.ndarray, fold: np.ndarray
+) -> np.ndarray:
     """Out-of-fold means, shape (people,)."""
     mean = np.zeros(len(total))
     everyone = Rows(
