@@ -146,7 +146,7 @@ def test_states_are_kept_between_runs_unless_told_otherwise(sentence_reader, tmp
     kept = StateSource(str(sentence_reader), home=tmp_path / "kept")
     kept.read(people)
     again = StateSource(str(sentence_reader), home=tmp_path / "kept")
-    again.readers[0].model = None  # whatever is read now comes from the disk
+    again.readers[0]._read = None  # whatever is read now comes from the disk
     assert len(again.read(people)) == len(people)
     StateSource(str(sentence_reader), home=tmp_path / "not", use_cache=False).read(people)
     assert not (tmp_path / "not").exists()

@@ -88,7 +88,7 @@ def settings(*configs: type) -> Callable[[Command], Command]:
 
 def flags(*configs: type) -> Callable[[Command], Command]:
     """Give a command one flag per field of each config class, and pass it their values."""
-    options = {}
+    options: dict[str, Callable[[Any], Any]] = {}
     for config in configs:
         kinds = typing.get_type_hints(config)
         for field in dataclasses.fields(config):
