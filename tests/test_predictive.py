@@ -152,6 +152,9 @@ def test_an_estimate_leaves_the_centre_and_narrows_with_words():
     assert location[-1] == pytest.approx(20, abs=0.01)
     assert scale[-1] == pytest.approx(3, abs=0.01)
     assert location[0] == location[1], "no words count as one"
+    half, extra = PLAIN.location_scale(np.array([20.0]), np.array([3.0]), np.array([5.0]))
+    assert half == pytest.approx(15.0), "half of the distance is kept at half_words"
+    assert extra == pytest.approx(3 * np.sqrt(1 + 10 / 5))
 
 
 def test_weights_and_readings_that_are_not_final():

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from leadline.artefact import read_manifest, sha256
-from leadline.cohort.windows import label_readings
+from leadline.cohort.windows import label_readings, running_starts
 from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort, write_cohort
 from leadline.errors import LeadlineError
@@ -233,10 +233,11 @@ def test_the_running_estimate_at_the_last_turn_is_the_prediction(fit, simulated,
 def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_a_weight(
     simulated, quick, home
 ):
-    labelled = labelled_people(simulated, quick, WINDOW)
+    window = WindowConfig(days=5)
+    labelled = labelled_people(simulated, quick, window)
     source = train.open_source(quick, home=home)
     states = source.read(labelled.people)
-    rows, owner = training_rows(labelled, states, source, WINDOW, quick)
+    rows, owner = training_rows(labelled, states, source, window, quick)
     assert rows.final.sum() == labelled.readings.height
     np.testing.assert_array_equal(rows.share[rows.final], 1)
     prefixes = np.bincount(owner, ~rows.final) > 0
@@ -246,6 +247,15 @@ def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_a_weight(
     np.testing.assert_array_equal(rows.total, labelled.readings["total"].to_numpy()[owner])
     assert rows.person.tolist() == labelled.readings["row"].to_numpy()[owner].tolist()
     assert (np.bincount(owner) <= train.PREFIXES).all()
+    early = 0
+    for label, span in enumerate(labelled.spans):
+        person = labelled.people[span.person]
+        starts = running_starts(person, window)
+        ends = range(span.first, span.last)
+        expected = {person.user_words()[starts[e] : e + 1].sum() for e in ends}
+        early += sum(starts[e] > 0 for e in ends)
+        assert set(rows.design.words[(owner == label) & ~rows.final]) <= expected
+    assert early, "else the start of everything would do"
 
 
 @pytest.mark.parametrize(

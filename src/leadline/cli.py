@@ -83,18 +83,23 @@ def settings(*configs: type) -> Callable[[Command], Command]:
             taken = {field.name for config in configs for field in dataclasses.fields(config)}
             function(*made, **{name: x for name, x in given.items() if name not in taken})
 
-        wrapped: Any = run
-        seen: set[str] = set()
-        options = []
-        for config in configs:
-            kinds = typing.get_type_hints(config)
-            for field in dataclasses.fields(config):
-                if field.name not in seen:
-                    seen.add(field.name)
-                    options.append(_option(field, kinds[field.name]))
-        for option in reversed(options):
-            wrapped = option(wrapped)
-        return typing.cast(Command, wrapped)
+        return flags(*configs)(typing.cast(Command, run))
+
+    return decorate
+
+
+def flags(*configs: type) -> Callable[[Command], Command]:
+    """Give a command one flag per field of each config class, and pass it their values."""
+    options: dict[str, Callable[[Any], Any]] = {}
+    for config in configs:
+        kinds = typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            options.setdefault(field.name, _option(field, kinds[field.name]))
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options.values()):
+            function = option(function)
+        return function
 
     return decorate
 
@@ -208,29 +213,29 @@ def _simulate() -> click.Command:
                   help="Also compute the best possible predictor.")  # fmt: skip
     @click.option("--contributions", default=0, show_default=True,
                   help="With --limit: people whose turns are taken out in turn.")  # fmt: skip
-    @settings(SimulateConfig)
+    @flags(SimulateConfig)
     @OVERWRITE
     @JSON
     @click.pass_context
     def simulate(
         ctx: click.Context,
-        config: SimulateConfig,
+        /,
         out: Path,
         preset: str,
         limit: bool,
         contributions: int,
         overwrite: bool,
         as_json: bool,
+        **fields: Any,
     ) -> None:
         """Write a cohort of simulated people whose truth is known (docs/simulator.md)."""
         from leadline.simulate.cohort import simulate_cohort
         from leadline.simulate.limit import bayes_limit
 
-        names = [field.name for field in dataclasses.fields(config)]
         default = click.core.ParameterSource.DEFAULT
         given = {
-            name: getattr(config, name)
-            for name in names
+            name: value
+            for name, value in fields.items()
             if ctx.get_parameter_source(name) is not default
         }
         chosen = SimulateConfig(**{**PRESETS[preset], **given})
@@ -256,10 +261,12 @@ def _inspect() -> click.Command:
         """Describe a cohort: counts, lengths, dates, labels, gaps, suspicious spans."""
         from rich.console import Console
 
+        from leadline.config import WindowConfig
         from leadline.dialogue.inspect import inspect_cohort, render_inspection
         from leadline.dialogue.store import read_cohort
 
-        found = inspect_cohort(read_cohort(cohort), days)
+        window = WindowConfig(days=days)
+        found = inspect_cohort(read_cohort(cohort), window.days)
         if as_json:
             show_json(found)
         else:
@@ -479,7 +486,7 @@ def app() -> None:
 def main() -> None:
     """Entry point of the `leadline` command; a user's mistake is one message and exit code 2."""
     try:
-        app(standalone_mode=False)
+        app(prog_name="leadline", standalone_mode=False)
     except LeadlineError as error:
         click.echo(f"{click.style('Error', fg='red', bold=True)}: {error}", err=True)
         sys.exit(EXIT_CODE)

@@ -35,7 +35,6 @@ def run_demo(
         raise LeadlineError(
             f"--people is {people}.", remedy=f"Use at least {SMALLEST} people for the demo."
         )
-    fetch_reader("minilm", progress=say)
     settings = SimulateConfig(
         **{
             **PRESETS["easy"],
@@ -47,6 +46,7 @@ def run_demo(
             "seed": seed,
         }
     )
+    fetch_reader("minilm", progress=say)
     say(f"Simulating {people} people")
     cohort, run = out / "cohort", out / "run"
     simulate_cohort(cohort, settings, overwrite=(cohort / MANIFEST).is_file())
