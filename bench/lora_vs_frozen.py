@@ -74,6 +74,13 @@ def summary(rows: list[dict], people: list[CheckIn], fold: np.ndarray) -> dict:
         seconds = [row["seconds"] for row in rows if row["recipe"] == name]
         out[name] = {"people": int(have.sum()), **figures(totals[have], values[have]),
                      "seconds_a_fold": round(float(np.mean(seconds)), 1)}  # fmt: skip
+        if name != "frozen":
+            positions = [
+                row["epochs"] * (fold != row["fold"]).sum() / row["seconds"]
+                for row in rows
+                if row["recipe"] == name
+            ]
+            out[name]["labelled_positions_a_second"] = round(float(np.mean(positions)), 3)
         both = have & ~np.isnan(estimates["frozen"])
         if name != "frozen" and both.any():
             out[name]["frozen_on_the_same_people"] = figures(
@@ -98,6 +105,7 @@ def main() -> None:
     jobs = [(name, k) for k in range(5) for name in RECIPES if (name, k) not in done]
     # All layers cost the most, so they come last.
     todo = sorted(jobs, key=lambda job: job[0] == "lora all layers")
+    save("lora_vs_frozen", {"recipes": summary(rows, people, fold)})
     for name, k in todo[: args.jobs]:
         start = time.perf_counter()
         held = fold == k

@@ -118,16 +118,17 @@ def recipes_part() -> list[str]:
             f"{lora['date']}. Frozen here is the ridge on one layer, not the default head.",
             "",
             "| recipe | people estimated | r | MAE | frozen on the same people: r, MAE | "
-            "averaged with it: r, MAE | seconds a fold |",
-            "|---|---|---|---|---|---|---|",
+            "averaged with it: r, MAE | seconds a fold | labelled positions a second |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for name, row in lora["recipes"].items():
             other, mixed = row.get("frozen_on_the_same_people"), row.get("averaged_with_frozen")
             lines.append(
                 f"| {name} | {row['people']} | {row['r']:.3f} | {row['mae']:.2f} | "
-                f"{_pair(other)} | {_pair(mixed)} | {row['seconds_a_fold']} |"
+                f"{_pair(other)} | {_pair(mixed)} | {row['seconds_a_fold']} | "
+                f"{row.get('labelled_positions_a_second', '-')} |"
             )
-        lines.append("")
+        lines += ["", *_positions(plain, lora)]
     step = read("lora_step")
     if step is not None:
         lines += [
@@ -137,6 +138,21 @@ def recipes_part() -> list[str]:
             "",
         ]
     return lines
+
+
+def _positions(plain: dict[str, Any] | None, lora: dict[str, Any]) -> list[str]:
+    """Labelled positions a second of our LoRA recipe against the plain one's."""
+    ours = lora["recipes"].get("lora top third", {}).get("labelled_positions_a_second")
+    theirs = (plain or {"recipes": {}})["recipes"].get("plain", {})
+    if ours is None or not theirs:
+        return []
+    times = ours / theirs["labelled_positions_a_second"]
+    return [
+        f"Labelled positions a second, whole recipe, loading included: {ours} against the plain "
+        f"recipe's {theirs['labelled_positions_a_second']}, {times:.1f} times. Both ran on a "
+        "machine that others used too.",
+        "",
+    ]
 
 
 def _pair(row: dict[str, Any] | None) -> str:
