@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from leadline.estimator.closedform import Head, fit_head
 from leadline.estimator.design import Design
+from leadline.estimator.gp import GaussianProcess
 from leadline.estimator.predictive import Calibration, fit_calibration, totals_distribution
 from leadline.evaluate.metrics import crps
 
@@ -81,6 +82,17 @@ class Rows:
             self.share[rows],
         )
 
+    def join(self, other: Rows) -> Rows:
+        """These readings and then those of `other`."""
+        return Rows(
+            self.design.join(other.design),
+            np.concatenate([self.total, other.total]),
+            np.concatenate([self.weight, other.weight]),
+            np.concatenate([self.person, other.person]),
+            np.concatenate([self.final, other.final]),
+            np.concatenate([self.share, other.share]),
+        )
+
 
 @dataclass(frozen=True)
 class FrozenModel:
@@ -92,7 +104,7 @@ class FrozenModel:
 
     def raw(self, design: Design) -> tuple[Array, Array]:
         """Mean and deviation before calibration, each (R,)."""
-        return _average(self.parts, self.candidate, design)
+        return predict_parts(self.parts, self.candidate, design)
 
     def distribution(self, design: Design) -> Array:
         """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
@@ -103,8 +115,13 @@ class FrozenModel:
 Parts = tuple[tuple[tuple[str, ...], Head], ...]
 
 
-def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
-    """Fit the heads of a candidate to the whole-window readings of `rows`."""
+def fit_parts(
+    candidate: Candidate, rows: Rows, seed: int, *, scales: Sequence[Array] | None = None
+) -> Parts:
+    """Fit the heads of a candidate to the whole-window readings of `rows`.
+
+    `scales`: hyperparameters that are kept from an earlier fit, as `part_scales` gives them.
+    """
     whole = rows.take(np.flatnonzero(rows.final))
     views = tuple(whole.design.states)
     groups = [(view,) for view in views] if candidate.apart else [views]
@@ -117,13 +134,22 @@ def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
                 whole.total,
                 whole.weight,
                 seed=seed,
+                log_scales=None if scales is None else scales[number],
             ),
         )
-        for group in groups
+        for number, group in enumerate(groups)
     )
 
 
-def _average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+def part_scales(parts: Parts) -> list[Array] | None:
+    """Hyperparameters of each head of a fitted Gaussian process; None for other heads."""
+    heads = [head for _, head in parts]
+    scales = [head.log_scales for head in heads if isinstance(head, GaussianProcess)]
+    return scales if len(scales) == len(heads) else None
+
+
+def predict_parts(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+    """Mean and deviation of each reading before calibration, averaged over heads, each (R,)."""
     means, variances = [], []
     for views, head in parts:
         mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
@@ -143,7 +169,7 @@ def inner_estimates(
     for fold in range(int(folds.max()) + 1):
         out = np.flatnonzero(folds == fold)
         parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
-        mean[out], sd[out] = _average(parts, candidate, rows.design.take(out))
+        mean[out], sd[out] = predict_parts(parts, candidate, rows.design.take(out))
     return mean, sd
 
 

@@ -114,27 +114,37 @@ class GaussianProcess:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
     ) -> GaussianProcess:
         """Fit to `target`, shape (R,), with relative precisions `weight`, shape (R,).
 
-        `seed` draws the rows on which the hyperparameters are chosen.
+        `seed` draws the rows on which the hyperparameters are chosen; `log_scales` gives them
+        instead, as found by an earlier fit.
         """
         views = tuple(inputs.states)
         joined = join_views(inputs, views)
         state_scaler, anchor_scaler = Scaler.fit(joined), Scaler.fit(inputs.anchors)
         states = _unit_scale(state_scaler(joined))
         anchors = _unit_scale(anchor_scaler(inputs.anchors))
-        centre, spread = float(np.mean(target)), float(np.std(target)) or 1.0
+        # Weighted, so that labels of little precision do not set the scale of the rest.
+        centre = float(np.average(target, weights=weight))
+        spread = float(np.sqrt(np.average((target - centre) ** 2, weights=weight))) or 1.0
         y = (target - centre) / spread
         noise = 1.0 / (np.ones_like(y) if weight is None else weight / weight.max())
         few = np.sort(np.random.default_rng(seed).permutation(len(y))[:ROWS_FOR_SCALES])
         medians = np.array([_median_square(anchors[few]), _median_square(states[few])])
-        log_scales = _choose_scales(
-            Gram.of(anchors[few], anchors[few], states[few], states[few], medians),
-            y[few],
-            noise[few],
-        )
+        if log_scales is None:
+            log_scales = _choose_scales(
+                Gram.of(anchors[few], anchors[few], states[few], states[few], medians),
+                y[few],
+                noise[few],
+            )
         factor = _factor(anchors, states, medians, log_scales, noise)
         return cls(
             views=views,
