@@ -169,7 +169,7 @@ def _replaced(
         }
     )
     base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
-    return base.update(new, on="row").select(ESTIMATES)
+    return base.update(new, on="row").select(list(ESTIMATES))
 
 
 def save_fusion(run: Path, models: Models) -> None:
