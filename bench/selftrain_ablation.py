@@ -35,10 +35,10 @@ from sklearn.pipeline import make_pipeline
 from leadline.config import WindowConfig
 from leadline.dialogue.store import Cohort, read_cohort
 from leadline.estimator.design import PersonStates, StateSource
+from leadline.estimator.ensemble import Ensemble, Member
 from leadline.estimator.run import open_source
 from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import candidates_for, ensemble_predictions
-from leadline.estimator.ensemble import Ensemble, Member
 from leadline.selftrain.chain import RAW, Chain, Plan
 from leadline.selftrain.ledger import AncestryLedger
 from leadline.selftrain.nodes import NodeStore
@@ -77,7 +77,7 @@ class TfidfSource:
         self.model.fit(said["text"].sample(min(said.height, 15_000), seed=0).to_list())
         self.directions = {"tfidf": np.eye(9, WIDTH)}
 
-    def read(self, people: list[Any], progress: Any = None) -> list[PersonStates]:
+    def read(self, people: list[Any], _progress: Any = None) -> list[PersonStates]:
         """States of the user turns of each person."""
         texts = [person.messages[i].text for person in people for i in person.user]
         states = self.model.transform(texts).astype(np.float32)
@@ -129,9 +129,7 @@ def upper_bound(
     members = tuple(Member(0, fold, chain.member(RAW, 1, fold)) for fold in range(train.folds))
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]
-    return ensemble_predictions(
-        ensemble, roster.labelled, people, roster.left_out(), "true labels"
-    )
+    return ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), "true labels")
 
 
 def one_run(
@@ -147,7 +145,7 @@ def one_run(
         folds=args.folds, seed=seed, baselines=False,
     )  # fmt: skip
     source: Any = TfidfSource(cohort) if args.reader == "tfidf" else open_source(train)
-    with mock.patch("leadline.selftrain.run.open_source", lambda *_, **__: source):
+    with mock.patch("leadline.selftrain.run.open_source", return_value=source):
         manifest = selftrain_run(
             cohort, folder / "labels", folder / "run",
             SelftrainConfig(rounds=args.rounds), train, WindowConfig(),

@@ -21,10 +21,11 @@ WIDTH = 6
 class NumberSource:
     """Implements what is used of `StateSource`: each turn's text is its state."""
 
-    names = ("numbers",)
-    views = {"numbers": (0, slice(None))}
-    directions = {"numbers": np.eye(3, WIDTH)}
-    identities = {"numbers": "numbers"}
+    def __init__(self) -> None:
+        self.names = ("numbers",)
+        self.views = {"numbers": (0, slice(None))}
+        self.directions = {"numbers": np.eye(3, WIDTH)}
+        self.identities = {"numbers": "numbers"}
 
     def read(self, people, progress=None):
         out = []
@@ -66,7 +67,9 @@ def make_cohort(path: Path, *, gold: int, free: int, locked: int, seed: int = 0)
         path,
         pl.DataFrame(turns, schema=TURNS, orient="row"),
         pl.DataFrame(answers, schema=PHQ9),
-        pl.DataFrame({"person_id": ids, "locked": [gold <= i < gold + locked for i in range(count)]}),
+        pl.DataFrame(
+            {"person_id": ids, "locked": [gold <= i < gold + locked for i in range(count)]}
+        ),
         command="test",
         settings={},
         inputs={},

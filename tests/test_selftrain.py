@@ -71,7 +71,7 @@ def locked_mae(run: Path) -> dict[str, float]:
 
 
 def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
-    folder, cohort, *_ = data
+    _, cohort, *_ = data
     run, manifest = finished
     mae = locked_mae(run)
     expected = {"gold only", "raw teacher", "label model, teacher alone", "round 1", "leadline"}
@@ -135,7 +135,7 @@ def test_student_alone(data, tmp_path):
 
 
 def test_two_rounds_go_one_level_deeper_and_stay_clean(data, tmp_path):
-    folder, *_, locked = data
+    _, *_, locked = data
     train = TrainConfig(reader="numbers", fit="ridge", folds=5, baselines=False)
     manifest = go(data, tmp_path / "run", train=train, rounds=3, ablation=False, canary=0.0)
     rounds = manifest["selftraining"]["rounds"]
@@ -155,7 +155,7 @@ def _labelled(ledger, models):
 
 
 def test_labels_of_locked_people_are_refused(data, tmp_path):
-    folder, _, truth, _ = data
+    _, _, truth, _ = data
     make_labels(tmp_path / "labels", truth, set())
     with pytest.raises(LeadlineError, match="locked test people"):
         go(data, tmp_path / "run", labels=tmp_path / "labels")
@@ -163,7 +163,7 @@ def test_labels_of_locked_people_are_refused(data, tmp_path):
 
 def test_few_shot_examples_blank_the_labels_of_chains_that_must_not_see_them(data, tmp_path):
     """With one example person every fold's chain but that person's keeps its labels."""
-    folder, _, truth, locked = data
+    _, _, truth, locked = data
     make_labels(tmp_path / "labels", truth, set(locked), ancestors=("p0000",))
     with pytest.raises(LeadlineError, match="labelled people were rated by: oracle"):
         go(data, tmp_path / "run", labels=tmp_path / "labels", ablation=False, canary=0.0)
@@ -187,7 +187,7 @@ def test_even_weights_fill_the_thin_bands(data, tmp_path):
 
 
 def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tmp_path):
-    folder, cohort, truth, locked = data
+    _, cohort, truth, locked = data
     run, _ = finished
     score_cohort(cohort, run, tmp_path / "scores.parquet")
     scores = pl.read_parquet(tmp_path / "scores.parquet")

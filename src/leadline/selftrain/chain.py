@@ -110,7 +110,8 @@ class Chain:
         self.open_gold = roster.has_gold & ~roster.locked
         self.open_free = ~roster.has_gold & ~roster.locked
         self.ids = np.array(roster.ids, dtype=object)
-        self.used: dict[str, int] = {}  # batches by round
+        self.used: dict[str, int] = {}  # rounds of the batches that were used
+        self._measured: dict[tuple[int, Folds, Folds], LabelModel] = {}
 
     # Students
 
@@ -138,9 +139,7 @@ class Chain:
         self.student(kind, round_, out, out)
         key = (kind if round_ else GOLD, round_, out, out)
         parts = self._fit(key, self._batches(*key))
-        return FrozenModel(
-            self.plan.candidate, parts, self.calibration(kind, round_, fold)
-        )
+        return FrozenModel(self.plan.candidate, parts, self.calibration(kind, round_, fold))
 
     def calibration(self, kind: str, round_: int, fold: int) -> Calibration:
         """Calibration of the final model of `fold`, from models that never saw two folds."""
@@ -264,9 +263,7 @@ class Chain:
             mean, sd = np.full(len(some), np.nan), np.full(len(some), np.nan)
             at = np.flatnonzero(some)
             if len(at):
-                mean[at], sd[at] = predict_parts(
-                    parts, self.plan.candidate, rows.design.take(at)
-                )
+                mean[at], sd[at] = predict_parts(parts, self.plan.candidate, rows.design.take(at))
             node |= {f"{name}_mean": mean, f"{name}_sd": sd}
         return node
 
@@ -280,7 +277,8 @@ class Chain:
         Args:
             kind: ``posterior``, ``raw`` or ``teacher``.
             round_: of the student that they train, from 1.
-            gold_out, free_out: folds out, for that student.
+            gold_out: folds whose gold is out, for that student.
+            free_out: folds whose people without gold are out.
             to: a fold outside `free_out`.
 
         Returns:
@@ -296,7 +294,7 @@ class Chain:
         if kind != RAW:
             student, rows, models = self._sources(round_, gold_out, without, mine)
         node = self.store.get(
-            name, lambda: self._label(kind, (student, rows, mine), gold_out, name)
+            name, lambda: self._label(kind, (student, rows, mine), (round_, gold_out, without))
         )
         if name not in self.ledger.batches:
             self._record_batch(name, node, models, (rows, mine), gold_out)
@@ -360,9 +358,10 @@ class Chain:
         return Observations(gold[rows], (*draws, student[rows].reshape(-1, 1)), names)
 
     def _label(
-        self, kind: str, seen: tuple[Array, Ints, Ints], gold_out: Folds, name: str
+        self, kind: str, seen: tuple[Array, Ints, Ints], context: tuple[int, Folds, Folds]
     ) -> Node:
         student, rows, mine = seen
+        _, gold_out, _ = context
         observed = self._observe(mine, student, gold_out)
         if kind == RAW:
             totals = np.array(observed.means[:, :-1])
@@ -370,8 +369,9 @@ class Chain:
                 mean = np.nansum(totals, axis=1) / np.isfinite(totals).sum(axis=1)
             sd, weight = np.zeros(len(mine)), np.ones(len(mine))
         else:
-            model = fit(self._observe(rows, student, gold_out))
-            mean, sd, weight = _believed(kind, model, observed)
+            if context not in self._measured:
+                self._measured[context] = fit(self._observe(rows, student, gold_out))
+            mean, sd, weight = _believed(kind, self._measured[context], observed)
         keep = np.isfinite(mean) & (weight >= LEAST_WEIGHT)
         node: dict[str, Any] = {
             "people": mine[keep],
@@ -418,9 +418,7 @@ class Chain:
         return pl.concat(tables)
 
 
-def _believed(
-    kind: str, model: LabelModel, observed: Observations
-) -> tuple[Array, Array, Array]:
+def _believed(kind: str, model: LabelModel, observed: Observations) -> tuple[Array, Array, Array]:
     """Mean, deviation and weight of the labels that a label model gives."""
     if kind == POSTERIOR:
         found = posterior(model, observed, group="unlabelled")

@@ -154,9 +154,7 @@ def _draws_at(
     return tuple(table[some] for table in draws), rows
 
 
-def _replaced(
-    estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array
-) -> pl.DataFrame:
+def _replaced(estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array) -> pl.DataFrame:
     new = pl.DataFrame(
         {
             "row": rows,
@@ -229,7 +227,7 @@ def simulated_draws(cohort: Cohort, window: WindowConfig, teacher: str = SIMULAT
         key = address(Reading(person, time, (), first, last))
         for draw in count():
             answer = client.ask(Request("", "", key, draw))
-            rating = parse_rating(answer.text) if answer.state == "done" else None
+            rating = parse_rating(answer.text or "") if answer.state == "done" else None
             if rating is None:
                 break
             rows.append(

@@ -52,7 +52,7 @@ class NodeStore:
 def _write(path: Path, node: Node) -> None:
     partial = path.with_suffix(".partial")
     with partial.open("wb") as stream:
-        np.savez(stream, **node)
+        np.savez(stream, allow_pickle=False, **node)
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(path)

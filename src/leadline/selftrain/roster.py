@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,9 +123,7 @@ def open_roster(
         )
     people = [*labelled.people, *without]
     states = source.read(people)
-    gold, owner = training_rows(
-        labelled, states[: len(labelled.people)], source, window, config
-    )
+    gold, owner = training_rows(labelled, states[: len(labelled.people)], source, window, config)
     last = np.full(len(people), -1)
     final = np.flatnonzero(gold.final)
     last[gold.person[final]] = final  # readings of a person are in the order of time
@@ -154,9 +153,7 @@ def load_labels(labels_dir: Path | None, cohort: Cohort) -> pl.DataFrame | None:
     return labels
 
 
-def permuted_gold(
-    roster: Roster, share: float, seed: int
-) -> tuple[Roster, Ints, Array]:
+def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints, Array]:
     """The roster with the gold of a share of the open people permuted among themselves.
 
     Returns:
@@ -219,13 +216,15 @@ def _draw_folds(
         seed = config.seed + repeat
         gold = person_folds(open_readings, config.folds, seed)
         names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
-        free = sorted(
-            (name for name in names if name not in gold),
-            key=lambda name, seed=seed: hashlib.sha256(f"{seed}\x1f{name}".encode()).digest(),
-        )
+        free = sorted((name for name in names if name not in gold), key=partial(_draw, seed))
         fold = gold | {name: place % config.folds for place, name in enumerate(free)}
         out[repeat] = [fold.get(person.person_id, -1) for person in people]
     return out
+
+
+def _draw(seed: int, name: str) -> bytes:
+    """A place in a random order that depends on the seed and the id alone."""
+    return hashlib.sha256(f"{seed}\x1f{name}".encode()).digest()
 
 
 def _raters(labels: pl.DataFrame | None, people: list[Timeline], spans: list[Span]) -> Raters:

@@ -65,7 +65,7 @@ def shape_figures(errors: pl.DataFrame, seed: int = 0) -> dict[str, float]:
     slope, ratio = figures(np.arange(len(total)))
     slope_se, ratio_se = np.std(drawn, axis=0)
     return {
-        "mae": float(errors["error"].mean() or 0.0),
+        "mae": float(errors["error"].to_numpy().mean()),
         "slope": slope,
         "slope_se": float(slope_se),
         "variance_ratio": ratio,
@@ -95,7 +95,8 @@ def decide(
     """Whether a round is kept, with every number that the decision rests on.
 
     Args:
-        before, after: `label_errors` of the last kept round and of this one.
+        before: `label_errors` of the last kept round.
+        after: those of this one.
         config: the bounds.
         canary: of this round, if there is one.
     """
@@ -108,7 +109,10 @@ def decide(
     if figures["variance_ratio"] + figures["variance_ratio_se"] < config.min_variance:
         reasons.append(f"the variance is below {config.min_variance:g} of what is predicted")
     low, high = config.min_slope, config.max_slope
-    if figures["slope"] + figures["slope_se"] < low or figures["slope"] - figures["slope_se"] > high:
+    if (
+        figures["slope"] + figures["slope_se"] < low
+        or figures["slope"] - figures["slope_se"] > high
+    ):
         reasons.append(f"the slope lies outside {low:g} to {high:g}")
     if canary is not None and canary["p"] < config.canary_level:
         reasons.append("the canary's permuted labels were fitted")

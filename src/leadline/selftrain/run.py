@@ -152,7 +152,7 @@ def selftrain_run(
         with progress_bar("Fitting and labelling") as advance:
             course = _begin(cohort, labels, (config, train, window), source, run)
             course.chains[0].store.progress = lambda done: advance(done, 2 * done)
-            kept, ensemble = _rounds(course, config, train, cohort)
+            kept, ensemble = _rounds(course, config, train)
             if config.ablation and course.roster.raters.names:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
@@ -213,9 +213,7 @@ def _name(round_: int) -> str:
     return f"round {round_}" if round_ else GOLD_ONLY
 
 
-def _rounds(
-    course: Course, config: SelftrainConfig, train: TrainConfig, cohort: Cohort
-) -> tuple[int, Ensemble]:
+def _rounds(course: Course, config: SelftrainConfig, train: TrainConfig) -> tuple[int, Ensemble]:
     """All rounds with their decisions; the last one kept and its ensemble."""
     best = course.ensemble(GOLD, 0)
     before = course.predict(GOLD_ONLY, best)
@@ -273,9 +271,7 @@ def _fused(
     models: dict[tuple[int, int], LabelModel] = {}
     for chain in course.chains:
         for fold in range(chain.plan.folds):
-            member = next(
-                m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold)
-            )
+            member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
             calibration = member.model.calibration
             models[chain.repeat, fold] = chain.fusion_model(kept, fold, calibration)
     save_fusion(run, models)
@@ -293,7 +289,8 @@ def _fused(
         answers = simulated_draws(cohort, window, raters.names[0])
         last = dict(course.roster.labelled.readings.select("label", "last").iter_rows())
         keys = [
-            (person, last[label]) for person, label in locked.select("person_id", "label").iter_rows()
+            (person, last[label])
+            for person, label in locked.select("person_id", "label").iter_rows()
         ]
         draws = draws_of(answers, raters.names, keys)
         tables.append(_fused_rows(course.roster, locked, models, [None] * locked.height, draws))
@@ -327,7 +324,7 @@ def _fused_rows(
     at = np.flatnonzero(rated)
     if len(at):
         student, drawn = part["mean"].to_numpy()[at], [table[at] for table in draws]
-        some = [left_out[row] for row in at]
+        some = [left_out[int(row)] for row in at]
         shape[at] = fused_distributions(models, some, student, drawn, "labelled")
     order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
     rows = np.array([order[label] for label in part["label"]])
@@ -375,12 +372,13 @@ def _finish(
 ) -> dict[str, Any]:
     roster = course.roster
     used = course.rounds[kept]
+    tried = sum(name.startswith("round") for name in course.tables)
     training = {
         "people trained on": str(int((roster.has_gold & ~roster.locked).sum())),
         "people without a PHQ-9": str(int((~roster.has_gold & ~roster.locked).sum())),
         "locked test people": str(int(roster.locked.sum())),
         "teachers": ", ".join(roster.raters.names) or "none: the student alone",
-        "rounds tried and kept": f"{sum(name.startswith('round') for name in course.tables)} and {kept}",
+        "rounds tried and kept": f"{tried} and {kept}",
         "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",
         "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
         "reader": train.reader,
