@@ -25,6 +25,7 @@ from leadline.selftrain.fusion import fuse_estimates, load_fusion
 from leadline.selftrain.ledger import TaintedLabel, check_run, member_of, read_ledger
 from leadline.selftrain.run import possible_rounds, selftrain_run
 from leadline.selftrain.settings import SelftrainConfig
+from leadline.teacher.labelmodel import fit
 from leadline.teacher.labels import FILE, read_labels
 from selftrain_people import NumberSource, make_cohort, make_labels
 
@@ -134,10 +135,18 @@ def test_student_alone(data, tmp_path):
     assert not (tmp_path / "run" / "fusion.json").exists()
 
 
-def test_two_rounds_go_one_level_deeper_and_stay_clean(data, tmp_path):
-    _, *_, locked = data
+@pytest.mark.parametrize("labels", ["labels", None])
+def test_two_rounds_go_one_level_deeper_and_stay_clean(data, tmp_path, monkeypatch, labels):
+    *_, locked = data
+    once = []
+
+    def fit_once(observed):  # whom it saw is under test here, not what it found
+        once.append(observed) if once else once.extend([fit(observed), observed])
+        return once[0]
+
+    monkeypatch.setattr("leadline.selftrain.chain.fit", fit_once)
     train = TrainConfig(reader="numbers", fit="ridge", folds=5, baselines=False)
-    manifest = go(data, tmp_path / "run", train=train, rounds=3, ablation=False, canary=0.0)
+    manifest = go(data, tmp_path / "run", labels, train, rounds=3, ablation=False, canary=0.0)
     rounds = manifest["selftraining"]["rounds"]
     assert [one["round"] for one in rounds] == [0, 1, 2, 3]
     assert "allow 2 rounds" in rounds[3]["reasons"][0]
@@ -225,7 +234,19 @@ def test_settings_that_cannot_work_are_refused(data, tmp_path):
             SelftrainConfig(**change)
     with pytest.raises(LeadlineError, match="--adapt lora"):
         go(data, tmp_path / "run", train=TrainConfig(adapt="lora"))
+    with pytest.raises(LeadlineError, match="--folds 3"):
+        go(data, tmp_path / "run", train=TrainConfig(folds=3))
     assert not (tmp_path / "run").exists()
+
+
+def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
+    truth = make_cohort(tmp_path / "cohort", gold=40, free=30, locked=10)
+    cohort = read_cohort(tmp_path / "cohort")
+    make_labels(tmp_path / "labels", truth, set(cohort.people.filter("locked")["person_id"]))
+    manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
+    assert manifest["selftraining"]["kept"] == 0
+    assert "allow 0 rounds" in manifest["selftraining"]["rounds"][1]["reasons"][0]
+    assert set(locked_mae(tmp_path / "run")) == {"gold only", "leadline"}
 
 
 def test_a_cohort_without_anyone_to_label_is_refused(tmp_path):

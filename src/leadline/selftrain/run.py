@@ -51,6 +51,7 @@ Array = npt.NDArray[np.float64]
 
 GOLD_ONLY = "gold only"
 NODES = "nodes"
+FEWEST_FOLDS = 4
 COURSE = "selftraining.json"
 ABLATION = ((RAW, "raw teacher"), (TEACHER, "label model, teacher alone"))
 
@@ -77,6 +78,17 @@ class Course:
     pool: str
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def gold_people(self) -> int:
+        """Open people with gold."""
+        return int((self.roster.has_gold & ~self.roster.locked).sum())
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether there is a teacher, and gold enough for a label model of one round."""
+        folds = self.chains[0].plan.folds
+        return bool(self.roster.raters.names) and possible_rounds(self.gold_people, folds, 1)[0] > 0
 
     def ensemble(self, kind: str, round_: int) -> Ensemble:
         """The models of one kind and round, over folds and repeats."""
@@ -137,6 +149,11 @@ def selftrain_run(
             f"Self-training with --adapt {train.adapt}.",
             remedy="Use --adapt frozen: cross-fitting takes many fits, which take seconds each.",
         )
+    if train.folds < FEWEST_FOLDS:
+        raise LeadlineError(
+            f"--folds {train.folds} is too few for self-training.",
+            remedy=f"Use --folds {FEWEST_FOLDS} for one round, 5 for two, 6 for three.",
+        )
     labels = load_labels(labels_dir, cohort)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
@@ -153,13 +170,13 @@ def selftrain_run(
             course = _begin(cohort, labels, (config, train, window), source, run)
             course.chains[0].store.progress = lambda done: advance(done, 2 * done)
             kept, ensemble = _rounds(course, config, train)
-            if config.ablation and course.roster.raters.names:
+            if config.ablation and course.can_measure:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
         course.tables["leadline"] = course.tables[_name(kept)].with_columns(
             pl.lit("leadline").alias("model")
         )
-        if config.fuse and course.roster.raters.names:
+        if config.fuse and course.can_measure:
             course.tables["fused"] = _fused(course, ensemble, kept, cohort, window, run)
         _write(course, ensemble, kept, (train, window), run, home)
         manifest = _finish(course, kept, cohort, settings, train, run)
@@ -217,8 +234,7 @@ def _rounds(course: Course, config: SelftrainConfig, train: TrainConfig) -> tupl
     """All rounds with their decisions; the last one kept and its ensemble."""
     best = course.ensemble(GOLD, 0)
     before = course.predict(GOLD_ONLY, best)
-    gold_people = int((course.roster.has_gold & ~course.roster.locked).sum())
-    allowed, reason = possible_rounds(gold_people, train.folds, config.rounds)
+    allowed, reason = possible_rounds(course.gold_people, train.folds, config.rounds)
     canary = course.canary_figures(GOLD, 0)
     course.rounds.append(
         {"round": 0, **shape_figures(before), "canary": canary, "kept": True, "reasons": []}
@@ -374,7 +390,7 @@ def _finish(
     used = course.rounds[kept]
     tried = sum(name.startswith("round") for name in course.tables)
     training = {
-        "people trained on": str(int((roster.has_gold & ~roster.locked).sum())),
+        "people trained on": str(course.gold_people),
         "people without a PHQ-9": str(int((~roster.has_gold & ~roster.locked).sum())),
         "locked test people": str(int(roster.locked.sum())),
         "teachers": ", ".join(roster.raters.names) or "none: the student alone",
