@@ -95,7 +95,9 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
     done = {(row["recipe"], row["fold"]) for row in rows}
-    todo = [(name, k) for k in range(5) for name in RECIPES if (name, k) not in done]
+    jobs = [(name, k) for k in range(5) for name in RECIPES if (name, k) not in done]
+    # All layers cost the most, so they come last.
+    todo = sorted(jobs, key=lambda job: job[0] == "lora all layers")
     for name, k in todo[: args.jobs]:
         start = time.perf_counter()
         held = fold == k

@@ -124,7 +124,7 @@ def upper_bound(
     window = WindowConfig()
     roster, states = open_roster(cohort, true_labels(cohort, window), source, train, window)
     locked = frozenset(cohort.people.filter("locked")["person_id"])
-    plan = Plan(train.folds, candidates_for(train)[0], train.seed, even=False)
+    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even=False)
     chain = Chain(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
     members = tuple(Member(0, fold, chain.member(RAW, 1, fold)) for fold in range(train.folds))
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)

@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import platform
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -51,7 +50,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": f"{platform.machine()}, 2 cores shared, Python {platform.python_version()}",
-        "command": "python " + " ".join(sys.argv),
+        "command": f"python bench/simulator_gates.py --seed {arguments.seed}"
+        + (" --reader DIRECTORY" if arguments.reader else ""),
         "seed": arguments.seed,
     }
     result |= generation(arguments.seed)
@@ -88,7 +88,7 @@ def table() -> str:
         ("order-blind r", ".03 below", [run["bayes"]["order_blind_r"] for run in runs]),
         ("TF-IDF + ridge r", "<= .62", [run["text"]["tfidf"]["locked_r"] for run in runs]),
         (
-            "best n-gram |r|",
+            "best n-gram, abs r",
             "<= .25",
             [abs(run["text"]["best_ngrams"]["count"][0][1]) for run in runs],
         ),

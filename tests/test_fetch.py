@@ -71,7 +71,7 @@ def test_an_absent_reader_names_the_command(tmp_path):
         reader_path("smollm2", home=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../..", "/", ""])
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../..", "/", "", "no such/thing", "a/b--"])
 def test_a_name_that_cannot_be_a_reader(name, tmp_path):
     with pytest.raises(LeadlineError, match="neither a known reader"):
         reader_path(name, home=tmp_path)

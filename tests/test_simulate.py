@@ -201,12 +201,23 @@ def test_every_setting_says_what_it_is_and_presets_are_valid() -> None:
         {"life_share": 1.2},
         {"teacher_r": 0.0},
         {"user_turns": 1.0},
+        {"user_turns": 60.0},
+        {"people": 3, "gold": 1, "locked": 1},
         {"ou_days": 0.0},
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(LeadlineError):
         preset("paper", **wrong)
+
+
+@pytest.mark.parametrize(("gold", "locked"), [(0, 0), (12, 0), (6, 6)])
+def test_small_counts_are_kept_exactly(gold: int, locked: int, tmp_path: Path) -> None:
+    cohort = simulate_cohort(
+        tmp_path / "c", preset("small", people=12, gold=gold, locked=locked, leak_share=1.0)
+    )
+    assert cohort.phq9["person_id"].n_unique() == gold + locked
+    assert cohort.people["locked"].sum() == locked
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:

@@ -245,7 +245,8 @@ def test_the_limit_is_written_beside_the_truth(tmp_path: Path) -> None:
         pl.col("role") == "user", pl.col("person_id").is_in(locked.implode())
     )
     assert turns.height == user.height
-    assert turns["time"].to_list() == user["time"].to_list()
+    for column in ("conversation_id", "turn", "time"):
+        assert turns[column].to_list() == user[column].to_list()
     sums = np.array(turns["distribution"].to_list()).sum(axis=1)
     assert sums == pytest.approx(np.ones(turns.height))
     assert 0 < turns["contribution"].drop_nulls().len() < turns.height

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,15 +29,16 @@ FORMAT = 1
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN and infinity are refused (they are not JSON)."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=str)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not a temporary file of `tempfile`: those are closed to everyone but their owner.
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with scratch.open("x", encoding="utf-8") as stream:
             stream.write(text + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(path)
+        scratch.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
 
 
@@ -100,9 +102,9 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise LeadlineError(
-            "The manifest is not valid JSON.",
+            "The manifest cannot be read as JSON.",
             remedy="Restore the file from a copy, or make the directory again.",
             file=path,
         ) from error
@@ -122,6 +124,17 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             file=directory,
         )
     return manifest
+
+
+def check_place(out: Path) -> None:
+    """Raise `LeadlineError` unless something can be written at `out`."""
+    above = next(folder for folder in (out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise LeadlineError(
+            "The output cannot be made here.",
+            remedy="Choose an --out in a folder that exists and that you may write to.",
+            file=out,
+        )
 
 
 @contextmanager

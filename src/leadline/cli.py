@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import sys
+import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -30,13 +31,14 @@ VERBS = {
     "inspect": "Counts, dates, labels and suspicious spans of a cohort.",
     "lock": "Set people of a cohort aside as the locked test.",
     "train": "Train an estimator on a cohort and write a run.",
+    "label": "Have a language model rate a cohort, item by item, with quotes.",
     "score": "Write the estimate after every user turn of a cohort.",
     "evaluate": "Compare a run's predictions with gold labels.",
     "report": "Write the report of an evaluated run.",
     "reader": "Fetch readers, once; list what is here.",
 }
 GROUPS = {"Start": ("demo",), "Data": ("import", "simulate", "inspect", "lock"),
-          "Model": ("reader", "train", "score", "evaluate", "report")}  # fmt: skip
+          "Model": ("reader", "train", "label", "score", "evaluate", "report")}  # fmt: skip
 
 
 class Verbs(click.Group):
@@ -110,7 +112,9 @@ def _option(field: dataclasses.Field[Any], kind: Any) -> Callable[[Any], Any]:
         inner = typing.get_args(kind)[0]
         return click.option(name, field.name, multiple=True, type=inner, default=default,
                             help=f"{text} Repeatable.", show_default=bool(default))  # fmt: skip
-    if kind == Path | None:
+    if isinstance(kind, types.UnionType):  # such as float | None
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    if kind is Path:
         kind = click.Path(path_type=Path)
     if choices:
         kind = click.Choice(list(choices))
@@ -201,7 +205,9 @@ def _simulate() -> click.Command:
     @click.option("--preset", default="paper", type=click.Choice(list(PRESETS)), show_default=True,
                   help="Settings to start from; a flag that is given wins.")  # fmt: skip
     @click.option("--limit/--no-limit", default=False, show_default=True,
-                  help="Also compute the best possible predictor (minutes).")  # fmt: skip
+                  help="Also compute the best possible predictor.")  # fmt: skip
+    @click.option("--contributions", default=0, show_default=True,
+                  help="With --limit: people whose turns are taken out in turn.")  # fmt: skip
     @settings(SimulateConfig)
     @OVERWRITE
     @JSON
@@ -212,6 +218,7 @@ def _simulate() -> click.Command:
         out: Path,
         preset: str,
         limit: bool,
+        contributions: int,
         overwrite: bool,
         as_json: bool,
     ) -> None:
@@ -230,7 +237,7 @@ def _simulate() -> click.Command:
         cohort = simulate_cohort(out, chosen, overwrite=overwrite, progress=say)
         found: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
         if limit:
-            found["limit"] = bayes_limit(out)
+            found["limit"] = bayes_limit(out, contributions=contributions)
         if as_json:
             show_json(found)
         else:
@@ -319,6 +326,39 @@ def _train() -> click.Command:
         _show_results(out, results, as_json)
 
     return train
+
+
+def _label() -> click.Command:
+    from leadline.config import WindowConfig
+    from leadline.errors import missing_package
+
+    try:
+        from leadline.teacher.label import LabelConfig, label_cohort
+    except ModuleNotFoundError as error:
+        raise missing_package(str(error.name), "teacher", "leadline label") from error
+
+    @click.command("label", short_help=VERBS["label"])
+    @path_argument("cohort")
+    @OUT
+    @settings(LabelConfig, WindowConfig)
+    @JSON
+    def label(
+        config: LabelConfig, window: WindowConfig, cohort: Path, out: Path, as_json: bool
+    ) -> None:
+        """Have a teacher rate the readings of COHORT and write LABELS (docs/teachers.md).
+
+        Nothing leaves the machine unless a provider is named here and the cohort was imported
+        with --text-may-leave. Locked people are never rated. An interrupted run goes on when
+        the same command is given again, and no request is paid twice.
+        """
+        found = label_cohort(cohort, out, config, window=window)
+        if as_json:
+            show_json(found)
+            return
+        for key, value in found.items():
+            click.echo(f"{key}: {value}")
+
+    return label
 
 
 def _score() -> click.Command:

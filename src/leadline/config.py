@@ -7,15 +7,25 @@ fields. A check across fields raises `LeadlineError` and names the flags.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from leadline.errors import LeadlineError
 
 
-def setting(default: Any, help: str, *, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field with its help text, and the words it may take if it is a choice."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def setting(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), least: float | None = None
+) -> Any:
+    """A dataclass field with its help text and what it may hold.
+
+    Args:
+        default: its default.
+        help: what it does, as help and documentation show it.
+        choices: the words that it may take, if it is a choice.
+        least: the smallest number that it may take.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "least": least})
 
 
 def flag(name: str) -> str:
@@ -24,29 +34,46 @@ def flag(name: str) -> str:
 
 
 def check_choices(config: Any) -> None:
-    """Raise `LeadlineError` if a choice field of `config` holds a word it may not take."""
+    """Raise `LeadlineError` if a field of `config` holds a word or number it may not take.
+
+    NaN and infinity are refused in every field.
+    """
     for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
         choices = item.metadata.get("choices") or ()
-        if choices and getattr(config, item.name) not in choices:
+        least = item.metadata.get("least")
+        if choices and value not in choices:
             raise LeadlineError(
-                f"{flag(item.name)} is {getattr(config, item.name)!r}.",
-                remedy=f"Use one of: {', '.join(choices)}.",
+                f"{flag(item.name)} is {value!r}.", remedy=f"Use one of: {', '.join(choices)}."
             )
+        numbers = [x for x in (value if isinstance(value, tuple) else (value,)) if _is_number(x)]
+        if any(not math.isfinite(x) or (least is not None and x < least) for x in numbers):
+            enough = "a finite number" if least is None else f"{least:g} or more"
+            raise LeadlineError(f"{flag(item.name)} is {value}.", remedy=f"Use {enough}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+MOST_DAYS = 36_500.0
 
 
 @dataclass(frozen=True)
 class WindowConfig:
     """Which text counts towards a PHQ-9."""
 
-    days: float = setting(14.0, "Days of text before a PHQ-9 that count towards it (0: all text).")
-    min_turns: int = setting(1, "User turns that a window must hold to be used.")
+    days: float = setting(
+        14.0, "Days of text before a PHQ-9 that count towards it (0: all text).", least=0
+    )
+    min_turns: int = setting(1, "User turns that a window must hold to be used.", least=1)
     mask_questionnaire: bool = setting(
         False, "Blank spans that look like an administered questionnaire before reading."
     )
 
     def __post_init__(self) -> None:
-        if self.days < 0 or self.min_turns < 1:
+        check_choices(self)
+        if self.days > MOST_DAYS:
             raise LeadlineError(
-                f"The window is {self.days} days with at least {self.min_turns} turns.",
-                remedy="Use --days of 0 or more and --min-turns of 1 or more.",
+                f"--days is {self.days:g}.", remedy="Use --days 0 for all text before the PHQ-9."
             )

@@ -26,19 +26,15 @@ def lock_cohort(path: Path, *, share: float, seed: int, by: str) -> dict[str, An
         The record that the manifest keeps: share, seed, by, people.
 
     Raises:
-        LeadlineError: people are locked already, or nobody has a PHQ-9.
+        LeadlineError: people are locked already, or `choose_locked` cannot choose.
     """
     cohort = read_cohort(path)
-    if cohort.people["locked"].any():
+    # Locked people whom the manifest does not count are those of a lock that was interrupted
+    # before it was recorded, so that nothing can have been tested on them: it is done anew.
+    if recorded := cohort.manifest["counts"]["locked"]:
         raise LeadlineError(
-            f"{int(cohort.people['locked'].sum())} people are locked already.",
+            f"{recorded} people are locked already.",
             remedy="Keep them: a test that is drawn twice is no test. Import anew to start over.",
-            file=path,
-        )
-    if not cohort.phq9.height:
-        raise LeadlineError(
-            "Nobody in this cohort has a PHQ-9.",
-            remedy="Import it with --phq9, then lock a test.",
             file=path,
         )
     chosen = choose_locked(cohort, share, seed, by=by)

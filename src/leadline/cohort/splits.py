@@ -59,21 +59,39 @@ def choose_locked(
         seed: of the draw; unused with ``by="time"``.
         by: ``severity`` draws within strata of severity, ``time`` takes the people whose
             first PHQ-9 came last, which tests a later period.
+
+    Raises:
+        LeadlineError: a share that is none, fewer than two labelled people, or with
+            ``by="time"`` a PHQ-9 without a date.
     """
     if not 0 < share < 1:
         raise LeadlineError(
             f"The locked share is {share}.", remedy="Use --share between 0 and 1, such as 0.2."
         )
+    if by not in ("severity", "time"):
+        raise LeadlineError(f"--by is {by!r}.", remedy="Use severity or time.")
     labels = cohort.phq9.filter(pl.col("total").is_not_null())
+    if labels["person_id"].n_unique() < 2:
+        raise LeadlineError(
+            f"{labels['person_id'].n_unique()} people have a PHQ-9 total.",
+            remedy="Lock a test in a cohort with at least two labelled people; import PHQ-9s "
+            "with --phq9.",
+            file=cohort.path,
+        )
     if by == "time":
         return _latest(labels, share)
     people = person_severity(labels)
     order = _stratified_order(people, seed)
     names = people["person_id"].to_list()
-    count = max(1, round(share * len(names)))
+    count = _locked_count(share, len(names))
     # Every k-th person of the severity-sorted order is an even draw over severity.
     picks = np.floor((np.arange(count) + 0.5) * len(names) / count).astype(int)
     return frozenset(names[order[pick]] for pick in picks)
+
+
+def _locked_count(share: float, people: int) -> int:
+    """At least one person is locked and at least one is left to train on."""
+    return min(max(1, round(share * people)), people - 1)
 
 
 def _latest(labels: pl.DataFrame, share: float) -> frozenset[str]:
@@ -83,7 +101,7 @@ def _latest(labels: pl.DataFrame, share: float) -> frozenset[str]:
             f"{first['time'].null_count()} labelled people have an undated PHQ-9.",
             remedy="Use --by severity, or give every PHQ-9 a date.",
         )
-    count = max(1, round(share * first.height))
+    count = _locked_count(share, first.height)
     return frozenset(first["person_id"].tail(count).to_list())
 
 

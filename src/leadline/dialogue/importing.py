@@ -106,6 +106,7 @@ def import_files(
             inputs=_hashes(parts.inputs),
             **{"import": {"format": layout, "detected": seen, **ledger.summary()}},
             roles=dict(parts.roles.counts),
+            text_may_leave=settings.text_may_leave,
         )
 
 

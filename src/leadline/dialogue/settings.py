@@ -54,6 +54,10 @@ class ImportConfig:
         False, "DAIC-WOZ: remove transcriber's marks such as <laughter> (recorded)."
     )
     max_turn_chars: int = setting(100_000, "A longer turn is refused as a likely mistake.")
+    text_may_leave: bool = setting(
+        False,
+        "Record that text of this cohort may be sent to a provider that is named later.",
+    )
     skip_bad: bool = setting(
         False, "Leave out bad rows instead of stopping; they are counted and listed."
     )

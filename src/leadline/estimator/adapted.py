@@ -2,13 +2,14 @@
 
 The model has its own distribution, or a scalar. Its calibration is cross-conformal: the model
 of a fold is calibrated on what the models of the *other* folds said of people that those
-models never saw, because an inner cross-validation would multiply hours of training.
+models never saw, because an inner cross-validation would multiply hours of training. Those
+other models were trained on the fold that this one left out, so its labels touch the few
+numbers of the calibration in that roundabout way, and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted
 
 def finetune_config(config: TrainConfig, seed: int) -> FinetuneConfig:
     """The fine-tuning settings that `config` speaks of; the others keep their defaults."""
-    names = {field.name for field in fields(FinetuneConfig)}
-    shared = {
-        name: getattr(config, name)
-        for name in ("adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens")
-        if name in names
-    }
+    names = ("adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens")
+    shared = {name: getattr(config, name) for name in names}
+    if config.layers != TrainConfig().layers:
+        # The default names several layers for the views of a frozen reader; an adapted one
+        # reads one, unless layers were asked for.
+        shared["layers"] = config.layer_numbers()
     return FinetuneConfig(
         **shared,
         pooling={"words": "tokens"}.get(config.pool, config.pool),

@@ -131,6 +131,10 @@ def predict_baseline(
     Returns:
         Means, shape (T,), and distributions over 0..27, shape (T, 28).
     """
+    if name in ("assistant only", "tf-idf") and not _word_in_two(
+        train.heard if name == "assistant only" else train.said
+    ):
+        name = "constant"
     if name == "constant":
         counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS) + 1.0 / TOTALS
         share = counts / counts.sum()
@@ -147,15 +151,28 @@ def predict_baseline(
         model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
         x, z = train.embeddings, test.embeddings
     else:
-        vectoriser = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\b\w+\b"
-        )
-        model = make_pipeline(vectoriser, RidgeCV(TEXT_PENALTIES))
+        model = make_pipeline(_vectoriser(), RidgeCV(TEXT_PENALTIES))
         x, z = (train.heard, test.heard) if name == "assistant only" else (train.said, test.said)
-    if name == "assistant only" and len(set(train.heard)) < 2:
-        # The same words to everyone, or none at all: nothing to learn from.
-        return predict_baseline("constant", train, total, test)
     model.fit(x, total)
     mean = np.clip(model.predict(z), 0.0, TOTALS - 1.0)
     deviation = float(np.sqrt(-model[-1].best_score_))
     return mean, totals_distribution(mean, np.full(len(mean), max(deviation, 0.5)))
+
+
+def _vectoriser() -> TfidfVectorizer:
+    """Words and word pairs that two readings share, weighted by TF-IDF."""
+    return TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\b\w+\b"
+    )
+
+
+def _word_in_two(texts: npt.NDArray[np.object_]) -> bool:
+    """True if the texts differ and two of them share a word: else there is nothing to learn."""
+    analyse = _vectoriser().build_analyzer()
+    seen: set[str] = set()
+    shared = False
+    for text in texts:
+        words = set(analyse(text))
+        shared = shared or not seen.isdisjoint(words)
+        seen |= words
+    return shared and len(set(texts)) > 1

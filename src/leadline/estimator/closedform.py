@@ -26,6 +26,7 @@ from leadline.evaluate.tables import TOTALS
 Array = npt.NDArray[np.float64]
 Tensors = dict[str, Array]
 
+SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets
 HISTOGRAM_PENALTY = 0.03  # per column and row; on the check-ins .1 and .01 were no better
 RIDGE_PENALTIES = np.logspace(0, 5, 21)  # on unit-variance columns, so of the order of their number
@@ -57,10 +58,10 @@ class Ridge:
         views = tuple(inputs.states)
         x = linear_inputs(inputs, views)
         scaler = Scaler.fit(x)
-        model = RidgeCV(alphas=RIDGE_PENALTIES, store_cv_results=weight is None)
+        model = RidgeCV(alphas=RIDGE_PENALTIES)
         model.fit(scaler(x), target, sample_weight=weight)
         # best_score_ is minus the leave-one-out squared error at the chosen penalty.
-        deviation = float(np.sqrt(-model.best_score_))
+        deviation = max(float(np.sqrt(-model.best_score_)), SMALLEST_DEVIATION)
         return cls(views, scaler, np.asarray(model.coef_), float(model.intercept_), deviation)
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
@@ -114,7 +115,7 @@ class Histogram:
         p = softmax(x @ self.coefficients, axis=1)
         k = np.arange(TOTALS)
         mean = p @ k
-        return mean, np.sqrt(np.maximum(p @ k**2 - mean**2, 0.25))
+        return mean, np.sqrt(np.maximum(p @ k**2 - mean**2, SMALLEST_DEVIATION**2))
 
 
 FITTERS: dict[str, Any] = {"gp": GaussianProcess, "ridge": Ridge, "histogram": Histogram}

@@ -14,11 +14,13 @@ from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import train_run
 from leadline.evaluate.artefacts import evaluate_run, report_run
 from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.limit import bayes_limit
 from leadline.simulate.settings import PRESETS, SimulateConfig
 
 SMALLEST = 80  # people; below, folds of folds are too small to fit anything
 LOCKED_SHARE = 0.2
 GOLD_SHARE = 0.6
+HELD_OUT = 0.3  # of the wordings are used by locked people alone: real people repeat nobody
 
 
 def run_demo(
@@ -41,12 +43,15 @@ def run_demo(
             "gold": int(GOLD_SHARE * people),
             "locked": int(LOCKED_SHARE * people),
             "user_turns": 14.0,
+            "held_out": HELD_OUT,
             "seed": seed,
         }
     )
     say(f"Simulating {people} people")
     cohort, run = out / "cohort", out / "run"
     simulate_cohort(cohort, settings, overwrite=(cohort / MANIFEST).is_file())
+    say("Working out how well anybody could do on them")
+    bayes_limit(cohort)
     say("Training on their conversations and PHQ-9s (reader minilm, 5 folds)")
     train_run(
         read_cohort(cohort),

@@ -88,14 +88,25 @@ class Ensemble:
             if mine is None or mine.get(member.repeat) == member.fold
         )
 
-    def width(self, level: float) -> float:
-        """Nominal level of the central interval that covers `level` of unseen people."""
-        return float(np.mean([member.model.calibration.width(level) for member in self.members]))
+    def width(self, level: float, person_id: str | None = None) -> float:
+        """Nominal level of the central interval that covers `level` of unseen people.
 
-    @property
-    def centre(self) -> float:
-        """The estimate before a single word: the mean total of the training people."""
-        return float(np.mean([member.model.calibration.centre for member in self.members]))
+        For a training person only the models that never saw the person have a say.
+        """
+        widths = [calibration.width(level) for calibration in self._calibrations(person_id)]
+        return float(np.mean(widths))
+
+    def centre(self, person_id: str | None = None) -> float:
+        """The estimate before a single word: the mean total of the training people.
+
+        For a training person it is that of the models that never saw the person.
+        """
+        centres = [calibration.centre for calibration in self._calibrations(person_id)]
+        return float(np.mean(centres))
+
+    def _calibrations(self, person_id: str | None) -> list[Calibration]:
+        rows = range(len(self.members)) if person_id is None else self.unseen(person_id)
+        return [self.members[row].model.calibration for row in rows]
 
     def distributions(
         self,
@@ -134,13 +145,21 @@ class Ensemble:
 def ledger_table(
     left_out: Mapping[str, Mapping[int, int]], labels: Mapping[str, int]
 ) -> pl.DataFrame:
-    """The ledger as a table of `LEDGER`."""
+    """The ledger as a table of `LEDGER`.
+
+    Args:
+        left_out: person -> repeat -> fold, of the training people.
+        labels: gold labels of each person that were read; whoever is not in `left_out` is a
+            locked test person.
+    """
     rows = [
         (person, repeat, fold, labels[person])
         for person, folds in left_out.items()
         for repeat, fold in folds.items()
     ]
-    return pl.DataFrame(rows, schema=LEDGER, orient="row")
+    locked = [(person, 0, -1, count) for person, count in labels.items() if person not in left_out]
+    table = pl.DataFrame(rows + locked, schema=LEDGER, orient="row")
+    return table.sort("person_id", "repeat")
 
 
 def read_ledger(table: pl.DataFrame) -> dict[str, dict[int, int]]:

@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,7 @@ HUB_NAMES = {
     "qwen3.5-27b": "Qwen/Qwen3.5-27B",
     "qwen3.5-0.8b": "Qwen/Qwen3.5-0.8B",
 }
+HUB_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # as the hub names
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 # Raised when the stored form of a converted reader changes, so that states are read anew.
 CONVERSION = 1
@@ -198,7 +200,7 @@ def _store(name: str, home: Path | None) -> Path:
     if name in PACKAGED or name in HUB_NAMES:
         return leadline_home(home) / "readers" / name
     parts = name.split("/")
-    if len(parts) != 2 or not all(part and part.strip(".") for part in parts):
+    if len(parts) != 2 or not all(HUB_PART.fullmatch(part) for part in parts):
         raise LeadlineError(
             f"{name!r} is neither a known reader nor a model directory nor a hub id.",
             remedy=f"Use one of {', '.join([*PACKAGED, *HUB_NAMES])}, a directory that holds "

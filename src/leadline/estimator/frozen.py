@@ -61,7 +61,7 @@ class Rows:
         weight: relative precision of the label, shape (R,).
         person: number of the person, shape (R,).
         final: True where the reading is the whole window of its label, shape (R,).
-        share: weight of the reading among those of its label; they sum to one, shape (R,).
+        share: weight of the reading in the calibration, shape (R,); 1 for a whole window.
     """
 
     design: Design
@@ -104,7 +104,7 @@ class FrozenModel:
 
     def raw(self, design: Design) -> tuple[Array, Array]:
         """Mean and deviation before calibration, each (R,)."""
-        return predict_parts(self.parts, self.candidate, design)
+        return member_average(self.parts, self.candidate, design)
 
     def distribution(self, design: Design) -> Array:
         """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
@@ -148,8 +148,8 @@ def part_scales(parts: Parts) -> list[Array] | None:
     return scales if len(scales) == len(heads) else None
 
 
-def predict_parts(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
-    """Mean and deviation of each reading before calibration, averaged over heads, each (R,)."""
+def member_average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+    """Mean and deviation of a candidate's heads, averaged over views, each (R,)."""
     means, variances = [], []
     for views, head in parts:
         mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
@@ -169,7 +169,7 @@ def inner_estimates(
     for fold in range(int(folds.max()) + 1):
         out = np.flatnonzero(folds == fold)
         parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
-        mean[out], sd[out] = predict_parts(parts, candidate, rows.design.take(out))
+        mean[out], sd[out] = member_average(parts, candidate, rows.design.take(out))
     return mean, sd
 
 

@@ -94,7 +94,7 @@ class GaussianProcess:
         states, anchors: standardised training inputs, (R, D) and (R, A).
         state_scaler, anchor_scaler: how inputs are standardised.
         log_scales: the hyperparameters named in `NAMES`.
-        centre, spread: mean and deviation of the training targets.
+        centre, spread: weighted mean and deviation of the training targets.
         medians: median squared distance between training rows, of anchors and of states.
         dual: K^-1 (y - centre) / spread, shape (R,).
         noise: relative noise variance of each training row, shape (R,).
@@ -124,19 +124,20 @@ class GaussianProcess:
     ) -> GaussianProcess:
         """Fit to `target`, shape (R,), with relative precisions `weight`, shape (R,).
 
-        `seed` draws the rows on which the hyperparameters are chosen; `log_scales` gives them
-        instead, as found by an earlier fit.
+        A PHQ-9 has the weight 1; a row of weight w counts like w rows of weight 1. `seed`
+        draws the rows on which the hyperparameters are chosen; `log_scales` gives them instead,
+        as found by an earlier fit.
         """
         views = tuple(inputs.states)
         joined = join_views(inputs, views)
         state_scaler, anchor_scaler = Scaler.fit(joined), Scaler.fit(inputs.anchors)
         states = _unit_scale(state_scaler(joined))
         anchors = _unit_scale(anchor_scaler(inputs.anchors))
-        # Weighted, so that labels of little precision do not set the scale of the rest.
-        centre = float(np.average(target, weights=weight))
-        spread = float(np.sqrt(np.average((target - centre) ** 2, weights=weight))) or 1.0
+        precision = np.ones(len(target)) if weight is None else np.asarray(weight, np.float64)
+        centre = float(np.average(target, weights=precision))
+        spread = float(np.sqrt(np.average((target - centre) ** 2, weights=precision))) or 1.0
         y = (target - centre) / spread
-        noise = 1.0 / (np.ones_like(y) if weight is None else weight / weight.max())
+        noise = 1.0 / precision
         few = np.sort(np.random.default_rng(seed).permutation(len(y))[:ROWS_FOR_SCALES])
         medians = np.array([_median_square(anchors[few]), _median_square(states[few])])
         if log_scales is None:

@@ -110,7 +110,7 @@ def fit_calibration(
         sd: their deviations, shape (R,).
         words: of the person in each reading, shape (R,).
         total: gold total of the label that the reading leads to, shape (R,).
-        weight: of each reading, shape (R,); the readings of one label should sum to one.
+        weight: of each reading, shape (R,).
         final: True where the reading is the whole window of its label, shape (R,); the
             intervals are conformalised on these alone.
     """
@@ -143,14 +143,14 @@ def fit_calibration(
 
 
 START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
-START_SD = np.array([0.15, 2.0, 0.5, 2.0])
+START_SD = np.array([0.3, 2.0, 0.5, 2.0])
 
 
 def central_ranks(distribution: Array, total: Array) -> Array:
     """The level of the smallest central interval that holds each total, shape (R,).
 
-    The bin of the total counts by the end that lies nearer the median, so that an interval
-    of the returned level reaches the total itself.
+    Within the bin of a total the mass is taken as even, as `distribution_quantile` does, and
+    the total lies in the middle of its bin: an interval of the returned level ends there.
     """
     cdf = distribution.cumsum(axis=1)
     rows, k = np.arange(len(total)), np.rint(total).astype(int)
@@ -162,7 +162,11 @@ def central_ranks(distribution: Array, total: Array) -> Array:
 
 
 def _conformal_widths(centrality: Array) -> tuple[float, ...]:
-    """For each level the conformal quantile of the ranks, with the (n + 1) correction."""
-    ordered, n = np.sort(centrality), len(centrality)
-    ranks = [min(int(np.ceil((n + 1) * level)), n) - 1 for level in LEVELS]
+    """For each level the conformal quantile of the ranks, with the (n + 1) correction.
+
+    Where there are too few people to vouch for a level, its interval is the whole scale.
+    """
+    n = len(centrality)
+    ordered = np.append(np.sort(centrality), 1.0)
+    ranks = [min(int(np.ceil((n + 1) * level)), n + 1) - 1 for level in LEVELS]
     return tuple(float(min(ordered[rank], 1.0)) for rank in ranks)

@@ -6,7 +6,6 @@ the models that never saw them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from leadline.artefact import sha256
+from leadline.artefact import check_place, sha256
 from leadline.cohort.windows import Timeline, running_starts, timelines
 from leadline.config import WindowConfig
 from leadline.dialogue.masking import masked
@@ -65,13 +64,14 @@ def score_cohort(
             remedy="Choose another --out, or add --overwrite to replace the file.",
             file=out,
         )
+    check_place(out)
     ensemble, window = load_ensemble(run, home=home)
     model_id = run_identity(run)
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     counts = {"people": 0, "silent": 0, "estimates": 0}
     total = cohort.turns["person_id"].n_unique()
     schema = pl.DataFrame(schema=ESTIMATES).to_arrow().schema
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
             progress_bar("Scoring people") as advance,
@@ -145,11 +145,15 @@ def estimates_table(
 ) -> pl.DataFrame:
     """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
     mean = distribution_mean(distribution)
-    width = ensemble.width(INTERVAL)
+    names = {people[span.person].person_id for span in spans}
+    widths = {name: ensemble.width(INTERVAL, name) for name in names}
+    centres = {name: ensemble.centre(name) for name in names}
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
     first = np.array([span.last == 0 for span in spans])
-    before = np.where(first, ensemble.centre, np.concatenate([[0.0], mean[:-1]]))
+    width = np.array([widths[person.person_id] for person in whose])
+    centre = np.array([centres[person.person_id] for person in whose])
+    before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
     times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
     columns = {
         "person_id": [person.person_id for person in whose],
@@ -166,8 +170,3 @@ def estimates_table(
         "model_id": [model_id] * len(spans),
     }
     return pl.DataFrame(columns, schema=ESTIMATES)
-
-
-def summary_line(counts: dict[str, int]) -> str:
-    """The counts of `score_cohort` as one JSON line."""
-    return json.dumps(counts)

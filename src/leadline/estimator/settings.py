@@ -38,19 +38,25 @@ class TrainConfig:
         "Closed-form head of a frozen reader; auto chooses inside the training folds.",
         choices=("auto", *HEADS),
     )
-    folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.")
-    repeats: int = setting(1, "Times that the folds are drawn anew; the models are one ensemble.")
-    inner_folds: int = setting(5, "Folds inside the training people, to choose and to calibrate.")
-    seed: int = setting(0, "Seed of folds and of everything that is drawn.")
+    folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
+    repeats: int = setting(
+        1, "Times that the folds are drawn anew; the models are one ensemble.", least=1
+    )
+    inner_folds: int = setting(
+        5, "Folds inside the training people, to choose and to calibrate.", least=2
+    )
+    seed: int = setting(0, "Seed of folds and of everything that is drawn.", least=0)
     baselines: bool = setting(True, "Train the baselines on the same folds.")
     include_phq8: bool = setting(
         False, "Train on PHQ-8 totals (0-24) as well; they are a different scale."
     )
     state: str = setting("mean", "State of a turn (language models).", choices=("mean", "last"))
-    max_tokens: int = setting(8192, "Context of a language model; older turns leave first.")
+    max_tokens: int = setting(
+        8192, "Context of a language model; older turns leave first.", least=64
+    )
     loss: str = setting("mse", "Loss of an adapted scalar head.", choices=("mse", "huber"))
     top: float = setting(1 / 3, "Share of the layers that LoRA adapts, from the top.")
-    rank: int = setting(16, "Rank of LoRA.")
+    rank: int = setting(16, "Rank of LoRA.", least=1)
     epochs: float = setting(4.0, "Times that an adapted reader sees each person.")
     lr: float = setting(2e-4, "Learning rate of an adapted reader.")
     report_to: str = setting(
@@ -59,12 +65,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        self.layer_numbers()
-        if self.folds < 2 or self.inner_folds < 2 or self.repeats < 1:
+        if not all(part.strip() for part in self.reader.split("+")):
             raise LeadlineError(
-                f"--folds {self.folds}, --inner-folds {self.inner_folds}, "
-                f"--repeats {self.repeats}.",
-                remedy="Use at least 2 folds, 2 inner folds and 1 repeat.",
+                f"--reader {self.reader!r} names no reader.",
+                remedy="Name one, such as minilm, or several joined by +: smollm2+minilm.",
+            )
+        layers = self.layer_numbers()
+        if not layers or any(x <= 0 or (x > 1 and x % 1) for x in layers):
+            raise LeadlineError(
+                f"--layers is {', '.join(self.layers) or 'empty'}.",
+                remedy="Give whole numbers from 1, or fractions of the depth up to 1.",
+            )
+        if not 0 < self.top <= 1 or self.epochs <= 0 or self.lr <= 0:
+            raise LeadlineError(
+                f"--top {self.top}, --epochs {self.epochs}, --lr {self.lr}.",
+                remedy="Use a --top above 0 and up to 1, and positive --epochs and --lr.",
             )
         if self.adapt == "frozen" and self.pool not in POOLS:
             raise LeadlineError(
@@ -97,10 +112,10 @@ class TrainConfig:
 class ScoreConfig:
     """How a trained run is applied."""
 
-    batch_people: int = setting(64, "People read at a time; their text is never all in memory.")
+    batch_people: int = setting(
+        64, "People read at a time; their text is never all in memory.", least=1
+    )
     engine: str = setting("local", "Where it runs.", choices=("local",))
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if self.batch_people < 1:
-            raise LeadlineError(f"--batch-people is {self.batch_people}.", remedy="Use 1 or more.")

@@ -25,6 +25,7 @@ from leadline.errors import LeadlineError
 from leadline.estimator.baselines import BASELINES, Readings, predict_baseline
 from leadline.estimator.design import Design, PersonStates, Span, StateSource
 from leadline.estimator.ensemble import AdaptedModel, Ensemble, Member, ledger_table
+from leadline.estimator.fetch import is_fetched, reader_path
 from leadline.estimator.frozen import CANDIDATES, Candidate, Rows, fit_frozen
 from leadline.estimator.predictive import (
     Calibration,
@@ -34,8 +35,8 @@ from leadline.estimator.predictive import (
 )
 from leadline.estimator.progress import progress_bar
 from leadline.estimator.run import CHECKPOINT, open_source, run_directory, save_ensemble
-from leadline.estimator.score import mask_people, run_identity, running_estimates
-from leadline.estimator.settings import TrainConfig
+from leadline.estimator.score import batched, mask_people, run_identity, running_estimates
+from leadline.estimator.settings import ScoreConfig, TrainConfig
 from leadline.evaluate.tables import PREDICTIONS
 
 Array = npt.NDArray[np.float64]
@@ -44,6 +45,12 @@ Ints = npt.NDArray[np.int64]
 LOCKED_FOLD = -1
 PREFIXES = 8
 """Readings of a label that end earlier, for the calibration of running estimates."""
+
+GP_LABELS = 6000
+"""Labels up to which the Gaussian process is offered: minutes and a few GB a fit there."""
+
+PREFIX_SHARE = 0.25
+"""Their joint weight in it; the whole window counts 1, for that is what is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +96,17 @@ def train_run(
             output.
     """
     labelled = labelled_people(cohort, config, window)
-    inputs = cohort_hashes(cohort)
-    settings = {"train": asdict(config), "window": asdict(window), "inputs": inputs}
+    left_out = draw_folds(cohort, labelled, config)
+    source = _readers(config, home)
+    settings = {
+        "train": asdict(config),
+        "window": asdict(window),
+        "inputs": cohort_hashes(cohort),
+    }
     with run_directory(out, settings, overwrite) as run:
-        open_readings = labelled.readings.filter(~pl.col("locked"))
-        folds = [
-            person_folds(open_readings, config.folds, config.seed + repeat)
-            for repeat in range(config.repeats)
-        ]
-        refuse_locked(set(folds[0]), cohort, "training")
-        left_out = {
-            person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]
-        }
         states: list[PersonStates] | None
-        if config.adapt == "frozen":
-            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, home)
+        if source is not None:
+            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
         else:
             ensemble, selection, states = _train_adapted(labelled, config, left_out, run, home)
         save_ensemble(run, ensemble, config, window)
@@ -120,6 +123,31 @@ def train_run(
         )
 
 
+def draw_folds(
+    cohort: Cohort, labelled: Labelled, config: TrainConfig
+) -> dict[str, dict[int, int]]:
+    """Person -> repeat -> the fold that leaves the person out, for everyone who is not locked.
+
+    Raises:
+        LeadlineError: too few people for the folds.
+    """
+    open_readings = labelled.readings.filter(~pl.col("locked"))
+    folds = [
+        person_folds(open_readings, config.folds, config.seed + repeat)
+        for repeat in range(config.repeats)
+    ]
+    refuse_locked(set(folds[0]), cohort, "training")
+    return {person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]}
+
+
+def _readers(config: TrainConfig, home: Path | None) -> StateSource | None:
+    """The readers of frozen models, None for an adapted one, which must be there all the same."""
+    if config.adapt == "frozen":
+        return open_source(config, home=home)
+    reader_path(config.reader, home=home)
+    return None
+
+
 def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> Labelled:
     """Everyone with a label and text in its window, as read.
 
@@ -130,19 +158,27 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
     wanted = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
     kept = readings.filter(pl.col("instrument").is_in(wanted))
     if not kept.height:
-        others = ", ".join(sorted(set(readings["instrument"]))) or "no label with text"
-        raise LeadlineError(
-            f"No PHQ-9 has text in the {window.days:g} days before it (found: {others}).",
-            remedy="Check dates with: leadline inspect; widen --days (0 takes all text); use "
-            "--include-phq8 for a PHQ-8 corpus.",
-            file=cohort.path,
-        )
+        raise _no_labels(cohort, readings, window)
     names = set(kept["person_id"])
     people = mask_people([p for p in timelines(cohort) if p.person_id in names], window)
     row = {person.person_id: number for number, person in enumerate(people)}
     kept = kept.with_columns(pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row"))
     spans = [Span(*values) for values in kept.select("row", "first", "last").iter_rows()]
     return Labelled(people, kept, spans)
+
+
+def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> LeadlineError:
+    if not cohort.phq9.height:
+        problem, remedy = "This cohort has no PHQ-9.", "Import it with --phq9."
+    elif readings.height:
+        found = ", ".join(sorted(set(readings["instrument"])))
+        problem = f"Nobody has a PHQ-9 with text before it; the labels are {found}."
+        remedy = "Use --include-phq8 to train on PHQ-8 totals."
+    else:
+        before = f"in the {window.days:g} days before it" if window.days else "before it"
+        problem = f"No PHQ-9 has {window.min_turns} or more user turns {before}."
+        remedy = "Look at the dates with: leadline inspect; widen --days (0 takes all text)."
+    return LeadlineError(problem, remedy=remedy, file=cohort.path)
 
 
 def cohort_hashes(cohort: Cohort) -> dict[str, str]:
@@ -176,24 +212,34 @@ def training_rows(
         label_row.append(number)
     owner = np.array(label_row)
     per_label = np.bincount(owner)
+    final = np.append(owner[1:] != owner[:-1], True)
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     rows = Rows(
         design=Design.of(source, states, spans, config.pool),
         total=totals[owner],
         weight=np.ones(len(owner)),
         person=np.array([span.person for span in spans]),
-        final=np.append(owner[1:] != owner[:-1], True),
-        share=1.0 / per_label[owner],
+        final=final,
+        share=np.where(final, 1.0, PREFIX_SHARE / np.maximum(per_label[owner] - 1, 1)),
     )
     return rows, owner
 
 
-def candidates_for(config: TrainConfig) -> tuple[Candidate, ...]:
-    """The closed-form candidates that the settings allow."""
+def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
+    """The closed-form candidates that the settings and the number of labels allow.
+
+    Raises:
+        LeadlineError: a Gaussian process is asked for, with more labels than it can take.
+    """
     if config.head == "scalar":
         return (Candidate("ridge", apart=False, anchored=False),)
+    if labels > GP_LABELS and config.fit == "gp":
+        raise LeadlineError(
+            f"--fit gp with {labels} labels: its cost grows with their cube.",
+            remedy=f"Use --fit auto or ridge above {GP_LABELS} labels.",
+        )
     if config.fit == "auto":
-        return CANDIDATES
+        return tuple(c for c in CANDIDATES if c.head != "gp" or labels <= GP_LABELS)
     return tuple(candidate for candidate in CANDIDATES if candidate.head == config.fit)
 
 
@@ -202,13 +248,12 @@ def _train_frozen(
     config: TrainConfig,
     window: WindowConfig,
     left_out: dict[str, dict[int, int]],
-    home: Path | None,
+    source: StateSource,
 ) -> tuple[Ensemble, list[dict[str, Any]], list[PersonStates]]:
-    source = open_source(config, home=home)
     with progress_bar("Reading") as advance:
         states = source.read(labelled.people, advance)
     rows, _ = training_rows(labelled, states, source, window, config)
-    candidates = candidates_for(config)
+    candidates = candidates_for(config, len(labelled.spans))
     members, selection = [], []
     with progress_bar("Fitting") as advance:
         for repeat in range(config.repeats):
@@ -422,7 +467,6 @@ def _sentence_means(
 ) -> Array | None:
     """Mean MiniLM embedding of each reading; None if MiniLM is not on this machine."""
     from leadline.estimator.design import pool_states
-    from leadline.estimator.fetch import is_fetched
 
     if states and "minilm" in states[0].views:
         return pool_states(states, labelled.spans, "minilm", "mean")
@@ -438,7 +482,13 @@ def labelled_estimates(
 ) -> pl.DataFrame:
     """Running estimates of the labelled people, each by models that never saw them."""
     plain = WindowConfig(**{**asdict(window), "mask_questionnaire": False})  # masked already
-    return running_estimates(ensemble, labelled.people, plain, run_identity(run))
+    model_id, size = run_identity(run), ScoreConfig().batch_people
+    with progress_bar("Running estimates") as advance:
+        tables = []
+        for batch in batched(iter(labelled.people), size):
+            tables.append(running_estimates(ensemble, batch, plain, model_id))
+            advance(min(len(tables) * size, len(labelled.people)), len(labelled.people))
+    return pl.concat(tables)
 
 
 def _write_run_manifest(

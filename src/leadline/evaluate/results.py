@@ -66,7 +66,10 @@ def evaluate_predictions(
             remedy=f"Use --reference with one of: {', '.join(known)}.",
         )
     simulated = bool(facts.get("simulated", False))
-    sets = [evaluate_sample(sample, config, reference, facts.get("limit")) for sample in samples]
+    sets = [
+        evaluate_sample(sample, config, reference, _limit_for(sample, facts.get("limit")))
+        for sample in samples
+    ]
     return {
         "kind": "results",
         "format": RESULTS_FORMAT,
@@ -84,6 +87,11 @@ def evaluate_predictions(
         "run": {key: facts[key] for key in CARRIED if facts.get(key) is not None},
         "sets": sets,
     }
+
+
+def _limit_for(sample: Sample, limit: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The best possible predictor's figures, if they are of the same people."""
+    return limit if limit and limit.get("split", sample.split) == sample.split else None
 
 
 def evaluate_sample(
@@ -347,6 +355,8 @@ def _explainable(
         out["of_limit"] = reached / limit["r"] ** 2
     names = {"r": "pearson", "mae": "mae", "rmse": "rmse", "crps": "crps"}
     for key, best in limit.items():
+        if key.startswith("coverage_"):
+            continue  # nearer to nominal is better, so a gap says nothing
         value = scores.get(names.get(key, key), {}).get("value")
         if value is not None and best is not None:
             out["gap_to_limit"][key] = value - best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leadline.config import setting
+from leadline.config import check_choices, setting
 from leadline.errors import LeadlineError
 
 MIN_PEOPLE = 10  # below this, no correlation and no interval is printed
@@ -19,7 +19,7 @@ class EvaluateConfig:
     curve_resamples: int = setting(
         500, "Resamples behind the bands of curves and groups (AUC at every threshold, bands)."
     )
-    seed: int = setting(0, "Seed of the bootstrap.")
+    seed: int = setting(0, "Seed of the bootstrap.", least=0)
     reference: str = setting("leadline", "The model that every other is compared with.")
     reliability: tuple[float, ...] = setting(
         (0.84, 0.88, 0.92),
@@ -32,6 +32,7 @@ class EvaluateConfig:
     bins: int = setting(4, "Quantile bins of the amount of dialogue.")
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.resamples < 100 or not 100 <= self.curve_resamples <= self.resamples:
             raise LeadlineError(
                 f"There are {self.resamples} resamples and {self.curve_resamples} for curves.",

@@ -36,8 +36,8 @@ from leadline.estimator.frozen import (
     Parts,
     Rows,
     fit_parts,
+    member_average,
     part_scales,
-    predict_parts,
 )
 from leadline.estimator.predictive import Calibration, distribution_mean, fit_calibration
 from leadline.phq9.items import BANDS
@@ -263,7 +263,7 @@ class Chain:
             mean, sd = np.full(len(some), np.nan), np.full(len(some), np.nan)
             at = np.flatnonzero(some)
             if len(at):
-                mean[at], sd[at] = predict_parts(parts, self.plan.candidate, rows.design.take(at))
+                mean[at], sd[at] = member_average(parts, self.plan.candidate, rows.design.take(at))
             node |= {f"{name}_mean": mean, f"{name}_sd": sd}
         return node
 

@@ -215,7 +215,7 @@ def _begin(
     roster, states = open_roster(cohort, labels, source, train, window)
     refuse_locked(set(roster.left_out()), cohort, "self-training")
     locked = frozenset(cohort.people.filter("locked")["person_id"])
-    plan = Plan(train.folds, candidates_for(train)[0], train.seed, config.even)
+    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, config.even)
     store, ledger = NodeStore(run / NODES), AncestryLedger(locked)
     chains = [Chain(roster, repeat, plan, store, ledger) for repeat in range(train.repeats)]
     canary = None

@@ -1,4 +1,4 @@
-"""The text bank: templates, what each says, and how likely it is at each level.
+"""The text bank (`phrases/`): templates, what each says, and how likely it is at each level.
 
 A template is the observation of the best possible predictor, so its probabilities are
 exact: within its cell (topic, form) and half of the bank, a template of anchor level a is
@@ -70,7 +70,7 @@ class Bank:
 
 @cache
 def _load(name: str) -> dict[str, Any]:
-    source = files("leadline.simulate").joinpath("bank", f"{name}.toml")
+    source = files("leadline.simulate").joinpath("phrases", f"{name}.toml")
     return tomllib.loads(source.read_text(encoding="utf-8"))
 
 

@@ -146,7 +146,7 @@ def _draw_completion(
     odds = per_theta * theta + per_session * sessions + rng.logistic(size=theta.size)
     count = config.gold + config.locked
     order = np.argsort(-odds, kind="stable")
-    cut = float(odds[order[count - 1]]) if count else float("inf")
+    cut = float(odds[order[count - 1]]) if count else float(odds.max()) + 1.0
     completers = rng.permutation(order[:count])
     locked, gold = np.zeros((2, theta.size), dtype=bool)
     locked[completers[: config.locked]] = True
@@ -350,11 +350,18 @@ def template_table(world: World) -> pl.DataFrame:
     talk, bank = world.talk, world.bank
     person, turn = np.nonzero(talk.session >= 0)
     at = (person, turn)
+    ids = pl.Series(person_ids(world.config)).gather(person)
+    session = talk.session[at]
+    first = np.r_[True, (np.diff(session) != 0) | (np.diff(person) != 0)]
+    place = np.arange(person.size)
+    within = place - np.maximum.accumulate(np.where(first, place, 0))
     return pl.DataFrame(
         {
-            "person_id": pl.Series(person_ids(world.config)).gather(person),
+            "person_id": ids,
+            "conversation_id": ids + "-s" + pl.Series(session).cast(pl.String),
+            "turn": (2 * within + 1).astype(np.int32),
             "user_turn": turn.astype(np.int32),
-            "session": talk.session[at].astype(np.int16),
+            "session": session.astype(np.int16),
             "time": _when(turn_days(world)[at]).cast(UTC_TIME),
             "template": talk.template[at].astype(np.int32),
             "held_out": bank.held[talk.template[at]],

@@ -267,8 +267,8 @@ def bayes_limit(
     Args:
         cohort_dir: a simulated cohort.
         effort: how the filter is run.
-        contributions: locked people for whom each turn is also taken out (half a second each
-            turn and person).
+        contributions: locked people for whom each turn is also taken out (about 0.05 s
+            each turn).
         progress: told how far it is.
 
     Returns:
@@ -294,6 +294,7 @@ def bayes_limit(
     entry: dict[str, Any] = {
         **summary(limit.label, total),
         "order_blind_r": summary(blind.label, total)["r"],
+        "split": "locked",
         "people": int(who.size),
         "particles": effort.particles,
         "contributions": len(moved),
@@ -316,7 +317,7 @@ def _turn_rows(world: World, who: Ints, limit: Limit, moved: list[Floats]) -> pl
     mean = distribution @ VALUES
     sd = np.sqrt(np.maximum(distribution @ VALUES**2 - mean**2, 0.0))
     known = [*np.concatenate(moved)] if moved else []
-    return rows.select("person_id", "user_turn", "session", "time").with_columns(
+    return rows.select("person_id", "conversation_id", "turn", "user_turn", "time").with_columns(
         pl.Series("mean", mean),
         pl.Series("sd", sd),
         pl.Series("distribution", distribution.tolist(), dtype=pl.List(pl.Float64())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from leadline.config import setting
+from leadline.config import check_choices, setting
 from leadline.errors import LeadlineError
 
 
@@ -20,23 +20,29 @@ class SimulateConfig:
     people: int = setting(7125, "People to simulate.")
     gold: int = setting(3111, "People whose PHQ-9s are given for training.")
     locked: int = setting(842, "Locked test people; they too have PHQ-9s.")
-    seed: int = setting(0, "Seed; the same seed gives the same bytes.")
+    seed: int = setting(0, "Seed; the same seed gives the same bytes.", least=0)
     user_turns: float = setting(33.0, "Mean number of user turns of a person.")
     session_gap_days: float = setting(2.2, "Median days from one session to the next.")
     long_gap_share: float = setting(0.07, "Share of gaps that are a break of weeks.")
     severity_mean: float = setting(1.46, "Mean severity of the simulated people.")
-    level_sd: float = setting(1.0, "SD of the stable level of severity between people.")
-    ou_sd: float = setting(0.35, "SD of the Ornstein-Uhlenbeck path around the level.")
+    level_sd: float = setting(1.0, "SD of the stable level of severity between people.", least=0)
+    ou_sd: float = setting(0.35, "SD of the Ornstein-Uhlenbeck path around the level.", least=0)
     ou_days: float = setting(21.0, "Time constant of that path.")
-    jump_rate: float = setting(0.004, "Sudden changes per day (one a person at most).")
-    jump_sd: float = setting(0.9, "SD of the size of a sudden change.")
+    jump_rate: float = setting(0.004, "Sudden changes per day (one a person at most).", least=0)
+    jump_sd: float = setting(0.9, "SD of the size of a sudden change.", least=0)
     group_shift: float = setting(0.6, "Scale of the shift of severity by age and gender (0: none).")
-    item_sd: float = setting(0.55, "SD of the stable deviation of a person on an item.")
-    occasion_sd: float = setting(0.12, "SD of the noise of one administration of the PHQ-9.")
-    style_sd: float = setting(0.3, "SD of the trait from minimising to amplifying.")
-    expression_slope: float = setting(1.8, "Discrimination of words relative to PHQ-9 items.")
+    item_sd: float = setting(0.55, "SD of the stable deviation of a person on an item.", least=0)
+    occasion_sd: float = setting(
+        0.12, "SD of the noise of one administration of the PHQ-9.", least=0
+    )
+    style_sd: float = setting(0.3, "SD of the trait from minimising to amplifying.", least=0)
+    expression_slope: float = setting(
+        1.8, "Discrimination of words relative to PHQ-9 items.", least=0
+    )
     ambiguity: float = setting(0.15, "Weight of a phrase one level away from its own (0 to 1).")
-    stigma: float = setting(1.0, "Scale of the evasion of topics that carry stigma (0: none).")
+    stigma: float = setting(
+        1.0, "Scale of the evasion of topics that carry stigma (0: none).", least=0
+    )
     life_share: float = setting(0.2, "Share of turns about life rather than a symptom.")
     bare_share: float = setting(0.7, "Share of current symptoms told without person or tense.")
     marked_share: float = setting(0.12, "Share of symptoms marked as past, another's, or supposed.")
@@ -64,6 +70,7 @@ class SimulateConfig:
     teacher_draws: int = setting(3, "Teacher draws per person and label time.")
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if min(self.gold, self.locked) < 0 or self.gold + self.locked > self.people:
             raise LeadlineError(
                 f"{self.gold} gold and {self.locked} locked do not fit {self.people} people.",
@@ -80,10 +87,14 @@ class SimulateConfig:
                 "The teacher needs a correlation between 0 and 1 and at least one draw.",
                 remedy="Set --teacher-r and --teacher-draws accordingly.",
             )
-        if self.user_turns < 8 or self.session_gap_days <= 0 or self.ou_days <= 0:
+        if self.people < 10:
             raise LeadlineError(
-                "People need at least 8 user turns on average, and positive gaps and constants.",
-                remedy="Raise --user-turns, --session-gap-days or --ou-days.",
+                f"--people is {self.people}.", remedy="Simulate at least 10 people."
+            )
+        if not 8 <= self.user_turns <= 45 or self.session_gap_days <= 0 or self.ou_days <= 0:
+            raise LeadlineError(
+                "People need 8 to 45 user turns on average, and positive gaps and time constants.",
+                remedy="Change --user-turns, --session-gap-days or --ou-days.",
             )
 
 

@@ -1,0 +1,131 @@
+"""Reader x layer x pool x head on the check-ins: the table from which the defaults follow.
+
+    python bench/checkins_table.py
+
+Five folds by person, three draws of folds, every cell on the same folds; each cell is fitted
+on the training folds alone, with its hyperparameters chosen inside them. The cells themselves
+are compared on all people, so the best of many is a little flattered; the figures that are
+claimed come from `checkins_accuracy.py`, where the choice is made inside the folds.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from checkins import folds, load_checkins, save
+from leadline.cohort.windows import Timeline
+from leadline.estimator.design import Design, Span, StateSource
+from leadline.estimator.frozen import Candidate, Rows, fit_parts, member_average
+from leadline.estimator.reader import ReaderConfig
+
+DRAWS = 3
+LM_LAYERS = (8, 12, 16, 20, 22, 24, 26, 28, 30)
+HEADS = {
+    "ridge": Candidate("ridge", apart=False, anchored=False),
+    "ridge + anchors": Candidate("ridge", apart=False),
+    "histogram (HL-Gauss)": Candidate("histogram", apart=False, anchored=False),
+    "Gaussian process": Candidate("gp", apart=False, anchored=False),
+    "Gaussian process + anchors": Candidate("gp", apart=False),
+}
+
+
+def timeline(person: object) -> Timeline:
+    """A check-in as an undated timeline."""
+    messages = tuple(person.messages)
+    count = len(messages)
+    return Timeline(
+        person_id=person.person,
+        messages=messages,
+        user=np.arange(1, count, 2),
+        times=np.full(count, np.datetime64("NaT"), dtype="datetime64[us]"),
+        conversation_ids=("check-in",) * count,
+        turns=np.arange(count, dtype=np.int32),
+    )
+
+
+def only(design: Design, views: tuple[str, ...]) -> Design:
+    """The design with some of its views."""
+    return Design(
+        {view: design.states[view] for view in views},
+        {view: design.anchors[view] for view in views},
+        design.words,
+    )
+
+
+def cross_validated(
+    design: Design, candidate: Candidate, total: np.ndarray, fold: np.ndarray
+) -> np.ndarray:
+    """Out-of-fold means, shape (people,)."""
+    mean = np.zeros(len(total))
+    everyone = Rows(
+        design=design,
+        total=total,
+        weight=np.ones(len(total)),
+        person=np.arange(len(total)),
+        final=np.ones(len(total), dtype=bool),
+        share=np.ones(len(total)),
+    )
+    for number in range(5):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        parts = fit_parts(candidate, everyone.take(train), seed=0)
+        mean[test], _ = member_average(parts, candidate, design.take(test))
+    return np.clip(mean, 0, 27)
+
+
+def main() -> None:
+    """Fill the table and save it."""
+    people = load_checkins()
+    total = np.array([person.total for person in people])
+    timelines = [timeline(person) for person in people]
+    spans = [Span(row, 0, len(one.user) - 1) for row, one in enumerate(timelines)]
+    draws = [folds(people, seed=seed) for seed in range(DRAWS)]
+    table = []
+    jobs = [
+        ("smollm2", "mean", LM_LAYERS, ("mean", "words", "last")),
+        ("smollm2", "last", LM_LAYERS, ("mean", "last")),
+        ("minilm", "mean", (), ("mean", "words", "last")),
+    ]
+    with threadpool_limits(1, user_api="blas"):
+        for reader, state, layers, pools in jobs:
+            config = ReaderConfig(layers=layers or (1,), state=state)
+            source = StateSource(reader, config)
+            states = source.read(timelines)
+            for pool in pools:
+                whole = Design.of(source, states, spans, pool)
+                sets = [(view,) for view in source.views]
+                if state == "mean" and pool == "mean" and len(sets) > 1:
+                    sets.append(tuple(f"{reader}:{layer}" for layer in (16, 20, 22, 24, 26)))
+                for views, (head, candidate) in itertools.product(sets, HEADS.items()):
+                    full = state == "mean" and pool == "mean"
+                    if not full and head not in ("ridge", "Gaussian process + anchors"):
+                        continue
+                    if len(views) > 1:
+                        candidate = Candidate(
+                            candidate.head, apart=True, anchored=candidate.anchored
+                        )
+                    design = only(whole, views)
+                    out = [cross_validated(design, candidate, total, fold) for fold in draws]
+                    table.append(
+                        {
+                            "reader": reader,
+                            "turn state": state,
+                            "layer": "+".join(view.partition(":")[2] for view in views) or "-",
+                            "pool": pool,
+                            "head": head,
+                            "r": round(
+                                float(np.mean([np.corrcoef(m, total)[0, 1] for m in out])), 3
+                            ),
+                            "mae": round(
+                                float(np.mean([np.abs(m - total).mean() for m in out])), 2
+                            ),
+                        }
+                    )
+    table.sort(key=lambda row: -row["r"])
+    save("checkins_table", {"draws": DRAWS, "table": table})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What a model would reach that understands every phrase, on templates it never saw.
+
+    python bench/simulator_meaning.py
+
+Each user turn is reduced to its form and the level that its phrase mostly expresses, with or
+without knowing whether a frame holds; their shares over a person's turns go into a ridge
+regression on the 3,111 gold people and are tested on the locked ones. So it has perfect
+semantics but no model of the person: between a bag of words and the limit. Writes
+bench/results/simulator_meaning.json.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import RidgeCV
+
+from leadline.simulate.bank import FORMS, TONES
+from leadline.simulate.cohort import World, draw_world
+from leadline.simulate.settings import preset
+
+Array = npt.NDArray[Any]
+
+
+def main() -> None:
+    """Measure three seeds."""
+    rows = []
+    for seed in range(3):
+        world = draw_world(preset("paper", seed=seed))
+        rows.append(
+            {
+                "seed": seed,
+                "with_frames_r": locked_r(world, shares(world, frames=True)),
+                "without_frames_r": locked_r(world, shares(world, frames=False)),
+            }
+        )
+    result = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": f"{platform.machine()}, 2 cores shared, Python {platform.python_version()}",
+        "command": "python bench/simulator_meaning.py",
+        "rows": rows,
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    target = Path(__file__).parent / "results" / "simulator_meaning.json"
+    target.write_text(text + "\n", encoding="utf-8")
+
+
+def shares(world: World, *, frames: bool) -> Array:
+    """Share of a person's turns by form, anchor level, frame and tone."""
+    talk = world.talk
+    said = talk.session >= 0
+    anchor = np.where(said, world.bank.anchor[np.maximum(talk.template, 0)], -1) + 1
+    framed = (talk.frame > 0) & frames
+    kind = np.where(said, (talk.form * 5 + anchor) * 2 + framed, -1)
+    counts = [(kind == k).sum(axis=1) for k in range(len(FORMS) * 10)]
+    counts += [(talk.tone == k).sum(axis=1) for k in range(len(TONES))]
+    table = np.stack(counts, axis=1) / said.sum(axis=1, keepdims=True)
+    return np.asarray(table[:, table.std(axis=0) > 0])
+
+
+def locked_r(world: World, features: Array) -> float:
+    """Pearson r on the locked people of a ridge trained on the gold people."""
+    total = world.answers[0, :, -1].sum(axis=1).astype(float)
+    model = RidgeCV(np.logspace(-4, 2, 13)).fit(features[world.gold], total[world.gold])
+    predicted = model.predict(features[world.locked])
+    return round(float(np.corrcoef(predicted, total[world.locked])[0, 1]), 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What several test files share: one small simulated cohort and one tiny sentence reader."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import settings
+
+from leadline.dialogue.store import read_cohort
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+settings.register_profile("ci", deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session")
+def simulated_path(tmp_path_factory):
+    """44 people with gold PHQ-9s, 10 locked, 6 without any; no test may change it."""
+    from leadline.simulate.cohort import simulate_cohort
+    from small import SMALL
+
+    path = tmp_path_factory.mktemp("simulated") / "cohort"
+    simulate_cohort(path, SMALL)
+    return path
+
+
+@pytest.fixture
+def cohort_path(simulated_path, tmp_path):
+    """A copy of the simulated cohort that a test may change."""
+    return shutil.copytree(simulated_path, tmp_path / "cohort")
+
+
+@pytest.fixture(scope="session")
+def simulated(simulated_path):
+    """The simulated cohort in memory."""
+    return read_cohort(simulated_path)
+
+
+@pytest.fixture(scope="session")
+def sentence_reader(tmp_path_factory, simulated):
+    """A tiny sentence encoder with random weights that knows the words of the simulated cohort."""
+    from small import tiny_sentence_reader
+
+    folder = tmp_path_factory.mktemp("encoder")
+    return tiny_sentence_reader(folder, simulated.turns["text"].to_list())
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """Where states are cached; no fetched reader lies there."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def quick(sentence_reader):
+    """Settings that train on the simulated cohort in about a second."""
+    from leadline.estimator.settings import TrainConfig
+
+    return TrainConfig(reader=str(sentence_reader), folds=3, inner_folds=2, fit="ridge")
+
+
+@pytest.fixture(scope="session")
+def trained(simulated, quick, home, tmp_path_factory):
+    """A finished run of two repeats in which every head takes part. Not to be changed."""
+    from dataclasses import replace
+
+    from leadline.config import WindowConfig
+    from leadline.estimator.train import train_run
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train_run(simulated, out, replace(quick, fit="auto", repeats=2), WindowConfig(), home=home)
+    return out
