@@ -122,9 +122,21 @@ FITTERS: dict[str, Any] = {"gp": GaussianProcess, "ridge": Ridge, "histogram": H
 
 
 def fit_head(
-    name: str, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
+    name: str,
+    inputs: Inputs,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    seed: int = 0,
+    log_scales: Array | None = None,
 ) -> Head:
-    """Fit the head called `name`, one of `settings.HEADS`."""
+    """Fit the head called `name`, one of `settings.HEADS`.
+
+    A Gaussian process keeps the hyperparameters `log_scales` of an earlier fit, if given: then
+    a fit is one Cholesky factorisation. Other heads choose theirs in any case.
+    """
+    if name == "gp":
+        return GaussianProcess.fit(inputs, target, weight, seed=seed, log_scales=log_scales)
     head: Head = FITTERS[name].fit(inputs, target, weight, seed=seed)
     return head
 

@@ -214,6 +214,14 @@ class Design:
             self.words[rows],
         )
 
+    def join(self, other: Design) -> Design:
+        """These readings and then those of `other`, which has the same views."""
+        return Design(
+            {view: np.concatenate([x, other.states[view]]) for view, x in self.states.items()},
+            {view: np.concatenate([x, other.anchors[view]]) for view, x in self.anchors.items()},
+            np.concatenate([self.words, other.words]),
+        )
+
 
 def symptom_names() -> tuple[str, ...]:
     """Names of the columns of anchor scores."""

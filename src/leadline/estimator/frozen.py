@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from leadline.estimator.closedform import Head, fit_head
 from leadline.estimator.design import Design
+from leadline.estimator.gp import GaussianProcess
 from leadline.estimator.predictive import Calibration, fit_calibration, totals_distribution
 from leadline.evaluate.metrics import crps
 
@@ -81,6 +82,17 @@ class Rows:
             self.share[rows],
         )
 
+    def join(self, other: Rows) -> Rows:
+        """These readings and then those of `other`."""
+        return Rows(
+            self.design.join(other.design),
+            np.concatenate([self.total, other.total]),
+            np.concatenate([self.weight, other.weight]),
+            np.concatenate([self.person, other.person]),
+            np.concatenate([self.final, other.final]),
+            np.concatenate([self.share, other.share]),
+        )
+
 
 @dataclass(frozen=True)
 class FrozenModel:
@@ -103,8 +115,13 @@ class FrozenModel:
 Parts = tuple[tuple[tuple[str, ...], Head], ...]
 
 
-def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
-    """Fit the heads of a candidate to the whole-window readings of `rows`."""
+def fit_parts(
+    candidate: Candidate, rows: Rows, seed: int, *, scales: Sequence[Array] | None = None
+) -> Parts:
+    """Fit the heads of a candidate to the whole-window readings of `rows`.
+
+    `scales`: hyperparameters that are kept from an earlier fit, as `part_scales` gives them.
+    """
     whole = rows.take(np.flatnonzero(rows.final))
     views = tuple(whole.design.states)
     groups = [(view,) for view in views] if candidate.apart else [views]
@@ -117,10 +134,18 @@ def fit_parts(candidate: Candidate, rows: Rows, seed: int) -> Parts:
                 whole.total,
                 whole.weight,
                 seed=seed,
+                log_scales=None if scales is None else scales[number],
             ),
         )
-        for group in groups
+        for number, group in enumerate(groups)
     )
+
+
+def part_scales(parts: Parts) -> list[Array] | None:
+    """Hyperparameters of each head of a fitted Gaussian process; None for other heads."""
+    heads = [head for _, head in parts]
+    scales = [head.log_scales for head in heads if isinstance(head, GaussianProcess)]
+    return scales if len(scales) == len(heads) else None
 
 
 def member_average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:

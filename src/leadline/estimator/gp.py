@@ -114,12 +114,19 @@ class GaussianProcess:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
     ) -> GaussianProcess:
         """Fit to `target`, shape (R,), with relative precisions `weight`, shape (R,).
 
         A PHQ-9 has the weight 1; a row of weight w counts like w rows of weight 1. `seed`
-        draws the rows on which the hyperparameters are chosen.
+        draws the rows on which the hyperparameters are chosen; `log_scales` gives them instead,
+        as found by an earlier fit.
         """
         views = tuple(inputs.states)
         joined = join_views(inputs, views)
@@ -133,11 +140,12 @@ class GaussianProcess:
         noise = 1.0 / precision
         few = np.sort(np.random.default_rng(seed).permutation(len(y))[:ROWS_FOR_SCALES])
         medians = np.array([_median_square(anchors[few]), _median_square(states[few])])
-        log_scales = _choose_scales(
-            Gram.of(anchors[few], anchors[few], states[few], states[few], medians),
-            y[few],
-            noise[few],
-        )
+        if log_scales is None:
+            log_scales = _choose_scales(
+                Gram.of(anchors[few], anchors[few], states[few], states[few], medians),
+                y[few],
+                noise[few],
+            )
         factor = _factor(anchors, states, medians, log_scales, noise)
         return cls(
             views=views,

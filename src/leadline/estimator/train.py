@@ -112,11 +112,11 @@ def train_run(
         save_ensemble(run, ensemble, config, window)
         counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
         ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
-        predictions = [_predictions(ensemble, labelled, states, left_out)]
+        predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
         if config.baselines:
-            predictions += _baseline_predictions(labelled, config, left_out, states, home)
+            predictions += baseline_predictions(labelled, config, left_out, states, home)
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
-        estimates = _estimates(ensemble, labelled, window, run)
+        estimates = labelled_estimates(ensemble, labelled, window, run)
         estimates.write_parquet(run / "estimates.parquet")
         return _write_run_manifest(
             run, cohort, labelled, config, settings, selection=selection, ensemble=ensemble
@@ -344,24 +344,33 @@ def _train_adapted(
     return Ensemble(tuple(members), left_out, None, config.pool), [], None
 
 
-def _predictions(
+def ensemble_predictions(
     ensemble: Ensemble,
     labelled: Labelled,
     states: list[PersonStates] | None,
     left_out: dict[str, dict[int, int]],
+    name: str = "leadline",
 ) -> pl.DataFrame:
-    """Out-of-fold predictions by repeat, and those of the whole ensemble for locked people."""
+    """Out-of-fold predictions by repeat, and those of the whole ensemble for locked people.
+
+    Args:
+        ensemble: models that left people out as `left_out` says.
+        labelled: readings with gold labels, locked people included.
+        states: turn states of `labelled.people`; None for adapted readers.
+        left_out: person -> repeat -> fold that left the person out.
+        name: what the table calls this model.
+    """
     tables = []
     for repeat in sorted({member.repeat for member in ensemble.members}):
         members = tuple(m for m in ensemble.members if m.repeat == repeat)
         one = Ensemble(members, left_out, ensemble.source, ensemble.pool)
         rows = labelled.rows(set(left_out))
         folds = [left_out[name][repeat] for name in labelled.readings["person_id"].gather(rows)]
-        tables.append(_predicted(one, labelled, states, rows, repeat, folds))
+        tables.append(_predicted(one, labelled, states, rows, (name, repeat, folds)))
     locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
     if len(locked):
         folds = [LOCKED_FOLD] * len(locked)
-        tables.append(_predicted(ensemble, labelled, states, locked, 0, folds))
+        tables.append(_predicted(ensemble, labelled, states, locked, (name, 0, folds)))
     return pl.concat(tables)
 
 
@@ -370,13 +379,13 @@ def _predicted(
     labelled: Labelled,
     states: list[PersonStates] | None,
     rows: Ints,
-    repeat: int,
-    folds: list[int],
+    about: tuple[str, int, list[int]],
 ) -> pl.DataFrame:
+    name, repeat, folds = about
     spans = [labelled.spans[row] for row in rows]
     distribution = ensemble.distributions(labelled.people, states, spans)
     mean = distribution_mean(distribution)
-    return prediction_table("leadline", labelled, rows, repeat, folds, mean, distribution)
+    return prediction_table(name, labelled, rows, repeat, folds, mean, distribution)
 
 
 def prediction_table(
@@ -410,13 +419,14 @@ def prediction_table(
     return typed
 
 
-def _baseline_predictions(
+def baseline_predictions(
     labelled: Labelled,
     config: TrainConfig,
     left_out: dict[str, dict[int, int]],
     states: list[PersonStates] | None,
     home: Path | None,
 ) -> list[pl.DataFrame]:
+    """Predictions of every baseline on the same folds, tables of `PREDICTIONS`."""
     embeddings = _sentence_means(labelled, states, home)
     spans = [(span.person, span.first, span.last) for span in labelled.spans]
     readings = Readings.of(labelled.people, spans, embeddings)
@@ -467,7 +477,7 @@ def _sentence_means(
     return pool_states(states, labelled.spans, "minilm", "mean")
 
 
-def _estimates(
+def labelled_estimates(
     ensemble: Ensemble, labelled: Labelled, window: WindowConfig, run: Path
 ) -> pl.DataFrame:
     """Running estimates of the labelled people, each by models that never saw them."""

@@ -173,6 +173,7 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
         _negative_log_likelihood,
         np.clip(start, *np.array(bounds).T),
         args=(groups, raters, gold_sd**2),
+        jac=True,
         method="L-BFGS-B",
         bounds=bounds,
         options={"maxiter": 2000, "maxfun": 200_000, "ftol": 1e-13, "gtol": 1e-8},
@@ -319,33 +320,45 @@ def _row_patterns(
 
 def _negative_log_likelihood(
     theta: Floats, patterns: list[_Pattern], raters: int, gold_var: float
-) -> float:
+) -> tuple[float, Floats]:
+    """Value per person and its exact gradient in `theta`."""
     a, b, chol, in_labelled, in_unlabelled = _unpack(theta, raters)
     psi = chol @ chol.T
     total = 0.0
+    d_a, d_b, d_psi, d_groups = np.zeros(raters), np.zeros(raters), np.zeros_like(psi), np.zeros(4)
     for pattern in patterns:
         mu, log_tau = in_labelled if pattern.gold else in_unlabelled
-        keep = pattern.present
-        loads, offset = b[keep], a[keep]
-        errors = psi[np.ix_(keep, keep)] + np.diag(pattern.noise)
+        keep, first = pattern.present, int(pattern.gold)
+        loads, offset = np.r_[[1.0] * first, b[keep]], np.r_[[0.0] * first, a[keep]]
+        tau_var = float(np.exp(2 * log_tau))
+        cov = tau_var * np.outer(loads, loads)
+        cov[first:, first:] += psi[np.ix_(keep, keep)] + np.diag(pattern.noise)
         if pattern.gold:
-            loads, offset = np.r_[1.0, loads], np.r_[0.0, offset]
-            errors = np.block(
-                [
-                    [np.full((1, 1), gold_var), np.zeros((1, len(errors)))],
-                    [np.zeros((len(errors), 1)), errors],
-                ]
-            )
-        cov = np.exp(2 * log_tau) * np.outer(loads, loads) + errors
+            cov[0, 0] += gold_var
         gap = pattern.mean - offset - loads * mu
         sign, logdet = np.linalg.slogdet(cov)
         if sign <= 0:
-            return 1e12
-        fit_term = np.trace(np.linalg.solve(cov, pattern.scatter + np.outer(gap, gap)))
+            return 1e12, np.zeros_like(theta)
+        inverse = np.linalg.inv(cov)
+        spread = pattern.scatter + np.outer(gap, gap)
         size = len(gap) * np.log(2 * np.pi)
-        total += 0.5 * pattern.count * (size + logdet + fit_term)
+        total += 0.5 * pattern.count * (size + logdet + float((inverse * spread).sum()))
+        # Derivatives in the covariance, and in the gap between mean and expectation.
+        by_cov = 0.5 * pattern.count * (inverse - inverse @ spread @ inverse)
+        by_gap = pattern.count * (inverse @ gap)
+        pull = by_cov @ loads
+        d_a[keep] -= by_gap[first:]
+        d_b[keep] += (2 * tau_var * pull - mu * by_gap)[first:]
+        d_psi[np.ix_(keep, keep)] += by_cov[first:, first:]
+        at = 0 if pattern.gold else 2
+        d_groups[at] -= loads @ by_gap
+        d_groups[at + 1] += 2 * tau_var * (loads @ pull)
+    d_chol = 2 * d_psi @ chol
+    d_chol[np.diag_indices(raters)] *= np.diag(chol)
+    gradient = np.concatenate([d_a, d_b, d_chol[np.tril_indices(raters)], d_groups])
     # Per person, so that the optimiser's tolerances mean the same at any number of people.
-    return float(total) / sum(pattern.count for pattern in patterns)
+    people = sum(pattern.count for pattern in patterns)
+    return total / people, gradient / people
 
 
 def _unpack(

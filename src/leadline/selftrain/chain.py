@@ -1,0 +1,435 @@
+"""Students and pseudolabels, cross-fitted by construction.
+
+Let A be folds whose gold is out, and C, which contains A, folds whose people without gold are
+out. The student S_r(A, C) of round r is fitted from scratch on the gold outside A and, from
+round 1 on, on pseudolabels of the people without gold outside C. For the fold h these come from
+
+- the student S_{r-1}(A, C + h), which has seen neither the gold of A nor anyone of C + h, and
+- a label model fitted outside A and C + h, in which the gold people of a fold g are estimated
+  by S_{r-1}(A + g, C + h + g).
+
+So a label of a person in h descends from nobody without gold in h, and all that S_r(A, C)
+descends from lies outside A and C: the exclusions are handed down the whole recursion, and
+each round starts one level further in. S_0(A) sees gold alone. The final model of fold f is
+S_r({f}, {f}); it is calibrated on S_r({f, g}, {f, g}) for the other folds g.
+
+People without gold enter a label model through their teachers' draws, and through the student
+where S_0 is the student or where there is no teacher. The hyperparameters of a student's head
+are those found for S_0(A), so that a fit is one matrix factorisation.
+
+Students and batches are recorded in an `AncestryLedger`, which works out anew who was seen and
+refuses what should not have been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.estimator.frozen import (
+    Candidate,
+    FrozenModel,
+    Parts,
+    Rows,
+    fit_parts,
+    member_average,
+    part_scales,
+)
+from leadline.estimator.predictive import Calibration, distribution_mean, fit_calibration
+from leadline.phq9.items import BANDS
+from leadline.selftrain.ledger import (
+    PSEUDOLABEL_COLUMNS,
+    AncestryLedger,
+    Batch,
+    Fitted,
+    model_name,
+)
+from leadline.selftrain.nodes import Node, NodeStore
+from leadline.selftrain.roster import Roster
+from leadline.teacher.labelmodel import LabelModel, Observations, fit, posterior
+from leadline.teacher.ratings import STUDENT
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Folds = frozenset[int]
+
+GOLD, POSTERIOR, RAW, TEACHER = "gold", "posterior", "raw", "teacher"
+"""Kinds of student: gold alone; label model of teachers and student; raw teacher totals as if
+they were gold; the teachers' totals with bias and slope removed, without the student."""
+
+LEAST_WEIGHT = 0.01  # pseudolabels that count less are left out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all chains of a run share.
+
+    Attributes:
+        folds: number of folds.
+        candidate: the student's head.
+        seed: of the rows on which hyperparameters are chosen.
+        even: fill the bands evenly; see `settings.SelftrainConfig`.
+    """
+
+    folds: int
+    candidate: Candidate
+    seed: int
+    even: bool
+
+
+class Chain:
+    """The recursion of one draw of the folds.
+
+    Args:
+        roster: people, with the gold that this chain may believe.
+        repeat: which draw of the folds.
+        plan: shared settings.
+        store: where nodes are kept.
+        ledger: where ancestry is recorded and refused.
+        like: a chain over the same people whose hyperparameters are taken; for the canary.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        repeat: int,
+        plan: Plan,
+        store: NodeStore,
+        ledger: AncestryLedger,
+        *,
+        like: Chain | None = None,
+    ) -> None:
+        self.roster, self.repeat, self.plan = roster, repeat, plan
+        self.store, self.ledger, self.like = store, ledger, like
+        self.tree = "canary" if like is not None else "main"
+        self.fold = roster.folds[repeat]
+        self.open_gold = roster.has_gold & ~roster.locked
+        self.open_free = ~roster.has_gold & ~roster.locked
+        self.ids = np.array(roster.ids, dtype=object)
+        self.used: dict[str, int] = {}  # rounds of the batches that were used
+        self._measured: dict[tuple[int, Folds, Folds], LabelModel] = {}
+
+    # Students
+
+    def student(self, kind: str, round_: int, gold_out: Folds, free_out: Folds) -> Node:
+        """Estimates by a student for those whom it never saw.
+
+        Returns:
+            ``gold_mean``, ``gold_sd`` for the rows of `roster.gold` and ``free_mean``,
+            ``free_sd`` for those of `roster.free`, NaN where the student may not estimate.
+        """
+        if round_ == 0:
+            kind, free_out = GOLD, gold_out
+        name = model_name(self.tree, kind, round_, self.repeat, gold_out, free_out)
+        if name not in self.ledger.fitted:
+            batches = self._batches(kind, round_, gold_out, free_out)
+            self._record(name, round_, gold_out, free_out, batches)
+        else:
+            batches = self._batches(kind, round_, gold_out, free_out)
+        key = (kind, round_, gold_out, free_out)
+        return self.store.get(name, lambda: self._estimates(key, batches))
+
+    def member(self, kind: str, round_: int, fold: int) -> FrozenModel:
+        """The final, calibrated model of a fold, fitted anew from its kept pseudolabels."""
+        out = frozenset({fold})
+        self.student(kind, round_, out, out)
+        key = (kind if round_ else GOLD, round_, out, out)
+        parts = self._fit(key, self._batches(*key))
+        return FrozenModel(self.plan.candidate, parts, self.calibration(kind, round_, fold))
+
+    def calibration(self, kind: str, round_: int, fold: int) -> Calibration:
+        """Calibration of the final model of `fold`, from models that never saw two folds."""
+        rows, mean, sd = self._seconds(kind, round_, fold)
+        gold = self.roster.gold
+        return fit_calibration(
+            mean[rows],
+            sd[rows],
+            gold.design.words[rows],
+            gold.total[rows],
+            gold.share[rows],
+            gold.final[rows],
+        )
+
+    def out_of_fold(self, kind: str, round_: int) -> Array:
+        """Raw estimate of each person's last gold reading by the model of their fold, (N,)."""
+        out = np.full(len(self.fold), np.nan)
+        for fold in range(self.plan.folds):
+            mine = self.open_gold & (self.fold == fold)
+            alone = frozenset({fold})
+            node = self.student(kind, round_, alone, alone)
+            out[mine] = node["gold_mean"][self.roster.last[mine]]
+        return out
+
+    def fusion_model(self, round_: int, fold: int, calibration: Calibration) -> LabelModel:
+        """Label model of teachers and the calibrated final student, without anyone of `fold`."""
+        _, mean, sd = self._seconds(POSTERIOR, round_, fold)
+        gold = self.open_gold & (self.fold != fold)
+        rows = np.flatnonzero(gold | (self.open_free & (self.fold != fold)))
+        last = self.roster.last[gold]
+        student = np.full(len(self.fold), np.nan)
+        student[gold] = distribution_mean(
+            calibration.distribution(mean[last], sd[last], self.roster.gold.design.words[last])
+        )
+        return fit(self._observe(rows, student, frozenset({fold})))
+
+    def training_batches(self, kind: str, round_: int, fold: int) -> list[Node]:
+        """The pseudolabels that the final model of `fold` is fitted on."""
+        out = frozenset({fold})
+        return [node for _, node in self._batches(kind, round_, out, out)]
+
+    def _seconds(self, kind: str, round_: int, fold: int) -> tuple[Ints, Array, Array]:
+        """Rows of gold outside `fold`, and all rows' mean and deviation by S({f, g}, {f, g})."""
+        gold = self.roster.gold
+        mean, sd = np.full(len(gold.total), np.nan), np.full(len(gold.total), np.nan)
+        for other in range(self.plan.folds):
+            if other != fold:
+                both = frozenset({fold, other})
+                node = self.student(kind, round_, both, both)
+                mine = np.flatnonzero(self.fold[gold.person] == other)
+                mean[mine], sd[mine] = node["gold_mean"][mine], node["gold_sd"][mine]
+        return np.flatnonzero(np.isfinite(mean)), mean, sd
+
+    def _batches(
+        self, kind: str, round_: int, gold_out: Folds, free_out: Folds
+    ) -> list[tuple[str, Node]]:
+        if round_ == 0:
+            return []
+        return [
+            self.batch(kind, round_, gold_out, free_out, to)
+            for to in range(self.plan.folds)
+            if to not in free_out
+        ]
+
+    def _record(
+        self,
+        name: str,
+        round_: int,
+        gold_out: Folds,
+        free_out: Folds,
+        batches: list[tuple[str, Node]],
+    ) -> None:
+        """Enter a student in the ledger and refuse it if it would see whom it must not."""
+        trained = self.ids[self.open_gold & ~self._in(gold_out)]
+        used = tuple(batch for batch, _ in batches)
+        self.ledger.add_model(Fitted(name, frozenset(trained), used))
+        hidden = (self.open_gold & self._in(gold_out)) | self.roster.locked
+        hidden |= self.open_free & self._in(free_out)
+        self.ledger.refuse_seen(name, self.ids[hidden], f"training, round {round_}")
+
+    def _in(self, folds: Folds) -> npt.NDArray[np.bool_]:
+        return np.isin(self.fold, list(folds))
+
+    def _fit(self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]) -> Parts:
+        _, round_, gold_out, _ = key
+        gold = self.roster.gold
+        mine = gold.final & (self.open_gold & ~self._in(gold_out))[gold.person]
+        rows = gold.take(np.flatnonzero(mine))
+        for _, batch in batches:
+            rows = rows.join(self._pseudolabelled(batch))
+        scales = None
+        if round_ > 0:
+            scales = self._scales(gold_out)
+        elif self.like is not None:
+            scales = self.like._scales(gold_out)
+        return fit_parts(self.plan.candidate, rows, self.plan.seed, scales=scales)
+
+    def _scales(self, gold_out: Folds) -> list[Array] | None:
+        kept = self.student(GOLD, 0, gold_out, gold_out)["scales"]
+        return list(kept) if len(kept) else None
+
+    def _pseudolabelled(self, batch: Node) -> Rows:
+        first_free = int(self.roster.has_gold.sum())
+        rows = self.roster.free.take(batch["people"] - first_free)
+        return Rows(
+            rows.design, batch["mean"], batch["weight"], rows.person, rows.final, rows.share
+        )
+
+    def _estimates(
+        self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]
+    ) -> Node:
+        _, round_, gold_out, free_out = key
+        parts = self._fit(key, batches)
+        gold, free = self.roster.gold, self.roster.free
+        # Prefixes serve calibration alone.
+        wanted = gold.final | (gold_out == free_out and len(gold_out) == 2)
+        on_gold = wanted & (self.open_gold & self._in(gold_out))[gold.person]
+        on_free = self._in(free_out)[free.person] | (round_ == 0)
+        node: Node = {"scales": np.array(part_scales(parts) or [])}
+        for name, rows, some in (("gold", gold, on_gold), ("free", free, on_free)):
+            mean, sd = np.full(len(some), np.nan), np.full(len(some), np.nan)
+            at = np.flatnonzero(some)
+            if len(at):
+                mean[at], sd[at] = member_average(parts, self.plan.candidate, rows.design.take(at))
+            node |= {f"{name}_mean": mean, f"{name}_sd": sd}
+        return node
+
+    # Pseudolabels
+
+    def batch(
+        self, kind: str, round_: int, gold_out: Folds, free_out: Folds, to: int
+    ) -> tuple[str, Node]:
+        """Pseudolabels of the people without gold of the fold `to`.
+
+        Args:
+            kind: ``posterior``, ``raw`` or ``teacher``.
+            round_: of the student that they train, from 1.
+            gold_out: folds whose gold is out, for that student.
+            free_out: folds whose people without gold are out.
+            to: a fold outside `free_out`.
+
+        Returns:
+            Its name, and ``people`` (rows), ``mean``, ``sd``, ``weight``.
+        """
+        without = free_out | {to}
+        about = model_name(self.tree, kind, round_, self.repeat, gold_out, without)
+        name = f"{about}-to{to}"
+        mine = np.flatnonzero(self.open_free & (self.fold == to))
+        models: list[str] = []
+        rows: Ints = np.array([], dtype=np.int64)
+        student = np.full(len(self.fold), np.nan)
+        if kind != RAW:
+            student, rows, models = self._sources(round_, gold_out, without, mine)
+        node = self.store.get(
+            name, lambda: self._label(kind, (student, rows, mine), (round_, gold_out, without))
+        )
+        if name not in self.ledger.batches:
+            self._record_batch(name, node, models, (rows, mine), gold_out)
+            self.used[name] = round_
+        return name, node
+
+    def _record_batch(
+        self, name: str, node: Node, models: list[str], rows: tuple[Ints, Ints], gold_out: Folds
+    ) -> None:
+        """Enter a batch. A person's own ratings are the evidence of their label, not ancestors."""
+        measured, mine = rows
+        barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
+        kin = [self.roster.raters.kin[row] for row in (*measured, *mine)]
+        shown = frozenset[int]().union(*(one for one in kin if not one & barred))
+        self.ledger.add_batch(
+            Batch(
+                name=name,
+                labelled=frozenset(self.ids[node["people"]]),
+                models=tuple(models),
+                raters=self.roster.raters.names,
+                people=frozenset(self.ids[sorted({*measured.tolist(), *shown})]),
+            )
+        )
+
+    def _sources(
+        self, round_: int, gold_out: Folds, without: Folds, mine: Ints
+    ) -> tuple[Array, Ints, list[str]]:
+        """The student's estimates of each person, who is in the label model, and the students."""
+        student = np.full(len(self.fold), np.nan)
+        names: list[str] = []
+        first_free = int(self.roster.has_gold.sum())
+
+        def ask(gold: Folds, free: Folds, people: Ints, field: str, at: Ints) -> None:
+            kind = POSTERIOR if round_ > 1 else GOLD
+            student[people] = self.student(kind, round_ - 1, gold, free)[field][at]
+            free = free if round_ > 1 else gold
+            names.append(model_name(self.tree, kind, round_ - 1, self.repeat, gold, free))
+
+        measured = [self.open_gold & ~self._in(gold_out)]
+        for fold in set(range(self.plan.folds)) - gold_out:
+            people = np.flatnonzero(self.open_gold & (self.fold == fold))
+            ask(gold_out | {fold}, without | {fold}, people, "gold_mean", self.roster.last[people])
+        ask(gold_out, without, mine, "free_mean", mine - first_free)
+        for fold in set(range(self.plan.folds)) - without:
+            people = np.flatnonzero(self.open_free & (self.fold == fold))
+            if round_ == 1:
+                ask(gold_out, without, people, "free_mean", people - first_free)
+            elif not self.roster.raters.names:
+                ask(gold_out, without | {fold}, people, "free_mean", people - first_free)
+            measured.append(self.open_free & (self.fold == fold))
+        return student, np.flatnonzero(np.any(measured, axis=0)), sorted(set(names))
+
+    def _observe(self, rows: Ints, student: Array, gold_out: Folds) -> Observations:
+        """What the label model sees of the people at `rows`."""
+        barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
+        draws = [table[rows] for table in self.roster.raters.without(barred)]
+        gold = np.full(len(self.fold), np.nan)
+        open_ = self.open_gold
+        gold[open_] = self.roster.gold.total[self.roster.last[open_]]
+        names = (*self.roster.raters.names, STUDENT)
+        return Observations(gold[rows], (*draws, student[rows].reshape(-1, 1)), names)
+
+    def _label(
+        self, kind: str, seen: tuple[Array, Ints, Ints], context: tuple[int, Folds, Folds]
+    ) -> Node:
+        student, rows, mine = seen
+        _, gold_out, _ = context
+        observed = self._observe(mine, student, gold_out)
+        if kind == RAW:
+            totals = np.array(observed.means[:, :-1])
+            with np.errstate(invalid="ignore"):
+                mean = np.nansum(totals, axis=1) / np.isfinite(totals).sum(axis=1)
+            sd, weight = np.zeros(len(mine)), np.ones(len(mine))
+        else:
+            if context not in self._measured:
+                self._measured[context] = fit(self._observe(rows, student, gold_out))
+            mean, sd, weight = _believed(kind, self._measured[context], observed)
+        keep = np.isfinite(mean) & (weight >= LEAST_WEIGHT)
+        node: dict[str, Any] = {
+            "people": mine[keep],
+            "mean": mean[keep],
+            "sd": sd[keep],
+            "weight": weight[keep],
+        }
+        if self.plan.even:
+            node["weight"] = node["weight"] * self._evenness(node["mean"], gold_out)
+        return node
+
+    def _evenness(self, mean: Array, gold_out: Folds) -> Array:
+        """Share of each pseudolabel that its band needs to hold as many as the fullest."""
+        edges = [low for _, low, _ in BANDS[1:]]
+        gold = self.roster.gold.total[self.roster.last[self.open_gold & ~self._in(gold_out)]]
+        have = np.bincount(np.digitize(gold, edges), minlength=len(BANDS))
+        band = np.digitize(mean, edges)
+        # One batch of about as many as there are folds.
+        here = np.bincount(band, minlength=len(BANDS)) * (self.plan.folds - 1)
+        share = np.minimum(1.0, (have.max() - have) / np.maximum(here, 1))
+        return np.asarray(np.maximum(share, LEAST_WEIGHT)[band], dtype=np.float64)
+
+    # Records
+
+    def table(self) -> pl.DataFrame:
+        """All pseudolabels of this chain as rows of `ledger.PSEUDOLABEL_COLUMNS`."""
+        tables = [pl.DataFrame(schema=PSEUDOLABEL_COLUMNS)]
+        for name, round_ in self.used.items():
+            node = self.store.get(name, dict)
+            spans = [self.roster.spans[row] for row in node["people"]]
+            columns = {
+                "person_id": self.ids[node["people"]].tolist(),
+                "first": [span.first for span in spans],
+                "last": [span.last for span in spans],
+                "source": [STUDENT] * len(spans),
+                "round": [round_] * len(spans),
+                "repeat": [self.repeat] * len(spans),
+                "batch": [name] * len(spans),
+                "total": node["mean"],
+                "sd": node["sd"],
+                "weight": node["weight"],
+            }
+            tables.append(pl.DataFrame(columns, schema=PSEUDOLABEL_COLUMNS))
+        return pl.concat(tables)
+
+
+def _believed(kind: str, model: LabelModel, observed: Observations) -> tuple[Array, Array, Array]:
+    """Mean, deviation and weight of the labels that a label model gives."""
+    if kind == POSTERIOR:
+        found = posterior(model, observed, group="unlabelled")
+        return found.mean, found.sd, found.weight
+    *draws, student = observed.draws
+    blank = np.full_like(student, np.nan)
+    alone = Observations(observed.gold, (*draws, blank), observed.names)
+    text = Observations(observed.gold, (*(np.full_like(d, np.nan) for d in draws), student),
+                        observed.names)  # fmt: skip
+    found = posterior(model, alone, group="unlabelled")
+    left = posterior(model, text, group="unlabelled").sd ** 2
+    # Noise of a gold total about what the text says, over that of the teacher's total.
+    weight = (left + model.gold_sd**2) / (left + found.unbiased_sd**2)
+    return found.unbiased, found.unbiased_sd, np.minimum(1.0, np.nan_to_num(weight))

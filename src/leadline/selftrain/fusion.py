@@ -1,0 +1,257 @@
+"""Fusion at scoring time: the student's estimate and a teacher's draws of the same reading.
+
+A run keeps a label model of its teachers and its final, calibrated student for each model of
+the ensemble, fitted without the fold that this model left out. The fused estimate of a person
+is the posterior of these label models, averaged over those that never saw the person. Nothing
+is trained here: draws of locked test people may come in, and go nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.artefact import write_json
+from leadline.cohort.windows import label_readings
+from leadline.config import WindowConfig
+from leadline.dialogue.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.estimator.ensemble import read_ledger
+from leadline.estimator.predictive import (
+    at_least,
+    distribution_mean,
+    distribution_quantile,
+    totals_distribution,
+)
+from leadline.estimator.settings import INTERVAL
+from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
+from leadline.teacher.labelmodel import LabelModel, fuse
+from leadline.teacher.labels import LABELS
+from leadline.teacher.ratings import STUDENT
+from leadline.teacher.readings import Reading
+from leadline.teacher.rubric import parse_rating
+from leadline.teacher.simulated import SimulatedClient, address
+from leadline.teacher.store import Request
+
+Array = npt.NDArray[np.float64]
+Models = Mapping[tuple[int, int], LabelModel]
+FILE = "fusion.json"
+FORMAT = 1
+SIMULATED = "simulated"
+
+
+def fused_distributions(
+    models: Models,
+    left_out: Sequence[Mapping[int, int] | None],
+    student: Array,
+    draws: Sequence[Array],
+    group: str,
+) -> Array:
+    """Probabilities of the totals 0..27 from student and teachers, shape (N, 28).
+
+    Args:
+        models: label models by (repeat, fold), all of the same raters.
+        left_out: for each reading the person's fold by repeat; None for people of no fold.
+        student: the run's calibrated estimates, shape (N,).
+        draws: of each teacher, in the order of the label models, (N, draws), NaN if missing.
+        group: whose distribution of severity to start from, ``labelled`` or ``unlabelled``.
+    """
+    total, votes = np.zeros((len(student), 28)), np.zeros(len(student))
+    for (repeat, fold), model in models.items():
+        allowed = [mine is None or mine.get(repeat) == fold for mine in left_out]
+        rows = np.flatnonzero(allowed)
+        if not len(rows):
+            continue
+        mean, sd = fuse(model, student[rows], [table[rows] for table in draws], group=group)
+        total[rows] += totals_distribution(mean, sd)
+        votes[rows] += 1
+    assert votes.min(initial=1) >= 1, "every person has a label model that never saw them"
+    return total / votes[:, None]
+
+
+def fuse_estimates(
+    run: Path, estimates: pl.DataFrame, labels: pl.DataFrame, *, group: str = "unlabelled"
+) -> tuple[pl.DataFrame, int]:
+    """Fuse running estimates with teacher draws of the readings that end where they stand.
+
+    Args:
+        run: a finished run of `leadline selftrain` with teachers.
+        estimates: table of `ESTIMATES`, the turns of each person in order, as
+            `leadline score` writes it.
+        labels: teacher draws, table of `teacher.labels.LABELS`.
+        group: whose distribution of severity to start from: ``unlabelled`` for people who
+            answered no questionnaire, ``labelled`` for those who did.
+
+    Returns:
+        The estimates, with those replaced for which a teacher's reading ends at the same user
+        turn, and how many were. `increment` stays what the text alone gave.
+
+    Raises:
+        LeadlineError: the run keeps no label models, or none of its teachers rated anything.
+    """
+    models = load_fusion(run)
+    teachers = next(iter(models.values())).names[:-1]
+    if not set(teachers) & set(labels.filter(pl.col("source") == "teacher")["model"]):
+        raise LeadlineError(
+            f"None of these labels are by a teacher of this run ({', '.join(teachers)}).",
+            remedy="Label with the teacher that the run was trained with.",
+            file=run / FILE,
+        )
+    numbered = estimates.with_columns(
+        (pl.col("person_id").cum_count().over("person_id") - 1).alias("last"),
+        pl.int_range(pl.len()).alias("row"),
+    )
+    draws, rows = _draws_at(numbered, labels, teachers)
+    if not len(rows):
+        return estimates, 0
+    left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
+    some = estimates[rows.tolist()]
+    folds = [left_out.get(person) for person in some["person_id"]]
+    shape = fused_distributions(models, folds, some["mean"].to_numpy(), draws, group)
+    return _replaced(estimates, rows, shape), len(rows)
+
+
+def draws_of(
+    labels: pl.DataFrame, teachers: Sequence[str], keys: Sequence[tuple[str, int]]
+) -> tuple[Array, ...]:
+    """Draws of each teacher for readings (person_id, last user turn), each (N, draws)."""
+    row = {key: number for number, key in enumerate(keys)}
+    out = []
+    for teacher in teachers:
+        mine = labels.filter((pl.col("source") == "teacher") & (pl.col("model") == teacher))
+        numbers = {draw: column for column, draw in enumerate(sorted(set(mine["draw"])))}
+        table = np.full((len(keys), max(len(numbers), 1)), np.nan)
+        for person, last, draw, total in mine.select(
+            "person_id", "last", "draw", "total"
+        ).iter_rows():
+            if (person, last) in row:
+                table[row[person, last], numbers[draw]] = total
+        out.append(table)
+    return tuple(out)
+
+
+def _draws_at(
+    numbered: pl.DataFrame, labels: pl.DataFrame, teachers: Sequence[str]
+) -> tuple[tuple[Array, ...], npt.NDArray[np.int64]]:
+    """Draws for the rows of estimates that any teacher rated, and these rows."""
+    rated = labels.filter(pl.col("source") == "teacher").select(
+        "person_id", pl.col("last").cast(pl.Int64)
+    )
+    found = numbered.with_columns(pl.col("last").cast(pl.Int64)).join(
+        rated.unique(), on=["person_id", "last"], how="semi"
+    )
+    keys = list(found.select("person_id", "last").iter_rows())
+    draws = draws_of(labels, teachers, keys)
+    some = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
+    rows = found["row"].to_numpy()[some].astype(np.int64)
+    return tuple(table[some] for table in draws), rows
+
+
+def _replaced(estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array) -> pl.DataFrame:
+    new = pl.DataFrame(
+        {
+            "row": rows,
+            "distribution": pl.Series(shape.tolist(), dtype=pl.List(pl.Float64)),
+            "mean": distribution_mean(shape),
+            "median": distribution_quantile(shape, 0.5),
+            "lower": distribution_quantile(shape, (1 - INTERVAL) / 2),
+            "upper": distribution_quantile(shape, (1 + INTERVAL) / 2),
+            **{f"p_ge_{k}": at_least(shape, k) for k in THRESHOLDS},
+        }
+    )
+    base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
+    return base.update(new, on="row").select(list(ESTIMATES))
+
+
+def save_fusion(run: Path, models: Models) -> None:
+    """Write the label models of a run."""
+    plain = [
+        {"repeat": repeat, "fold": fold, **_plain(model)}
+        for (repeat, fold), model in models.items()
+    ]
+    write_json(run / FILE, {"format": FORMAT, "models": plain})
+
+
+def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
+    """The inverse of `save_fusion`.
+
+    Raises:
+        LeadlineError: the run has none, or they cannot be read.
+    """
+    path = run / FILE
+    if not path.is_file():
+        raise LeadlineError(
+            "This run keeps no label models to fuse with.",
+            remedy="Use a run of `leadline selftrain` that had teacher labels.",
+            file=path,
+        )
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["models"]
+        return {(entry["repeat"], entry["fold"]): _restored(entry) for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise LeadlineError(
+            "The label models of this run cannot be read.",
+            remedy="Restore the file from a copy, or run `leadline selftrain` again.",
+            file=path,
+        ) from error
+
+
+def simulated_draws(cohort: Cohort, window: WindowConfig, teacher: str = SIMULATED) -> pl.DataFrame:
+    """The simulated teacher's draws of locked people's gold readings, for scoring alone.
+
+    Args:
+        cohort: a simulated cohort on disk.
+        window: which text counts.
+        teacher: the name that the teacher has in the labels.
+
+    Returns:
+        A table of `teacher.labels.LABELS` without items.
+
+    Raises:
+        LeadlineError: the cohort has no simulated teacher.
+    """
+    assert cohort.path is not None, "a simulated teacher reads the cohort's own truth"
+    client = SimulatedClient(cohort.path)
+    readings = label_readings(cohort, window).filter("locked")
+    rows: list[dict[str, Any]] = []
+    for person, time, first, last in readings.select(
+        "person_id", "time", "first", "last"
+    ).iter_rows():
+        key = address(Reading(person, time, (), first, last))
+        for draw in count():
+            answer = client.ask(Request("", "", key, draw))
+            rating = parse_rating(answer.text or "") if answer.state == "done" else None
+            if rating is None:
+                break
+            rows.append(
+                {"person_id": person, "time": time, "first": first, "last": last}
+                | {"source": "teacher", "round": 0, "model": teacher, "draw": draw}
+                | {"total": float(rating.total), "weight": 1.0, "ancestors": []}
+            )
+    return pl.DataFrame(rows, schema=LABELS)
+
+
+ARRAYS = ("intercepts", "slopes", "psi", "draw_sd")
+
+
+def _plain(model: LabelModel) -> dict[str, Any]:
+    out = {name: getattr(model, name) for name in LabelModel.__dataclass_fields__}
+    return out | {name: out[name].tolist() for name in ARRAYS} | {"names": list(model.names)}
+
+
+def _restored(entry: Mapping[str, Any]) -> LabelModel:
+    values = {name: entry[name] for name in LabelModel.__dataclass_fields__}
+    values |= {name: np.array(values[name], dtype=np.float64) for name in ARRAYS}
+    for group in ("labelled", "unlabelled"):
+        values[group] = (float(values[group][0]), float(values[group][1]))
+    model = LabelModel(**{**values, "names": tuple(values["names"])})
+    if model.names[-1] != STUDENT:
+        raise KeyError(STUDENT)
+    return model

@@ -1,0 +1,58 @@
+"""What a self-training run has worked out so far, on disk, so that a killed run goes on.
+
+A node is a set of named arrays: the estimates of a student, or a batch of pseudolabels. It
+appears whole or not at all; a file that is there is never computed again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Node = dict[str, npt.NDArray[Any]]
+
+
+class NodeStore:
+    """Nodes by name, in memory and in a folder.
+
+    Attributes:
+        made: nodes computed by this process.
+        progress: called with the number of nodes at hand, if set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, 0
+        self.progress: Callable[[int], None] | None = None
+        self._kept: dict[str, Node] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, make: Callable[[], Node]) -> Node:
+        """The node `name`: kept, read, or made by `make` and written."""
+        if name in self._kept:
+            return self._kept[name]
+        path = self.folder / f"{name}.npz"
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                node = {key: stored[key] for key in stored.files}
+        else:
+            node = make()
+            _write(path, node)
+            self.made += 1
+        self._kept[name] = node
+        if self.progress is not None:
+            self.progress(len(self._kept))
+        return node
+
+
+def _write(path: Path, node: Node) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **node)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

@@ -1,0 +1,251 @@
+"""Everyone in a self-training run: who has gold, who has none, their folds and their ratings.
+
+Folds are drawn once, over all open people: those with gold stratified by severity, those
+without dealt out at random. The last reading of each person is what a teacher rated and what
+a pseudolabel is for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.cohort.splits import person_folds
+from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
+from leadline.config import WindowConfig
+from leadline.dialogue.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.estimator.design import Design, PersonStates, Span, StateSource
+from leadline.estimator.frozen import Rows
+from leadline.estimator.score import mask_people
+from leadline.estimator.settings import TrainConfig
+from leadline.estimator.train import Labelled, labelled_people, training_rows
+from leadline.teacher.labels import read_labels, refuse_locked
+from leadline.teacher.selection import locked_people
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Raters:
+    """Teacher draws of the last reading of each person.
+
+    Attributes:
+        names: of the teachers, sorted; empty without labels.
+        draws: one array (people, draws) a teacher, NaN where a draw is missing.
+        kin: for each person the rows of the people who were shown to a teacher as examples.
+    """
+
+    names: tuple[str, ...]
+    draws: tuple[Array, ...]
+    kin: tuple[frozenset[int], ...]
+
+    def without(self, people: frozenset[int]) -> tuple[Array, ...]:
+        """Draws, blanked where one of `people` was shown to the teacher as an example."""
+        if not any(self.kin):
+            return self.draws
+        tainted = np.array([bool(kin & people) for kin in self.kin])
+        return tuple(np.where(tainted[:, None], np.nan, draws) for draws in self.draws)
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Readings, folds and ratings of N people: those with gold first, in the order read.
+
+    Attributes:
+        people: timelines, length N.
+        labelled: readings with gold; `labelled.people` are the first rows of `people`.
+        gold: those readings and their prefixes, of open and locked people.
+        last: row of `gold` that is the last whole reading of each person, -1 without gold.
+        free: the last reading of each person without gold, as rows without totals.
+        spans: the last reading of each person, length N.
+        locked: who is in the locked test, shape (N,).
+        folds: fold by repeat and person, -1 for locked people, shape (repeats, N).
+        raters: teacher draws, none of them of locked people.
+    """
+
+    people: list[Timeline]
+    labelled: Labelled
+    gold: Rows
+    last: Ints
+    free: Rows
+    spans: list[Span]
+    locked: Bools
+    folds: Ints
+    raters: Raters
+
+    @property
+    def ids(self) -> list[str]:
+        """Person ids, length N."""
+        return [person.person_id for person in self.people]
+
+    @property
+    def has_gold(self) -> Bools:
+        """Who has a gold label, locked people included, shape (N,)."""
+        return self.last >= 0
+
+    def left_out(self) -> dict[str, dict[int, int]]:
+        """Open person -> repeat -> fold, as ensembles keep it."""
+        return {
+            name: {repeat: int(fold) for repeat, fold in enumerate(self.folds[:, row])}
+            for row, name in enumerate(self.ids)
+            if not self.locked[row]
+        }
+
+
+def open_roster(
+    cohort: Cohort,
+    labels: pl.DataFrame | None,
+    source: StateSource,
+    config: TrainConfig,
+    window: WindowConfig,
+) -> tuple[Roster, list[PersonStates]]:
+    """Read everyone and draw the folds; also the turn states of all people.
+
+    Raises:
+        LeadlineError: too few labelled people, or nobody without a label.
+    """
+    labelled = labelled_people(cohort, config, window)
+    without = _people_without_gold(cohort, window)
+    if not without:
+        raise LeadlineError(
+            "Everyone in this cohort has a PHQ-9 or is locked: there is nobody to pseudolabel.",
+            remedy="Use leadline train, or import people without a PHQ-9 as well.",
+            file=cohort.path,
+        )
+    people = [*labelled.people, *without]
+    states = source.read(people)
+    gold, owner = training_rows(labelled, states[: len(labelled.people)], source, window, config)
+    last = np.full(len(people), -1)
+    final = np.flatnonzero(gold.final)
+    last[gold.person[final]] = final  # readings of a person are in the order of time
+    spans = _last_spans(labelled, people, window, owner[last[: len(labelled.people)]])
+    locked_ids = locked_people(cohort)
+    locked = np.array([person.person_id in locked_ids for person in people])
+    roster = Roster(
+        people=people,
+        labelled=labelled,
+        gold=gold,
+        last=last,
+        free=_free_rows(source, states, spans[len(labelled.people) :], config),
+        spans=spans,
+        locked=locked,
+        folds=_draw_folds(labelled, people, locked, config),
+        raters=_raters(labels, people, spans),
+    )
+    return roster, states
+
+
+def load_labels(labels_dir: Path | None, cohort: Cohort) -> pl.DataFrame | None:
+    """The teacher's labels, refused if any is of or from a locked person; None without any."""
+    if labels_dir is None:
+        return None
+    labels = read_labels(labels_dir)
+    refuse_locked(labels, locked_people(cohort))
+    return labels
+
+
+def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints, Array]:
+    """The roster with the gold of a share of the open people permuted among themselves.
+
+    Returns:
+        The changed roster, the rows of these people, and the totals they were given.
+    """
+    random = np.random.default_rng([seed, 0xCA9A])
+    able = np.flatnonzero(roster.has_gold & ~roster.locked)
+    count = max(2, round(share * len(able)))
+    chosen = np.sort(random.choice(able, size=min(count, len(able)), replace=False))
+    given = roster.gold.total[roster.last[chosen]][random.permutation(len(chosen))]
+    total = roster.gold.total.copy()
+    for row, value in zip(chosen, given, strict=True):
+        total[roster.gold.person == row] = value
+    return replace(roster, gold=replace(roster.gold, total=total)), chosen, given
+
+
+def _people_without_gold(cohort: Cohort, window: WindowConfig) -> list[Timeline]:
+    """People with enough text, no reading of any questionnaire, and not locked."""
+    taken = set(label_readings(cohort, window)["person_id"]) | locked_people(cohort)
+    found = []
+    for person in timelines(cohort):
+        if person.person_id in taken or not len(person.user):
+            continue
+        last = len(person.user) - 1
+        if last - int(running_starts(person, window)[last]) + 1 >= window.min_turns:
+            found.append(person)
+    return mask_people(found, window)
+
+
+def _last_spans(
+    labelled: Labelled, people: list[Timeline], window: WindowConfig, last_label: Ints
+) -> list[Span]:
+    spans = [labelled.spans[label] for label in last_label]
+    for row in range(len(labelled.people), len(people)):
+        last = len(people[row].user) - 1
+        spans.append(Span(row, int(running_starts(people[row], window)[last]), last))
+    return spans
+
+
+def _free_rows(
+    source: StateSource, states: list[PersonStates], spans: list[Span], config: TrainConfig
+) -> Rows:
+    count = len(spans)
+    return Rows(
+        design=Design.of(source, states, spans, config.pool),
+        total=np.zeros(count),
+        weight=np.ones(count),
+        person=np.array([span.person for span in spans]),
+        final=np.ones(count, dtype=bool),
+        share=np.ones(count),
+    )
+
+
+def _draw_folds(
+    labelled: Labelled, people: list[Timeline], locked: Bools, config: TrainConfig
+) -> Ints:
+    open_readings = labelled.readings.filter(~pl.col("locked"))
+    out = np.full((config.repeats, len(people)), -1)
+    for repeat in range(config.repeats):
+        seed = config.seed + repeat
+        gold = person_folds(open_readings, config.folds, seed)
+        names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
+        free = sorted((name for name in names if name not in gold), key=partial(_draw, seed))
+        fold = gold | {name: place % config.folds for place, name in enumerate(free)}
+        out[repeat] = [fold.get(person.person_id, -1) for person in people]
+    return out
+
+
+def _draw(seed: int, name: str) -> bytes:
+    """A place in a random order that depends on the seed and the id alone."""
+    return hashlib.sha256(f"{seed}\x1f{name}".encode()).digest()
+
+
+def _raters(labels: pl.DataFrame | None, people: list[Timeline], spans: list[Span]) -> Raters:
+    """Draws of each person's last reading; ratings of other readings are not used."""
+    nobody: tuple[frozenset[int], ...] = (frozenset(),) * len(people)
+    if labels is None or labels.is_empty():
+        return Raters((), (), nobody)
+    row = {person.person_id: number for number, person in enumerate(people)}
+    where = {(people[s.person].person_id, s.first, s.last): s.person for s in spans}
+    teacher = labels.filter(pl.col("source") == "teacher")
+    kin = [set[int]() for _ in people]
+    names, draws = [], []
+    for (model,), mine in sorted(teacher.group_by("model")):
+        numbers = {draw: column for column, draw in enumerate(sorted(set(mine["draw"])))}
+        table = np.full((len(people), len(numbers)), np.nan)
+        columns = ("person_id", "first", "last", "draw", "total", "ancestors")
+        for person, first, last, draw, total, shown in mine.select(columns).iter_rows():
+            at = where.get((person, first, last))
+            if at is not None:
+                table[at, numbers[draw]] = total
+                kin[at] |= {row[name] for name in shown if name in row}
+        names.append(str(model))
+        draws.append(table)
+    return Raters(tuple(names), tuple(draws), tuple(map(frozenset, kin)))

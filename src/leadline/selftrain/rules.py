@@ -1,0 +1,145 @@
+"""When to stop, and the canary: each decision with the numbers that it rests on.
+
+A round is kept if it makes a paired gain over the last round kept, and its estimates neither
+shrink nor stretch. All figures are out-of-fold. A band of a rule is missed only by more than
+one standard error (of a bootstrap over people), for with a few hundred people the slope alone
+moves by .05 from one sample to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.selftrain.settings import SelftrainConfig
+
+Array = npt.NDArray[np.float64]
+
+RESAMPLES = 400
+SHUFFLES = 4000
+
+
+def label_errors(predictions: pl.DataFrame) -> pl.DataFrame:
+    """One row a gold label from out-of-fold rows of `PREDICTIONS`, repeats averaged.
+
+    Columns: label, person_id, total, mean, variance (of the predicted distribution), error.
+    """
+    k = np.arange(28)
+    shape = np.array(predictions["distribution"].to_list())
+    spread = shape @ k**2 - (shape @ k) ** 2
+    return (
+        predictions.with_columns(pl.Series("variance", spread))
+        .group_by("label", "person_id", "total")
+        .agg(pl.col("mean").mean(), pl.col("variance").mean())
+        .sort("label")
+        .with_columns((pl.col("mean") - pl.col("total")).abs().alias("error"))
+    )
+
+
+def shape_figures(errors: pl.DataFrame, seed: int = 0) -> dict[str, float]:
+    """MAE, slope of gold on estimates, variance ratio; the last two with standard errors.
+
+    The variance ratio is that of the estimates over what the model predicts of them: the
+    variance of gold less the mean predicted variance (law of total variance).
+    """
+    total, mean, left = (errors[name].to_numpy() for name in ("total", "mean", "variance"))
+
+    def figures(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
+        y, m = total[rows], mean[rows]
+        slope = float(np.cov(m, y)[0, 1] / max(float(np.var(m, ddof=1)), 1e-9))
+        expected = float(np.var(y, ddof=1) - left[rows].mean())
+        return slope, float(np.var(m, ddof=1)) / max(expected, 1e-9)
+
+    random = np.random.default_rng(seed)
+    people = errors["person_id"].to_numpy()
+    _, owner = np.unique(people, return_inverse=True)
+    order = np.argsort(owner, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
+    drawn = []
+    for _ in range(RESAMPLES):
+        picks = random.integers(0, len(groups), len(groups))
+        drawn.append(figures(np.concatenate([groups[pick] for pick in picks])))
+    slope, ratio = figures(np.arange(len(total)))
+    slope_se, ratio_se = np.std(drawn, axis=0)
+    return {
+        "mae": float(errors["error"].to_numpy().mean()),
+        "slope": slope,
+        "slope_se": float(slope_se),
+        "variance_ratio": ratio,
+        "variance_ratio_se": float(ratio_se),
+    }
+
+
+def paired_gain(before: pl.DataFrame, after: pl.DataFrame) -> tuple[float, float]:
+    """Mean fall of the absolute error per person, and its standard error."""
+    both = before.select("label", "person_id", pl.col("error").alias("old")).join(
+        after.select("label", pl.col("error").alias("new")), on="label"
+    )
+    fall = (
+        both.group_by("person_id")
+        .agg((pl.col("old") - pl.col("new")).mean().alias("fall"))["fall"]
+        .to_numpy()
+    )
+    return float(fall.mean()), float(fall.std(ddof=1) / np.sqrt(len(fall)))
+
+
+def decide(
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+    config: SelftrainConfig,
+    canary: dict[str, float] | None,
+) -> dict[str, Any]:
+    """Whether a round is kept, with every number that the decision rests on.
+
+    Args:
+        before: `label_errors` of the last kept round.
+        after: those of this one.
+        config: the bounds.
+        canary: of this round, if there is one.
+    """
+    figures: dict[str, Any] = shape_figures(after)
+    gain, error = paired_gain(before, after)
+    figures |= {"gain": gain, "gain_se": error}
+    reasons = []
+    if gain < config.min_gain * error:
+        reasons.append(f"the paired gain is under {config.min_gain:g} standard errors")
+    if figures["variance_ratio"] + figures["variance_ratio_se"] < config.min_variance:
+        reasons.append(f"the variance is below {config.min_variance:g} of what is predicted")
+    low, high = config.min_slope, config.max_slope
+    if (
+        figures["slope"] + figures["slope_se"] < low
+        or figures["slope"] - figures["slope_se"] > high
+    ):
+        reasons.append(f"the slope lies outside {low:g} to {high:g}")
+    if canary is not None and canary["p"] < config.canary_level:
+        reasons.append("the canary's permuted labels were fitted")
+    return figures | {"canary": canary, "kept": not reasons, "reasons": reasons}
+
+
+def canary_test(estimate: Array, given: Array, seed: int = 0) -> dict[str, float]:
+    """Whether estimates fit the permuted labels that people were given.
+
+    Args:
+        estimate: out-of-fold estimates of these people, shape (P,).
+        given: the permuted totals, shape (P,).
+        seed: of the null.
+
+    Returns:
+        ``r``, the correlation; ``null_95``, its 95th percentile when the totals are dealt out
+        again at random; ``p``, the one-sided share of such deals that correlate as much.
+    """
+    known = np.isfinite(estimate)
+    a, b = estimate[known] - estimate[known].mean(), given[known] - given[known].mean()
+    scale = max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-12)
+    random = np.random.default_rng(seed)
+    null = np.array([a @ random.permutation(b) for _ in range(SHUFFLES)]) / scale
+    r = float(a @ b) / scale
+    return {
+        "people": float(known.sum()),
+        "r": r,
+        "null_95": float(np.quantile(null, 0.95)),
+        "p": float((1 + (null >= r - 1e-12).sum()) / (1 + SHUFFLES)),
+    }
