@@ -119,7 +119,7 @@ def spoil_manifest(folder: Path, **changes: Any) -> None:
     ("spoil", "match"),
     [
         (lambda c: (c / "manifest.json").unlink(), "unfinished"),
-        (lambda c: (c / "manifest.json").write_text("{"), "valid JSON"),
+        (lambda c: (c / "manifest.json").write_text("{"), "as JSON"),
         (lambda c: spoil_manifest(c, format=99), "format 99"),
         (lambda c: spoil_manifest(c, kind="run"), "Expected a cohort"),
         (lambda c: (c / "turns.parquet").unlink(), "cannot be read"),

@@ -334,7 +334,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_kept(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_baseline_predictions", stop)
+        patch.setattr(train, "baseline_predictions", stop)
         with pytest.raises(KeyboardInterrupt):
             train_run(simulated, out, quick, WINDOW, home=home)
     with pytest.raises(LeadlineError, match="unfinished"):

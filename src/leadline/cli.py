@@ -32,13 +32,17 @@ VERBS = {
     "lock": "Set people of a cohort aside as the locked test.",
     "train": "Train an estimator on a cohort and write a run.",
     "label": "Have a language model rate a cohort, item by item, with quotes.",
+    "selftrain": "Train in rounds on PHQ-9s and pseudolabels.",
     "score": "Write the estimate after every user turn of a cohort.",
     "evaluate": "Compare a run's predictions with gold labels.",
     "report": "Write the report of an evaluated run.",
     "reader": "Fetch readers, once; list what is here.",
 }
-GROUPS = {"Start": ("demo",), "Data": ("import", "simulate", "inspect", "lock"),
-          "Model": ("reader", "train", "label", "score", "evaluate", "report")}  # fmt: skip
+GROUPS = {
+    "Start": ("demo",),
+    "Data": ("import", "simulate", "inspect", "lock"),
+    "Model": ("reader", "train", "label", "selftrain", "score", "evaluate", "report"),
+}
 
 
 class Verbs(click.Group):
@@ -366,6 +370,46 @@ def _label() -> click.Command:
             click.echo(f"{key}: {value}")
 
     return label
+
+
+def _selftrain() -> click.Command:
+    from leadline.config import WindowConfig
+    from leadline.estimator.settings import TrainConfig
+    from leadline.selftrain.settings import SelftrainConfig
+
+    @click.command("selftrain", short_help=VERBS["selftrain"])
+    @path_argument("cohort")
+    @click.option("--labels", type=click.Path(path_type=Path),
+                  help="A finished LABELS; without it the student labels alone.")  # fmt: skip
+    @OUT
+    @settings(SelftrainConfig, TrainConfig, WindowConfig)
+    @OVERWRITE
+    @JSON
+    def selftrain(
+        config: SelftrainConfig,
+        train: TrainConfig,
+        window: WindowConfig,
+        cohort: Path,
+        labels: Path | None,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        """Train COHORT in rounds on gold and pseudolabels and write a run.
+
+        No pseudolabel of a person descends from that person's own label or from a locked
+        person; RUN's ledgers prove it. Rounds stop by rule (docs/selftraining.md).
+        """
+        from leadline.dialogue.store import read_cohort
+        from leadline.evaluate.artefacts import evaluate_run, report_run
+        from leadline.selftrain.run import selftrain_run
+
+        selftrain_run(read_cohort(cohort), labels, out, config, train, window, overwrite=overwrite)
+        results = evaluate_run(out)
+        report_run(out)
+        _show_results(out, results, as_json)
+
+    return selftrain
 
 
 def _score() -> click.Command:
