@@ -348,9 +348,19 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
             {
                 "people": 40, "labels": 50, "split": "out-of-fold",
                 "models": {
-                    "leadline": {"scores": {"mae": score, "pearson": {"value": None}}},
-                    "constant": {"scores": {"mae": {"value": 5.0, "low": None, "high": None}}},
+                    "leadline": {
+                        "scores": {"mae": score, "pearson": {"value": None}},
+                        "explainable": {
+                            "of_ceiling": 0.5, "of_limit": 0.617,
+                            "gap_to_limit": {"r": -0.123, "mae": 1.456},
+                        },
+                    },
+                    "constant": {
+                        "scores": {"mae": {"value": 5.0, "low": None, "high": None}},
+                        "explainable": {"of_ceiling": None, "of_limit": None, "gap_to_limit": {}},
+                    },
                 },
+                "limit": {"r": 0.872, "mae": 2.64},
                 "ceiling": {"default": {"reliability": 0.84, "r": 0.91, "auc_cut": 0.95}},
             }
         ],
@@ -360,5 +370,10 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
     Console(width=200, file=stream).print(render_summary(results))
     text = stream.getvalue()
     for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
-                 "few people", "made up", "retest 0.84"):  # fmt: skip
+                 "few people", "made up", "retest 0.84", "62%", "r -0.12, MAE +1.46", "0.872"):  # fmt: skip
         assert part in text
+    results["sets"][0]["limit"] = None
+    stream = io.StringIO()
+    Console(width=200, file=stream).print(render_summary(results))
+    assert "50%" in stream.getvalue()
+    assert "limit" not in stream.getvalue()

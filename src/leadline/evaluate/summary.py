@@ -29,9 +29,14 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
         table.add_column("model")
         for _, name, _ in COLUMNS:
             table.add_column(name, justify="right")
+        limit = one["limit"]
+        table.add_column("of the explainable", justify="right")
+        if limit:
+            table.add_column("to the limit", justify="right")
         for model, entry in one["models"].items():
             scores = entry["scores"]
-            table.add_row(model, *(_cell(scores.get(key), digits) for key, _, digits in COLUMNS))
+            cells = [_cell(scores.get(key), digits) for key, _, digits in COLUMNS]
+            table.add_row(model, *cells, *_explainable(entry["explainable"], limit))
         best = one["ceiling"]["default"]
         if best:
             table.add_section()
@@ -39,12 +44,29 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
                 f"noise ceiling (retest {best['reliability']})",
                 *(_plain(best.get(CEILING.get(key, key)), digits) for key, _, digits in COLUMNS),
             )
+        if limit:
+            names = {"pearson": "r"}
+            table.add_row(
+                "limit: best possible predictor",
+                *(_plain(limit.get(names.get(key, key)), digits) for key, _, digits in COLUMNS),
+            )
         parts.append(table)
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:
         parts.append(Text(str(results["simulated_notice"])))
     return Group(*parts)
+
+
+def _explainable(reached: Mapping[str, Any], limit: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Share of the explainable variance, and the gap to the limit where it is known."""
+    share = reached["of_limit"] if limit else reached["of_ceiling"]
+    text = "-" if share is None else f"{share:.0%}"
+    if not limit:
+        return (text,)
+    gap = reached["gap_to_limit"]
+    parts = [f"{name} {gap[key]:+.2f}" for key, name in (("r", "r"), ("mae", "MAE")) if key in gap]
+    return (text, ", ".join(parts) or "-")
 
 
 def _cell(score: Mapping[str, Any] | None, digits: int) -> str:
