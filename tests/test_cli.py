@@ -370,7 +370,8 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
     Console(width=200, file=stream).print(render_summary(results))
     text = stream.getvalue()
     for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
-                 "few people", "made up", "retest 0.84", "62%", "r -0.12, MAE +1.46", "0.872"):  # fmt: skip
+                 "few people", "made up", "retest 0.84", "62%", "r -0.12, MAE +1.46",
+                 "0.872"):  # fmt: skip
         assert part in text
     results["sets"][0]["limit"] = None
     stream = io.StringIO()
