@@ -21,7 +21,12 @@ from leadline.estimator.score import score_cohort
 from leadline.estimator.settings import TrainConfig
 from leadline.evaluate.artefacts import evaluate_run, report_run
 from leadline.selftrain import run as selftrain_module
-from leadline.selftrain.fusion import fuse_estimates, load_fusion
+from leadline.selftrain.fusion import (
+    check_fusion,
+    fuse_estimates,
+    fuse_file,
+    load_fusion,
+)
 from leadline.selftrain.ledger import TaintedLabel, check_run, member_of, read_ledger
 from leadline.selftrain.run import possible_rounds, selftrain_run
 from leadline.selftrain.settings import SelftrainConfig
@@ -216,6 +221,23 @@ def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tm
     assert (fused["lower"] <= fused["median"]).all()
     assert (fused["median"] <= fused["upper"]).all()
     assert set(load_fusion(run)) == {(0, fold) for fold in range(TRAIN.folds)}
+
+
+def test_a_file_of_estimates_is_fused_in_place_as_a_table_is(data, finished, tmp_path):
+    _, cohort, truth, _ = data
+    run, _ = finished
+    path = tmp_path / "scores.parquet"
+    score_cohort(cohort, run, path)
+    scores = pl.read_parquet(path)
+    make_labels(tmp_path / "all", truth, set(), noise=1.0)
+    check_fusion(run, tmp_path / "all")
+    expected, count = fuse_estimates(run, scores, read_labels(tmp_path / "all"))
+    assert fuse_file(run, path, tmp_path / "all") == count == len(truth)
+    assert pl.read_parquet(path).equals(expected)
+    assert not expected["mean"].equals(scores["mean"])
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["all", "scores.parquet"]
+    with pytest.raises(LeadlineError, match="no label models"):
+        check_fusion(tmp_path, tmp_path / "all")
 
 
 def test_fusing_with_another_teacher_or_run_is_a_users_error(data, finished, tmp_path):

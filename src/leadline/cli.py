@@ -418,22 +418,39 @@ def _score() -> click.Command:
     @click.command("score", short_help=VERBS["score"])
     @path_argument("cohort")
     @click.option("--run", required=True, type=click.Path(path_type=Path), help="A finished run.")
+    @click.option("--labels", type=click.Path(path_type=Path),
+                  help="LABELS of these people, to fuse with a run of selftrain.")  # fmt: skip
     @OUT
     @settings(ScoreConfig)
     @OVERWRITE
     @JSON
     def score(
-        config: ScoreConfig, cohort: Path, run: Path, out: Path, overwrite: bool, as_json: bool
+        config: ScoreConfig,
+        cohort: Path,
+        run: Path,
+        labels: Path | None,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
         from leadline.dialogue.store import read_cohort
         from leadline.estimator.score import score_cohort
 
-        counts = score_cohort(read_cohort(cohort), run, out, config, overwrite=overwrite)
+        people = read_cohort(cohort)
+        if labels is not None:
+            from leadline.selftrain.fusion import check_fusion, fuse_file
+
+            check_fusion(run, labels)
+        counts = score_cohort(people, run, out, config, overwrite=overwrite)
+        if labels is not None:
+            counts["fused"] = fuse_file(run, out, labels)
         if as_json:
             show_json({"estimates_file": str(out), **counts, "notice": NOTICE})
             return
         click.echo(f"{out}: {counts['estimates']:,} estimates of {counts['people']:,} people")
+        if "fused" in counts:
+            click.echo(f"{counts['fused']:,} of them fused with a teacher's ratings")
         if counts["silent"]:
             say(f"{counts['silent']:,} people said nothing and have no estimate.")
         say(NOTICE)

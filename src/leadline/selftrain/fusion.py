@@ -33,7 +33,7 @@ from leadline.estimator.predictive import (
 from leadline.estimator.settings import INTERVAL
 from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
 from leadline.teacher.labelmodel import LabelModel, fuse
-from leadline.teacher.labels import LABELS
+from leadline.teacher.labels import LABELS, read_labels
 from leadline.teacher.ratings import STUDENT
 from leadline.teacher.readings import Reading
 from leadline.teacher.rubric import parse_rating
@@ -76,6 +76,30 @@ def fused_distributions(
     return total / votes[:, None]
 
 
+def check_fusion(run: Path, labels: Path) -> None:
+    """Raise `LeadlineError` unless LABELS can be fused with the estimates of `run`."""
+    models, table = load_fusion(run), read_labels(labels)
+    _check_teachers(run, table, next(iter(models.values())).names[:-1])
+
+
+def fuse_file(run: Path, estimates: Path, labels: Path) -> int:
+    """Fuse the estimates in a file with LABELS in place, whole or not at all; how many were."""
+    table, fused = fuse_estimates(run, pl.read_parquet(estimates), read_labels(labels))
+    partial = estimates.with_name(f".{estimates.name}.fused")
+    table.write_parquet(partial, compression="zstd")
+    partial.replace(estimates)
+    return fused
+
+
+def _check_teachers(run: Path, labels: pl.DataFrame, teachers: tuple[str, ...]) -> None:
+    if not set(teachers) & set(labels.filter(pl.col("source") == "teacher")["model"]):
+        raise LeadlineError(
+            f"None of these labels are by a teacher of this run ({', '.join(teachers)}).",
+            remedy="Label with the teacher that the run was trained with.",
+            file=run / FILE,
+        )
+
+
 def fuse_estimates(
     run: Path, estimates: pl.DataFrame, labels: pl.DataFrame, *, group: str = "unlabelled"
 ) -> tuple[pl.DataFrame, int]:
@@ -98,12 +122,7 @@ def fuse_estimates(
     """
     models = load_fusion(run)
     teachers = next(iter(models.values())).names[:-1]
-    if not set(teachers) & set(labels.filter(pl.col("source") == "teacher")["model"]):
-        raise LeadlineError(
-            f"None of these labels are by a teacher of this run ({', '.join(teachers)}).",
-            remedy="Label with the teacher that the run was trained with.",
-            file=run / FILE,
-        )
+    _check_teachers(run, labels, teachers)
     numbered = estimates.with_columns(
         (pl.col("person_id").cum_count().over("person_id") - 1).alias("last"),
         pl.int_range(pl.len()).alias("row"),
