@@ -63,7 +63,7 @@ def readme_commands() -> list[str]:
 
 def write_source(folder: Path) -> None:
     """chats.jsonl and phq9.csv as a user would have them, from simulated people."""
-    config = preset("small", people=70, gold=70, locked=0, user_turns=5.0)
+    config = preset("small", people=70, gold=70, locked=0, user_turns=8.0)
     cohort = simulate_cohort(folder / "simulated", config)
     with (folder / "chats.jsonl").open("w", encoding="utf-8") as stream:
         for (person, talk), rows in cohort.turns.group_by(
