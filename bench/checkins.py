@@ -101,7 +101,7 @@ def save(name: str, results: dict[str, Any]) -> Path:
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}",
-        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
     path.write_text(json.dumps({**about, **results}, indent=2) + "\n", encoding="utf-8")
     return path
