@@ -211,6 +211,14 @@ def other_part() -> list[str]:
                 f"{row['largest_relative_gradient_difference']:.1e} (relative) | "
                 "`python bench/parity_seqcls.py` |"
             )
+    anchors = read("anchors_without_labels")
+    if anchors is not None:
+        row = anchors["r"]["smollm2:22"]
+        lines.append(
+            "| anchors alone on the check-ins, no label, SmolLM2 layer 22 | r "
+            f"{row['all']:.3f} (plain {row['plain']:.3f}, broad {row['broad']:.3f}) | "
+            "`python bench/anchors_without_labels.py` |"
+        )
     times = read("start_time")
     if times is not None:
         lines.append(
