@@ -13,7 +13,6 @@ from leadline.estimator.design import (
     StateSource,
     pool_states,
     span_words,
-    symptom_names,
 )
 from leadline.estimator.reader import ReaderConfig
 from tiny import tiny_reader
@@ -84,7 +83,6 @@ def test_anchor_scores_are_projections_and_average_over_turns(source, people):
     (view,) = source.views
     direction = source.directions[view]
     assert direction.shape == (len(anchor_names()), 24)
-    assert symptom_names() == anchor_names()
     turns = Design.of(source, states, [Span(1, t, t) for t in range(4)], "mean")
     whole = Design.of(source, states, [Span(1, 0, 3)], "mean")
     np.testing.assert_allclose(turns.anchors[view].mean(0), whole.anchors[view][0])

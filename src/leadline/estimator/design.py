@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from leadline.cohort.windows import Timeline
 from leadline.errors import LeadlineError
-from leadline.estimator.anchors import anchor_directions, anchor_names, anchor_statements
+from leadline.estimator.anchors import anchor_directions, anchor_statements
 from leadline.estimator.cache import StateCache, cached_states
 from leadline.estimator.gp import Inputs
 from leadline.estimator.progress import Advance
@@ -221,8 +221,3 @@ class Design:
             {view: np.concatenate([x, other.anchors[view]]) for view, x in self.anchors.items()},
             np.concatenate([self.words, other.words]),
         )
-
-
-def symptom_names() -> tuple[str, ...]:
-    """Names of the columns of anchor scores."""
-    return anchor_names()
