@@ -51,6 +51,10 @@ class Context:
     memory: Memory | None = None
 
 
+class OtherHistory(LeadlineError):
+    """The earlier messages that were given are not those that were read."""
+
+
 def no_history(count: int) -> Sequence[Message]:
     """What a caller says who has no text but the new: a pass cannot begin anew."""
     raise LeadlineError(
@@ -114,8 +118,8 @@ class RunningReader:
         """Read the new messages of each person; the contexts given stay as they were.
 
         Raises:
-            LeadlineError: a pass begins anew, and the earlier messages are not given or are not
-                those that were read.
+                LeadlineError: a pass begins anew and the earlier messages are not given.
+            OtherHistory: those that are given are not those that were read.
         """
         if isinstance(self.reader, SentenceReader):
             return _read_sentences(self.reader, people)
@@ -174,7 +178,7 @@ class RunningReader:
         earlier = person.earlier(count)[-count:]
         pieces = self.reader.tokens.pieces(earlier, self.reader.budget)
         if tuple(len(piece.ids) for piece in pieces) != person.context.lengths[-count:]:
-            raise LeadlineError(
+            raise OtherHistory(
                 "The earlier messages are not those that were read.",
                 remedy="Give all messages of the person in the order in which they were read, "
                 "or begin the person anew.",
