@@ -272,6 +272,17 @@ def test_a_damaged_file_is_not_trusted(light, known, simulated, tmp_path, spoil)
     assert_same(table, later)
 
 
+def test_someone_who_said_nothing_yet_can_be_kept(light, known, simulated, tmp_path):
+    ((name, said),) = said_by(few(simulated, 1)).items()
+    first = next(at for at, one in enumerate(said) if one.role == "user")
+    assert first > 0
+    with light(folder=tmp_path / "s") as scorer:
+        assert scorer.add(name, said[:first]).height == 0
+    with light(folder=tmp_path / "s") as scorer:
+        table = scorer.add(name, said[first:])
+    assert_same(table, known.filter(pl.col("person_id") == name))
+
+
 def test_the_states_of_another_model_are_not_used(light, known, simulated, tmp_path):
     ((name, said),) = said_by(few(simulated, 1)).items()
     with light(folder=tmp_path / "s") as scorer:

@@ -30,10 +30,11 @@ from leadline.estimator.running_cache import BatchCache, Memory, check_layers, n
 from leadline.estimator.transcript import plan_passes
 
 Earlier = Callable[[int], Sequence[Message]]
-# Rows that are shorter than this share of the longest wait for a batch of their own.
-LEAST_FILLED = 0.75
-# Tokens at which a batch gains nothing by taking rows that are much shorter.
-ENOUGH = 256
+# Rows that are shorter than this share of the longest wait for a batch of their own,
+LEAST_FILLED = 0.8
+# once a batch has so many tokens that more rows gain nothing: on two CPU cores padding costs
+# more than a larger batch saves. On a GPU it is not measured; there only `batch_tokens` counts.
+ENOUGH = 128
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class RunningReader:
         while any(waiting):
             due = {row: parts.popleft() for row, parts in enumerate(waiting) if parts}
             jobs = [Job(row, 0, part.ids, part.spans) for row, part in due.items()]
-            for batch in fill_batches(jobs, self.batch_tokens):
+            enough = ENOUGH if self.device.type == "cpu" else self.batch_tokens
+            for batch in fill_batches(jobs, self.batch_tokens, enough):
                 rows = [job.conversation for job in batch]
                 old = [None if due[row].anew else memories[row] for row in rows]
                 for row, states, memory in zip(rows, *self._forward(batch, old), strict=True):
@@ -224,16 +226,16 @@ def _read_sentences(reader: SentenceReader, people: Sequence[News]) -> list[Read
     ]
 
 
-def fill_batches(jobs: Sequence[Job], budget: int) -> Iterator[list[Job]]:
+def fill_batches(jobs: Sequence[Job], budget: int, enough: int) -> Iterator[list[Job]]:
     """Jobs of like length together, longest first, at most `budget` tokens with padding.
 
-    Once a batch is large enough to keep the processor busy, it takes no row that would be mostly
-    padding.
+    Once a batch has `enough` tokens, it takes no row that would be padded by more than
+    1 - `LEAST_FILLED` of its length.
     """
     batch: list[Job] = []
     for job in sorted(jobs, key=lambda job: -len(job.ids)):
         longest = len(batch[0].ids) if batch else 0
-        padded = len(job.ids) < LEAST_FILLED * longest and len(batch) * longest >= ENOUGH
+        padded = len(job.ids) < LEAST_FILLED * longest and len(batch) * longest >= enough
         if batch and (padded or (len(batch) + 1) * longest > budget):
             yield batch
             batch = []

@@ -147,7 +147,8 @@ def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.blake2b(text.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        if value.numel():
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
