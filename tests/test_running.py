@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
 from leadline.estimator.reader import LMReader, ReaderConfig, SentenceReader
+from leadline.estimator.regressor import FinetuneConfig, FinetunedModel, Reading, TrainPerson
 from leadline.estimator.running import Context, News, RunningReader
 from leadline.estimator.running_cache import check_layers
 from tiny import WORDS, talk, tiny_reader
@@ -172,6 +173,27 @@ def test_readers_that_remember_in_another_way_are_refused():
     )  # fmt: skip
     with pytest.raises(LeadlineError, match="MistralModel"):
         check_layers(MistralModel(config))
+
+
+@pytest.mark.parametrize("layers", [(1.0,), (0.5, 1.0)])
+def test_an_adapted_reader_goes_on_too(path, layers):
+    config = FinetuneConfig(layers=layers, dtype="float32", rank=2, pooling="tokens", max_tokens=96)
+    model = FinetunedModel.untrained(str(path), config)
+    for parameter in model.regressor.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)  # LoRA starts as nothing at all
+    (messages,) = drawn(6, [12])
+    states, _ = in_chunks(RunningReader(model), messages, [1, 4, 5, 9])
+    readings = np.array([(0, 5), (2, 3), (4, 5)])
+    pieces = model.tokens.pieces([m for m in messages if m.role == "user"], 96)
+    sizes = np.array([piece.stop - piece.start for piece in pieces])
+    person = TrainPerson(messages, [Reading(int(a), int(b)) for a, b in readings])
+    np.testing.assert_allclose(
+        model.estimates(states, sizes, readings), model.predict([person])[0], atol=1e-5
+    )
+    (last,) = RunningReader(model).read([News(Context(), messages)])
+    np.testing.assert_array_equal(last.sizes, sizes)
+    assert model.identity != FinetunedModel.untrained(str(path), config).identity
 
 
 def test_a_sentence_reader_keeps_nothing(sentence_reader):

@@ -381,6 +381,7 @@ class FinetunedModel:
         self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
     ) -> list[np.ndarray]:
         """States of the turns at `spans` of each row of tokens, as `LMReader.turn_states`."""
+        self.regressor.eval()
         hidden = self.regressor.hidden(pad_right(ids).to(self.device), **more)
         last = self.config.state == "last"
         return [
@@ -399,6 +400,7 @@ class FinetunedModel:
             sizes: tokens of each turn (turns,).
             readings: first and last turn of each reading, both included (readings, 2).
         """
+        self.regressor.eval()
         head = self.regressor.head
         arrays = (torch.from_numpy(np.ascontiguousarray(x)) for x in (states, sizes, readings))
         pooled = self.regressor.pool(*(x.to(self.device) for x in arrays))
