@@ -15,10 +15,12 @@ from leadline.dialogue.masking import (
     BLANK,
     CANDIDATE,
     LISTED,
+    NOT_ASKED,
     QUOTED,
     blank_spans,
     cohort_spans,
     masked,
+    masked_on,
     questionnaire_spans,
 )
 from leadline.dialogue.schema import TURNS, Message
@@ -137,6 +139,18 @@ WORDS = st.lists(
     max_size=5,
 ).map(" ".join)  # fmt: skip
 CHATS = st.lists(st.tuples(st.sampled_from(["user", "assistant", "clinician"]), WORDS), max_size=8)
+
+
+@given(CHATS, st.lists(st.integers(0, 8)))
+def test_messages_that_arrive_bit_by_bit_are_blanked_as_all_at_once(
+    pairs: list[tuple[str, str]], cuts: list[int]
+) -> None:
+    messages = said(*pairs)
+    found, asked = [], NOT_ASKED
+    for start, stop in itertools.pairwise(sorted({0, *cuts, len(messages)})):
+        some, asked = masked_on(messages[start:stop], asked)
+        found += some
+    assert found == masked(messages)
 
 
 @given(CHATS, st.integers(0, 8))

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.cohort.windows import label_readings, running_starts, timelines, window_starts
+from leadline.cohort.windows import (
+    label_readings,
+    running_starts,
+    starts_at,
+    timelines,
+    window_starts,
+)
 from leadline.config import WindowConfig
 from small import START, cohort_of, day, label_row, turn_rows
 
@@ -152,6 +158,19 @@ def test_running_readings_end_at_their_turn_and_hold_the_days_before_it(at, days
             if days and length and moment is not None and at[last] is not None:
                 inside = day(moment) > day(at[last]) - length
                 assert inside or turn < first
+
+
+@given(times.filter(bool), st.floats(0, 30), st.data())
+def test_a_running_reading_does_not_depend_on_later_turns_in_any_order(at, days, data):
+    cut = data.draw(st.integers(1, len(at)))
+    moments = np.array([day(moment).replace(tzinfo=None) if moment is not None else None
+                        for moment in at], dtype="datetime64[us]")  # fmt: skip
+    whole = starts_at(moments, 0, days)
+    np.testing.assert_array_equal(starts_at(moments[:cut], 0, days), whole[:cut])
+    np.testing.assert_array_equal(starts_at(moments, cut, days), whole[cut:])
+    for last in range(len(at)):
+        alone = window_starts(moments[: last + 1], moments[last : last + 1], days)[0]
+        assert whole[last] == min(alone, last)
 
 
 def test_no_turns_and_no_labels():

@@ -109,9 +109,34 @@ def window_starts(
 
 def running_starts(timeline: Timeline, window: WindowConfig) -> npt.NDArray[np.int64]:
     """First user turn of the reading that ends at each user turn, shape (U,)."""
-    times = timeline.user_times
-    starts = window_starts(times, times, window.days)
-    return np.minimum(starts, np.arange(len(times)))
+    return starts_at(timeline.user_times, 0, window.days)
+
+
+def starts_at(times: npt.NDArray[np.datetime64], first: int, days: float) -> npt.NDArray[np.int64]:
+    """First user turn of the readings that end at the user turns `first` and later.
+
+    A turn said later has no say, also where times are out of order.
+
+    Args:
+        times: of the person's user turns in the order of reading, shape (U,); NaT if unknown.
+        first: the first turn at which a reading ends.
+        days: window length; 0 keeps everything.
+
+    Returns:
+        Shape (U - first,): the smallest index u such that no turn from u up to the last of the
+        reading is older than the window.
+    """
+    ends = np.arange(first, len(times))
+    if days == 0 or not len(ends):
+        return np.zeros(len(ends), dtype=np.int64)
+    length = np.timedelta64(int(days * 86_400_000_000), "us")
+    if (np.diff(times) >= np.timedelta64(0, "us")).all():
+        starts = np.searchsorted(times, times[first:] - length, side="right")
+    else:
+        starts = np.array(
+            [window_starts(times[: end + 1], times[end : end + 1], days)[0] for end in ends]
+        )
+    return np.minimum(starts, ends).astype(np.int64)
 
 
 def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:

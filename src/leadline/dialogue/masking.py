@@ -82,26 +82,46 @@ class Span(NamedTuple):
     reason: str
 
 
-def questionnaire_spans(messages: Sequence[Message]) -> list[Span]:
+class Asked(NamedTuple):
+    """What earlier messages mean for the next: what `questionnaire_spans` carries along.
+
+    Attributes:
+        due: the last message of another than the person asked an item, so answers may follow.
+        since: messages since items were last asked; from `NEXT_ITEM` + 1 on it does not matter.
+    """
+
+    due: bool = False
+    since: int = NEXT_ITEM + 1
+
+
+NOT_ASKED = Asked()
+
+
+def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) -> list[Span]:
     """Find questionnaire-like spans in one conversation, in order.
 
     Args:
         messages: the conversation, all roles, in order of speech.
+        before: what was asked before the first of them.
     """
+    return _walk(messages, before)[0]
+
+
+def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[Span], Asked]:
     spans: list[Span] = []
-    asked = False
-    last = -NEXT_ITEM - 1
+    due, since = asked
     for number, message in enumerate(messages):
         if message.role == "user":
-            spans += _user_spans(number, message.text, after_item=asked)
-            continue
-        asked = _asks(message.text, under_way=number - last <= NEXT_ITEM)
-        if asked:
-            last = number
-            spans.append(Span(number, 0, len(message.text), ASKED))
+            spans += _user_spans(number, message.text, after_item=due)
         else:
-            spans += _found(number, message.text, _QUOTE, QUOTED)
-    return spans
+            due = _asks(message.text, under_way=since <= NEXT_ITEM)
+            if due:
+                since = 0
+                spans.append(Span(number, 0, len(message.text), ASKED))
+            else:
+                spans += _found(number, message.text, _QUOTE, QUOTED)
+        since = min(since, NEXT_ITEM) + 1
+    return spans, Asked(due, since)
 
 
 def _asks(text: str, *, under_way: bool) -> bool:
@@ -153,6 +173,17 @@ def blank_spans(
 def masked(messages: Sequence[Message]) -> list[Message]:
     """`blank_spans` of `questionnaire_spans`."""
     return blank_spans(messages, questionnaire_spans(messages))
+
+
+def masked_on(messages: Sequence[Message], before: Asked) -> tuple[list[Message], Asked]:
+    """`masked` for messages that go on after others, and what they mean for the next.
+
+    Args:
+        messages: the new messages, in order.
+        before: what the call for the messages before them gave; `NOT_ASKED` at the start.
+    """
+    spans, after = _walk(messages, before)
+    return blank_spans(messages, spans), after
 
 
 def cohort_spans(turns: pl.DataFrame) -> pl.DataFrame:

@@ -73,6 +73,11 @@ def raw_distributions(
     model: Any, people: Sequence[Timeline], spans: Sequence[Span]
 ) -> tuple[Array, Array, Array | None]:
     """Mean, deviation and (from a distribution head) probabilities at each span."""
+    return moments(raw_estimates(model, people, spans))
+
+
+def raw_estimates(model: Any, people: Sequence[Timeline], spans: Sequence[Span]) -> Array:
+    """What the model's head gives at each span: (len(spans), 28), or (len(spans),)."""
     order: dict[int, list[int]] = {}
     for row, span in enumerate(spans):
         order.setdefault(span.person, []).append(row)
@@ -85,9 +90,14 @@ def raw_distributions(
     rows = np.concatenate([np.array(rows) for rows in order.values()])
     out = np.empty_like(flat)
     out[rows] = flat
-    if out.ndim == 1:
-        return out, np.full(len(out), SCALAR_DEVIATION), None
-    shape = out / out.sum(axis=1, keepdims=True)
+    return out
+
+
+def moments(raw: Array) -> tuple[Array, Array, Array | None]:
+    """Mean, deviation and (from a distribution head) probabilities of a head's output."""
+    if raw.ndim == 1:
+        return raw, np.full(len(raw), SCALAR_DEVIATION), None
+    shape = raw / raw.sum(axis=1, keepdims=True)
     mean = distribution_mean(shape)
     square = shape @ np.arange(TOTALS) ** 2
     return mean, np.sqrt(np.maximum(square - mean**2, 0.25)), shape

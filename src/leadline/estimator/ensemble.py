@@ -7,7 +7,7 @@ was left out where.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from leadline.estimator.frozen import FrozenModel
 from leadline.estimator.predictive import LEVELS, Calibration
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 LEDGER: dict[str, pl.DataType] = {
     "person_id": pl.String(),
@@ -40,15 +41,19 @@ class AdaptedModel:
 
     def distributions(self, people: Sequence[Timeline], spans: Sequence[Span]) -> Array:
         """Probabilities of the totals at each span, shape (len(spans), 28)."""
-        from leadline.estimator.adapted import raw_distributions
+        from leadline.estimator.adapted import raw_estimates
 
-        mean, sd, shape = raw_distributions(self.model, people, spans)
-        if shape is not None:
-            return shape
         words = np.array(
             [people[s.person].user_words()[s.first : s.last + 1].sum() for s in spans], dtype=float
         )
-        return self.calibration.distribution(mean, sd, words)
+        return self.calibrated(raw_estimates(self.model, people, spans), words)
+
+    def calibrated(self, raw: Array, words: Array) -> Array:
+        """Probabilities (R, 28) from what the model gives at readings of so many words (R,)."""
+        from leadline.estimator.adapted import moments
+
+        mean, sd, shape = moments(raw)
+        return shape if shape is not None else self.calibration.distribution(mean, sd, words)
 
 
 Model = FrozenModel | AdaptedModel
@@ -121,23 +126,40 @@ class Ensemble:
             states: their turn states (frozen readers), None for adapted readers.
             spans: readings; `Span.person` is a row of `people`.
         """
-        total = np.zeros((len(spans), 28))
-        count = np.zeros(len(spans))
-        allowed = {row: self.unseen(people[row].person_id) for row in {s.person for s in spans}}
         design = None
         if self.source is not None and states is not None:
             design = Design.of(self.source, states, spans, self.pool)
-        for number, member in enumerate(self.members):
+
+        def estimate(number: int, rows: Ints) -> Array:
+            model = self.members[number].model
+            if isinstance(model, AdaptedModel):
+                return model.distributions(people, [spans[int(row)] for row in rows])
+            assert design is not None, "frozen models come with their readers"
+            return model.distribution(design.take(rows))
+
+        return self.average(people, spans, estimate)
+
+    def average(
+        self,
+        people: Sequence[Timeline],
+        spans: Sequence[Span],
+        estimate: Callable[[int, Ints], Array],
+    ) -> Array:
+        """Average over the members that may estimate each span's person, (len(spans), 28).
+
+        Args:
+            people: of whom `Span.person` is a row.
+            spans: readings.
+            estimate: gives the probabilities (rows, 28) by a member's number at rows of `spans`.
+        """
+        total = np.zeros((len(spans), 28))
+        count = np.zeros(len(spans))
+        allowed = {row: self.unseen(people[row].person_id) for row in {s.person for s in spans}}
+        for number in range(len(self.members)):
             rows = np.flatnonzero([number in allowed[span.person] for span in spans])
-            if not len(rows):
-                continue
-            if isinstance(member.model, AdaptedModel):
-                out = member.model.distributions(people, [spans[int(row)] for row in rows])
-            else:
-                assert design is not None, "frozen models come with their readers"
-                out = member.model.distribution(design.take(rows))
-            total[rows] += out
-            count[rows] += 1
+            if len(rows):
+                total[rows] += estimate(number, rows)
+                count[rows] += 1
         assert count.min(initial=1) >= 1, "every person has at least one model that never saw them"
         return total / count[:, None]
 

@@ -257,17 +257,25 @@ class LMReader:
                 yield Job(index, row, ids, spans)
             row += len(spans)
 
-    @torch.inference_mode()
     def _read(self, batch: Sequence[Job]) -> list[States]:
-        length = max(len(job.ids) for job in batch)
-        ids = torch.zeros(len(batch), length, dtype=torch.long)
-        for row, job in enumerate(batch):
-            ids[row, : len(job.ids)] = torch.tensor(job.ids)
+        return self.turn_states([job.ids for job in batch], [job.spans for job in batch])
+
+    @torch.inference_mode()
+    def turn_states(
+        self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
+    ) -> list[States]:
+        """States of the turns at `spans` of each row of tokens, float32 (turns, width).
+
+        Args:
+            ids: tokens; they are padded on the right.
+            spans: start and stop of each turn among the row's tokens.
+            more: for the forward pass, such as the cache of what was read before.
+        """
         found: dict[int, list[torch.Tensor]] = {}
 
         def take(layer: int, _module: Any, _inputs: Any, output: Any) -> None:
             hidden = output[0] if isinstance(output, tuple) else output
-            found[layer] = [self._pool(hidden[row], job) for row, job in enumerate(batch)]
+            found[layer] = [self._pool(hidden[row], some) for row, some in enumerate(spans)]
 
         hooks = [
             (self.model.norm if layer == len(self.model.layers) else self.model.layers[layer - 1])
@@ -275,20 +283,22 @@ class LMReader:
             for layer in set(self.layers)
         ]  # fmt: skip
         try:
-            self.model(input_ids=ids.to(self.device), use_cache=False)
+            self.model(**{"input_ids": pad_right(ids).to(self.device), "use_cache": False, **more})
         finally:
             for hook in hooks:
                 hook.remove()
         return [
             torch.cat([found[layer][row] for layer in self.layers], dim=1).cpu().numpy()
-            for row in range(len(batch))
+            for row in range(len(ids))
         ]
 
-    def _pool(self, hidden: torch.Tensor, job: Job) -> torch.Tensor:
+    def _pool(self, hidden: torch.Tensor, spans: Sequence[tuple[int, int]]) -> torch.Tensor:
         """(tokens, hidden) -> float32 (user turns, hidden)."""
+        if not spans:
+            return hidden.new_zeros(0, hidden.shape[1], dtype=torch.float32)
         if self.config.state == "last":
-            return hidden[[stop - 1 for _, stop in job.spans]].float()
-        return torch.stack([hidden[a:b].float().mean(dim=0) for a, b in job.spans])
+            return hidden[[stop - 1 for _, stop in spans]].float()
+        return torch.stack([hidden[a:b].float().mean(dim=0) for a, b in spans])
 
 
 class SentenceReader:
@@ -401,6 +411,14 @@ class Job:
     row: int
     ids: list[int]
     spans: list[tuple[int, int]]
+
+
+def pad_right(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows of token ids as one int64 tensor (rows, longest), zeros behind the shorter ones."""
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids
 
 
 def join_pieces(

@@ -10,6 +10,7 @@ head) and `config.json`. The base is named and its revision recorded, not copied
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from leadline.estimator.reader import (
     join_pieces,
     load_backbone,
     load_tokenizer,
+    pad_right,
     pick_dtype,
     resolve_layers,
 )
@@ -163,10 +165,8 @@ def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
     flattened batch) and in `turn` (the turn it belongs to).
     """
     rows = [row for example in examples for row in example.rows]
-    length = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    for number, words in enumerate(rows):
-        ids[number, : len(words)] = torch.tensor(words)
+    ids = pad_right(rows)
+    length = ids.shape[1]
     where: list[int] = []
     turn: list[int] = []
     sizes: list[int] = []
@@ -216,20 +216,22 @@ class Regressor(nn.Module):
             config.head, width, loss=config.loss, sigma=config.sigma, dropout=config.dropout
         )
 
-    def hidden(self, input_ids: Tensor, lower: Tensor | None = None) -> Tensor:
+    def hidden(self, input_ids: Tensor, lower: Tensor | None = None, **more: Any) -> Tensor:
         """Hidden states (rows, length, width) of the layer read, or of the mix of layers.
 
         With `lower`, the output of the layers below the adapted ones, only those above run.
+        `more` goes to the forward pass, such as the cache of what was read before.
         """
+        more = {"use_cache": False, **more}
         if lower is not None:
             first, depth = first_adapted(self.backbone), len(self.backbone.layers)
             with only_layers(self.backbone, first, depth):
                 out = self.backbone(inputs_embeds=lower, use_cache=False)
             return out.last_hidden_state  # type: ignore[no-any-return]
         if self.mix is None:
-            out = self.backbone(input_ids=input_ids, use_cache=False)
+            out = self.backbone(input_ids=input_ids, **more)
             return out.last_hidden_state  # type: ignore[no-any-return]
-        out = self.backbone(input_ids=input_ids, use_cache=False, output_hidden_states=True)
+        out = self.backbone(input_ids=input_ids, output_hidden_states=True, **more)
         shares = self.mix.softmax(dim=0)
         picked = [out.hidden_states[layer].float() for layer in self.layers]
         return torch.stack([s * h for s, h in zip(shares, picked, strict=True)]).sum(dim=0)
@@ -353,6 +355,57 @@ class FinetunedModel:
     def device(self) -> torch.device:
         """Where the model computes."""
         return self.regressor.head.centre.device
+
+    @property
+    def identity(self) -> str:
+        """Hex digest of everything that a turn state depends on except the messages."""
+        about = {
+            "revision": self.revision,
+            "template": asdict(self.tokens.template),
+            "budget": self.budget,
+            "config": asdict(self.config),
+        }
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for name, value in sorted(self.regressor.trained().items()):
+            digest.update(name.encode())
+            digest.update(value.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def width(self) -> int:
+        """Numbers in a turn state."""
+        return int(self.regressor.head.centre.shape[0])
+
+    @torch.inference_mode()
+    def turn_states(
+        self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
+    ) -> list[np.ndarray]:
+        """States of the turns at `spans` of each row of tokens, as `LMReader.turn_states`."""
+        self.regressor.eval()
+        hidden = self.regressor.hidden(pad_right(ids).to(self.device), **more)
+        last = self.config.state == "last"
+        return [
+            np.stack([row[(b - 1 if last else a) : b].float().mean(dim=0).cpu() for a, b in some])
+            if some
+            else np.zeros((0, self.width), np.float32)
+            for row, some in zip(hidden, spans, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def estimates(self, states: np.ndarray, sizes: np.ndarray, readings: np.ndarray) -> np.ndarray:
+        """As `predict`, from the turn states of one person.
+
+        Args:
+            states: float32 (turns, width).
+            sizes: tokens of each turn (turns,).
+            readings: first and last turn of each reading, both included (readings, 2).
+        """
+        self.regressor.eval()
+        head = self.regressor.head
+        arrays = (torch.from_numpy(np.ascontiguousarray(x)) for x in (states, sizes, readings))
+        pooled = self.regressor.pool(*(x.to(self.device) for x in arrays))
+        out: np.ndarray = head.estimates(head(pooled)).cpu().numpy()
+        return out
 
     def encode(self, people: Sequence[TrainPerson]) -> list[Example]:
         """People as tokens."""

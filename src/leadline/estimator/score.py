@@ -6,7 +6,7 @@ the models that never saw them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -142,18 +142,24 @@ def estimates_table(
     spans: Sequence[Span],
     distribution: Array,
     model_id: str,
+    earlier: Mapping[int, float] | None = None,
 ) -> pl.DataFrame:
-    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
+    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns.
+
+    `earlier` gives the mean before the first of a person's spans, by row of `people`; it is the
+    centre where nothing was said before.
+    """
     mean = distribution_mean(distribution)
-    names = {people[span.person].person_id for span in spans}
-    widths = {name: ensemble.width(INTERVAL, name) for name in names}
-    centres = {name: ensemble.centre(name) for name in names}
+    rows = {span.person: people[span.person].person_id for span in spans}
+    widths = {name: ensemble.width(INTERVAL, name) for name in rows.values()}
+    starts = {row: ensemble.centre(name) for row, name in rows.items()} | dict(earlier or {})
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
-    first = np.array([span.last == 0 for span in spans])
     width = np.array([widths[person.person_id] for person in whose])
-    centre = np.array([centres[person.person_id] for person in whose])
-    before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
+    owner = np.array([span.person for span in spans])
+    first = np.diff(owner, prepend=-1) != 0
+    start = np.array([starts[row] for row in owner])
+    before = np.where(first, start, np.concatenate([[0.0], mean[:-1]]))
     times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
     columns = {
         "person_id": [person.person_id for person in whose],

@@ -1,0 +1,285 @@
+"""Reading on against reading again: differences, seconds, bytes; and what the budget changes.
+
+Text is drawn at random from fixed words, so nothing here needs data. `--parts` chooses what is
+measured; the rest of an earlier result is kept.
+
+    OMP_NUM_THREADS=2 python bench/incremental.py [--parts message batch equal process budget]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from checkins import RESULTS, ROOT, save
+from leadline.dialogue.schema import Message
+from leadline.estimator.reader import LMReader, ReaderConfig
+from leadline.estimator.running import Context, News, RunningReader
+from leadline.estimator.running_state import Course, new_course, save_course
+
+sys.path.insert(0, str(ROOT / "tests"))
+from tiny import WORDS, tiny_reader
+
+PARTS = ("message", "batch", "equal", "process", "budget")
+CPU = torch.device("cpu")
+DTYPES = ("float32", "bfloat16")
+
+
+def spoken(random: np.random.Generator, words: int, role: str = "user") -> Message:
+    """A message of so many words."""
+    return Message(role, " ".join(random.choice(WORDS.split(), words)))
+
+
+def conversation(random: np.random.Generator, messages: int, words: int) -> list[Message]:
+    """Messages that take turns, of about so many words each."""
+    roles = ("assistant", "user")
+    counts = random.integers(1, 2 * words, messages)
+    return [spoken(random, int(n), roles[at % 2]) for at, n in enumerate(counts)]
+
+
+def open_reader(name: str, dtype: str, **more: Any) -> LMReader:
+    """SmolLM2 at the layers of the default recipe, or another at its middle and last layer.
+
+    With `:last` after its name a reader is read at its last, normed layer alone.
+    """
+    layers = (0.53, 0.67, 0.73, 0.8, 0.87) if name == "smollm2" else (0.5, 1.0)
+    if name.endswith(":last"):
+        name, layers = name.removesuffix(":last"), (1.0,)
+    return LMReader(name, ReaderConfig(layers=layers, dtype=dtype, **more), device=CPU)
+
+
+def on(running: RunningReader, messages: list[Message], cuts: list[int]) -> np.ndarray:
+    """Turn states of messages that arrive in chunks."""
+    context, found, edges = Context(), [], [0, *cuts, len(messages)]
+    for start, stop in pairwise(edges):
+        earlier = lambda count, start=start: messages[start - count : start]  # noqa: E731
+        (read,) = running.read([News(context, messages[start:stop], earlier)])
+        context = read.context
+        found.append(read.states)
+    return np.concatenate(found)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """Largest absolute difference, and relative to the length of the state."""
+    apart = np.linalg.norm(one - other, axis=1) / np.linalg.norm(other, axis=1)
+    return {
+        "largest": float(np.abs(one - other).max()),
+        "largest_relative": float(apart.max()),
+        "largest_value": float(np.abs(other).max()),
+        "states": len(one),
+    }
+
+
+def equal(names: dict[str, str], draws: int) -> dict[str, Any]:
+    """Every turn state, in random chunks against one pass."""
+    out: dict[str, Any] = {}
+    for kind, name in names.items():
+        for dtype in DTYPES:
+            reader, random = open_reader(name, dtype), np.random.default_rng(0)
+            one, other = [], []
+            for _ in range(draws):
+                messages = conversation(random, 16, 12)
+                cuts = sorted(random.choice(np.arange(1, 16), random.integers(1, 9), False))
+                one.append(on(RunningReader(reader), messages, [int(c) for c in cuts]))
+                other.append(reader.states([messages])[0])
+            out[f"{kind} {dtype}"] = difference(np.concatenate(one), np.concatenate(other))
+    return out
+
+
+CONTINUE = """
+import sys
+sys.path.insert(0, "bench")
+from pathlib import Path
+import numpy as np
+import incremental as bench
+from leadline.estimator.running_state import load_course
+name, folder = sys.argv[1], Path(sys.argv[2])
+for dtype in bench.DTYPES:
+    reader = bench.open_reader(name, dtype)
+    course = load_course(folder / f"{dtype}.safetensors", reader.identity, [bench.CPU])
+    np.save(folder / f"{dtype}.npy", bench.go_on(reader, course.contexts[0]))
+"""
+
+
+def go_on(reader: LMReader, context: Context) -> np.ndarray:
+    """States of the rest of a conversation."""
+    rest = conversation(np.random.default_rng(1), 5, 12)
+    (read,) = RunningReader(reader).read([News(context, rest)])
+    return read.states
+
+
+def process(names: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Saved, loaded in a new process and continued, against never saved."""
+    out: dict[str, Any] = {}
+    for kind, name in names.items():
+        expected = {}
+        for dtype in DTYPES:
+            reader = open_reader(name, dtype)
+            begun = conversation(np.random.default_rng(0), 10, 12)
+            (read,) = RunningReader(reader).read([News(Context(), begun)])
+            blank = new_course([reader.width])
+            course = Course((read.context,), blank.states, blank.sizes)
+            size = save_course(folder / f"{dtype}.safetensors", course, reader.identity)
+            expected[dtype] = go_on(reader, read.context)
+            assert read.context.memory is not None
+            out[f"{kind} {dtype}"] = {
+                "file_bytes": size,
+                "tokens": read.context.memory.tokens,
+                "bytes_per_token": round(per_token(read.context)),
+                "bytes_fixed": fixed(read.context),
+            }
+        command = [sys.executable, "-c", CONTINUE, name, str(folder)]
+        subprocess.run(command, check=True, cwd=ROOT)
+        for dtype, states in expected.items():
+            got = np.load(folder / f"{dtype}.npy")
+            out[f"{kind} {dtype}"]["identical"] = bool(np.array_equal(got, states))
+    return out
+
+
+def per_token(context: Context) -> float:
+    """Bytes of keys and values a token."""
+    assert context.memory is not None
+    some = context.memory.tensors().items()
+    grows = sum(x.nbytes for name, x in some if name.endswith(("keys", "values")))
+    return grows / context.memory.tokens
+
+
+def fixed(context: Context) -> int:
+    """Bytes of the states that do not grow."""
+    assert context.memory is not None
+    some = context.memory.tensors().items()
+    return sum(x.nbytes for name, x in some if name.endswith(("conv", "state")))
+
+
+def best(what: Callable[[], Any], times: int) -> float:
+    """Seconds of the fastest of some calls; the machine may be shared."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        what()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def sized(reader: LMReader, random: np.random.Generator, tokens: int) -> Message:
+    """A user message of exactly so many tokens, its marks included."""
+    message = spoken(random, tokens)
+    while len(reader.tokens.pieces([message], 8192)[0].ids) > tokens:
+        message = Message("user", message.text.rsplit(" ", 1)[0])
+    return message
+
+
+def message() -> dict[str, Any]:
+    """One new message of 40 tokens after 2,000, against reading all again."""
+    out: dict[str, Any] = {}
+    for dtype in DTYPES:
+        reader, random = open_reader("smollm2", dtype), np.random.default_rng(0)
+        running = RunningReader(reader)
+        said = [sized(reader, random, 40) for _ in range(50)]
+        new = sized(reader, random, 40)
+        (read,) = running.read([News(Context(), said)])
+        again = best(partial(reader.states, [[*said, new]]), 2)
+        more = best(partial(running.read, [News(read.context, [new])]), 12)
+        assert read.context.memory is not None
+        out[dtype] = {
+            "history_tokens": read.context.memory.tokens,
+            "read_again_seconds": round(again, 3),
+            "read_on_seconds": round(more, 4),
+            "times_faster": round(again / more, 1),
+        }
+    return out
+
+
+def batch(names: dict[str, str], count: int = 32) -> dict[str, Any]:
+    """Many people with unequal histories, each one new message, against one by one."""
+    out: dict[str, Any] = {}
+    for kind, name in names.items():
+        for dtype in DTYPES:
+            reader, random = open_reader(name, dtype), np.random.default_rng(0)
+            running = RunningReader(reader)
+            most = 60 if kind == "smollm2" else 40
+            histories = [
+                [sized(reader, random, 50) for _ in range(int(n))]
+                for n in random.integers(2, 13 if kind == "smollm2" else 8, count)
+            ]
+            new = [sized(reader, random, int(n)) for n in random.integers(10, most + 1, count)]
+            begun = running.read([News(Context(), said) for said in histories])
+            news = [News(b.context, [one]) for b, one in zip(begun, new, strict=True)]
+            together = np.concatenate([read.states for read in running.read(news)])
+            alone = np.concatenate([running.read([some])[0].states for some in news])
+            single = best(lambda r=running, n=news: [r.read([some]) for some in n], 3)
+            whole = best(partial(running.read, news), 3)
+            out[f"{kind} {dtype}"] = {
+                "difference": difference(together, alone),
+                "one_by_one_seconds": round(single, 3),
+                "together_seconds": round(whole, 3),
+                "times_faster": round(single / whole, 2),
+            }
+    return out
+
+
+def budget() -> dict[str, Any]:
+    """What a smaller context does to the states and to the tokens read, SmolLM2."""
+    random = np.random.default_rng(0)
+    talks = [conversation(random, 90, 16) for _ in range(2)]
+    whole = open_reader("smollm2", "bfloat16")
+    expected = np.concatenate(whole.states(talks))
+    out: dict[str, Any] = {}
+    for tokens in (8192, 1024, 512, 256):
+        reader = open_reader("smollm2", "bfloat16", max_tokens=tokens)
+        read = [sum(len(job.ids) for job in reader._jobs(0, talk)) for talk in talks]
+        said = [sum(len(p.ids) for p in reader.tokens.pieces(t, tokens)) for t in talks]
+        states = np.concatenate(reader.states(talks))
+        cosine = (states * expected).sum(1) / (
+            np.linalg.norm(states, axis=1) * np.linalg.norm(expected, axis=1)
+        )
+        passes = [sum(1 for _ in reader._jobs(0, talk)) for talk in talks]
+        out[str(tokens)] = {
+            "conversation_tokens": int(np.mean(said)),
+            "passes": float(np.mean(passes)),
+            "tokens_read_per_token": round(sum(read) / sum(said), 2),
+            "cosine_mean": round(float(cosine.mean()), 4),
+            "cosine_least": round(float(cosine.min()), 4),
+        }
+    return out
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parts = parser.parse_args().parts
+    file = RESULTS / "incremental.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        names = {"smollm2": "smollm2", "tiny qwen3.5": str(tiny_reader(Path(folder), "qwen", 0.02))}
+        work: dict[str, Callable[[], dict[str, Any]]] = {
+            "equal": lambda: equal({**names, "smollm2, last layer": "smollm2:last"}, 6),
+            "process": lambda: process(names, Path(folder)),
+            "message": message,
+            "batch": lambda: batch(names),
+            "budget": budget,
+        }
+        for part in parts:
+            start = time.perf_counter()
+            results[part] = work[part]()
+            print(part, f"{time.perf_counter() - start:.0f} s")
+            print(json.dumps(results[part], indent=1))
+            kept = {name: results[name] for name in PARTS if name in results}
+            save("incremental", {"threads": torch.get_num_threads(), **kept})
+
+
+if __name__ == "__main__":
+    main()
