@@ -2,7 +2,11 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -23,6 +27,8 @@ from leadline.estimator.train import train_run
 from leadline.estimator.transcript import Tokens, chat_template
 from small import some_people
 from tiny import talk, tiny_reader
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 
 LAST = TrainConfig(
     adapt="lora", head="scalar", state="last", pool="last", layers=("1.0",), folds=2, epochs=1,
@@ -270,3 +276,54 @@ def test_an_inner_layer_an_unknown_member_and_onnx_are_refused(merged, tmp_path,
         with pytest.raises(LeadlineError, match="inner layer"):
             export_run(other, tmp_path / "o", ExportConfig(to="vllm"), home=home)
     assert not (tmp_path / "o").exists()
+
+
+class Classify(BaseHTTPRequestHandler):
+    """Answers /classify as vLLM documents it, with transformers' class behind it."""
+
+    model = tokenizer = None
+    intercept = 0.0
+
+    def do_POST(self):
+        assert self.path == "/classify"
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        ids = asked.get("input") or self.tokenizer.apply_chat_template(
+            asked["messages"], tokenize=True, return_dict=False
+        )
+        with torch.no_grad():
+            raw = float(self.model(input_ids=torch.tensor([ids])).logits)
+        body = json.dumps({"data": [{"probs": [raw + self.intercept], "num_classes": 1}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_parity_script_asks_a_server_and_finds_no_difference(merged, monkeypatch):
+    kind, run, out, manifest = merged
+    if kind != "llama":
+        pytest.skip("one reader is enough")
+    from transformers import AutoTokenizer
+
+    import vllm_parity
+
+    (member,) = manifest["members"]
+    Classify.model = transformers_model(kind, out / member["directory"])
+    Classify.tokenizer = AutoTokenizer.from_pretrained(out / member["directory"])
+    Classify.intercept = member["intercept"]
+    kept = {}
+    monkeypatch.setattr(vllm_parity, "save", lambda name, results: kept.update(results))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Classify) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("sys.argv", ["vllm_parity.py", str(run), str(out), "--url", url])
+        vllm_parity.main()
+        server.shutdown()
+    # Leadline computes in bfloat16 here, the server in float32.
+    own = member["largest_difference_of_leadlines_own_arithmetic"]
+    assert kept["largest_difference_token_ids"] <= own + 1e-4
+    assert kept["largest_difference_messages"] <= own + 1e-4
+    assert kept["readings"] == member["readings"]
