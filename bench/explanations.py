@@ -1,12 +1,13 @@
 """What a turn moved, against the truth of simulated people: increments, occlusion and others.
 
-    python bench/explanations.py [--preset easy|paper] [--people 150]
+    python bench/explanations.py [--preset easy|paper] [--people 100]
 
 Simulates people, trains a frozen MiniLM run on those with PHQ-9s, and takes locked people whose
 turns the simulator knows the contributions of (what the best possible predictor loses without
 the turn). Rank correlation within each person over the user turns of the PHQ-9's 14 days,
 averaged over people, with 95% bootstrap intervals over people; every method on the same people
-and turns in the same run. Writes bench/results/explanations_PRESET.json.
+and turns in the same run. Writes bench/results/explanations.json (easy) or
+explanations_paper.json.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from checkins import save
-from leadline.cohort.windows import Timeline, label_readings, timelines
+from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
 from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort
 from leadline.estimator.design import PersonStates, Span
@@ -43,8 +44,8 @@ WINDOW = WindowConfig()
 FEWEST = 5  # user turns in the 14 days, for ranks to mean something
 TOTALS = np.arange(28)
 SIZES = {
-    "easy": {"people": 800, "gold": 500, "user_turns": 20.0},
-    "paper": {"people": 1300, "gold": 1000, "user_turns": 20.0},
+    "easy": {"people": 480, "gold": 320, "user_turns": 16.0},
+    "paper": {"people": 900, "gold": 700, "user_turns": 16.0},
 }
 Person = tuple[Timeline, PersonStates, Span]
 Method = Callable[[Ensemble, Person], np.ndarray]
@@ -70,8 +71,6 @@ def increments(ensemble: Ensemble, person: Person, column: str) -> np.ndarray:
 def undiluted(ensemble: Ensemble, person: Person) -> np.ndarray:
     """What a turn moved, times the turns that it was averaged with."""
     timeline, _, span = person
-    from leadline.cohort.windows import running_starts
-
     held = np.arange(len(timeline.user)) - running_starts(timeline, WINDOW) + 1
     return increments(ensemble, person, "arrival") * held[span.first : span.last + 1]
 
@@ -158,7 +157,7 @@ def main() -> None:
     """Simulate, train, explain, compare."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="easy", choices=list(SIZES))
-    parser.add_argument("--people", type=int, default=150, help="locked people with contributions")
+    parser.add_argument("--people", type=int, default=100, help="locked people with contributions")
     parser.add_argument("--fit", default="auto")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +184,7 @@ def main() -> None:
         "truth_seconds": round(truth_seconds, 1),
     }
     print(json.dumps(results, indent=2))
-    save(f"explanations_{given.preset}", results)
+    save("explanations" if given.preset == "easy" else f"explanations_{given.preset}", results)
 
 
 def compare(ensemble: Ensemble, people: list[Person], known: pl.DataFrame) -> dict[str, Any]:

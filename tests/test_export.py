@@ -11,8 +11,10 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from leadline.artefact import read_manifest
+from leadline.cli import app
 from leadline.cohort.windows import timelines
 from leadline.config import WindowConfig
 from leadline.dialogue.schema import Message
@@ -133,6 +135,24 @@ def test_a_graph_that_differs_is_not_written(graph, tmp_path, home, monkeypatch)
     with pytest.raises(LeadlineError, match="does not give Leadline's numbers"):
         export_run(graph[0], tmp_path / "out", ExportConfig(), home=home)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_verb_prints_the_warnings_and_refuses_what_cannot_be(graph, tmp_path, monkeypatch):
+    from leadline.estimator import export
+
+    run, _, manifest = graph
+    monkeypatch.setattr(export, "export_run", lambda *_, **__: manifest)
+    shown = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "o")])
+    assert shown.exit_code == 0
+    assert manifest["privacy"] in shown.stderr
+    assert "not a PHQ-9 response" in shown.stderr
+    monkeypatch.undo()
+    refused = CliRunner().invoke(
+        app, ["export", str(run), "--to", "vllm", "--out", str(tmp_path / "o")]
+    )
+    assert isinstance(refused.exception, LeadlineError)
+    assert "Use --to onnx" in refused.exception.remedy
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen"])
