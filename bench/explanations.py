@@ -1,13 +1,13 @@
 """What a turn moved, against the truth of simulated people: increments, occlusion and others.
 
-    python bench/explanations.py [--preset easy|paper] [--people 100]
+    python bench/explanations.py [--preset easy|paper] [--fit ridge|gp|...] [--work DIR]
 
 Simulates people, trains a frozen MiniLM run on those with PHQ-9s, and takes locked people whose
 turns the simulator knows the contributions of (what the best possible predictor loses without
 the turn). Rank correlation within each person over the user turns of the PHQ-9's 14 days,
 averaged over people, with 95% bootstrap intervals over people; every method on the same people
-and turns in the same run. Writes bench/results/explanations.json (easy) or
-explanations_paper.json.
+and turns in the same run. Writes bench/results/explanations.json, with the
+preset and the head in the name if they are not easy and ridge.
 """
 
 from __future__ import annotations
@@ -158,18 +158,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--preset", default="easy", choices=list(SIZES))
     parser.add_argument("--people", type=int, default=100, help="locked people with contributions")
-    parser.add_argument("--fit", default="auto")
+    parser.add_argument("--fit", default="ridge")
+    parser.add_argument("--work", type=Path, help="keep cohort and run here, and go on from there")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        cohort, run = Path(folder) / "cohort", Path(folder) / "run"
-        config = replace(preset(given.preset), **SIZES[given.preset], locked=given.people + 10)
-        simulate_cohort(cohort, config)
-        begun = time.process_time()
-        bayes_limit(cohort, contributions=given.people)
-        truth_seconds = time.process_time() - begun
+        work = given.work or Path(folder)
+        cohort, run = work / f"{given.preset}-cohort", work / f"{given.preset}-{given.fit}"
+        prepare(cohort, given.preset, given.people)
         known = pl.read_parquet(cohort / "truth" / "limit.parquet")
         train = TrainConfig(reader="minilm", fit=given.fit, baselines=False)
-        train_run(read_cohort(cohort), run, train, WINDOW)
+        if not (run / "manifest.json").is_file():
+            train_run(read_cohort(cohort), run, train, WINDOW)
         ensemble, _ = load_ensemble(run)
         people = load_people(cohort, ensemble, known)
         table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
@@ -181,10 +180,19 @@ def main() -> None:
         "settings": SIZES[given.preset],
         "heads": heads,
         "r_on_locked_people": round(accuracy, 4),
-        "truth_cpu_seconds": round(truth_seconds, 1),
     }
     print(json.dumps(results, indent=2))
-    save("explanations" if given.preset == "easy" else f"explanations_{given.preset}", results)
+    marks = [given.preset] * (given.preset != "easy") + [given.fit] * (given.fit != "ridge")
+    save("_".join(["explanations", *marks]), results)
+
+
+def prepare(cohort: Path, name: str, explained: int) -> None:
+    """Simulate the cohort and the truth about its turns, unless they are there."""
+    if not (cohort / "manifest.json").is_file():
+        config = replace(preset(name), **SIZES[name], locked=explained + 10)
+        simulate_cohort(cohort, config)
+    if not (cohort / "truth" / "limit.parquet").is_file():
+        bayes_limit(cohort, contributions=explained)
 
 
 def compare(ensemble: Ensemble, people: list[Person], known: pl.DataFrame) -> dict[str, Any]:
