@@ -142,10 +142,18 @@ def test_course_draws_turns_and_gold_and_tells_the_course() -> None:
         "lower": np.array([5.0, 7, 3]),
         "upper": np.array([15.0, 17, 13]),
         "increment": np.array([np.nan, 2, -4]),
+        "departure": np.array([0.0, 0, -5]),
     }
     root = parse(plots.course("f", "Person 1", steps, [(2, 11.0), (3, 9.0)]))
     label = root.get("aria-label") or ""
     assert "from 10.0 after the first user turn to 8.0 after 3" in label
     assert "11 after 2 turns, 9 after 3 turns" in label
+    assert "Turn 2 moved it most, by +2.0" in label
+    hollow = [
+        n
+        for n in root.iter(SVG + "path")
+        if "fill: none; stroke: #5b6875; stroke-width: 1.1" in (n.get("style") or "")
+    ]
+    assert len(hollow) == 1, "one turn at which something left"
     none = parse(plots.course("f", "Person 1", steps, []))
     assert "PHQ-9 given: none" in (none.get("aria-label") or "")

@@ -73,6 +73,27 @@ def test_courses_take_fixed_quantiles_of_severity_among_people_with_enough_turns
     assert report._courses(short, table) == []
 
 
+def test_a_course_says_what_moved_it_and_adds_up(tmp_path) -> None:
+    table = predictions(41)
+    estimates = running_estimates(table["person_id"].unique().sort().to_list())
+    for course in report._courses(estimates, table):
+        total = course["sum"]
+        assert abs(total["start"] - 10) < 1e-9
+        assert abs(total["departed"] + 2) < 1e-9
+        assert abs(total["start"] + total["arrived"] + total["departed"] - total["end"]) < 1e-9
+        sizes = [abs(turn["points"]) for turn in course["most"]]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(turn["day"] == turn["turn"] - 1 for turn in course["most"])
+    results = evaluate_predictions(table, QUICK)
+    text = report.render_report(
+        results, table, estimates=estimates, out=tmp_path / "r.html"
+    ).read_text()
+    assert "10.0 before a word" in text
+    assert "2.0 by turns that left" in text
+    undated = estimates.with_columns(pl.lit(None, dtype=estimates["time"].dtype).alias("time"))
+    assert {t["day"] for one in report._courses(undated, table) for t in one["most"]} == {None}
+
+
 def test_courses_show_locked_people_where_there_are_any() -> None:
     locked = predictions(6, split="locked").with_columns(pl.col("label") + 1000)
     table = predictions(30).vstack(locked)

@@ -11,6 +11,7 @@ from leadline.cohort.windows import timelines
 from leadline.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.estimator.adapted import finetune_config
+from leadline.estimator.design import Span
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.score import batched, mask_people, running_estimates, score_cohort
 from leadline.estimator.settings import ScoreConfig, TrainConfig
@@ -20,7 +21,7 @@ from small import cohort_of, files_of, some_people, turn_rows
 from tiny import tiny_reader
 
 WINDOW = WindowConfig()
-NUMBERS = ["mean", "median", "lower", "upper", "p_ge_10", "increment"]
+NUMBERS = ["mean", "median", "lower", "upper", "p_ge_10", "increment", "departure"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,46 @@ def test_increments_add_up_to_the_estimate(scored, ensemble):
         np.testing.assert_allclose(
             centre + rows["increment"].cum_sum(), rows["mean"], atol=1e-12, rtol=0
         )
+
+
+def test_what_leaves_the_window_is_kept_apart_from_what_arrives(ensemble):
+    # The first two turns leave as the third comes; all of them have left before the fourth.
+    people = list(timelines(cohort_of(turn_rows("p", [("user", d) for d in (0, 1, 16, 40)]), [])))
+    table = running_estimates(ensemble, people, WINDOW, "m")
+    states = ensemble.source.read(people)
+
+    def mean(first, last):
+        spans = [Span(0, first, last)]
+        return float((ensemble.distributions(people, states, spans) @ np.arange(28))[0])
+
+    centre = ensemble.centre("p")
+    want = [0.0, 0.0, centre - mean(0, 1), centre - mean(2, 2)]
+    np.testing.assert_allclose(table["departure"], want, atol=1e-12)
+    assert max(map(abs, want)) > 0.01
+    total = centre + table["increment"].sum()
+    np.testing.assert_allclose(total, mean(3, 3), atol=1e-12)
+    # Nothing but the turn itself is in what arrived.
+    np.testing.assert_allclose(
+        (table["increment"] - table["departure"])[3], mean(3, 3) - centre, atol=1e-12
+    )
+
+
+def test_turns_that_stay_keep_their_part_when_others_leave(ensemble):
+    days = (0, 10, 20, 21)
+    people = list(timelines(cohort_of(turn_rows("p", [("user", d) for d in days]), [])))
+    table = running_estimates(ensemble, people, WINDOW, "m")
+    states = ensemble.source.read(people)
+    spans = [Span(0, 0, 1), Span(0, 1, 1)]
+    before, without = ensemble.distributions(people, states, spans) @ np.arange(28)
+    np.testing.assert_allclose(table["departure"], [0, 0, without - before, 0], atol=1e-12)
+
+
+def test_a_window_of_all_text_loses_nothing(ensemble, simulated):
+    batch = list(timelines(simulated))[:5]
+    table = running_estimates(ensemble, batch, WindowConfig(days=0), "m")
+    assert table["departure"].abs().max() == 0
+    short = running_estimates(ensemble, batch, WindowConfig(days=1), "m")
+    assert short["departure"].abs().max() > 0
 
 
 def test_bounds_are_quantiles_of_the_distribution(scored):

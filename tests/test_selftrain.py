@@ -210,6 +210,15 @@ def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tm
     fused, count = fuse_estimates(run, scores, labels, group="labelled")
     assert count == len(truth) - 1
     assert fused.schema == scores.schema
+    for table in (scores, fused):
+        added = table.with_columns(pl.col("increment").cum_sum().over("person_id"))
+        start = (added["mean"] - added["increment"]).to_numpy()
+        centre = (
+            table.with_columns(start=start)
+            .group_by("person_id")
+            .agg(pl.col("start").max() - pl.col("start").min())
+        )
+        assert centre["start"].max() < 1e-9, "increments add up"
     same = fused["mean"] == scores["mean"]
     untouched = fused.filter(same)
     assert set(untouched.filter(pl.col("turn") == 1)["person_id"]) <= {"p0000"}

@@ -36,12 +36,13 @@ VERBS = {
     "score": "Write the estimate after every user turn of a cohort.",
     "evaluate": "Compare a run's predictions with gold labels.",
     "report": "Write the report of an evaluated run.",
+    "export": "Write a run's model for ONNX Runtime or vLLM.",
     "reader": "Fetch readers, once; list what is here.",
 }
 GROUPS = {
     "Start": ("demo",),
     "Data": ("import", "simulate", "inspect", "lock"),
-    "Model": ("reader", "train", "label", "selftrain", "score", "evaluate", "report"),
+    "Model": ("reader", "train", "label", "selftrain", "score", "evaluate", "report", "export"),
 }
 
 
@@ -502,6 +503,34 @@ def _report() -> click.Command:
         click.echo(str(report_run(run, examples=examples)))
 
     return report
+
+
+def _export() -> click.Command:
+    from leadline.estimator.settings import ExportConfig
+
+    @click.command("export", short_help=VERBS["export"])
+    @path_argument("run")
+    @OUT
+    @settings(ExportConfig)
+    @OVERWRITE
+    @JSON
+    def export(config: ExportConfig, run: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+        """Write the model of RUN for another program (docs/export.md).
+
+        The export is loaded again and compared with Leadline's own numbers before it counts as
+        written. What a target cannot express is refused with the reason.
+        """
+        from leadline.estimator.export import export_run
+
+        manifest = export_run(run, out, config, overwrite=overwrite)
+        if as_json:
+            show_json(manifest)
+            return
+        click.echo(f"{out}: {manifest['target']}, {manifest['exported']}")
+        for line in (manifest["privacy"], manifest["for_whom"], NOTICE):
+            say(line)
+
+    return export
 
 
 def _reader() -> click.Command:

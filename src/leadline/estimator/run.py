@@ -185,9 +185,8 @@ def load_ensemble(run: Path, *, home: Path | None = None) -> tuple[Ensemble, Win
     about = _read_model_json(file)
     for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
         _check_hash(run / name, (manifest.get("files") or {}).get(name))
+    train, window = run_training(run)
     try:
-        train = TrainConfig(**{**about["train"], "layers": tuple(about["train"]["layers"])})
-        window = WindowConfig(**about["window"])
         readers, entries = dict(about["readers"]), list(about["members"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file) from error
@@ -206,6 +205,47 @@ def load_ensemble(run: Path, *, home: Path | None = None) -> tuple[Ensemble, Win
     )
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     return Ensemble(members, left_out, source, train.pool), window
+
+
+def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
+    """What a finished run was trained with, without opening its readers.
+
+    Raises:
+        LeadlineError: unfinished run, damaged checkpoint, or one of another format.
+    """
+    read_manifest(run, "run")
+    file = run / CHECKPOINT / "model.json"
+    about = _read_model_json(file)
+    try:
+        train = TrainConfig(**{**about["train"], "layers": tuple(about["train"]["layers"])})
+        return train, WindowConfig(**about["window"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file) from error
+
+
+def checkpoint_members(run: Path) -> list[dict[str, Any]]:
+    """The entries of the members in a run's checkpoint, in order.
+
+    Raises:
+        LeadlineError: damaged checkpoint, or one of another format.
+    """
+    file = run / CHECKPOINT / "model.json"
+    about = _read_model_json(file)
+    try:
+        return [dict(entry) for entry in about["members"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file) from error
+
+
+def load_adapted(run: Path, entry: Mapping[str, Any], *, home: Path | None = None) -> AdaptedModel:
+    """One fine-tuned member of a run, alone in memory.
+
+    Raises:
+        LeadlineError: its weights are absent or damaged, or the reader is another one.
+    """
+    model = _load_model(run / CHECKPOINT, entry, home)
+    assert isinstance(model, AdaptedModel), "the settings say so"
+    return model
 
 
 def _check_hash(path: Path, expected: str | None) -> None:

@@ -30,6 +30,7 @@ from leadline.estimator.settings import INTERVAL, ScoreConfig
 from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
 
 Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 def score_cohort(
@@ -132,8 +133,60 @@ def running_estimates(
     if not spans:
         return pl.DataFrame(schema=ESTIMATES)
     states = ensemble.source.read(people) if ensemble.source is not None else None
-    distribution = ensemble.distributions(people, states, spans)
-    return estimates_table(ensemble, people, spans, distribution, model_id)
+    moved, without = before_arrival(spans)
+    distribution = ensemble.distributions(people, states, spans + without)
+    kept = distribution_mean(distribution[len(spans) :])
+    departure = departures(ensemble, people, spans, distribution[: len(spans)], (moved, kept))
+    return estimates_table(ensemble, people, spans, distribution[: len(spans)], departure, model_id)
+
+
+def before_arrival(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
+    """Where turns grew too old since the user turn before, and what was left of the reading.
+
+    Args:
+        spans: the reading that ends at each user turn of each person, in order.
+
+    Returns:
+        Rows of `spans` at which something left and something of before is still in the
+        reading, and for each the reading without the turn that has just come.
+    """
+    rows = [
+        row
+        for row in range(1, len(spans))
+        if spans[row - 1].person == spans[row].person
+        and spans[row - 1].first < spans[row].first < spans[row].last
+    ]
+    left = [Span(spans[row].person, spans[row].first, spans[row].last - 1) for row in rows]
+    return np.array(rows, dtype=np.int64), left
+
+
+def departures(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    spans: Sequence[Span],
+    distribution: Array,
+    remaining: tuple[Ints, Array],
+) -> Array:
+    """Points by which the estimate moved before each turn because turns left, (len(spans),).
+
+    In the order of time: first old turns leave, then the new one comes. Where all have left,
+    the estimate has gone back to the one from no words.
+
+    Args:
+        ensemble: the models.
+        people: whose turns they are.
+        spans: the reading that ends at each user turn of each person, in order.
+        distribution: at the spans, (len(spans), 28).
+        remaining: the rows of `before_arrival`, and the mean estimate of each of its readings.
+    """
+    mean = distribution_mean(distribution)
+    out = np.zeros(len(spans))
+    rows, kept = remaining
+    out[rows] = kept - mean[rows - 1]
+    for row, span in enumerate(spans):
+        if span.last > 0 and span.first == span.last > spans[row - 1].first:
+            out[row] = ensemble.centre(people[span.person].person_id) - mean[row - 1]
+    return out
 
 
 def estimates_table(
@@ -141,6 +194,7 @@ def estimates_table(
     people: Sequence[Timeline],
     spans: Sequence[Span],
     distribution: Array,
+    departure: Array,
     model_id: str,
     earlier: Mapping[int, float] | None = None,
 ) -> pl.DataFrame:
@@ -173,6 +227,7 @@ def estimates_table(
         "upper": distribution_quantile(distribution, (1 + width) / 2),
         **{f"p_ge_{k}": at_least(distribution, k) for k in THRESHOLDS},
         "increment": mean - before,
+        "departure": departure,
         "model_id": [model_id] * len(spans),
     }
     return pl.DataFrame(columns, schema=ESTIMATES)

@@ -360,12 +360,12 @@ def forest(name: str, rows: Sequence[Mapping[str, Any]], reference: str, unit: s
 
 @mpl.rc_context(STYLE)
 def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[Any]) -> str:
-    """One person's running estimate with its interval, gold totals, and increments.
+    """One person's running estimate with its interval, gold totals, and what moved it.
 
     Args:
         name: of the figure, unique in the page.
         person: how the page calls the person.
-        steps: `mean`, `lower`, `upper`, `increment`, each (user turns,).
+        steps: `mean`, `lower`, `upper`, `increment`, `departure`, each (user turns,).
         gold: pairs (user turns said by then, total).
     """
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
@@ -379,11 +379,14 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
         top.plot(*zip(*gold, strict=True), "D", color=ORANGE, ms=6.5, mec="white", mew=0.8)
     _totals(top, 27, "y")
     top.set_ylabel("Estimate")
-    increments = np.nan_to_num(steps["increment"])
-    colours = np.where(increments >= 0, BLUE, GREEN)
-    bottom.bar(x, increments, color=colours, width=0.8)
+    left = np.nan_to_num(steps["departure"])
+    arrived = np.nan_to_num(steps["increment"]) - left
+    bottom.bar(x, arrived, color=np.where(arrived >= 0, BLUE, GREEN), width=0.8)
+    # Drawn hollow and narrower: it lies before the turn in time and says nothing about it.
+    gone = np.flatnonzero(left)
+    bottom.bar(x[gone], left[gone], color="none", edgecolor=MUTED, lw=1.1, width=0.5, zorder=3)
     bottom.axhline(0, color=MUTED, lw=0.7)
-    reach = max(2.0, float(np.abs(increments).max()) * 1.1)
+    reach = max(2.0, float(np.abs([arrived, left]).max()) * 1.1)
     bottom.set_ylim(-reach, reach)
     bottom.set_ylabel("Change")
     bottom.set_xlabel("User turn")
@@ -391,9 +394,11 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
     bottom.xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels([top, bottom])
     given = ", ".join(f"{total:g} after {turn} turns" for turn, total in gold)
+    most = int(np.abs(arrived).argmax())
     return _svg(
         figure,
         name,
         f"Course of {person}: the estimate goes from {steps['mean'][0]:.1f} after the first user "
-        f"turn to {steps['mean'][-1]:.1f} after {len(x)}. PHQ-9 given: {given or 'none'}.",
+        f"turn to {steps['mean'][-1]:.1f} after {len(x)}. Turn {most + 1} moved it most, by "
+        f"{arrived[most]:+.1f}. PHQ-9 given: {given or 'none'}.",
     )

@@ -22,6 +22,7 @@ from leadline.evaluate.cautions import label
 from leadline.evaluate.sample import Sample, split_samples
 
 COURSES = 4
+MOST_MOVING = 3  # turns named under a course
 DASH, MINUS = "\u2013", "\u2212"
 SHORTEST_COURSE = 4  # user turns
 COURSE_QUANTILES = (0.1, 0.4, 0.7, 0.95)  # of the people ordered by mean gold total
@@ -119,6 +120,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": number,
+        "signed": signed,
         "interval": interval,
         "bracket": bracket,
         "label": label,
@@ -330,14 +332,43 @@ def _course(
         rows = rows.sort("time", maintain_order=True)
     steps = {
         column: rows[column].to_numpy().astype(float)
-        for column in ("mean", "lower", "upper", "increment")
+        for column in ("mean", "lower", "upper", "increment", "departure")
     }
     points = [
         (_turns_by(rows, time), float(total))
         for time, total in zip(labels["time"], labels["total"], strict=True)
     ]
     figure = plots.course(f"course-{called[7:]}", called, steps, points)
-    return {"name": called, "figure": Markup(figure), "labels": len(points), "turns": rows.height}
+    arrived = steps["increment"] - steps["departure"]
+    return {
+        "name": called,
+        "figure": Markup(figure),
+        "labels": len(points),
+        "turns": rows.height,
+        "sum": {
+            "start": float(steps["mean"][0] - steps["increment"][0]),
+            "arrived": float(arrived.sum()),
+            "departed": float(steps["departure"].sum()),
+            "end": float(steps["mean"][-1]),
+        },
+        "most": [
+            {"turn": at + 1, "day": _day(rows["time"], at), "points": float(arrived[at])}
+            for at in sorted(range(len(arrived)), key=lambda at: -abs(arrived[at]))[:MOST_MOVING]
+        ],
+    }
+
+
+def _day(times: pl.Series, at: int) -> float | None:
+    """Days from the first turn to the one at `at`; None where times are unknown."""
+    if times.null_count():
+        return None
+    return float((times[at] - times[0]).total_seconds() / 86_400)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A change as text, with its sign."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
 
 
 def _turns_by(rows: pl.DataFrame, time: Any) -> int:

@@ -43,5 +43,6 @@ ESTIMATES: dict[str, pl.DataType] = {
     "upper": pl.Float64(),
     **{f"p_ge_{threshold}": pl.Float64() for threshold in THRESHOLDS},
     "increment": pl.Float64(),  # mean minus the mean after the turn before
+    "departure": pl.Float64(),  # part of it because turns grew too old; the rest is this turn's
     "model_id": pl.String(),
 }

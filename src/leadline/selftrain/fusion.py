@@ -115,7 +115,8 @@ def fuse_estimates(
 
     Returns:
         The estimates, with those replaced for which a teacher's reading ends at the same user
-        turn, and how many were. `increment` stays what the text alone gave.
+        turn, and how many were. Increments still add up to the mean: those at a fused turn and
+        after it hold what the ratings moved. `departure` stays what the text alone gave.
 
     Raises:
         LeadlineError: the run keeps no label models, or none of its teachers rated anything.
@@ -186,7 +187,10 @@ def _replaced(estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array
         }
     )
     base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
-    return base.update(new, on="row").select(list(ESTIMATES))
+    moved = base.update(new, on="row").with_columns((pl.col("mean") - base["mean"]).alias("by"))
+    before = pl.col("by").shift(1, fill_value=0.0).over("person_id")
+    summed = moved.with_columns(pl.col("increment") + pl.col("by") - before)
+    return summed.select(list(ESTIMATES))
 
 
 def save_fusion(run: Path, models: Models) -> None:

@@ -1,0 +1,238 @@
+"""What a turn moved, against the truth of simulated people: increments, occlusion and others.
+
+    python bench/explanations.py [--preset easy|paper] [--fit ridge|gp|...] [--work DIR]
+
+Simulates people, trains a frozen MiniLM run on those with PHQ-9s, and takes locked people whose
+turns the simulator knows the contributions of (what the best possible predictor loses without
+the turn). Rank correlation within each person over the user turns of the PHQ-9's 14 days,
+averaged over people, with 95% bootstrap intervals over people; every method on the same people
+and turns in the same run. Writes bench/results/explanations.json, with the
+preset and the head in the name if they are not easy and ridge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+from checkins import save
+from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
+from leadline.config import WindowConfig
+from leadline.dialogue.store import read_cohort
+from leadline.estimator.design import PersonStates, Span
+from leadline.estimator.ensemble import Ensemble
+from leadline.estimator.explain import Explainer
+from leadline.estimator.run import load_ensemble
+from leadline.estimator.score import running_estimates
+from leadline.estimator.settings import TrainConfig
+from leadline.estimator.train import train_run
+from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.limit import bayes_limit
+from leadline.simulate.settings import preset
+
+WINDOW = WindowConfig()
+FEWEST = 5  # user turns in the 14 days, for ranks to mean something
+TOTALS = np.arange(28)
+SIZES = {
+    "easy": {"people": 480, "gold": 320, "user_turns": 16.0},
+    "paper": {"people": 900, "gold": 700, "user_turns": 16.0},
+}
+Person = tuple[Timeline, PersonStates, Span]
+Method = Callable[[Ensemble, Person], np.ndarray]
+
+
+def means(ensemble: Ensemble, person: Person, spans: list[Span]) -> np.ndarray:
+    """Mean estimates of readings of one person."""
+    timeline, states, _ = person
+    at = [replace(span, person=0) for span in spans]
+    return ensemble.distributions([timeline], [states], at) @ TOTALS
+
+
+def increments(ensemble: Ensemble, person: Person, column: str) -> np.ndarray:
+    """Increments at the turns of the reading, as `leadline score` writes them."""
+    timeline, _, span = person
+    table = running_estimates(ensemble, [timeline], WINDOW, "bench")
+    found = table["increment"].to_numpy()
+    if column == "arrival":
+        found = found - table["departure"].to_numpy()
+    return found[span.first : span.last + 1]
+
+
+def undiluted(ensemble: Ensemble, person: Person) -> np.ndarray:
+    """What a turn moved, times the turns that it was averaged with."""
+    timeline, _, span = person
+    held = np.arange(len(timeline.user)) - running_starts(timeline, WINDOW) + 1
+    return increments(ensemble, person, "arrival") * held[span.first : span.last + 1]
+
+
+def occlusion(ensemble: Ensemble, person: Person) -> np.ndarray:
+    """The estimate minus the estimate without the turn: states of a sentence reader stay."""
+    timeline, states, span = person
+    turns = range(span.first, span.last + 1)
+    people, cut = [], []
+    for out in turns:
+        kept = [turn for turn in turns if turn != out]
+        people.append(timeline)
+        cut.append(PersonStates({v: x[kept] for v, x in states.views.items()}, states.words[kept]))
+    spans = [Span(row, 0, len(turns) - 2) for row in range(len(turns))]
+    without = ensemble.distributions(people, cut, spans) @ TOTALS
+    return means(ensemble, person, [span])[0] - without
+
+
+def alone(ensemble: Ensemble, person: Person) -> np.ndarray:
+    """The estimate from the turn alone."""
+    _, _, span = person
+    return means(ensemble, person, [Span(0, t, t) for t in range(span.first, span.last + 1)])
+
+
+def words(ensemble: Ensemble, person: Person) -> np.ndarray:
+    """Words of the turn: knows nothing of what was said."""
+    del ensemble
+    _, states, span = person
+    return states.words[span.first : span.last + 1].astype(float)
+
+
+def load_people(folder: Path, ensemble: Ensemble, known: pl.DataFrame) -> list[Person]:
+    """Locked people with known contributions and enough turns in their PHQ-9's window."""
+    cohort = read_cohort(folder)
+    readings = label_readings(cohort, WINDOW).sort("time").group_by("person_id").last()
+    spans = {
+        person: (first, last)
+        for person, first, last in readings.select("person_id", "first", "last").iter_rows()
+        if last - first + 1 >= FEWEST
+    }
+    names = set(known.filter(pl.col("contribution").is_not_null())["person_id"]) & set(spans)
+    people = [person for person in timelines(cohort) if person.person_id in names]
+    states = ensemble.source.read(people)
+    return [
+        (person, one, Span(0, *spans[person.person_id]))
+        for person, one in zip(people, states, strict=True)
+    ]
+
+
+def truth_of(known: pl.DataFrame, person: Person, column: str) -> np.ndarray:
+    """The simulator's numbers at the turns of the reading."""
+    timeline, _, span = person
+    mine = known.filter(pl.col("person_id") == timeline.person_id).sort("user_turn")
+    found = mine[column].to_numpy()
+    if column == "mean":
+        found = np.diff(found, prepend=np.nan)
+    return found[span.first : span.last + 1]
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, over the turns where both are known; 0 where one is constant."""
+    both = np.isfinite(a) & np.isfinite(b)
+    if np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return 0.0
+    return float(spearmanr(a[both], b[both]).statistic)
+
+
+def summarise(each: np.ndarray, peer: np.ndarray | None, draws: np.ndarray) -> dict[str, Any]:
+    """Mean over people with its interval, and the paired difference from the peer."""
+    found: dict[str, Any] = {
+        "spearman": round(float(each.mean()), 4),
+        "interval": np.quantile(each[draws].mean(1), [0.025, 0.975]).round(4).tolist(),
+    }
+    if peer is not None:
+        off = each - peer
+        found["minus_occlusion"] = round(float(off.mean()), 4)
+        found["minus_occlusion_interval"] = (
+            np.quantile(off[draws].mean(1), [0.025, 0.975]).round(4).tolist()
+        )
+    return found
+
+
+def main() -> None:
+    """Simulate, train, explain, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--preset", default="easy", choices=list(SIZES))
+    parser.add_argument("--people", type=int, default=100, help="locked people with contributions")
+    parser.add_argument("--fit", default="ridge")
+    parser.add_argument("--work", type=Path, help="keep cohort and run here, and go on from there")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = given.work or Path(folder)
+        cohort, run = work / f"{given.preset}-cohort", work / f"{given.preset}-{given.fit}"
+        prepare(cohort, given.preset, given.people)
+        known = pl.read_parquet(cohort / "truth" / "limit.parquet")
+        train = TrainConfig(reader="minilm", fit=given.fit, baselines=False)
+        if not (run / "manifest.json").is_file():
+            train_run(read_cohort(cohort), run, train, WINDOW)
+        ensemble, _ = load_ensemble(run)
+        people = load_people(cohort, ensemble, known)
+        table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
+        accuracy = float(np.corrcoef(table["mean"], table["total"])[0, 1])
+        heads = sorted({member.model.candidate.name for member in ensemble.members})
+    results = compare(ensemble, people, known)
+    results |= {
+        "preset": given.preset,
+        "settings": SIZES[given.preset],
+        "heads": heads,
+        "r_on_locked_people": round(accuracy, 4),
+    }
+    print(json.dumps(results, indent=2))
+    marks = [given.preset] * (given.preset != "easy") + [given.fit] * (given.fit != "ridge")
+    save("_".join(["explanations", *marks]), results)
+
+
+def prepare(cohort: Path, name: str, explained: int) -> None:
+    """Simulate the cohort and the truth about its turns, unless they are there."""
+    if not (cohort / "manifest.json").is_file():
+        config = replace(preset(name), **SIZES[name], locked=explained + 10)
+        simulate_cohort(cohort, config)
+    if not (cohort / "truth" / "limit.parquet").is_file():
+        bayes_limit(cohort, contributions=explained)
+
+
+def compare(ensemble: Ensemble, people: list[Person], known: pl.DataFrame) -> dict[str, Any]:
+    """Every method on the same people and turns."""
+    explainer = Explainer(ensemble)
+    methods: dict[str, Method] = {
+        "occlusion": occlusion,
+        "increment": lambda e, p: increments(e, p, "increment"),
+        "increment without departures": lambda e, p: increments(e, p, "arrival"),
+        "the same times turns in the window": undiluted,
+        "path contributions": lambda _, p: explainer(p[1], p[2]).points,
+        "the turn alone": alone,
+        "words of the turn": words,
+    }
+    truth = [truth_of(known, person, "contribution") for person in people]
+    each: dict[str, np.ndarray] = {}
+    seconds = {}
+    for name, method in methods.items():
+        begun = time.process_time()  # of all threads: other work on the machine does not count
+        found = [method(ensemble, person) for person in people]
+        seconds[name] = (time.process_time() - begun) / len(people)
+        each[name] = np.array(
+            [rank_correlation(one, true) for one, true in zip(found, truth, strict=True)]
+        )
+    ideal = [truth_of(known, person, "mean") for person in people]
+    each["increments of the best possible predictor"] = np.array(
+        [rank_correlation(one, true) for one, true in zip(ideal, truth, strict=True)]
+    )
+    draws = np.random.default_rng(0).integers(len(people), size=(2000, len(people)))
+    peer = each["occlusion"]
+    return {
+        "people": len(people),
+        "turns": int(sum(len(one) for one in truth)),
+        "methods": {
+            name: summarise(one, None if name == "occlusion" else peer, draws)
+            | ({"cpu_seconds_a_person": round(seconds[name], 5)} if name in seconds else {})
+            for name, one in each.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
