@@ -331,7 +331,8 @@ def _train() -> click.Command:
         from leadline.estimator.train import train_run
         from leadline.evaluate.artefacts import evaluate_run, report_run
 
-        train_run(read_cohort(cohort), out, config, window, overwrite=overwrite)
+        if not train_run(read_cohort(cohort), out, config, window, overwrite=overwrite):
+            return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
