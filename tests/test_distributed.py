@@ -180,3 +180,39 @@ def test_fewer_people_in_a_batch_than_processes_is_refused(reader, tmp_path, mon
     config = FinetuneConfig(batch_people=2)
     with pytest.raises(LeadlineError, match="4 processes"):
         finetune(people(6), str(reader), config, tmp_path / "model")
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_a_run_in_two_processes(tmp_path, reader, simulated_path):
+    import polars as pl
+
+    more = ["--reader", str(reader), "--adapt", "lora", "--folds", "2", "--epochs", "1",
+            "--layers", "1.0", "--no-baselines", "--shard", "--max-tokens", "256",
+            "--json"]  # fmt: skip
+    runs = {}
+    for processes in (1, 2):
+        out = tmp_path / f"run-{processes}"
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                  "--nproc-per-node", "2"] if processes > 1 else [sys.executable]  # fmt: skip
+        done = subprocess.run(
+            [*launch, "-m", "leadline", "train", str(simulated_path), "--out", str(out), *more],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "LEADLINE_HOME": str(tmp_path / "home")},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        json.loads(done.stdout)  # one process prints, and prints once
+        assert not list(tmp_path.glob(".*replaced")) + list(out.glob("checkpoint/*.training"))
+        runs[processes] = pl.read_parquet(out / "predictions.parquet")
+        assert (out / "report.html").is_file()
+    one, two = runs[1], runs[2]
+    assert one.select("model", "person_id", "fold").equals(two.select("model", "person_id", "fold"))
+    # bfloat16 and dropout, whose random numbers are each process's own
+    np.testing.assert_allclose(one["mean"], two["mean"], atol=1.5)
+    frozen = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "leadline", "train", str(simulated_path), "--out", str(tmp_path / "frozen")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert frozen.returncode != 0
+    assert "--adapt frozen in 2 processes" in frozen.stderr
+    assert not (tmp_path / "frozen").exists()
