@@ -49,7 +49,7 @@ def error(model):
 @pytest.mark.parametrize(
     "config",
     [
-        FinetuneConfig(epochs=3, checkpointing=True, batch_people=4),
+        FinetuneConfig(epochs=3, checkpointing="recompute", batch_people=4),
         FinetuneConfig(adapt="full", epochs=4, head="scalar", lr=1e-4, dtype="float32"),
         FinetuneConfig(
             adapt="full", epochs=2, layers=(0.5, 1.0), pooling="attention", accumulate=2

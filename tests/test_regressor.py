@@ -168,3 +168,86 @@ def test_settings_that_cannot_be_meant():
     for wrong, flag in [({"top": 0}, "--top"), ({"rank": 0}, "--rank"), ({"head": "x"}, "--head")]:
         with pytest.raises(LeadlineError, match=flag):
             FinetuneConfig(**wrong)
+
+
+def gradients(path, **change):
+    """Loss and gradients of one batch, with the adapters away from zero."""
+    model = FinetunedModel.untrained(
+        str(path), replace(EXACT, layers=(1.0,), dropout=0.0, **change)
+    )
+    disturb(model)
+    model.regressor.train()
+    loss = model.regressor(**collate(model.encode(PEOPLE), "mean"))["loss"]
+    loss.backward()
+    named = model.regressor.named_parameters()
+    return loss.detach(), {name: p.grad for name, p in named if p.requires_grad}
+
+
+@pytest.mark.parametrize("adapt", ["lora", "full"])
+def test_what_is_kept_for_the_backward_pass_does_not_change_it(path, adapt, monkeypatch):
+    moved = []
+
+    class Watched(torch.autograd.graph.save_on_cpu):
+        def __init__(self, **given):
+            super().__init__(**given)
+            pack = self.pack_hook
+            self.pack_hook = lambda tensor: moved.append(tuple(tensor.shape)) or pack(tensor)
+
+    monkeypatch.setattr(torch.autograd.graph, "save_on_cpu", Watched)
+    want = gradients(path, adapt=adapt, top=1.0)
+    assert not moved
+    again = gradients(path, adapt=adapt, top=1.0, checkpointing="recompute")
+    assert not moved
+    away = gradients(path, adapt=adapt, top=1.0, checkpointing="offload")
+    depth = len(FinetunedModel.untrained(str(path), EXACT).regressor.backbone.layers) * 2
+    inputs = [shape for shape in moved if len(shape) == 3 and shape[-1] == 32]
+    assert depth <= len(inputs) <= 2 * depth + 4, (
+        "the input of each layer was moved, and little else"
+    )
+    for loss, found in (again, away):
+        assert torch.equal(loss, want[0])
+        assert found.keys() == want[1].keys()
+        assert all(torch.equal(found[name], want[1][name]) for name in found)
+
+
+def test_no_row_holds_two_people(model):
+    """Packing would leak the state of one person into another: a row is one person's alone."""
+    examples = model.encode(PEOPLE)
+    batch = collate(examples, "mean")
+    rows, length = batch["input_ids"].shape
+    assert rows == sum(len(example.rows) for example in examples)
+    at = 0
+    for example in examples:
+        for ids in example.rows:
+            assert batch["input_ids"][at].tolist() == ids + [0] * (length - len(ids))
+            at += 1
+    row_of = (batch["where"] // length).tolist()
+    owner = [n for n, example in enumerate(examples) for _ in example.rows]
+    turns = [n for n, example in enumerate(examples) for _ in example.spans]
+    assert all(owner[row] == turns[turn] for row, turn in zip(row_of, batch["turn"], strict=True))
+
+
+def test_several_readings_of_a_person_have_the_gradients_of_as_many_examples(path):
+    person = TrainPerson(
+        talk(*["so tired", "why", "sad all the time", "how are you"] * 4),
+        [Reading(0, last, float(total)) for last, total in ((1, 20), (3, 12), (5, 9), (7, 3))],
+    )
+    apart = [TrainPerson(person.messages, [reading]) for reading in person.readings]
+    model = FinetunedModel.untrained(str(path), replace(EXACT, layers=(1.0,), dropout=0.0))
+    disturb(model)
+    found = []
+    for some in ([person], apart):
+        model.regressor.zero_grad()
+        model.regressor(**collate(model.encode(some), "mean"))["loss"].backward()
+        found.append([p.grad.clone() for p in model.regressor.parameters() if p.requires_grad])
+    for one, four in zip(*found, strict=True):
+        torch.testing.assert_close(one, four, atol=1e-5, rtol=1e-4)
+
+
+def test_a_checkpoint_of_the_first_version_loads(path, model, tmp_path):
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    about = json.loads(file.read_text())
+    old = {k: v for k, v in about["config"].items() if k not in ("base_weights", "shard")}
+    file.write_text(json.dumps({**about, "config": {**old, "checkpointing": True}}))
+    assert FinetunedModel.load(tmp_path / "model").config.checkpointing == "recompute"

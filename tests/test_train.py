@@ -472,3 +472,21 @@ def test_a_killed_training_goes_on_to_the_same_bytes(few_path, llama, home, tmp_
     for fold in (0, 1):
         file = f"checkpoint/repeat-0-fold-{fold}/model.safetensors"
         assert (killed / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_the_models_of_a_run_share_one_base(fit, few_path, llama, home):
+    from leadline.estimator.regressor import FinetunedModel, Reading, TrainPerson
+    from leadline.estimator.run import load_ensemble
+    from tiny import talk
+
+    run = fit(read_cohort(few_path), TrainConfig(reader=str(llama), **{**ADAPTED, "repeats": 2}))
+    ensemble, _ = load_ensemble(run, home=home)
+    stored = [member.model.model for member in ensemble.members]
+    assert len(stored) == 4
+    assert len({id(model.base.model) for model in stored}) == 1
+    someone = [TrainPerson(talk("so tired", "why", "all the time"), [Reading(0, 1)])]
+    apart = [FinetunedModel.load(m.checkpoint, home=home).predict(someone)[0] for m in stored]
+    for turn in (stored, stored[::-1]):  # whoever was in before leaves no trace
+        for model in turn:
+            assert np.array_equal(model.predict(someone)[0], apart[stored.index(model)])
+    assert not np.array_equal(apart[0], apart[1])

@@ -305,6 +305,14 @@ def _lock() -> click.Command:
     return lock
 
 
+def _take_recipe(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Make the settings of a recipe the defaults of this call."""
+    if name is not None:
+        from leadline.estimator.recipe import recipe_settings
+
+        ctx.default_map = recipe_settings(name)
+
+
 def _train() -> click.Command:
     from leadline.config import WindowConfig
     from leadline.estimator.settings import TrainConfig
@@ -312,6 +320,9 @@ def _train() -> click.Command:
     @click.command("train", short_help=VERBS["train"])
     @path_argument("cohort")
     @OUT
+    @click.option("--recipe", is_eager=True, expose_value=False, callback=_take_recipe,
+                  help="Settings to start from, a file or one that comes with Leadline "
+                  "(docs/training.md); a flag that is given wins.")  # fmt: skip
     @settings(TrainConfig, WindowConfig)
     @OVERWRITE
     @JSON
@@ -332,7 +343,8 @@ def _train() -> click.Command:
         from leadline.estimator.train import train_run
         from leadline.evaluate.artefacts import evaluate_run, report_run
 
-        train_run(read_cohort(cohort), out, config, window, overwrite=overwrite)
+        if not train_run(read_cohort(cohort), out, config, window, overwrite=overwrite):
+            return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)

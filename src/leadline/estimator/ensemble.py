@@ -35,7 +35,7 @@ LEDGER: dict[str, pl.DataType] = {
 class AdaptedModel:
     """A fine-tuned reader with conformal widths from people that it never saw."""
 
-    model: Any  # regressor.FinetunedModel; Any, so that frozen runs need not import torch here
+    model: Any  # adapted.StoredModel; Any, so that frozen runs need not import torch here
     calibration: Calibration
     scalar: bool
 

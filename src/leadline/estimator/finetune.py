@@ -4,6 +4,10 @@ The order of the whole training is drawn once from the seed: batches of people o
 length, shuffled, epoch after epoch. The Trainer walks through it as through one long epoch,
 so that a killed training goes on at the very batch where its last checkpoint was written,
 with the same random numbers, and ends with the same weights as one that was never killed.
+
+With several processes (`distributed`) each batch of people is divided among them, the longest
+conversations first, and the losses are weighed so that their mean is the loss of the batch. So
+the number of processes changes how long a training takes, and not what it does.
 """
 
 from __future__ import annotations
@@ -11,18 +15,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from leadline.errors import LeadlineError
+from leadline.estimator import distributed
 from leadline.estimator.lower import lower_outputs
+from leadline.estimator.progress import Advance, progress_bar
 from leadline.estimator.reader import pick_dtype
 from leadline.estimator.regressor import (
     WEIGHTS,
@@ -37,6 +49,7 @@ from leadline.estimator.regressor import (
 
 __all__ = ["FinetuneConfig", "FinetunedModel", "Reading", "TrainPerson", "finetune"]
 COMPLETE = "complete"
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def finetune(
@@ -73,16 +86,30 @@ def finetune(
             "No one has a labelled reading to train on.",
             remedy="Give PHQ-9 labels, or a wider --days window.",
         )
+    distributed.join()
+    _check_group(config)
     model = FinetunedModel.untrained(reader, config, home=home)
     work = out.with_name(f"{out.name}.training")
-    resume = last_checkpoint(work)
+    resume = distributed.agree(last_checkpoint(work))
     if resume is None:
         _prepare_head(model, labelled)
     _train(model, _with_lower(model, model.encode(labelled)), work, resume)
     model.regressor.eval()
     model.save(out)
-    _remove(work)
+    if distributed.rank() == 0:
+        _remove(work)
+    distributed.wait()
     return model
+
+
+def _check_group(config: FinetuneConfig) -> None:
+    processes = distributed.world()
+    if config.batch_people < processes:
+        raise LeadlineError(
+            f"--batch-people {config.batch_people} with {processes} processes.",
+            remedy=f"A batch is divided among the processes: use --batch-people {processes} or "
+            "more, or fewer processes.",
+        )
 
 
 def _labelled(person: TrainPerson) -> TrainPerson:
@@ -146,25 +173,69 @@ def plan_batches(lengths: Sequence[int], people: int, epochs: float, seed: int) 
     return plan[: max(1, round(per_epoch * epochs))]
 
 
-class Batches(Dataset[list[Example]]):
-    """The planned batches; one item is one batch."""
+class Part(NamedTuple):
+    """What one process reads of a batch, and what its sum of losses is divided by."""
 
-    def __init__(self, examples: Sequence[Example], plan: Sequence[Sequence[int]]) -> None:
-        self.examples, self.plan = examples, plan
+    examples: list[Example]
+    mass: float | None  # None for a whole batch, which is divided by its own weight
+
+
+class Batches(Dataset[Part]):
+    """The planned batches, each in as many parts as there are processes.
+
+    Item ``batch * parts + part`` is a part: accelerate deals items to the processes in turn.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], plan: Sequence[Sequence[int]], parts: int = 1
+    ) -> None:
+        self.examples, self.plan, self.parts = examples, plan, parts
 
     def __len__(self) -> int:
-        return len(self.plan)
+        return len(self.plan) * self.parts
 
-    def __getitem__(self, index: int) -> list[Example]:
-        return [self.examples[person] for person in self.plan[index]]
+    def __getitem__(self, index: int) -> Part:
+        batch = [self.examples[person] for person in self.plan[index // self.parts]]
+        if self.parts == 1:
+            return Part(batch, None)
+        batch.sort(key=lambda example: -example.tokens)
+        # The mean over the processes is taken of the gradients: their sum times 1/parts.
+        mass = sum(r.weight for example in batch for r in example.readings) / self.parts
+        # A process without a person still takes part in the step: it reads the shortest one, at
+        # no weight.
+        mine = batch[index % self.parts :: self.parts] or [_weightless(batch[-1])]
+        return Part(mine, mass)
+
+
+def _weightless(example: Example) -> Example:
+    return example._replace(readings=[r._replace(weight=0.0) for r in example.readings])
+
+
+def collate_part(part: Part, state: str) -> dict[str, Tensor]:
+    """A part of a batch as tensors: `regressor.collate`, and its ``mass``."""
+    batch = collate(part.examples, state)
+    return batch if part.mass is None else {**batch, "mass": torch.tensor(part.mass)}
 
 
 class MarkComplete(TrainerCallback):
-    """Mark a checkpoint once all of its files are written."""
+    """Mark a checkpoint once all of its files are written, by every process."""
 
     def on_save(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Called by the Trainer after the last file of a checkpoint."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        distributed.wait()
+        if distributed.rank() == 0:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class ShowSteps(TrainerCallback):
+    """Tell a progress bar of each step."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+
+    def on_step_end(self, args: Any, state: Any, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        """Called by the Trainer after each step of the optimiser."""
+        self.advance(state.global_step, state.max_steps)
 
 
 class RegressorTrainer(Trainer):
@@ -194,13 +265,44 @@ class RegressorTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict  # the Trainer would write the whole base with it
+        tensors = self.regressor.trained()
+        if distributed.rank() > 0:
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.regressor.trained(), folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         del model
         self.regressor.restore(load_file(Path(resume_from_checkpoint) / WEIGHTS))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.divided:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]
+        state = get_optimizer_state_dict(self.regressor, inner, options=WHOLE)
+        assert self.lr_scheduler is not None
+        if distributed.rank() == 0:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.divided or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        inner = self.optimizer.optimizer  # type: ignore[union-attr]
+        assert self.lr_scheduler is not None
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, weights_only=True)
+        set_optimizer_state_dict(self.regressor, inner, state, options=WHOLE)
+        self.lr_scheduler.load_state_dict(
+            torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
+        )
+
+    @property
+    def divided(self) -> bool:
+        """True where `distributed.shard` divided the weights among the processes."""
+        return self.config.shard and distributed.world() > 1
 
 
 def _train(
@@ -209,35 +311,47 @@ def _train(
     config = model.config
     lengths = [example.tokens for example in examples]
     plan = plan_batches(lengths, config.batch_people, config.epochs, config.seed)
-    trainer = RegressorTrainer(
-        model=model.regressor,
-        args=_arguments(config, work, model.device, steps=len(plan) // config.accumulate),
-        train_dataset=Batches(examples, plan),
-        data_collator=lambda items: collate(items[0], config.state),
-        callbacks=[MarkComplete()],
-    )
-    trainer.regressor, trainer.config = model.regressor, config
-    trainer.remove_callback(PrinterCallback)
-    before = {name: value.clone() for name, value in model.regressor.trained().items()}
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    _assert_trained(before, model.regressor)
+    with progress_bar("Training") as advance:
+        trainer = RegressorTrainer(
+            model=model.regressor,
+            args=_arguments(config, work, model.device, steps=len(plan) // config.accumulate),
+            train_dataset=Batches(examples, plan, distributed.world()),
+            data_collator=lambda items: collate_part(items[0], config.state),
+            callbacks=[MarkComplete(), ShowSteps(advance)],
+        )
+        trainer.regressor, trainer.config = model.regressor, config
+        # The Trainer then neither wraps nor moves the model, and averages the gradients of what
+        # lies whole in every process (pool and head).
+        trainer.is_distributed_loading_by_transformers = trainer.divided
+        trainer.remove_callback(PrinterCallback)
+        before = _fingerprint(model.regressor)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    _assert_trained(before, _fingerprint(model.regressor))
 
 
-def _assert_trained(before: dict[str, Tensor], regressor: Regressor) -> None:
+def _fingerprint(regressor: Regressor) -> dict[str, tuple[float, float]]:
+    """Sum and sum of squares of this process's part of every trained tensor."""
+    parts = {name: distributed.own(value).double() for name, value in regressor.kept().items()}
+    return {name: (float(x.sum()), float((x * x).sum())) for name, x in parts.items()}
+
+
+def _assert_trained(
+    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
+) -> None:
     """Every part that should learn has moved: a head left frozen is a silent failure."""
-    after = regressor.trained()
     for part in ("backbone.", "head.linear."):
-        names = [name for name in after if name.startswith(part)]
-        moved = any(not torch.equal(before[name], after[name]) for name in names)
+        moved = any(before[name] != after[name] for name in after if name.startswith(part))
         assert moved, f"nothing of {part} was trained"
-    assert all(bool(value.isfinite().all()) for value in after.values()), "weights are not finite"
+    assert np.isfinite(list(after.values())).all(), "weights are not finite"
 
 
 def _arguments(
     config: FinetuneConfig, work: Path, device: torch.device, steps: int
 ) -> TrainingArguments:
     # Under LoRA the base itself lies in bfloat16; a whole reader is trained in mixed precision.
-    mixed = config.adapt == "full" and pick_dtype(config.dtype) == torch.bfloat16
+    # Divided weights are cast where they are gathered (`distributed.shard`).
+    divided = config.shard and distributed.world() > 1
+    mixed = config.adapt == "full" and pick_dtype(config.dtype) == torch.bfloat16 and not divided
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,  # one item of the dataset is one batch of people
@@ -256,6 +370,7 @@ def _arguments(
         logging_steps=10,
         report_to=config.report_to,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
         log_level="error",

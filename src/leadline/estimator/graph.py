@@ -168,7 +168,7 @@ class MemberGraph(nn.Module):
         words = words.clamp_min(1.0)
         keep = by.stretch * words / (words + by.half_words)
         spread = sd * by.widen * torch.sqrt(1.0 + by.few_words / words)
-        z = (self.edges - (by.centre + keep * (mean - by.centre))) / spread
+        z = (self.edges - (by.centre + keep * (mean - by.shift - by.centre))) / spread
         cdf = 0.5 + 0.5 * torch.erf((z / math.sqrt(2.0)).to(self.erf)).to(z.dtype)
         one = torch.ones_like(cdf[:1])
         return torch.cat([cdf, one]) - torch.cat([torch.zeros_like(one), cdf])

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leadline.estimator import distributed
+
 
 @contextmanager
 def only_layers(backbone: Any, first: int, last: int) -> Iterator[None]:
@@ -66,13 +68,15 @@ def lower_outputs(
         return None
     training = backbone.training
     backbone.eval()
-    outputs = []
+    found: dict[int, Tensor] = {}
     with torch.no_grad(), only_layers(backbone, 0, first):
-        for row in rows:
-            ids = torch.tensor([list(row)], device=weight.device)
+        for number, counts in distributed.dealt(len(rows)):
+            ids = torch.tensor([list(rows[number])], device=weight.device)
             hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
-            outputs.append(hidden[0].cpu())
-    same = _same(backbone, rows[0], outputs[0], (first, depth))
+            if counts:
+                found[number] = hidden[0].cpu()
+    outputs = distributed.gather(found, len(rows))
+    same = distributed.agree(_same(backbone, rows[0], outputs[0], (first, depth)))
     backbone.train(training)
     return outputs if same else None
 

@@ -8,13 +8,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from leadline.estimator.distributed import is_first
+
 Advance = Callable[[int, int], None]
 """Called with (done, total) in any unit; total may grow."""
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Advance]:
-    """Show `what` with a bar while the block runs; nothing is shown where stderr is no terminal."""
+    """Show `what` with a bar while the block runs; nothing is shown where stderr is no terminal.
+
+    Of several processes that train together the first alone shows it.
+    """
     console = Console(stderr=True)
     bar = Progress(
         TextColumn(what),
@@ -22,7 +27,7 @@ def progress_bar(what: str) -> Iterator[Advance]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal and is_first()),
     )
     with bar:
         task = bar.add_task(what, total=None)

@@ -30,6 +30,8 @@ import torch
 from leadline.config import check_choices, setting
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
+from leadline.estimator.base import quantization, text_config, warn_of_slow_kernels
+from leadline.estimator.distributed import local_rank
 from leadline.estimator.fetch import quiet_transformers, reader_path, reader_revision
 from leadline.estimator.progress import Advance
 from leadline.estimator.transcript import Pass, Tokens, chat_template, plan_passes
@@ -96,8 +98,8 @@ class ReaderConfig:
 
 
 def default_device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The CUDA device of this process if there is one, else the CPU."""
+    return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def resolve_layers(layers: Sequence[float], depth: int) -> tuple[int, ...]:
@@ -121,20 +123,37 @@ def resolve_layers(layers: Sequence[float], depth: int) -> tuple[int, ...]:
     return numbers
 
 
-def load_backbone(path: Path, dtype: torch.dtype) -> Any:
+def load_backbone(
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    base_weights: str = "auto",
+    device: torch.device | None = None,
+) -> Any:
     """The text part of a causal model without its language-model head, in eval mode.
 
-    Of a multimodal checkpoint only the text part is loaded.
+    Of a multimodal checkpoint only the text part is loaded: no memory is taken for the rest.
+
+    Args:
+        path: the reader's directory.
+        dtype: of the weights, where they are not quantised.
+        base_weights: ``auto`` as they lie on disk, or ``nf4`` or ``fp8``; see `base`.
+        device: load straight to it, without a copy in the machine's memory; by default the CPU.
 
     Raises:
-        LeadlineError: weights are missing, or the layers are not where most models have them.
+        LeadlineError: weights are missing, the layers are not where most models have them, or
+            what `base_weights` takes is missing.
     """
     from transformers import AutoConfig, AutoModel
 
     quiet_transformers()
-    config = AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+    config = text_config(AutoConfig.from_pretrained(path, local_files_only=True))
+    warn_of_slow_kernels(config)
+    more: dict[str, Any] = {"device_map": {"": device}} if device is not None else {}
+    if (wanted := quantization(base_weights)) is not None:
+        more["quantization_config"] = wanted
     model, loading = AutoModel.from_pretrained(
-        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
+        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, **more
     )
     if loading["missing_keys"] or loading["mismatched_keys"]:
         raise LeadlineError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from leadline.artefact import new_directory, write_json, write_manifest
 from leadline.config import check_choices, setting
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError, missing_package
+from leadline.estimator import distributed
 from leadline.estimator.fetch import reader_path, reader_revision
 from leadline.estimator.head import HEADS, SIGMA, Head
 from leadline.estimator.lower import first_adapted, only_layers
@@ -41,6 +43,7 @@ from leadline.estimator.reader import (
     pick_dtype,
     resolve_layers,
 )
+from leadline.estimator.settings import BASES, CHECKPOINTING
 from leadline.estimator.transcript import Tokens, chat_template, plan_passes
 
 FORMAT = 1
@@ -87,8 +90,8 @@ class FinetuneConfig:
     alpha: int = setting(32, "Scale of LoRA.")
     dropout: float = setting(0.05, "Dropout of LoRA and of the head's input.")
     epochs: float = setting(4.0, "Times that each person is seen.")
-    batch_people: int = setting(8, "People in one forward pass.")
-    accumulate: int = setting(1, "Forward passes in one step of the optimiser.")
+    batch_people: int = setting(8, "People in one step of training; divided among the processes.")
+    accumulate: int = setting(1, "Batches whose gradients are added before a step.")
     lr: float = setting(2e-4, "Learning rate of the reader.")
     head_lr: float = setting(2e-4, "Learning rate of pool and head.")
     weight_decay: float = setting(0.01, "Weight decay.")
@@ -97,7 +100,20 @@ class FinetuneConfig:
     head_l2: float = setting(0.03, "Penalty of that first fit.")
     max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
     dtype: str = setting("auto", "Arithmetic.", choices=("auto", "float32", "bfloat16"))
-    checkpointing: bool = setting(False, "Recompute activations instead of keeping them.")
+    checkpointing: str = setting(
+        "none",
+        "What of a layer is kept for the backward pass: all, its input (the rest is computed "
+        "again), or its input in the machine's memory.",
+        choices=CHECKPOINTING,
+    )
+    base_weights: str = setting(
+        "auto",
+        "How the weights lie that LoRA leaves alone: as on disk, or quantised.",
+        choices=BASES,
+    )
+    shard: bool = setting(
+        False, "With several processes: divide the weights among them, not a copy for each."
+    )
     lower_gb: float = setting(
         2.0, "Memory in GB for the outputs of the layers below the adapted ones (0: never kept)."
     )
@@ -117,6 +133,12 @@ class FinetuneConfig:
             raise LeadlineError(
                 "--rank, --batch-people, --accumulate and --save-steps count things.",
                 remedy="Use whole numbers of 1 or more.",
+            )
+        if self.base_weights != "auto" and (self.adapt != "lora" or self.shard):
+            raise LeadlineError(
+                f"--base-weights {self.base_weights} with --adapt {self.adapt}"
+                f"{' --shard' if self.shard else ''}.",
+                remedy="Quantise the base under --adapt lora without --shard only.",
             )
 
 
@@ -209,6 +231,7 @@ class Regressor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.layers = tuple(layers)
+        self.offload = config.checkpointing == "offload"
         width = int(backbone.config.hidden_size)
         self.mix = nn.Parameter(torch.zeros(len(layers))) if len(layers) > 1 else None
         self.pool = Pool(config.pooling, width)
@@ -222,7 +245,19 @@ class Regressor(nn.Module):
         With `lower`, the output of the layers below the adapted ones, only those above run.
         `more` goes to the forward pass, such as the cache of what was read before.
         """
-        more = {"use_cache": False, **more}
+        with self._kept():
+            return self._hidden(input_ids, lower, {"use_cache": False, **more})
+
+    def _kept(self) -> AbstractContextManager[Any]:
+        """Where the inputs of recomputed layers wait for the backward pass.
+
+        Recomputation keeps nothing else of a layer, so what is saved here is these inputs.
+        """
+        if not (self.offload and self.training):
+            return nullcontext()
+        return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
+
+    def _hidden(self, input_ids: Tensor, lower: Tensor | None, more: dict[str, Any]) -> Tensor:
         if lower is not None:
             first, depth = first_adapted(self.backbone), len(self.backbone.layers)
             with only_layers(self.backbone, first, depth):
@@ -247,24 +282,41 @@ class Regressor(nn.Module):
         return self.pool(states, batch["sizes"], batch["readings"])  # type: ignore[no-any-return]
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Weighted mean loss over the batch's readings, and the head's output."""
+        """Weighted mean loss over the batch's readings, and the head's output.
+
+        Where the batch is a part of a larger one, ``mass`` is the weight that its sum of losses
+        is divided by, so that the mean over the parts is the loss of the whole.
+        """
         out = self.head(self.pooled(batch))
         losses = self.head.losses(out, batch["totals"])
         weights = batch["weights"]
-        return {"loss": (losses * weights).sum() / weights.sum(), "out": out}
+        mass = batch.get("mass", weights.sum())
+        return {"loss": (losses * weights).sum() / mass, "out": out}
+
+    def kept(self) -> dict[str, Tensor]:
+        """Name -> tensor, where it lies, of everything that a checkpoint holds."""
+        trained = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        return trained | {f"head.{name}": b for name, b in self.head.named_buffers()}
 
     def trained(self) -> dict[str, Tensor]:
-        """Name -> tensor of everything that a checkpoint holds."""
-        kept = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
-        kept |= {f"head.{name}": b for name, b in self.head.named_buffers()}
-        return {name: value.cpu().contiguous() for name, value in kept.items()}
+        """Name -> whole tensor on the CPU of everything that a checkpoint holds.
+
+        Every process must ask; those that write nothing get nothing.
+        """
+        out = {}
+        for name, value in self.kept().items():
+            gathered = distributed.whole(value)
+            if distributed.rank() == 0:
+                out[name] = gathered.cpu().contiguous()
+        return out
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `trained` gave; every trained tensor must be there and no other."""
-        result = self.load_state_dict(tensors, strict=False)
-        expected = set(self.trained())
-        assert not result.unexpected_keys, result.unexpected_keys[:3]
-        assert expected == set(tensors), sorted(expected ^ set(tensors))[:3]
+        mine = self.kept()
+        assert set(mine) == set(tensors), sorted(set(mine) ^ set(tensors))[:3]
+        for name, value in mine.items():
+            assert value.shape == tensors[name].shape, name
+            distributed.put(value, tensors[name])
 
 
 def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor:
@@ -272,15 +324,25 @@ def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor
     compute = pick_dtype(config.dtype)
     # Weights that are trained stay float32 (bfloat16 steps would be lost in rounding); a
     # frozen base under LoRA may lie in bfloat16.
-    backbone = load_backbone(path, torch.float32 if config.adapt == "full" else compute)
+    backbone = load_backbone(
+        path,
+        torch.float32 if config.adapt == "full" else compute,
+        base_weights=config.base_weights,
+        # A model that is going to be divided may be larger than one device.
+        device=device if device.type == "cuda" and not config.shard else None,
+    )
     layers = resolve_layers(config.layers, len(backbone.layers))
     cut_above(backbone, max(layers))
     torch.manual_seed(config.seed)
     if config.adapt == "lora":
         _add_lora(backbone, config)
-    if config.checkpointing:
+    if config.checkpointing != "none":
         backbone.activation_checkpointing_enable({"use_reentrant": False})
-    return Regressor(backbone, layers, config).to(device)
+    regressor = Regressor(backbone, layers, config)
+    if config.shard and distributed.world() > 1:
+        mixed = config.adapt == "full" and compute == torch.bfloat16
+        distributed.shard(backbone, device, mixed=mixed)
+    return regressor.to(device)
 
 
 def _add_lora(backbone: Any, config: FinetuneConfig) -> None:
@@ -432,23 +494,34 @@ class FinetunedModel:
         self.regressor.eval()
         width = self.regressor.head.centre.shape[0]
         out = [torch.zeros(0, width, device=self.device) for _ in examples]
-        for group in token_groups(examples, batch_tokens):
-            batch = collate([examples[index] for index in group], self.config.state)
+        groups = list(token_groups(examples, batch_tokens))
+        found: dict[int, Tensor] = {}
+        for number, counts in distributed.dealt(len(groups)):
+            batch = collate([examples[index] for index in groups[number]], self.config.state)
             batch = {name: value.to(self.device) for name, value in batch.items()}
             states = self.regressor.pooled(batch)
+            if counts:
+                found[number] = states.cpu() if distributed.world() > 1 else states
+        for group, states in zip(groups, distributed.gather(found, len(groups)), strict=True):
             sizes = [len(examples[index].readings) for index in group]
-            for index, some in zip(group, torch.split(states, sizes), strict=True):
+            parts = torch.split(states.to(self.device), sizes)
+            for index, some in zip(group, parts, strict=True):
                 out[index] = some
         return out
 
     def save(self, path: Path) -> None:
         """Write the checkpoint directory whole or not at all.
 
+        Of several processes every one must call this; the first writes.
+
         Raises:
             LeadlineError: `path` exists.
         """
+        tensors = self.regressor.trained()
+        if distributed.rank() > 0:
+            return
         with new_directory(path) as scratch:
-            save_file(self.regressor.trained(), scratch / WEIGHTS, metadata={"format": "pt"})
+            save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
             about = {
                 "format": FORMAT,
                 "reader": self.reader,
@@ -476,8 +549,12 @@ class FinetunedModel:
         """
         about = _read_config(path)
         fields = {**about["config"], "layers": tuple(about["config"]["layers"])}
+        if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
+            fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
+        # Neither belongs to the model; both are for training.
+        plain = {"head_start": False, "shard": False}
         model = cls.untrained(
-            reader or about["reader"], FinetuneConfig(**{**fields, "head_start": False}), home=home
+            reader or about["reader"], FinetuneConfig(**{**fields, **plain}), home=home
         )
         if (
             model.revision != about["revision"]
@@ -489,6 +566,16 @@ class FinetunedModel:
                 remedy="Fetch the revision that it was trained on, or train again.",
                 file=path,
             )
+        model.take(path)
+        model.config = FinetuneConfig(**fields)
+        return model
+
+    def take(self, path: Path) -> None:
+        """Put in the weights of another checkpoint of the same reader and settings.
+
+        Raises:
+            LeadlineError: the file is damaged.
+        """
         try:
             tensors = load_file(path / WEIGHTS)
         except (OSError, SafetensorError) as error:
@@ -497,10 +584,8 @@ class FinetunedModel:
                 remedy="Restore the file from a copy, or train again.",
                 file=path / WEIGHTS,
             ) from error
-        model.regressor.restore(tensors)
-        model.regressor.eval()
-        model.config = FinetuneConfig(**fields)
-        return model
+        self.regressor.restore(tensors)
+        self.regressor.eval()
 
 
 def context_budget(backbone: Any, wanted: int) -> int:

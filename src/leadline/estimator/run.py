@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 from leadline.artefact import MANIFEST, check_place, read_manifest, sha256, write_json
 from leadline.config import WindowConfig
 from leadline.errors import LeadlineError
+from leadline.estimator import distributed
 from leadline.estimator.closedform import head_state, restore_head
 from leadline.estimator.design import StateSource
 from leadline.estimator.ensemble import (
@@ -45,6 +46,8 @@ CONFIG = "config.toml"
 def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[Path]:
     """The directory of a run in the making; an unfinished run of the same settings goes on.
 
+    Of several processes the first makes it, and the others wait for that.
+
     A run that is replaced lies beside it until the new one is finished. After a `LeadlineError`
     a new directory is removed and the replaced run is back; after anything else (a kill, a
     defect) what was finished stays, to go on from.
@@ -53,6 +56,10 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
         LeadlineError: the run is finished, or unfinished with other settings, or the directory
             holds something else, or cannot be made.
     """
+    if distributed.rank() > 0:
+        distributed.wait()
+        yield path
+        return
     text = to_toml(settings)
     _check_vacant(path, text, overwrite)
     replaced = path.with_name(f".{path.name}.replaced")
@@ -63,6 +70,7 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
     new = not config.is_file()
     path.mkdir(parents=True, exist_ok=True)
     config.write_text(text, encoding="utf-8")
+    distributed.wait()
     try:
         yield path
     except LeadlineError:
@@ -199,9 +207,9 @@ def load_ensemble(run: Path, *, home: Path | None = None) -> tuple[Ensemble, Win
                 remedy="Fetch the same readers and versions, or train again.",
                 file=file,
             )
+    load = _adapted_loader(home) if source is None else _load_frozen
     members = tuple(
-        Member(entry["repeat"], entry["fold"], _load_model(run / CHECKPOINT, entry, home))
-        for entry in entries
+        Member(entry["repeat"], entry["fold"], load(run / CHECKPOINT, entry)) for entry in entries
     )
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     return Ensemble(members, left_out, source, train.pool), window
@@ -285,14 +293,25 @@ def _read_model_json(path: Path) -> dict[str, Any]:
     return dict(about)
 
 
-def _load_model(folder: Path, entry: Mapping[str, Any], home: Path | None) -> Model:
-    calibration = restore_calibration(entry["calibration"])
-    if entry["kind"] == "adapted":
-        from leadline.estimator.regressor import WEIGHTS, FinetunedModel
+def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Model]:
+    """What loads the adapted members of a run, on one base."""
+    from leadline.estimator.adapted import SharedBase, StoredModel
+    from leadline.estimator.regressor import WEIGHTS
 
-        _check_hash(folder / entry["file"] / WEIGHTS, entry["sha256"])
-        model = FinetunedModel.load(folder / entry["file"], home=home)
-        return AdaptedModel(model, calibration, bool(entry["scalar"]))
+    base = SharedBase(home)
+
+    def load(folder: Path, entry: Mapping[str, Any]) -> Model:
+        checkpoint = folder / entry["file"]
+        _check_hash(checkpoint / WEIGHTS, entry["sha256"])
+        base.having(checkpoint)  # a checkpoint that does not fit is refused here, not later
+        calibration = restore_calibration(entry["calibration"])
+        return AdaptedModel(StoredModel(checkpoint, base), calibration, bool(entry["scalar"]))
+
+    return load
+
+
+def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
+    calibration = restore_calibration(entry["calibration"])
     path = folder / f"{entry['file']}.safetensors"
     _check_hash(path, entry["sha256"])
     tensors = load_file(path)

@@ -9,6 +9,8 @@ from leadline.errors import LeadlineError
 
 HEADS = ("gp", "ridge", "histogram")  # closed-form heads
 POOLS = ("mean", "words", "last")  # pools of frozen states
+CHECKPOINTING = ("none", "recompute", "offload")  # what of a layer the backward pass finds
+BASES = ("auto", "nf4", "fp8")  # how the weights lie that LoRA leaves alone
 INTERVAL = 0.9  # central level of the interval in `estimates`
 
 
@@ -59,6 +61,27 @@ class TrainConfig:
     rank: int = setting(16, "Rank of LoRA.", least=1)
     epochs: float = setting(4.0, "Times that an adapted reader sees each person.")
     lr: float = setting(2e-4, "Learning rate of an adapted reader.")
+    batch_people: int = setting(
+        8, "People in one step of training; divided among the processes.", least=1
+    )
+    accumulate: int = setting(1, "Batches whose gradients are added before a step.", least=1)
+    checkpointing: str = setting(
+        "none",
+        "What of a layer is kept for the backward pass: all, its input (the rest is computed "
+        "again), or its input in the machine's memory.",
+        choices=CHECKPOINTING,
+    )
+    base_weights: str = setting(
+        "auto",
+        "How the weights lie that LoRA leaves alone: as on disk, or quantised.",
+        choices=BASES,
+    )
+    shard: bool = setting(
+        False, "With several processes: divide the weights among them, not a copy for each."
+    )
+    save_steps: int = setting(
+        50, "Steps between two checkpoints of an unfinished adapted reader.", least=1
+    )
     report_to: str = setting(
         "none", "Where the course of training is shown.", choices=("none", "tensorboard", "wandb")
     )

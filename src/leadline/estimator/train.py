@@ -22,6 +22,7 @@ from leadline.cohort.windows import Timeline, label_readings, running_starts, ti
 from leadline.config import WindowConfig
 from leadline.dialogue.store import FILES, Cohort
 from leadline.errors import LeadlineError
+from leadline.estimator import distributed
 from leadline.estimator.baselines import BASELINES, Readings, predict_baseline
 from leadline.estimator.design import Design, PersonStates, Span, StateSource
 from leadline.estimator.ensemble import AdaptedModel, Ensemble, Member, ledger_table
@@ -81,7 +82,10 @@ def train_run(
     overwrite: bool = False,
     home: Path | None = None,
 ) -> dict[str, Any]:
-    """Train and write a run; return its manifest.
+    """Train and write a run; return its manifest, or nothing in a process that writes nothing.
+
+    Started by `torchrun` or `accelerate launch`, the processes train every fold together; the
+    first writes (`distributed`).
 
     Args:
         cohort: people with conversations and PHQ-9s.
@@ -92,9 +96,10 @@ def train_run(
         home: where readers and states are kept.
 
     Raises:
-        LeadlineError: too few labelled people, a reader that is not there, or an occupied
-            output.
+        LeadlineError: too few labelled people, a reader that is not there, an occupied output,
+            or several processes for a frozen reader.
     """
+    _join(config)
     labelled = labelled_people(cohort, config, window)
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
@@ -109,18 +114,32 @@ def train_run(
             ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
         else:
             ensemble, selection, states = _train_adapted(labelled, config, left_out, run, home)
-        save_ensemble(run, ensemble, config, window)
-        counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
-        ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
+        if distributed.rank() == 0:
+            save_ensemble(run, ensemble, config, window)
+            counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
+            ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
+        distributed.wait()
         predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
+        estimates = labelled_estimates(ensemble, labelled, window, run)
+        distributed.leave()  # what is left is for one process
+        if not distributed.is_first():
+            return {}
         if config.baselines:
             predictions += baseline_predictions(labelled, config, left_out, states, home)
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
-        estimates = labelled_estimates(ensemble, labelled, window, run)
         estimates.write_parquet(run / "estimates.parquet")
         return _write_run_manifest(
             run, cohort, labelled, config, settings, selection=selection, ensemble=ensemble
         )
+
+
+def _join(config: TrainConfig) -> None:
+    if distributed.launched() > 1 and config.adapt == "frozen":
+        raise LeadlineError(
+            f"--adapt frozen in {distributed.launched()} processes.",
+            remedy="Start it without torchrun: a frozen reader is read by one process.",
+        )
+    distributed.join()
 
 
 def draw_folds(
@@ -302,11 +321,16 @@ def _train_adapted(
     run: Path,
     home: Path | None,
 ) -> tuple[Ensemble, list[dict[str, Any]], None]:
-    from leadline.estimator.adapted import raw_distributions, train_adapted
+    from leadline.estimator.adapted import (
+        SharedBase,
+        StoredModel,
+        raw_distributions,
+        train_adapted,
+    )
 
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     (run / CHECKPOINT).mkdir(exist_ok=True)
-    models: dict[tuple[int, int], Any] = {}
+    places: dict[tuple[int, int], Path] = {}
     unseen: dict[tuple[int, int], tuple[Ints, Array, Array]] = {}
     words = labelled.readings["user_words"].to_numpy().astype(np.float64)
     for repeat in range(config.repeats):
@@ -317,11 +341,12 @@ def _train_adapted(
                 for row, span in enumerate(labelled.spans)
                 if span.person in train
             ]
+            place = run / CHECKPOINT / f"repeat-{repeat}-fold-{fold}"
             model = train_adapted(
                 config,
                 labelled.people,
                 readings,
-                run / CHECKPOINT / f"repeat-{repeat}-fold-{fold}",
+                place,
                 config.seed + 1000 * repeat + fold,
                 home=home,
             )
@@ -330,16 +355,18 @@ def _train_adapted(
             mean, sd, _ = raw_distributions(
                 model, labelled.people, [labelled.spans[r] for r in rows]
             )
-            models[repeat, fold] = model
+            del model  # the next fold needs its room
+            places[repeat, fold] = place
             unseen[repeat, fold] = (rows, mean, sd)
-    members = []
-    for (repeat, fold), model in models.items():
+    members, base = [], SharedBase(home)
+    for (repeat, fold), place in places.items():
         others = [unseen[key] for key in unseen if key[0] == repeat and key[1] != fold]
         rows, mean, sd = (np.concatenate(parts) for parts in zip(*others, strict=True))
         calibration: Calibration = fit_calibration(
             mean, sd, words[rows], totals[rows], np.ones(len(rows)), np.ones(len(rows), dtype=bool)
         )
-        adapted = AdaptedModel(model, calibration, config.head == "scalar")
+        stored = StoredModel(place, base)
+        adapted = AdaptedModel(stored, calibration, config.head == "scalar")
         members.append(Member(repeat, fold, adapted))
     return Ensemble(tuple(members), left_out, None, config.pool), [], None
 
