@@ -9,6 +9,7 @@ from leadline.errors import LeadlineError
 from leadline.estimator.fetch import leadline_home
 from leadline.estimator.reader import (
     LMReader,
+    OneDnnLinear,
     ReaderConfig,
     SentenceReader,
     load_backbone,
@@ -190,3 +191,17 @@ def test_smollm2_states_are_causal_and_its_template_is_its_own():
     np.testing.assert_allclose(whole[:2], part, atol=1e-4)
     assert reader.tokens.template.name == "chatml"
     assert reader.layers == (20,)
+
+
+def test_onednn_gives_the_states_of_torch(sentence_reader):
+    reader = SentenceReader(str(sentence_reader))
+    linear = [m for m in reader.model.modules() if isinstance(m, torch.nn.Linear)]
+    assert linear
+    assert all(type(module) is OneDnnLinear for module in linear)
+    texts = ["I am so tired", "", "I can not sleep all the time today " * 9]
+    ours = reader.embed(texts)
+    for module in linear:
+        module.__class__ = torch.nn.Linear
+    np.testing.assert_allclose(reader.embed(texts), ours, atol=1e-6, rtol=0)
+    reader.batch_tokens = 16
+    np.testing.assert_allclose(reader.embed(texts), ours, atol=1e-6, rtol=0)

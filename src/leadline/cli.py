@@ -447,15 +447,13 @@ def _score() -> click.Command:
         as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
-        from leadline.dialogue.store import read_cohort
         from leadline.estimator.score import score_cohort
 
-        people = read_cohort(cohort)
         if labels is not None:
             from leadline.selftrain.fusion import check_fusion, fuse_file
 
             check_fusion(run, labels)
-        counts = score_cohort(people, run, out, config, overwrite=overwrite)
+        counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
         if labels is not None:
             counts["fused"] = fuse_file(run, out, labels)
         if as_json:

@@ -67,7 +67,12 @@ class Timeline:
 
 def timelines(cohort: Cohort) -> Iterator[Timeline]:
     """Yield one timeline per person who has any turn, in the order of the cohort."""
-    for (person_id,), rows in cohort.turns.group_by("person_id", maintain_order=True):
+    return timelines_of(cohort.turns)
+
+
+def timelines_of(turns: pl.DataFrame) -> Iterator[Timeline]:
+    """The same for rows of `turns` that hold everything these people said and heard."""
+    for (person_id,), rows in turns.group_by("person_id", maintain_order=True):
         yield _timeline(str(person_id), rows)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,26 +118,63 @@ def read_cohort(path: Path) -> Cohort:
         _read_table(path / name, schema)
         for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True)
     )
-    counts = manifest.get("counts", {})
-    for name, table in (("turns", turns), ("phq9", phq9), ("people", people)):
-        if counts.get(name) != table.height:
-            raise LeadlineError(
-                f"The table has {table.height} rows, the manifest says {counts.get(name)}.",
-                remedy="The cohort was changed after it was written; import it again.",
-                file=path / f"{name}.parquet",
-            )
+    for name, table in zip(FILES, (turns, phq9, people), strict=True):
+        _check_height(manifest, path / name, table.height)
     return Cohort(turns, phq9, people, manifest=manifest, path=path)
 
 
-def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def check_cohort(path: Path) -> dict[str, Any]:
+    """Check a finished cohort as `read_cohort` does, without reading a row; its manifest.
+
+    Raises:
+        LeadlineError: as `read_cohort`.
+    """
+    manifest = read_manifest(path, "cohort")
+    for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True):
+        with _reading(path / name):
+            columns = pl.read_parquet_schema(path / name)
+            height = pl.scan_parquet(path / name).select(pl.len()).collect().item()
+        check_table(pl.DataFrame(schema=columns), schema, path / name)
+        _check_height(manifest, path / name, height)
+    return manifest
+
+
+def _check_height(manifest: Mapping[str, Any], file: Path, height: int) -> None:
+    said = manifest.get("counts", {}).get(file.stem)
+    if said != height:
+        raise LeadlineError(
+            f"The table has {height} rows, the manifest says {said}.",
+            remedy="The cohort was changed after it was written; import it again.",
+            file=file,
+        )
+
+
+def read_turns(path: Path, first: int, count: int) -> pl.DataFrame:
+    """Rows `first` to `first + count` of a cohort's `turns.parquet`, and no others.
+
+    Raises:
+        LeadlineError: the file cannot be read.
+    """
+    with _reading(path / FILES[0]):
+        rows = pl.scan_parquet(path / FILES[0]).select(*TURNS).slice(first, count)
+        return rows.collect()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        table = pl.read_parquet(path)
+        yield
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LeadlineError(
             "This table of the cohort cannot be read.",
             remedy="Import the cohort again into a new directory.",
             file=path,
         ) from error
+
+
+def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    with _reading(path):
+        table = pl.read_parquet(path)
     check_table(table, schema, path)
     return table
 

@@ -89,7 +89,15 @@ class StoredModel:
 
     def predict(self, people: Sequence[TrainPerson]) -> list[np.ndarray]:
         """As `FinetunedModel.predict`."""
-        return self.base.having(self.checkpoint).predict(people)
+        return self.ready().predict(people)
+
+    def ready(self) -> FinetunedModel:
+        """The shared base with these weights in it, until another member asks for it."""
+        return self.base.having(self.checkpoint)
+
+    def alone(self) -> FinetunedModel:
+        """The model on a base of its own, for who uses several members by turns."""
+        return FinetunedModel.load(self.checkpoint, home=self.base.home)
 
 
 def train_adapted(

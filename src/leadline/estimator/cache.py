@@ -173,17 +173,20 @@ def cached_states(
     """States of every user turn, read only where the cache lacks them.
 
     A contextual reader reads a conversation again if any of its states is missing; a sentence
-    reader reads the missing turns. Without a cache everything is read.
+    reader reads the missing turns. Without a cache everything is read, in the same batches as
+    with an empty one.
 
     Returns:
         One float32 array (user turns, width) a conversation.
     """
-    if cache is None:
-        return reader.states(conversations, progress)
     out: list[States] = []
     for at in range(0, len(conversations), GROUP):
         group = conversations[at : at + GROUP]
-        out += _group(reader, group, cache, _shifted(progress, at, len(group), len(conversations)))
+        shifted = _shifted(progress, at, len(group), len(conversations))
+        if cache is None:
+            out += reader.states(group, shifted)
+        else:
+            out += _group(reader, group, cache, shifted)
     return out
 
 

@@ -128,7 +128,7 @@ class Check:
 
 
 def _export_member(member: AdaptedModel, path: Path, dtype: str) -> dict[str, Any]:
-    model: FinetunedModel = member.model
+    model: FinetunedModel = member.model.ready()
     backbone = model.regressor.backbone
     architecture = _architecture(model)
     own = _checks(model)  # in the arithmetic that Leadline scores in

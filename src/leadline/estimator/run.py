@@ -181,18 +181,35 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
     }
 
 
-def load_ensemble(run: Path, *, home: Path | None = None) -> tuple[Ensemble, WindowConfig]:
+def check_run(run: Path) -> dict[str, Any]:
+    """Check that a run is finished and as training wrote it; the description of its models.
+
+    Raises:
+        LeadlineError: unfinished run, damaged checkpoint, or a checkpoint of another format.
+    """
+    manifest = read_manifest(run, "run")
+    about = _read_model_json(run / CHECKPOINT / "model.json")
+    for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
+        _check_hash(run / name, (manifest.get("files") or {}).get(name))
+    return about
+
+
+def load_ensemble(
+    run: Path, *, home: Path | None = None, use_cache: bool = True
+) -> tuple[Ensemble, WindowConfig]:
     """The ensemble of a finished run, with its readers opened, and its window.
+
+    Args:
+        run: a finished run.
+        home: where readers and cached states are kept.
+        use_cache: keep the states of frozen readers on disk.
 
     Raises:
         LeadlineError: unfinished run, damaged checkpoint, a checkpoint of another format, or a
             reader that is absent or of another revision than the one trained on.
     """
-    manifest = read_manifest(run, "run")
+    about = check_run(run)
     file = run / CHECKPOINT / "model.json"
-    about = _read_model_json(file)
-    for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
-        _check_hash(run / name, (manifest.get("files") or {}).get(name))
     train, window = run_training(run)
     try:
         readers, entries = dict(about["readers"]), list(about["members"])
@@ -200,7 +217,7 @@ def load_ensemble(run: Path, *, home: Path | None = None) -> tuple[Ensemble, Win
         raise _damaged(file) from error
     source = None
     if readers:
-        source = open_source(train, home=home)
+        source = open_source(train, home=home, use_cache=use_cache)
         if source.identities != readers:
             raise LeadlineError(
                 "The readers here are not those that the run was trained with.",
@@ -251,7 +268,7 @@ def load_adapted(run: Path, entry: Mapping[str, Any], *, home: Path | None = Non
     Raises:
         LeadlineError: its weights are absent or damaged, or the reader is another one.
     """
-    model = _load_model(run / CHECKPOINT, entry, home)
+    model = _adapted_loader(home)(run / CHECKPOINT, entry)
     assert isinstance(model, AdaptedModel), "the settings say so"
     return model
 
@@ -270,12 +287,14 @@ def _damaged(path: Path) -> LeadlineError:
     )
 
 
-def open_source(train: TrainConfig, *, home: Path | None = None) -> StateSource:
+def open_source(
+    train: TrainConfig, *, home: Path | None = None, use_cache: bool = True
+) -> StateSource:
     """The readers of a run's settings."""
     config = ReaderConfig(
         layers=train.layer_numbers(), state=train.state, max_tokens=train.max_tokens
     )
-    return StateSource(train.reader, config, home=home)
+    return StateSource(train.reader, config, home=home, use_cache=use_cache)
 
 
 def _read_model_json(path: Path) -> dict[str, Any]:

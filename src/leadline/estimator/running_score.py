@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -282,13 +283,14 @@ class RunningScorer:
 
         def estimate(number: int, rows: Ints) -> Array:
             model = self.ensemble.members[number].model
+            reader: Any = self.readers[number].reader
             assert isinstance(model, AdaptedModel)
             some = [spans[int(row)] for row in rows]
             raw, words = [], []
             for person in dict.fromkeys(span.person for span in some):
                 mine = np.array([(s.first, s.last) for s in some if s.person == person])
                 course = courses[person]
-                raw.append(model.model.estimates(course.states[number], course.sizes[number], mine))
+                raw.append(reader.estimates(course.states[number], course.sizes[number], mine))
                 words += [course.words[a : b + 1].sum() for a, b in mine]
             flat = np.concatenate(raw).astype(np.float64)
             return model.calibrated(flat, np.array(words, dtype=np.float64))
@@ -312,7 +314,8 @@ def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
         readers = ensemble.source.readers
         assert all(isinstance(reader, (LMReader, SentenceReader)) for reader in readers)
     else:
-        readers = [member.model.model for member in ensemble.members]  # type: ignore[union-attr]
+        # Members take turns message by message, so each is in memory by itself.
+        readers = [member.model.model.alone() for member in ensemble.members]  # type: ignore[union-attr]
     return [RunningReader(reader, batch_tokens=batch_tokens) for reader in readers]  # type: ignore[arg-type]
 
 

@@ -1,54 +1,62 @@
 """`leadline score`: the estimate after every user turn, for a cohort of any size.
 
-People are read a batch at a time. A person whom the run was trained on is estimated only by
-the models that never saw them.
+The cohort is cut into parts of some people each. A part is read from the disk, scored and
+written by itself, so memory does not grow with the cohort, a run that was killed goes on from
+its finished parts, and parts can be made by several processes (see `ray_engine`). Inside a
+part people of like length are read together. What is read together depends on the settings
+alone, never on the engine, so both engines give the same numbers.
+
+A person whom the run was trained on is estimated only by the models that never saw them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow.parquet as pq
 
 from leadline.artefact import check_place, sha256
-from leadline.cohort.windows import Timeline, running_starts, timelines
+from leadline.cohort.roll import Stretch, call_roll, read_people
+from leadline.cohort.windows import Timeline, running_starts
 from leadline.config import WindowConfig
 from leadline.dialogue.masking import masked
 from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.estimator.design import Span
 from leadline.estimator.ensemble import Ensemble
+from leadline.estimator.parts import Parts, open_parts
 from leadline.estimator.predictive import at_least, distribution_mean, distribution_quantile
-from leadline.estimator.progress import progress_bar
-from leadline.estimator.run import load_ensemble
+from leadline.estimator.progress import Advance, progress_bar
+from leadline.estimator.run import CHECKPOINT, check_run, load_ensemble
 from leadline.estimator.settings import INTERVAL, ScoreConfig
 from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Counts = dict[str, int]
 
 
 def score_cohort(
-    cohort: Cohort,
+    cohort: Cohort | Path,
     run: Path,
     out: Path,
     config: ScoreConfig | None = None,
     *,
     overwrite: bool = False,
     home: Path | None = None,
-) -> dict[str, int]:
+) -> Counts:
     """Write the running estimates of everyone in `cohort` to the Parquet file `out`.
 
     Args:
-        cohort: whose text is read; labels are not looked at.
+        cohort: whose text is read; labels are not looked at. The directory of a cohort is read
+            some people at a time.
         run: a finished run.
         out: the file to write; it appears whole or not at all.
-        config: batch size.
+        config: batch size, engine.
         overwrite: replace `out` if it exists.
         home: where readers are kept.
 
@@ -56,7 +64,7 @@ def score_cohort(
         Counts of people, of people with no text of their own, and of estimates.
 
     Raises:
-        LeadlineError: `out` exists, or the run cannot be loaded.
+        LeadlineError: `out` exists, or the cohort or the run cannot be loaded.
     """
     config = config or ScoreConfig()
     if out.is_dir() or (out.exists() and not overwrite):
@@ -66,40 +74,136 @@ def score_cohort(
             file=out,
         )
     check_place(out)
-    ensemble, window = load_ensemble(run, home=home)
-    model_id = run_identity(run)
-    partial = out.with_name(f".{out.name}.partial")
-    counts = {"people": 0, "silent": 0, "estimates": 0}
-    total = cohort.turns["person_id"].n_unique()
-    schema = pl.DataFrame(schema=ESTIMATES).to_arrow().schema
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            progress_bar("Scoring people") as advance,
-            pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-        ):
-            for batch in batched(timelines(cohort), config.batch_people):
-                table = running_estimates(ensemble, batch, window, model_id)
-                writer.write_table(table.to_arrow().cast(schema))
-                counts["people"] += len(batch)
-                counts["silent"] += sum(not len(person.user) for person in batch)
-                counts["estimates"] += table.height
-                advance(counts["people"], total)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return counts
+    check_run(run)
+    roll = call_roll(cohort)
+    stretches = roll.stretches(config.part_people)
+    inputs = {
+        "turns": roll.digest,
+        "model": sha256(run / CHECKPOINT / "model.json"),
+        "ledger": sha256(run / "ledger.parquet"),
+    }
+    settings = {"batch_people": config.batch_people, "part_people": config.part_people}
+    with open_parts(out, settings, inputs, len(stretches)) as parts:
+        turns = cohort.turns if isinstance(cohort, Cohort) else cohort
+        work = Work(turns, run, parts, config.batch_people, config.cache, home)
+        total = score_parts(work, stretches, config, len(roll))
+        parts.join(out, ESTIMATES)
+    return total
 
 
-def batched(people: Iterator[Timeline], size: int) -> Iterator[list[Timeline]]:
-    """Lists of up to `size` people."""
-    while batch := list(islice(people, size)):
-        yield batch
+@dataclass(frozen=True)
+class Work:
+    """What a process needs to know to make parts.
+
+    Attributes:
+        turns: the table of turns, or the directory of the cohort.
+        run: a finished run.
+        parts: where parts go.
+        batch_people: people read at a time.
+        cache: keep turn states on disk.
+        home: where readers are kept.
+    """
+
+    turns: Path | pl.DataFrame
+    run: Path
+    parts: Parts
+    batch_people: int
+    cache: bool
+    home: Path | None
+
+
+class Scorer:
+    """Makes parts; the run is loaded once.
+
+    Raises:
+        LeadlineError: the run cannot be loaded.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
+        self.model_id = run_identity(work.run)
+
+    def make(self, stretch: Stretch, progress: Advance | None = None) -> Counts:
+        """Score the people of a stretch, write their part, and return what was counted."""
+        people = read_people(self.work.turns, stretch)
+        table = score_people(
+            self.ensemble, people, self.window, self.model_id, self.work.batch_people, progress
+        )
+        silent = sum(not len(person.user) for person in people)
+        counts = {"people": len(people), "silent": silent, "estimates": table.height}
+        self.work.parts.write(stretch.number, table, counts)
+        return counts
+
+
+def score_parts(
+    work: Work, stretches: Sequence[Stretch], config: ScoreConfig, people: int
+) -> Counts:
+    """Make the parts that are not there yet, and return the counts of all."""
+    total = {"people": 0, "silent": 0, "estimates": 0}
+    done = work.parts.finished()
+    left = [stretch for stretch in stretches if stretch.number not in done]
+    for counts in done.values():
+        total = {name: total[name] + counts[name] for name in total}
+    with progress_bar("Scoring people") as advance:
+        advance(total["people"], people)
+
+        def within(more: int, _: int) -> None:
+            advance(total["people"] + more, people)
+
+        for counts in _made(work, left, config, within):
+            total = {name: total[name] + counts[name] for name in total}
+            advance(total["people"], people)
+    return total
+
+
+def _made(
+    work: Work, left: Sequence[Stretch], config: ScoreConfig, progress: Advance
+) -> Iterator[Counts]:
+    """Make the parts of `left`; the counts of each as it is finished."""
+    if config.engine == "ray":
+        from leadline.estimator.ray_engine import make_parts
+
+        yield from make_parts(work, left, config)
+        return
+    scorer = Scorer(work)
+    for stretch in left:
+        yield scorer.make(stretch, progress)
+
+
+def score_people(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    window: WindowConfig,
+    model_id: str,
+    batch_people: int,
+    progress: Advance | None = None,
+) -> pl.DataFrame:
+    """The estimate after every user turn of `people` in their order, a table of `ESTIMATES`.
+
+    People of like length are read together, longest first, at most `batch_people` at a time.
+    """
+    length = [sum(len(message.text) for message in person.messages) for person in people]
+    order = sorted(range(len(people)), key=lambda row: -length[row])
+    tables, done = [pl.DataFrame(schema=ESTIMATES)], 0
+    for batch in batched([people[row] for row in order], batch_people):
+        tables.append(running_estimates(ensemble, batch, window, model_id))
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(order))
+    whose = np.repeat(order, [len(people[row].user) for row in order])
+    return pl.concat(tables)[np.argsort(whose, kind="stable")]
+
+
+def batched(people: Sequence[Timeline], size: int) -> Iterator[Sequence[Timeline]]:
+    """People in order, up to `size` at a time."""
+    for at in range(0, len(people), size):
+        yield people[at : at + size]
 
 
 def run_identity(run: Path) -> str:
     """A short name of the run's model: the hash of its checkpoint's description."""
-    return sha256(run / "checkpoint" / "model.json")[:16]
+    return sha256(run / CHECKPOINT / "model.json")[:16]
 
 
 def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeline]:

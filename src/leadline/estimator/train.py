@@ -512,7 +512,7 @@ def labelled_estimates(
     model_id, size = run_identity(run), ScoreConfig().batch_people
     with progress_bar("Running estimates") as advance:
         tables = []
-        for batch in batched(iter(labelled.people), size):
+        for batch in batched(labelled.people, size):
             tables.append(running_estimates(ensemble, batch, plain, model_id))
             advance(min(len(tables) * size, len(labelled.people)), len(labelled.people))
     return pl.concat(tables)

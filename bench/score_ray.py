@@ -1,0 +1,160 @@
+"""Scoring many people: the Ray engine against the local one, and what the state cache costs.
+
+    python bench/score_ray.py [--people 2000]
+    python bench/score_ray.py --stand-in --people 100000 --engines local,ray-2x1
+
+Simulated people of about eight turns each are scored by a run that was trained on others
+(ridge). With MiniLM nearly all the time is the encoder's. With --stand-in a tiny encoder with
+random weights takes its place, so that time and memory are those of everything else at a size
+that MiniLM would need an hour for. Each engine is a process of its own; seconds hold its start.
+Memory is the sum of the proportional set sizes of the process and all its descendants, sampled.
+Writes bench/results/score_ray.json or score_ray_stand_in.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from checkins import save
+from leadline.config import WindowConfig
+from leadline.dialogue.store import read_cohort
+from leadline.estimator.fetch import leadline_home
+from leadline.estimator.settings import TrainConfig
+from leadline.estimator.train import train_run
+from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.settings import PRESETS, SimulateConfig
+from small import tiny_sentence_reader
+
+ENGINES = {
+    "local": ["--no-cache"],
+    "ray-2x1": ["--no-cache", "--engine", "ray", "--workers", "2", "--worker-cpus", "1"],
+    "ray-1x2": ["--no-cache", "--engine", "ray", "--workers", "1", "--worker-cpus", "2"],
+    "local-filling-cache": ["--cache"],
+    "local-from-cache": ["--cache"],
+}
+
+
+def simulated(folder: Path, people: int, seed: int) -> Path:
+    """A cohort of `people` with about eight turns each, 300 of them with a PHQ-9."""
+    changes = {"people": people, "gold": 300, "locked": 50, "user_turns": 8.0, "seed": seed}
+    simulate_cohort(folder, SimulateConfig(**{**PRESETS["paper"], **changes}))
+    return folder
+
+
+def trained(folder: Path, reader: str) -> Path:
+    """A run of ridge heads on 400 other people."""
+    cohort = read_cohort(simulated(folder / "training", 400, 1))
+    if reader == "stand-in":
+        reader = str(tiny_sentence_reader(folder / "encoder", cohort.turns["text"].to_list()))
+    config = TrainConfig(reader=reader, fit="ridge", baselines=False)
+    train_run(cohort, folder / "run", config, WindowConfig())
+    return folder / "run"
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        parents.setdefault(parent, []).append(int(folder.name))
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """Seconds of processor time so far, and proportional set size in MB, of one process."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0, 0.0
+    pss = next((line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")), "0")
+    ticks = int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), int(pss) / 1024
+
+
+def watched(command: list[str], env: dict[str, str]) -> dict[str, float]:
+    """Run a command; its wall time, its processor time and its peak of memory."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    cpu: dict[int, float] = {}
+    peak = 0.0
+    while process.poll() is None:
+        seen = {pid: usage(pid) for pid in family(process.pid)}
+        cpu |= {pid: max(used, cpu.get(pid, 0.0)) for pid, (used, _) in seen.items()}
+        peak = max(peak, sum(held for _, held in seen.values()))
+        time.sleep(0.5)
+    if process.returncode:
+        sys.exit(f"{command} failed")
+    return {
+        "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(sum(cpu.values()), 1),
+        "peak_mb": round(peak),
+    }
+
+
+def compare(one: Path, other: Path) -> dict[str, Any]:
+    """Whether two files of estimates are the same, and by how much a probability differs."""
+    tables = [pl.read_parquet(path) for path in (one, other)]
+    keys = ["person_id", "conversation_id", "turn"]
+    assert tables[0].select(keys).equals(tables[1].select(keys))
+    flat = [table["distribution"].explode().to_numpy() for table in tables]
+    return {
+        "bytes_as_local": one.read_bytes() == other.read_bytes(),
+        "largest_difference": float(np.abs(flat[0] - flat[1]).max()),
+    }
+
+
+def main() -> None:
+    """Score the same people with each engine."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--people", type=int, default=2000)
+    parser.add_argument("--stand-in", action="store_true")
+    parser.add_argument("--engines", default=",".join(ENGINES))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = trained(folder, "stand-in" if asked.stand_in else "minilm")
+        cohort = simulated(folder / "cohort", asked.people, 2)
+        home = folder / "home"
+        home.mkdir()
+        (home / "readers").symlink_to(leadline_home() / "readers")
+        env = {**os.environ, "LEADLINE_HOME": str(home)}
+        results: dict[str, Any] = {"people": asked.people, "load_before": os.getloadavg()[0]}
+        for engine in asked.engines.split(","):
+            out = folder / f"{len(results)}.parquet"
+            code = "from leadline.cli import main; main()"
+            command = [sys.executable, "-c", code, "score", str(cohort), "--run", str(run)]
+            figures = watched([*command, "--out", str(out), *ENGINES[engine]], env)
+            figures["people_a_second"] = round(asked.people / figures["seconds"], 1)
+            if engine == "local":
+                local = out
+                results["estimates"] = pl.scan_parquet(out).select(pl.len()).collect().item()
+            else:
+                figures |= compare(out, local)
+            results[engine] = figures
+            print(engine, figures, flush=True)
+        states = sum(path.stat().st_size for path in home.glob("states/*"))
+        results["cache_mb"] = round(states / 2**20, 1)
+    save("score_ray_stand_in" if asked.stand_in else "score_ray", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Speed of the sentence reader on one core: torch's own linear layers and oneDNN's, by batch size.
+
+    python bench/sentence_speed.py [--texts 1200]
+
+Reads simulated turns with MiniLM. Tokens a second are of processor time, so that what else runs
+on the machine counts little. Writes bench/results/sentence_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from checkins import save
+from leadline.estimator.reader import OneDnnLinear, SentenceReader, batches
+from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.settings import PRESETS, SimulateConfig
+
+SIZES = (256, 512, 1024, 4096)
+
+
+def simulated_texts(count: int) -> list[str]:
+    """Distinct user turns of a simulated cohort."""
+    few = {"people": 400, "gold": 44, "locked": 10, "user_turns": 9.0}
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = simulate_cohort(Path(folder) / "c", SimulateConfig(**{**PRESETS["easy"], **few}))
+    said = cohort.turns.filter(pl.col("role") == "user")["text"]
+    return said.unique(maintain_order=True).to_list()[:count]
+
+
+def measure(reader: SentenceReader, texts: list[str], size: int) -> tuple[dict[str, Any], Any]:
+    """Tokens a second of processor time, share of padding, and the states."""
+    jobs = [job for row, text in enumerate(texts) for job in reader._jobs(row, text)]
+    parts = list(batches(jobs, size))
+    reader._read(parts[0])
+    start = time.process_time()
+    states = np.concatenate([reader._read(part) for part in parts])
+    seconds = time.process_time() - start
+    tokens = sum(len(job.ids) for job in jobs)
+    padded = sum(len(part) * len(part[0].ids) for part in parts)
+    order = np.argsort([job.conversation for part in parts for job in part], kind="stable")
+    return {
+        "tokens_per_cpu_second": round(tokens / seconds),
+        "padding": round(padded / tokens - 1, 3),
+    }, states[order]
+
+
+def main() -> None:
+    """Measure both kinds of linear layer at every batch size."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--texts", type=int, default=1200)
+    texts = simulated_texts(parser.parse_args().texts)
+    torch.set_num_threads(1)
+    reader = SentenceReader("minilm", device=torch.device("cpu"))
+    start = time.process_time()
+    for row, text in enumerate(texts):
+        reader._jobs(row, text)
+    results: dict[str, Any] = {
+        "texts": len(texts),
+        "tokenizer_microseconds_a_text": round((time.process_time() - start) / len(texts) * 1e6),
+    }
+    states = {}
+    layers = [m for m in reader.model.modules() if isinstance(m, torch.nn.Linear)]
+    for name, kind in (("onednn", OneDnnLinear), ("torch", torch.nn.Linear)):
+        for layer in layers:
+            layer.__class__ = kind
+        for size in SIZES:
+            results[f"{name}_{size}"], states[name, size] = measure(reader, texts, size)
+    reference = states["torch", 4096]
+    results["largest_difference"] = float(max(np.abs(x - reference).max() for x in states.values()))
+    print(save("sentence_speed", results).read_text())
+
+
+if __name__ == "__main__":
+    main()
