@@ -31,7 +31,6 @@ from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort
 from leadline.estimator.design import PersonStates, Span
 from leadline.estimator.ensemble import Ensemble
-from leadline.estimator.explain import Explainer
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.score import running_estimates
 from leadline.estimator.settings import TrainConfig
@@ -39,6 +38,7 @@ from leadline.estimator.train import train_run
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.limit import bayes_limit
 from leadline.simulate.settings import preset
+from path_contributions import Explainer
 
 WINDOW = WindowConfig()
 FEWEST = 5  # user turns in the 14 days, for ranks to mean something
