@@ -31,7 +31,6 @@ from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort
 from leadline.estimator.design import PersonStates, Span
 from leadline.estimator.ensemble import Ensemble
-from leadline.estimator.explain import Explainer
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.score import running_estimates
 from leadline.estimator.settings import TrainConfig
@@ -39,14 +38,12 @@ from leadline.estimator.train import train_run
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.limit import bayes_limit
 from leadline.simulate.settings import preset
+from path_contributions import Explainer
 
 WINDOW = WindowConfig()
 FEWEST = 5  # user turns in the 14 days, for ranks to mean something
 TOTALS = np.arange(28)
-SIZES = {
-    "easy": {"people": 480, "gold": 320, "user_turns": 16.0},
-    "paper": {"people": 900, "gold": 700, "user_turns": 16.0},
-}
+PRESETS = ("easy", "paper")
 Person = tuple[Timeline, PersonStates, Span]
 Method = Callable[[Ensemble, Person], np.ndarray]
 
@@ -156,15 +153,17 @@ def summarise(each: np.ndarray, peer: np.ndarray | None, draws: np.ndarray) -> d
 def main() -> None:
     """Simulate, train, explain, compare."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", default="easy", choices=list(SIZES))
+    parser.add_argument("--preset", default="easy", choices=PRESETS)
     parser.add_argument("--people", type=int, default=100, help="locked people with contributions")
+    parser.add_argument("--gold", type=int, default=320, help="people to train on")
+    parser.add_argument("--turns", type=float, default=16.0, help="mean user turns of a person")
     parser.add_argument("--fit", default="ridge")
     parser.add_argument("--work", type=Path, help="keep cohort and run here, and go on from there")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = given.work or Path(folder)
         cohort, run = work / f"{given.preset}-cohort", work / f"{given.preset}-{given.fit}"
-        prepare(cohort, given.preset, given.people)
+        prepare(cohort, given)
         known = pl.read_parquet(cohort / "truth" / "limit.parquet")
         train = TrainConfig(reader="minilm", fit=given.fit, baselines=False)
         if not (run / "manifest.json").is_file():
@@ -177,7 +176,8 @@ def main() -> None:
     results = compare(ensemble, people, known)
     results |= {
         "preset": given.preset,
-        "settings": SIZES[given.preset],
+        "people_trained_on": given.gold,
+        "mean_user_turns": given.turns,
         "heads": heads,
         "r_on_locked_people": round(accuracy, 4),
     }
@@ -186,13 +186,20 @@ def main() -> None:
     save("_".join(["explanations", *marks]), results)
 
 
-def prepare(cohort: Path, name: str, explained: int) -> None:
+def prepare(cohort: Path, given: argparse.Namespace) -> None:
     """Simulate the cohort and the truth about its turns, unless they are there."""
     if not (cohort / "manifest.json").is_file():
-        config = replace(preset(name), **SIZES[name], locked=explained + 10)
+        locked = given.people + 10
+        config = replace(
+            preset(given.preset),
+            people=given.gold + locked + 20,
+            gold=given.gold,
+            locked=locked,
+            user_turns=given.turns,
+        )
         simulate_cohort(cohort, config)
     if not (cohort / "truth" / "limit.parquet").is_file():
-        bayes_limit(cohort, contributions=explained)
+        bayes_limit(cohort, contributions=given.people)
 
 
 def compare(ensemble: Ensemble, people: list[Person], known: pl.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 It takes the turn states of one reading and gives the mean and the distribution that
 `Ensemble.distributions` gives for somebody new. Being torch, it can be exported (see
-`export_onnx`) and differentiated (see `explain`). The Gaussian process multiplies by the
+`export_onnx`) and differentiated. The Gaussian process multiplies by the
 inverse of its Cholesky factor instead of solving with it, because graph formats have no
 triangular solver; in double precision the difference is below what is written anywhere.
 """

@@ -6,6 +6,8 @@ mean, so the pooled state is a sum over turns and so is the integral: each turn 
 of the way that its own state is responsible for, whatever the order of the turns. For a linear
 head it is the coefficients times the turn's weight times its distance from the mean. An
 increment (see `score`) answers another question: what the estimate did as the turn came in.
+Measured in explanations.py, where it is no better than increments, so it stays out of the
+package.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Contributions add up, follow linear heads exactly, and do not depend on the order of turns."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,13 @@ from leadline.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.estimator.design import PersonStates, Span
 from leadline.estimator.ensemble import AdaptedModel, Ensemble, Member
-from leadline.estimator.explain import Explainer
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.train import train_run
 from small import some_people
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
+
+from path_contributions import Explainer
 
 
 @pytest.fixture(scope="module", params=["gp", "ridge", "histogram"])
