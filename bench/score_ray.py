@@ -8,7 +8,7 @@ Simulated people of about eight turns each are scored by a run that was trained 
 random weights takes its place, so that time and memory are those of everything else at a size
 that MiniLM would need an hour for. Each engine is a process of its own; seconds hold its start.
 Memory is the sum of the proportional set sizes of the process and all its descendants, sampled.
-Writes bench/results/score_ray.json or score_ray_stand_in.json.
+Writes bench/results/score_ray.json or score_ray_stand_in_PEOPLE.json.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def main() -> None:
         # Where things lie changes no figure, and a result names no folder of a machine.
         at = sys.argv.index("--work")
         del sys.argv[at : at + 2]
-    name = "score_ray_stand_in" if asked.stand_in else "score_ray"
+    name = f"score_ray_stand_in_{asked.people}" if asked.stand_in else "score_ray"
     with tempfile.TemporaryDirectory() as scratch:
         work = prepared(asked.work or Path(scratch), asked.people, asked.stand_in)
         measured(asked.engines.split(","), asked.people, work, name)
