@@ -8,7 +8,7 @@ Simulated people of about eight turns each are scored by a run that was trained 
 random weights takes its place, so that time and memory are those of everything else at a size
 that MiniLM would need an hour for. Each engine is a process of its own; seconds hold its start.
 Memory is the sum of the proportional set sizes of the process and all its descendants, sampled.
-Writes bench/results/score_ray.json or score_ray_stand_in.json.
+Writes bench/results/score_ray.json or score_ray_stand_in_PEOPLE.json.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from checkins import save
+from leadline.artefact import MANIFEST
 from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort
 from leadline.estimator.fetch import leadline_home
@@ -122,38 +123,60 @@ def compare(one: Path, other: Path) -> dict[str, Any]:
     }
 
 
+def prepared(folder: Path, people: int, stand_in: bool) -> tuple[Path, Path, dict[str, str]]:
+    """Cohort, run and environment in `folder`; what is there already is used."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run, cohort, home = folder / "run", folder / f"cohort-{people}", folder / "home"
+    if not (run / MANIFEST).is_file():
+        trained(folder, "stand-in" if stand_in else "minilm")
+    if not (cohort / MANIFEST).is_file():
+        simulated(cohort, people, 2)
+    if not home.is_dir():
+        home.mkdir()
+        (home / "readers").symlink_to(leadline_home() / "readers")
+    return cohort, run, {**os.environ, "LEADLINE_HOME": str(home)}
+
+
+def measured(
+    engines: list[str], people: int, work: tuple[Path, Path, dict[str, str]], name: str
+) -> None:
+    """Score with one engine after the other; results are saved after each."""
+    cohort, run, env = work
+    results: dict[str, Any] = {"people": people, "load_before": round(os.getloadavg()[0], 1)}
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in engines:
+            out = Path(folder) / f"{engine}.parquet"
+            code = "from leadline.cli import main; main()"
+            command = [sys.executable, "-c", code, "score", str(cohort), "--run", str(run)]
+            figures = watched([*command, "--out", str(out), *ENGINES[engine]], env)
+            figures["people_a_second"] = round(people / figures["seconds"], 1)
+            if engine == "local":
+                results["estimates"] = pl.scan_parquet(out).select(pl.len()).collect().item()
+            else:
+                figures |= compare(out, Path(folder) / "local.parquet")
+            results[engine] = figures
+            print(engine, figures, flush=True)
+            states = Path(env["LEADLINE_HOME"]).glob("states/*")
+            results["cache_mb"] = round(sum(path.stat().st_size for path in states) / 2**20, 1)
+            save(name, results)
+
+
 def main() -> None:
-    """Score the same people with each engine."""
+    """Score the same people with each engine, the local one first."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--people", type=int, default=2000)
     parser.add_argument("--stand-in", action="store_true")
     parser.add_argument("--engines", default=",".join(ENGINES))
+    parser.add_argument("--work", type=Path, help="Keep the cohort and the run here.")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        run = trained(folder, "stand-in" if asked.stand_in else "minilm")
-        cohort = simulated(folder / "cohort", asked.people, 2)
-        home = folder / "home"
-        home.mkdir()
-        (home / "readers").symlink_to(leadline_home() / "readers")
-        env = {**os.environ, "LEADLINE_HOME": str(home)}
-        results: dict[str, Any] = {"people": asked.people, "load_before": os.getloadavg()[0]}
-        for engine in asked.engines.split(","):
-            out = folder / f"{len(results)}.parquet"
-            code = "from leadline.cli import main; main()"
-            command = [sys.executable, "-c", code, "score", str(cohort), "--run", str(run)]
-            figures = watched([*command, "--out", str(out), *ENGINES[engine]], env)
-            figures["people_a_second"] = round(asked.people / figures["seconds"], 1)
-            if engine == "local":
-                local = out
-                results["estimates"] = pl.scan_parquet(out).select(pl.len()).collect().item()
-            else:
-                figures |= compare(out, local)
-            results[engine] = figures
-            print(engine, figures, flush=True)
-        states = sum(path.stat().st_size for path in home.glob("states/*"))
-        results["cache_mb"] = round(states / 2**20, 1)
-    save("score_ray_stand_in" if asked.stand_in else "score_ray", results)
+    if asked.work is not None:
+        # Where things lie changes no figure, and a result names no folder of a machine.
+        at = sys.argv.index("--work")
+        del sys.argv[at : at + 2]
+    name = f"score_ray_stand_in_{asked.people}" if asked.stand_in else "score_ray"
+    with tempfile.TemporaryDirectory() as scratch:
+        work = prepared(asked.work or Path(scratch), asked.people, asked.stand_in)
+        measured(asked.engines.split(","), asked.people, work, name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Speed of the sentence reader on one core: torch's own linear layers and oneDNN's, by batch size.
 
-    python bench/sentence_speed.py [--texts 1200]
+    python bench/sentence_speed.py [--texts 400]
 
 Reads simulated turns with MiniLM. Tokens a second are of processor time, so that what else runs
 on the machine counts little. Writes bench/results/sentence_speed.json.
@@ -55,7 +55,7 @@ def measure(reader: SentenceReader, texts: list[str], size: int) -> tuple[dict[s
 def main() -> None:
     """Measure both kinds of linear layer at every batch size."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--texts", type=int, default=1200)
+    parser.add_argument("--texts", type=int, default=400)
     texts = simulated_texts(parser.parse_args().texts)
     torch.set_num_threads(1)
     reader = SentenceReader("minilm", device=torch.device("cpu"))
