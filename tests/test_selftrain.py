@@ -88,7 +88,15 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     results = evaluate_run(run, cohort.path)
     compared = {c["model"] for s in results["sets"] for c in s["comparisons"]}
     assert {"round 1", "raw teacher", "fused"} <= compared
-    assert report_run(run).is_file()
+    assert results["shown_model"] == "leadline"
+    rows = {row["model"]: row for row in results["selftraining"]["rows"]}
+    assert next(iter(rows)) == "gold only"
+    assert list(rows)[-2:] == ["leadline", "fused"]
+    assert "the same as round 1" in rows["leadline"]["meaning"]
+    page = report_run(run).read_text()
+    for name, row in rows.items():
+        assert f'<th scope="row">{name}<small' in page
+        assert {cell["split"] for cell in row["sets"]} == {"locked", "out-of-fold"}
     ensemble, _ = load_ensemble(run)
     assert len(ensemble.members) == TRAIN.folds
     assert not (run / "nodes").exists()
@@ -187,7 +195,7 @@ def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
     manifest = go(data, tmp_path / "run", min_gain=50.0, ablation=False)
     course = manifest["selftraining"]
     assert course["kept"] == 0
-    assert "standard errors" in course["rounds"][1]["reasons"][0]
+    assert "standard error" in course["rounds"][1]["reasons"][0]
     mae = locked_mae(tmp_path / "run")
     assert mae["leadline"] == mae["gold only"] != mae["round 1"]
 
