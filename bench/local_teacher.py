@@ -11,9 +11,10 @@ The same server can be held to a scale: its endpoint `/v1/systemone` answers a q
 probability of each allowed answer and writes no text. `rate` puts the nine items to it.
 Texts are made up.
 
-    python bench/local_teacher.py [--requests 180] [--long-requests 20] [--decisions 200] [--save]
+    python bench/local_teacher.py [--requests 190] [--long-requests 10] [--save --work FOLDER]
 
-Needs the reader smollm2 (leadline reader fetch smollm2) and the packages fastapi and uvicorn.
+An interrupted measurement goes on with the same --work. Needs the reader smollm2 (leadline
+reader fetch smollm2) and the packages fastapi and uvicorn.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from typing import IO, Any
 import polars as pl
 
 from checkins import save
+from leadline.artefact import MANIFEST
 from leadline.dialogue.schema import PEOPLE, PHQ9, TURNS
 from leadline.dialogue.store import write_cohort
 from leadline.teacher.label import LabelConfig, label_cohort
@@ -152,28 +154,36 @@ def made_up_cohort(path: Path, people: int) -> Path:
 
 
 def measure(
-    server: Server, requests: int, max_tokens: int, *, kill: bool = False
+    server: Server, requests: int, max_tokens: int, folder: Path, *, kill: bool = False
 ) -> dict[str, Any]:
-    """Label, killed in the middle if asked for; then once more, which must ask nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        cohort, out = made_up_cohort(Path(folder) / "cohort", requests), Path(folder) / "labels"
-        config = LabelConfig(
-            teacher="openai",
-            model=str(MODEL),
-            base_url=server.url,
-            draws=1,
-            max_tokens=max_tokens,
-            concurrency=2,
-            timeout=300.0,
-        )
-        before, start = server.requests(CHAT), time.perf_counter()
-        kept = killed_half_way(cohort, out, config, requests // 2) if kill else {}
-        first = label_cohort(cohort, out, config)
-        seconds, reached = time.perf_counter() - start, server.requests(CHAT) - before
-        changed = sum(answers(out).get(key) != answer for key, answer in kept.items())
-        again = label_cohort(cohort, out, config)
-        labels = read_labels(out).height
-        asked_again = server.requests(CHAT) - before - reached
+    """Label, killed in the middle if asked for; then once more, which must ask nothing.
+
+    What lies in `folder` of an earlier, interrupted measurement is gone on with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cohort, out, kept_file = folder / "cohort", folder / "labels", folder / "kept.json"
+    begun = len(answers(out))
+    if not (cohort / MANIFEST).is_file():
+        made_up_cohort(cohort, requests)
+    config = LabelConfig(
+        teacher="openai",
+        model=str(MODEL),
+        base_url=server.url,
+        draws=1,
+        max_tokens=max_tokens,
+        concurrency=2,
+        timeout=300.0,
+    )
+    before, start = server.requests(CHAT), time.perf_counter()
+    if kill and not kept_file.is_file():
+        recorded = killed_half_way(cohort, out, config, requests // 2)
+        kept_file.write_text(json.dumps(recorded), encoding="utf-8")
+    kept = json.loads(kept_file.read_text(encoding="utf-8")) if kill else {}
+    first = label_cohort(cohort, out, config)
+    seconds, reached = time.perf_counter() - start, server.requests(CHAT) - before
+    now = answers(out)
+    changed = sum(now.get(key) != answer for key, answer in kept.items())
+    again = label_cohort(cohort, out, config)
     return {
         "requests": requests,
         "max_tokens": max_tokens,
@@ -182,16 +192,17 @@ def measure(
         "errors": first["errors"],
         "input_tokens": first["usage"]["input_tokens"],
         "output_tokens": first["usage"]["output_tokens"],
-        "labels": labels,
+        "labels": read_labels(out).height,
         "answered_before_the_kill": len(kept),
         "of_them_lost_or_changed": changed,
+        "answered_in_earlier_runs": begun,
         "requests_that_the_server_answered": reached,
-        "asked_again": asked_again,
+        "asked_again": server.requests(CHAT) - before - reached,
         "tokens_again": again["usage"]["input_tokens"] - first["usage"]["input_tokens"],
     }
 
 
-def answers(out: Path) -> dict[str, tuple[Any, ...]]:
+def answers(out: Path) -> dict[str, list[Any]]:
     """What the store has recorded of each request that ended, by its key."""
     if not (out / REQUESTS).is_file():
         return {}
@@ -200,14 +211,14 @@ def answers(out: Path) -> dict[str, tuple[Any, ...]]:
     query = f"SELECT {columns} FROM requests WHERE state IN ({where})"
     with sqlite3.connect(f"file:{out / REQUESTS}?mode=ro", uri=True, timeout=30) as store:
         try:
-            return {key: tuple(rest) for key, *rest in store.execute(query)}
+            return {key: rest for key, *rest in store.execute(query)}
         except sqlite3.OperationalError:  # the store is being made
             return {}
 
 
 def killed_half_way(
     cohort: Path, out: Path, config: LabelConfig, enough: int
-) -> dict[str, tuple[Any, ...]]:
+) -> dict[str, list[Any]]:
     """SIGKILL a labelling once `enough` answers are recorded; what was recorded by then."""
     command = [sys.executable, "-c", CHILD, str(cohort), str(out), json.dumps(asdict(config))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -272,28 +283,45 @@ def measure_decisions(server: Server, people: int) -> dict[str, Any]:
     }
 
 
+def measured(args: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Every arm that was asked for; those that are finished in `work` are not done again."""
+    report: dict[str, Any] = {}
+    with serve(MODEL) as server:
+        arms = {
+            "short": lambda folder: measure(
+                server, args.requests, args.max_tokens, folder, kill=True
+            ),
+            "long": lambda folder: measure(server, args.long_requests, args.long_tokens, folder),
+            "decisions": lambda _: measure_decisions(server, args.decisions),
+        }
+        counts = (args.requests, args.long_requests, args.decisions)
+        for (name, arm), count in zip(arms.items(), counts, strict=True):
+            done = work / f"{name}.json"
+            if count and not done.is_file():
+                found = arm(work / name)
+                done.write_text(json.dumps(found), encoding="utf-8")
+            if count:
+                report[name] = json.loads(done.read_text(encoding="utf-8"))
+            if args.save:
+                save("local_teacher", report)
+    return report
+
+
 def main() -> None:
     """Start the server, measure, print, and save if asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=180, help="with short answers")
-    parser.add_argument("--max-tokens", type=int, default=32, help="of a short answer")
-    parser.add_argument("--long-requests", type=int, default=20, help="with room for a rating")
+    parser.add_argument("--requests", type=int, default=190, help="with short answers")
+    parser.add_argument("--max-tokens", type=int, default=8, help="of a short answer")
+    parser.add_argument("--long-requests", type=int, default=10, help="with room for a rating")
     parser.add_argument("--long-tokens", type=int, default=400, help="of a long answer")
-    parser.add_argument("--decisions", type=int, default=200, help="people rated on a scale")
+    parser.add_argument("--decisions", type=int, default=40, help="people rated on a scale")
+    parser.add_argument("--work", type=Path, help="folder to keep the work in; go on from there")
     parser.add_argument("--save", action="store_true", help="write bench/results")
     args = parser.parse_args()
     if not (MODEL / "manifest.json").is_file():
         sys.exit("The reader smollm2 is not there; run: leadline reader fetch smollm2")
-    report: dict[str, Any] = {}
-    with serve(MODEL) as server:
-        if args.requests:
-            report["short"] = measure(server, args.requests, args.max_tokens, kill=True)
-        if args.long_requests:
-            report["long"] = measure(server, args.long_requests, args.long_tokens)
-        if args.decisions:
-            report["decisions"] = measure_decisions(server, args.decisions)
-    if args.save:
-        save("local_teacher", report)
+    with tempfile.TemporaryDirectory() as name:
+        report = measured(args, args.work or Path(name))
     print(json.dumps(report, indent=2))
 
 
