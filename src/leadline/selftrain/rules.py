@@ -105,7 +105,8 @@ def decide(
     figures |= {"gain": gain, "gain_se": error}
     reasons = []
     if gain < config.min_gain * error:
-        reasons.append(f"the paired gain is under {config.min_gain:g} times its standard error")
+        errors = "error" if config.min_gain == 1 else "errors"
+        reasons.append(f"the paired gain is under {config.min_gain:g} standard {errors}")
     if figures["variance_ratio"] + figures["variance_ratio_se"] < config.min_variance:
         reasons.append(f"the variance is below {config.min_variance:g} of what is predicted")
     low, high = config.min_slope, config.max_slope
