@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from selftrain_table import ablation_part
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 README = HERE.parent / "README.md"
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+SELFTRAINING = HERE.parent / "docs" / "selftraining.md"
 MODELS = ("leadline", "minilm", "tf-idf", "constant", "length", "assistant only")
 
 
@@ -260,16 +263,20 @@ def bench_page() -> str:
     return "\n".join(lines)
 
 
-def readme() -> str:
-    """The README with its measured part made anew."""
-    text = README.read_text(encoding="utf-8")
-    head, rest = text.split(START, 1)
+def with_part(page: Path, part: str) -> str:
+    """A page with what stands between its marks made anew."""
+    head, rest = page.read_text(encoding="utf-8").split(START, 1)
     _, tail = rest.split(END, 1)
-    return f"{head}{START}\n{readme_part()}\n{END}{tail}"
+    return f"{head}{START}\n{part}\n{END}{tail}"
 
 
 if __name__ == "__main__":
-    pages = {README: readme(), HERE / "README.md": bench_page()}
+    ablation = "\n".join(ablation_part(read("selftrain_ablation")))
+    pages = {
+        README: with_part(README, readme_part()),
+        SELFTRAINING: with_part(SELFTRAINING, ablation),
+        HERE / "README.md": bench_page(),
+    }
     for path, text in pages.items():
         if "--check" in sys.argv:
             if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -1,13 +1,16 @@
 """Self-training on simulated people: gold only, raw teacher, label model, rounds, fused.
 
-For each seed and teacher a cohort of the preset `paper` is simulated (the same people for
-every teacher), its open people are rated by the simulated teacher, and `selftrain_run` makes
-the whole ablation. "true labels" trains on the true PHQ-9s of the people without gold, which
-no pseudolabel can beat. Figures are those of the locked test, pooled over seeds, each
-compared with gold only by a paired bootstrap over people.
+For each seed and teacher a cohort of the preset `paper` is simulated (the same people and
+words for every teacher), its open people are rated by the simulated teacher, and
+`selftrain_run` makes the whole ablation. Two rows are added here: "true labels", an ensemble
+trained on gold and on the true PHQ-9s of the people without gold, which no pseudolabel can be
+expected to beat; and "round 1, bands evened", the paper's use of teacher labels to fill the
+severity bands evenly. Rules that would stop the rounds are off with `--force`, so that every
+round's own effect is shown; what the rules would have said is in `courses`.
 
-With `--reader tfidf` a turn's state is its TF-IDF vector reduced to 128 columns, fitted on
-the open people's text; it needs no model and reads a thousand people in seconds.
+Figures are those of the locked people and, beside them, out of fold; each row is compared with
+gold only by a paired bootstrap over people, pooled over seeds. A part (seed and teacher) that
+is in `--work` already is not run again.
 
     python bench/selftrain_ablation.py [--people N] [--seeds S] [--folds K] [--rounds R]
 """
@@ -16,76 +19,45 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
-import tempfile
 import time
-from datetime import date
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import polars as pl
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import make_pipeline
 
+from checkins import save
+from leadline.artefact import MANIFEST, write_json
 from leadline.config import WindowConfig
 from leadline.dialogue.store import Cohort, read_cohort
-from leadline.estimator.design import PersonStates, StateSource
+from leadline.estimator.design import StateSource
 from leadline.estimator.ensemble import Ensemble, Member
 from leadline.estimator.run import open_source
 from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import candidates_for, ensemble_predictions
-from leadline.selftrain.chain import RAW, Chain, Plan
+from leadline.selftrain.chain import POSTERIOR, RAW, Chain, Plan
 from leadline.selftrain.ledger import AncestryLedger
 from leadline.selftrain.nodes import NodeStore
-from leadline.selftrain.roster import open_roster
+from leadline.selftrain.roster import load_labels, open_roster
 from leadline.selftrain.run import selftrain_run
 from leadline.selftrain.settings import SelftrainConfig
 from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.limit import bayes_limit
 from leadline.simulate.settings import PRESETS, SimulateConfig, preset
 from leadline.teacher.label import LabelConfig, label_cohort
 from leadline.teacher.labels import LABELS
+from leadline.teacher.selection import cohort_readings
 
-RESULTS = Path(__file__).resolve().parent / "results"
 TEACHERS = {
     "r .76": {"teacher_r": 0.76},
     "bad: r .3, bias +6": {"teacher_r": 0.3, "teacher_bias": 6.0},
+    "r .60": {"teacher_r": 0.60},
 }
-WIDTH, RESAMPLES = 128, 2000
-
-
-class TfidfSource:
-    """States of turns from word counts; implements what is used of `StateSource`."""
-
-    names = ("tfidf",)
-    views = {"tfidf": (0, slice(None))}  # noqa: RUF012
-    identities = {"tfidf": "tfidf-svd"}  # noqa: RUF012
-
-    def __init__(self, cohort: Cohort) -> None:
-        locked = cohort.people.filter("locked")["person_id"]
-        said = cohort.turns.filter(
-            (pl.col("role") == "user") & ~pl.col("person_id").is_in(locked.implode())
-        )
-        self.model = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=3),
-            TruncatedSVD(WIDTH, random_state=0),
-        )
-        self.model.fit(said["text"].sample(min(said.height, 15_000), seed=0).to_list())
-        self.directions = {"tfidf": np.eye(9, WIDTH)}
-
-    def read(self, people: list[Any], _progress: Any = None) -> list[PersonStates]:
-        """States of the user turns of each person."""
-        texts = [person.messages[i].text for person in people for i in person.user]
-        states = self.model.transform(texts).astype(np.float32)
-        ends = np.cumsum([len(person.user) for person in people])[:-1]
-        return [
-            PersonStates({"tfidf": part}, person.user_words())
-            for person, part in zip(people, np.split(states, ends), strict=True)
-        ]
+FIRST = next(iter(TEACHERS))
+RESAMPLES = 4000
+ALL_KEPT = {"min_gain": -1e9, "min_variance": 0.0, "min_slope": -1e9, "max_slope": 1e9}
 
 
 def settings_for(people: int, seed: int, teacher: dict[str, float]) -> SimulateConfig:
@@ -97,16 +69,15 @@ def settings_for(people: int, seed: int, teacher: dict[str, float]) -> SimulateC
     return SimulateConfig(**{**PRESETS["paper"], **counts, **teacher, "seed": seed})
 
 
-def true_labels(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
+def true_labels(cohort: Cohort) -> pl.DataFrame:
     """The true PHQ-9 of everyone without gold, as if one perfect rater had given it."""
     assert cohort.path is not None
     truth = pl.read_parquet(cohort.path / "truth" / "phq9_all.parquet")
     last = truth.filter((pl.col("repeat") == 0) & ~pl.col("given")).sort("time")
     last = last.unique("person_id", keep="last")
-    from leadline.teacher.selection import cohort_readings
-
+    readings = cohort_readings(cohort, WindowConfig(), "unlabelled")
     spans = pl.DataFrame(
-        [(r.person_id, r.first, r.last) for r in cohort_readings(cohort, window, "unlabelled")],
+        [(r.person_id, r.first, r.last) for r in readings],
         schema={"person_id": pl.String, "first": pl.Int32, "last": pl.Int32}, orient="row",
     )  # fmt: skip
     rows = spans.join(last.select("person_id", "time", "total"), on="person_id")
@@ -117,72 +88,136 @@ def true_labels(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
     return table.select(pl.col(name).cast(kind) for name, kind in LABELS.items())
 
 
-def upper_bound(
-    cohort: Cohort, source: StateSource, train: TrainConfig, folder: Path
+def one_ensemble(
+    cohort: Cohort,
+    labels: pl.DataFrame | None,
+    source: StateSource,
+    train: TrainConfig,
+    folder: Path,
+    row: tuple[str, str, bool],
 ) -> pl.DataFrame:
-    """Locked predictions of an ensemble trained on gold and on true labels of the rest."""
-    window = WindowConfig()
-    roster, states = open_roster(cohort, true_labels(cohort, window), source, train, window)
+    """Predictions of round 1 of a kind on some labels; `row` is name, kind, bands evened."""
+    name, kind, even = row
+    roster, states = open_roster(cohort, labels, source, train, WindowConfig())
     locked = frozenset(cohort.people.filter("locked")["person_id"])
-    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even=False)
+    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even)
     chain = Chain(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
-    members = tuple(Member(0, fold, chain.member(RAW, 1, fold)) for fold in range(train.folds))
+    members = tuple(Member(0, fold, chain.member(kind, 1, fold)) for fold in range(train.folds))
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]
-    return ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), "true labels")
+    return ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), name)
 
 
-def one_run(
-    seed: int, name: str, args: argparse.Namespace, folder: Path
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Simulate, label, self-train; predictions and the course of the rounds."""
-    config = settings_for(args.people, seed, TEACHERS[name])
-    simulate_cohort(folder / "cohort", config)
+def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> None:
+    """Simulate, label, self-train; write predictions and the course of the rounds."""
+    if not (folder / "cohort" / MANIFEST).is_file():
+        simulate_cohort(folder / "cohort", settings_for(args.people, seed, TEACHERS[name]))
+    limit = bayes_limit(folder / "cohort")
     cohort = read_cohort(folder / "cohort")
     label_cohort(folder / "cohort", folder / "labels", LabelConfig(teacher="simulated"))
-    train = TrainConfig(
-        reader=args.reader if args.reader != "tfidf" else "minilm",
-        folds=args.folds, seed=seed, baselines=False,
-    )  # fmt: skip
-    source: Any = TfidfSource(cohort) if args.reader == "tfidf" else open_source(train)
-    with mock.patch("leadline.selftrain.run.open_source", return_value=source):
-        manifest = selftrain_run(
-            cohort, folder / "labels", folder / "run",
-            SelftrainConfig(rounds=args.rounds), train, WindowConfig(),
-        )  # fmt: skip
+    labels = load_labels(folder / "labels", cohort)
+    train = TrainConfig(reader=args.reader, fit=args.fit, folds=args.folds, seed=seed,
+                        repeats=args.repeats, baselines=False)  # fmt: skip
+    # The canary doubles the time and does not depend on the teacher's quality.
+    canary = 0.05 if name == FIRST else 0.0
+    config = SelftrainConfig(rounds=args.rounds, canary=canary,
+                             **(ALL_KEPT if args.force else {}))  # fmt: skip
+    manifest = selftrain_run(cohort, folder / "labels", folder / "run", config, train,
+                             WindowConfig(), overwrite=True)  # fmt: skip
     tables = [pl.read_parquet(folder / "run" / "predictions.parquet")]
-    if name == next(iter(TEACHERS)):
-        tables.append(upper_bound(cohort, source, train, folder / "bound"))
-    table = pl.concat(tables).filter(pl.col("split") == "locked")
-    return table.with_columns(pl.lit(seed).alias("seed")), manifest["selftraining"]
+    source, single = open_source(train), replace(train, repeats=1)
+    if name == FIRST:
+        for number, (row, some) in enumerate([
+            (("true labels", RAW, False), true_labels(cohort)),
+            (("round 1, bands evened", POSTERIOR, True), labels),
+        ]):  # fmt: skip
+            rest = folder / f"more-{number}"
+            tables.append(one_ensemble(cohort, some, source, single, rest, row))
+    columns = ["model", "split", "person_id", "label", "total", "mean"]
+    table = pl.concat([one.select(columns) for one in tables])
+    # Repeats of the folds estimate the same label several times; an ensemble averages them.
+    table = table.group_by(columns[:-1], maintain_order=True).agg(pl.col("mean").mean())
+    table.with_columns(pl.lit(seed).alias("seed")).write_parquet(folder / "part.parquet")
+    course = {"seed": seed, "limit": limit, **manifest["selftraining"]}
+    write_json(folder / "course.json", course)
 
 
-def compare(table: pl.DataFrame) -> dict[str, dict[str, float]]:
-    """MAE, r, and the paired difference in MAE from gold only with its 95% interval."""
+def compare(table: pl.DataFrame, limits: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Rows of one split: MAE, RMSE, r, the paired difference in MAE from gold only."""
     table = table.with_columns((pl.col("mean") - pl.col("total")).abs().alias("error"))
     key = ["seed", "person_id", "label"]
     base = table.filter(pl.col("model") == "gold only").select(*key, old="error")
-    random = np.random.default_rng(0)
     out = {}
-    for name in table["model"].unique(maintain_order=True):
-        mine = table.filter(pl.col("model") == name)
-        both = mine.join(base, on=key)
-        people = both.group_by("seed", "person_id").agg(
-            (pl.col("error") - pl.col("old")).sum(), pl.len()
-        )
-        gap, count = people["error"].to_numpy(), people["len"].to_numpy()
-        picks = random.integers(0, len(gap), (RESAMPLES, len(gap)))
-        drawn = gap[picks].sum(axis=1) / count[picks].sum(axis=1)
+    for (name,), mine in table.group_by("model", maintain_order=True):
+        both = mine.join(base, on=key).group_by("seed", "person_id", maintain_order=True).agg(
+            (pl.col("error") - pl.col("old")).sum().alias("gap"), pl.len()
+        )  # fmt: skip
+        drawn, value = resampled(both)
         low, high = np.quantile(drawn, [0.025, 0.975])
-        out[name] = {
+        error = (mine["mean"] - mine["total"]).to_numpy()
+        explained = 1 - (error**2).mean() / mine["total"].var(ddof=0)
+        out[str(name)] = {
             "labels": mine.height,
-            "mae": round(float(mine["error"].mean()), 3),
-            "r": round(float(np.corrcoef(mine["mean"], mine["total"])[0, 1]), 3),
-            "minus_gold_only": round(float(gap.sum() / count.sum()), 3),
-            "low": round(float(low), 3),
-            "high": round(float(high), 3),
-        }
+            "mae": float(mine["error"].mean()),
+            "rmse": float(np.sqrt((error**2).mean())),
+            "r": float(np.corrcoef(mine["mean"], mine["total"])[0, 1]),
+            "minus_gold_only": value, "low": float(low), "high": float(high),
+            "variance_explained": float(explained),
+            "of_limit": float(explained / np.mean([one["r"] ** 2 for one in limits.values()])),
+        }  # fmt: skip
     return out
+
+
+def resampled(both: pl.DataFrame) -> tuple[np.ndarray, float]:
+    """Mean gap per label in resamples of people, and in the sample. The seed makes rows agree."""
+    gap, count = both["gap"].to_numpy(), both["len"].to_numpy()
+    picks = np.random.default_rng(0).integers(0, len(gap), (RESAMPLES, len(gap)))
+    return gap[picks].sum(axis=1) / count[picks].sum(axis=1), float(gap.sum() / count.sum())
+
+
+def share_of_true(table: pl.DataFrame, name: str) -> dict[str, float]:
+    """Gain of a row over that of true labels, both over gold only, with a paired interval."""
+    wide = (
+        table.with_columns((pl.col("mean") - pl.col("total")).abs().alias("error"))
+        .filter(pl.col("model").is_in(["gold only", "true labels", name]))
+        .pivot("model", index=["seed", "person_id", "label"], values="error")
+        .sort("seed", "person_id", "label")
+    )
+    drawn = {}
+    for row in (name, "true labels"):
+        gaps = wide.select("seed", "person_id", gap=pl.col("gold only") - pl.col(row))
+        people = gaps.group_by("seed", "person_id", maintain_order=True).agg(
+            pl.col("gap").sum(), pl.len()
+        )
+        drawn[row] = resampled(people)
+    share = drawn[name][0] / drawn["true labels"][0]
+    low, high = np.quantile(share, [0.025, 0.975])
+    return {"share": drawn[name][1] / drawn["true labels"][1], "low": float(low),
+            "high": float(high)}  # fmt: skip
+
+
+def report(work: Path, args: argparse.Namespace, seconds: float) -> None:
+    """Write what is there after each part, so that a stopped bench keeps it."""
+    out: dict[str, Any] = {}
+    for number, name in enumerate(TEACHERS):
+        folders = [f for f in sorted(work.glob(f"s*-t{number}")) if (f / "course.json").is_file()]
+        if not folders:
+            continue
+        courses = [json.loads((f / "course.json").read_text(encoding="utf-8")) for f in folders]
+        table = pl.concat([pl.read_parquet(f / "part.parquet") for f in folders])
+        limits = {one["seed"]: one.pop("limit") for one in courses}
+        entry: dict[str, Any] = {"seeds": sorted(limits), "limit": limits, "courses": courses}
+        for split in ("locked", "out-of-fold"):
+            part = table.filter(pl.col("split") == split)
+            entry[split] = compare(part, limits)
+            if "true labels" in entry[split]:
+                rows = [row for row in entry[split] if row not in ("gold only", "true labels")]
+                entry[f"{split}, share of what true labels gain"] = {
+                    row: share_of_true(part, row) for row in rows
+                }
+        out[name] = entry
+    settings = {key: value for key, value in vars(args).items() if key != "work"}
+    save(args.out, {"settings": settings, "seconds_of_this_call": round(seconds), **out})
 
 
 def main() -> None:
@@ -191,44 +226,22 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=7125)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--reader", default="tfidf")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--reader", default="minilm")
+    parser.add_argument("--fit", default="ridge")
+    parser.add_argument("--force", action="store_true", help="keep every round")
+    parser.add_argument("--work", type=Path, required=True, help="folder that outlives a kill")
     parser.add_argument("--out", default="selftrain_ablation")
     args = parser.parse_args()
     start = time.perf_counter()
-    tables: dict[str, list[pl.DataFrame]] = {name: [] for name in TEACHERS}
-    courses: dict[str, list[Any]] = {name: [] for name in TEACHERS}
-    for seed in range(args.seeds):
-        for name in TEACHERS:
-            with tempfile.TemporaryDirectory() as folder:
-                table, course = one_run(seed, name, args, Path(folder))
-            tables[name].append(table)
-            courses[name].append(course)
+    for number, name in enumerate(TEACHERS):
+        for seed in range(args.seeds):
+            folder = args.work / f"s{seed}-t{number}"
+            if not (folder / "course.json").is_file():
+                one_part(seed, name, args, folder)
             print(name, seed, f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        write(tables, courses, args.out, time.perf_counter() - start)
-
-
-def write(tables: dict[str, Any], courses: dict[str, Any], out: str, seconds: float) -> None:
-    """Write what is there after each seed, so that a stopped bench keeps it."""
-    report = {
-        name: {
-            "seeds": len(parts),
-            "locked": compare(pl.concat(parts)),
-            "by_seed": [compare(part) for part in parts],
-            "courses": courses[name],
-        }
-        for name, parts in tables.items()
-    }
-    about = {
-        "date": date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, "
-        f"Python {platform.python_version()}",
-        "command": " ".join(["python", "bench/selftrain_ablation.py", *sys.argv[1:]]),
-        "seconds": round(seconds),
-    }
-    text = json.dumps({**about, **report}, indent=2)
-    (RESULTS / f"{out}.json").write_text(text + "\n", encoding="utf-8")
-    print(json.dumps({name: one["locked"] for name, one in report.items()}, indent=1))
+            report(args.work, args, time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from leadline.estimator.predictive import (
     distribution_mean,
     distribution_quantile,
     fit_calibration,
+    total_probability,
     totals_distribution,
 )
 
@@ -30,6 +31,13 @@ def test_a_distribution_is_the_rounded_and_bounded_normal(mean, sd):
     assert p[27] == pytest.approx(norm(mean, sd).sf(26.5), abs=1e-12)
     assert p.sum() == pytest.approx(1, abs=1e-12)
     assert (p >= 0).all()
+
+
+@given(means, deviations)
+def test_the_probability_of_one_total_is_its_entry_in_the_distribution(mean, sd):
+    where, wide = np.full(28, mean), np.full(28, sd)
+    (p,) = totals_distribution(where[:1], wide[:1])
+    np.testing.assert_array_equal(total_probability(where, wide, np.arange(28.0)), p)
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=28, max_size=28))
@@ -164,3 +172,16 @@ def test_weights_and_readings_that_are_not_final():
     alone = fit(mean[:200], sd[:200], words[:200], total[:200])
     assert both.stretch == pytest.approx(alone.stretch, abs=0.02)
     assert both.centre == alone.centre == total[:200].mean()
+
+
+def test_estimates_of_a_head_that_saw_others_too_are_moved_back_to_people_with_gold():
+    random = np.random.default_rng(5)
+    truth = random.normal(11, 5, 400)
+    total = np.clip(np.rint(truth + random.normal(0, 2, 400)), 0, 27)
+    mean, sd, words = truth + 1.7, np.full(400, 2.0), np.full(400, 500.0)
+    given = (mean, sd, words, total, np.ones(400), np.ones(400, bool))
+    moved, left = fit_calibration(*given, recentre=True), fit_calibration(*given)
+    assert left.shift == 0
+    assert moved.shift == pytest.approx(np.mean(mean - total))
+    gaps = [distribution_mean(c.distribution(mean, sd, words)) - total for c in (moved, left)]
+    assert abs(gaps[0].mean()) < 0.1 < 1.2 < gaps[1].mean()

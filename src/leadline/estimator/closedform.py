@@ -58,7 +58,8 @@ class Ridge:
         views = tuple(inputs.states)
         x = linear_inputs(inputs, views)
         scaler = Scaler.fit(x)
-        model = RidgeCV(alphas=RIDGE_PENALTIES)
+        # One decomposition serves all penalties; the default pays a product a penalty.
+        model = RidgeCV(alphas=RIDGE_PENALTIES, gcv_mode="svd")
         model.fit(scaler(x), target, sample_weight=weight)
         # best_score_ is minus the leave-one-out squared error at the chosen penalty.
         deviation = max(float(np.sqrt(-model.best_score_)), SMALLEST_DEVIATION)

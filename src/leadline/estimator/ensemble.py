@@ -179,13 +179,14 @@ def plain_calibration(calibration: Calibration) -> dict[str, Any]:
         "half_words": calibration.half_words,
         "widen": calibration.widen,
         "few_words": calibration.few_words,
+        "shift": calibration.shift,
         "widths": list(calibration.widths),
     }
 
 
 def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
     """The inverse of `plain_calibration`."""
-    names = ("centre", "stretch", "half_words", "widen", "few_words")
+    names = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
     values = {key: float(plain[key]) for key in names}
     widths = tuple(float(width) for width in plain["widths"])
     return Calibration(**values, levels=LEVELS, widths=widths)

@@ -37,7 +37,7 @@ from leadline.estimator.reader import ReaderConfig
 from leadline.estimator.settings import TrainConfig
 
 CHECKPOINT = "checkpoint"
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 CONFIG = "config.toml"
 
 

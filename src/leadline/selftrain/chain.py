@@ -142,7 +142,12 @@ class Chain:
         return FrozenModel(self.plan.candidate, parts, self.calibration(kind, round_, fold))
 
     def calibration(self, kind: str, round_: int, fold: int) -> Calibration:
-        """Calibration of the final model of `fold`, from models that never saw two folds."""
+        """Calibration of the final model of `fold`, from models that never saw two folds.
+
+        People without gold are not like those with it (who completes a questionnaire depends on
+        how they feel), so a student of both is centred between the two; it is moved back to
+        people with gold, for whom estimates can be checked.
+        """
         rows, mean, sd = self._seconds(kind, round_, fold)
         gold = self.roster.gold
         return fit_calibration(
@@ -152,6 +157,7 @@ class Chain:
             gold.total[rows],
             gold.share[rows],
             gold.final[rows],
+            recentre=round_ > 0,
         )
 
     def out_of_fold(self, kind: str, round_: int) -> Array:
