@@ -80,7 +80,8 @@ def paired_gain(before: pl.DataFrame, after: pl.DataFrame) -> tuple[float, float
     )
     fall = (
         both.group_by("person_id")
-        .agg((pl.col("old") - pl.col("new")).mean().alias("fall"))["fall"]
+        .agg((pl.col("old") - pl.col("new")).mean().alias("fall"))
+        .sort("person_id")["fall"]  # sums in another order differ in their last digits
         .to_numpy()
     )
     return float(fall.mean()), float(fall.std(ddof=1) / np.sqrt(len(fall)))
