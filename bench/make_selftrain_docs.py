@@ -79,10 +79,9 @@ def checkins_part() -> str:
         if "minus_gold_only" in row:
             low, high = row["interval_95"]
             gap = f"{row['minus_gold_only']:+.2f} ({low:+.2f} to {high:+.2f})"
-        kept = f"{row['kept_by_the_rules']} of {found['draws']}"
-        lines.append(
-            f"| {title} | {row['mae']:.2f} | {gap} | {kept if 'kept_by_the_rules' in row else ''} |"
-        )
+        rules = row.get("kept_by_the_rules")
+        kept = "" if rules is None else f"{rules} of {found['draws']}"
+        lines.append(f"| {title} | {row['mae']:.2f} | {gap} | {kept} |")
     return "\n".join(lines)
 
 
