@@ -64,7 +64,8 @@ def checkins_part() -> str:
         f"reader {found['reader']} ({source(found)}). The figures are of the hidden half; the "
         "difference is paired, with a bootstrap over people. The rules were off, so that the "
         "round itself is measured; the last column says in how many draws they would have kept "
-        "it. The local teachers, which no PHQ-9 has touched:",
+        "it. Two local teachers, neither fitted to a PHQ-9 (but SmolLM2's layers were once chosen "
+        "on these people, among others):",
         "",
         *teacher_lines(found["teachers"]),
         "",
