@@ -2,9 +2,10 @@
 
 *anchors*: SmolLM2's states between the statements of absence and of presence of each symptom
 (`leadline.estimator.anchors`), on a scale of 0 to 27 that was fitted to no PHQ-9; its draws
-are layers, which `checkins_table.py` once compared on these people. *decisions*: SmolLM2 behind `transformers serve`, asked the nine items of the rubric
-one by one, the probabilities of 0-3 read at the answer (`local_teacher.rate`). The same model
-asked for the rubric's JSON is counted as well: how many of its answers are a rating.
+are layers, which `checkins_table.py` once compared on these people. *decisions*: SmolLM2 behind
+`transformers serve`, asked the nine items of the rubric one by one, the probabilities of 0-3
+read at the answer (`local_teacher.rate`). The same model asked for the rubric's JSON is counted
+as well: how many of its answers are a rating.
 """
 
 from __future__ import annotations
