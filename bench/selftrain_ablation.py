@@ -88,6 +88,12 @@ def true_labels(cohort: Cohort) -> pl.DataFrame:
     return table.select(pl.col(name).cast(kind) for name, kind in LABELS.items())
 
 
+class TrueChain(Chain):
+    """A chain whose labels are right, so that only who has them must be allowed for."""
+
+    BELIEVED = ()
+
+
 def one_ensemble(
     cohort: Cohort,
     labels: pl.DataFrame | None,
@@ -101,7 +107,7 @@ def one_ensemble(
     roster, states = open_roster(cohort, labels, source, train, WindowConfig())
     locked = frozenset(cohort.people.filter("locked")["person_id"])
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even)
-    chain = Chain(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
+    chain = TrueChain(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
     members = tuple(Member(0, fold, chain.member(kind, 1, fold)) for fold in range(train.folds))
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]

@@ -1,7 +1,8 @@
 """A loopback server that speaks the documented Anthropic and OpenAI protocols, with faults.
 
 What it answers is decided by words in the person's text (REFUSE, INVALID, TRUNCATE, ERRORED,
-EXPIRED, CANCELED), and how it behaves by `faults`, which are used up one per request.
+OVERLOADED, EXPIRED, CANCELED, MISSING), and how it behaves by `faults`, which are used up one
+per request, and by `endings`, one per OpenAI batch.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class TeacherServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
         self.polls_until_end = 1
+        self.endings: list[str] = []  # final states of OpenAI batches; "completed" after them
         self.delay = 0.0
         self.lock = threading.Lock()
         self._stop = threading.Event()
@@ -200,20 +202,34 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         fault = self.world.take_fault() if "batches" in path or "files" in path else None
-        if fault:
+        if fault and fault != "cut":
             self.fault(fault)
             return
+        self.cut = fault == "cut"
         parts = path.strip("/").split("/")
         if path.endswith("/v1/messages/batches"):
             self.list_batches(query, _anthropic_view)
         elif path.endswith("/batches"):
             self.list_batches(query, _openai_view)
         elif parts[-1] == "results":
-            self.reply(self.anthropic_results(self.world.batches[parts[-2]]))
+            self.results(self.anthropic_results(self.world.batches[parts[-2]]))
         elif parts[-1] == "content":
-            self.reply(self.world.files[parts[-2]])
+            self.results(self.world.files[parts[-2]])
         else:
             self.reply(self.poll(parts[-1], "messages" in parts))
+
+    def results(self, raw: bytes) -> None:
+        """A file of results; with the fault ``cut`` the connection breaks after half of it."""
+        if not self.cut:
+            self.reply(raw)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-jsonl")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw[: len(raw) // 2])
+        self.wfile.flush()
+        self.drop()
 
     # Anthropic
 
@@ -229,6 +245,11 @@ class _Handler(BaseHTTPRequestHandler):
             if "ERRORED" in user:
                 error = {"type": "invalid_request_error", "message": "no"}
                 result = {"type": "errored", "error": {"type": "error", "error": error}}
+            elif "OVERLOADED" in user and batch["number"] == 1:
+                error = {"type": "overloaded_error", "message": "later"}
+                result = {"type": "errored", "error": {"type": "error", "error": error}}
+            elif "MISSING" in user and batch["number"] == 1:
+                continue
             elif "EXPIRED" in user and batch["number"] == 1:
                 result = {"type": "expired"}
             elif "CANCELED" in user and batch["number"] == 1:
@@ -264,6 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
             line: dict[str, Any] = {"id": "r", "custom_id": entry["custom_id"], "error": None}
             if "ERRORED" in user:
                 bad.append({**line, "response": {"status_code": 400, "body": {}}})
+            elif "OVERLOADED" in user and batch["number"] == 1:
+                bad.append({**line, "response": {"status_code": 503, "body": {}}})
+            elif "MISSING" in user and batch["number"] == 1:
+                continue
             elif "EXPIRED" in user and batch["number"] == 1:
                 bad.append({**line, "response": None, "error": {"code": "batch_expired"}})
             elif "CANCELED" in user and batch["number"] == 1:
@@ -289,6 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "polls": 0,
                 "created": datetime.now(UTC),
                 "ends": self.world.polls_until_end,
+                "ending": self.world.endings.pop(0) if self.world.endings else "completed",
                 "base": self.world.url,
             }
             self.world.batches[str(batch["id"])] = batch
@@ -333,9 +359,12 @@ def _openai_view(batch: dict[str, Any]) -> dict[str, Any]:
         "completion_window": "24h",
         "created_at": int(batch["created"].timestamp()),
         "input_file_id": batch.get("input_file_id", "x"),
-        "status": "completed" if ended else "in_progress",
+        "status": batch["ending"] if ended else "in_progress",
         "metadata": batch.get("metadata"),
     }
-    if ended:
+    if ended and batch["ending"] == "failed":
+        error = {"code": "invalid_request", "message": "no", "line": 1, "param": None}
+        view["errors"] = {"object": "list", "data": [error]}
+    elif ended:
         view |= {name: batch.get(name) for name in ("output_file_id", "error_file_id")}
     return view

@@ -365,12 +365,13 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
             }
         ],
         "warnings": [{"text": "few people"}], "simulated": True, "simulated_notice": "made up",
+        "selftraining": None,
     }  # fmt: skip
     stream = io.StringIO()
     Console(width=200, file=stream).print(render_summary(results))
     text = stream.getvalue()
     for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
-                 "few people", "made up", "retest 0.84", "62%", "r -0.12, MAE +1.46",
+                 "few people", "made up", "retest 0.84", "62%", "+1.46",
                  "0.872"):  # fmt: skip
         assert part in text
     results["sets"][0]["limit"] = None
@@ -378,3 +379,4 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
     Console(width=200, file=stream).print(render_summary(results))
     assert "50%" in stream.getvalue()
     assert "limit" not in stream.getvalue()
+    assert "pseudolabels" not in stream.getvalue()

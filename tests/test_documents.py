@@ -41,9 +41,10 @@ def test_the_command_line_page_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_measured_table_is_what_the_bench_wrote() -> None:
+@pytest.mark.parametrize("script", ["make_readme_table.py", "make_selftrain_docs.py"])
+def test_the_measured_tables_are_what_the_bench_wrote(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "make_readme_table.py"), "--check"],
+        [sys.executable, str(ROOT / "bench" / script), "--check"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},

@@ -41,7 +41,7 @@ def test_every_score_has_a_value_inside_its_interval(results) -> None:
 
 
 def test_top_level_and_set_facts(results) -> None:
-    assert (results["kind"], results["format"]) == ("results", 1)
+    assert (results["kind"], results["format"]) == ("results", 2)
     assert results["notice"] == NOTICE
     assert results["simulated_notice"] is None
     (one,) = results["sets"]

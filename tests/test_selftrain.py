@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from leadline.config import WindowConfig
 from leadline.dialogue.store import read_cohort
@@ -88,7 +89,15 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     results = evaluate_run(run, cohort.path)
     compared = {c["model"] for s in results["sets"] for c in s["comparisons"]}
     assert {"round 1", "raw teacher", "fused"} <= compared
-    assert report_run(run).is_file()
+    assert results["shown_model"] == "leadline"
+    rows = {row["model"]: row for row in results["selftraining"]["rows"]}
+    assert next(iter(rows)) == "gold only"
+    assert list(rows)[-2:] == ["leadline", "fused"]
+    assert "the same as round 1" in rows["leadline"]["meaning"]
+    page = report_run(run).read_text()
+    for name, row in rows.items():
+        assert f'<th scope="row">{name}<small' in page
+        assert {cell["split"] for cell in row["sets"]} == {"locked", "out-of-fold"}
     ensemble, _ = load_ensemble(run)
     assert len(ensemble.members) == TRAIN.folds
     assert not (run / "nodes").exists()
@@ -187,7 +196,7 @@ def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
     manifest = go(data, tmp_path / "run", min_gain=50.0, ablation=False)
     course = manifest["selftraining"]
     assert course["kept"] == 0
-    assert "standard errors" in course["rounds"][1]["reasons"][0]
+    assert "standard error" in course["rounds"][1]["reasons"][0]
     mae = locked_mae(tmp_path / "run")
     assert mae["leadline"] == mae["gold only"] != mae["round 1"]
 
@@ -315,19 +324,23 @@ T.go((folder, read_cohort(folder / "cohort")), Path({out!r}))
 """
 
 
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(data, finished, tmp_path):
+ROUND_1 = "main-posterior-1-*.npz"  # students of the round, and their labels
+
+
+def test_a_run_killed_in_a_round_goes_on_and_ends_as_if_it_had_not_been(data, finished, tmp_path):
     folder, *_ = data
     out = tmp_path / "run"
     code = CHILD.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
     child = subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ))
     nodes = out / "nodes"
     stop = time.monotonic() + 300
-    while time.monotonic() < stop and len(list(nodes.glob("*.npz"))) < 12:
-        time.sleep(0.02)
+    while time.monotonic() < stop and len(list(nodes.glob(ROUND_1))) < 3:
+        time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait(10) == -signal.SIGKILL
     kept = {path.name: path.stat().st_mtime_ns for path in nodes.glob("*.npz")}
-    assert len(kept) >= 12
+    begun = len(list(nodes.glob(ROUND_1)))
+    assert begun >= 3
     assert not (out / "manifest.json").exists()
     with pytest.raises(LeadlineError, match="other settings"):
         go(data, out, rounds=2)
@@ -336,10 +349,18 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(data, finished, tmp
 
         def spy(path, **_):
             seen.update({p.name: p.stat().st_mtime_ns for p in Path(path).glob("*.npz")})
+            seen["round 1"] = len(list(Path(path).glob(ROUND_1)))
 
         patch.setattr(selftrain_module.shutil, "rmtree", spy)
         go(data, out)
+    assert seen["round 1"] > begun  # it was killed in the middle of the round
     assert kept.items() <= seen.items()  # nothing was made twice
-    old, new = (pl.read_parquet(run / "predictions.parquet") for run in (finished[0], out))
-    assert new.drop("distribution").equals(old.drop("distribution"))
+    for name in ("predictions", "estimates", "ledger", "ledger-pseudolabels", "ledger-models",
+                 "ledger-batches"):  # fmt: skip
+        old, new = (pl.read_parquet(run / f"{name}.parquet") for run in (finished[0], out))
+        if name.startswith("ledger-"):  # their rows come in the order in which they were made
+            old, new = (table.sort(table.columns[:8]) for table in (old, new))
+        assert_frame_equal(new, old, check_exact=True)
+    for name in ("selftraining.json", "fusion.json"):
+        assert (out / name).read_text() == (finished[0] / name).read_text()
     assert (folder / "labels" / FILE).is_file()

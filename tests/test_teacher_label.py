@@ -25,7 +25,7 @@ from leadline.errors import LeadlineError
 from leadline.teacher.label import LabelConfig, label_cohort
 from leadline.teacher.labels import read_labels, refuse_locked
 from leadline.teacher.selection import gold_examples
-from teacher_server import TeacherServer
+from teacher_server import TeacherServer, rating_for
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 PRICES = {"price_in": 5.0, "price_out": 25.0}
@@ -158,6 +158,53 @@ def test_batch_entries_that_errored_expired_or_were_canceled(tmp_path, server, t
     assert report["states"]["failed"] == 1
     assert list(report["errors"].values()) == [1]
     assert len(server.batches) == 2
+
+
+@BOTH
+def test_batch_entries_that_were_overloaded_or_left_out_are_not_lost(tmp_path, server, teacher):
+    words = ["a OVERLOADED", "b MISSING", *texts(6)]
+    cohort = make_cohort(tmp_path / "c", words, locked=0)
+    settings = config(server, teacher, batch=True, draws=1)
+    report = label_cohort(cohort, tmp_path / "l", settings)
+    assert (report["states"]["done"], report["states"]["failed"]) == (7, 1)
+    assert report["errors"] == {"no result": 1}  # that one waits for the next run
+    assert label_cohort(cohort, tmp_path / "l", settings)["states"]["done"] == 8
+    assert [len(batch["requests"]) for batch in server.batches.values()] == [8, 1, 1]
+    assert read_labels(tmp_path / "l").height == 8
+
+
+@BOTH
+def test_results_out_of_order_and_cut_off_find_their_own_person(tmp_path, server, teacher):
+    cohort = make_cohort(tmp_path / "c", texts(12), locked=0)
+    # creation (an upload before it for OpenAI), one poll, then results that break off
+    server.faults = ["", "", "cut"] if teacher == "anthropic" else ["", "", "", "", "cut"]
+    report = label_cohort(cohort, tmp_path / "l", config(server, teacher, batch=True, draws=1))
+    assert server.faults == []
+    assert report["states"]["done"] == 12
+    assert len(server.batches) == 1
+    assert report["usage"]["input_tokens"] == 12 * 110
+    own = {text: rating_for(text)["total"] for text in server.asked}
+    for person, total in read_labels(tmp_path / "l").select("person_id", "total").iter_rows():
+        number = int(person.split("-")[1])
+        assert total == next(own[text] for text in own if f"Day {number} was" in text)
+
+
+@pytest.mark.parametrize("ending", ["expired", "cancelled"])
+def test_openai_batch_that_ended_early_gives_what_it_has(tmp_path, server, ending):
+    cohort = make_cohort(tmp_path / "c", ["a EXPIRED", *texts(5)], locked=0)
+    server.endings = [ending]
+    report = label_cohort(cohort, tmp_path / "l", config(server, "openai", batch=True, draws=1))
+    assert report["states"]["done"] == 6
+    assert [len(batch["requests"]) for batch in server.batches.values()] == [6, 1]
+
+
+def test_openai_batch_that_was_refused_whole_says_why_and_makes_no_label(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    server.endings = ["failed"] * 20
+    with pytest.raises(LeadlineError, match="invalid_request"):
+        label_cohort(cohort, tmp_path / "l", config(server, "openai", batch=True, draws=1))
+    assert not (tmp_path / "l" / "manifest.json").exists()
+    assert len(server.batches) <= 4  # it does not go on creating batches
 
 
 @BOTH

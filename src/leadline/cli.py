@@ -155,20 +155,25 @@ def show_json(value: Any) -> None:
 def _demo() -> click.Command:
     @click.command("demo", short_help=VERBS["demo"])
     @click.option("--out", default="demo", type=click.Path(path_type=Path), show_default=True,
-                  help="Directory to make; cohort and run lie in it.")  # fmt: skip
+                  help="Directory to make; cohort, labels and run lie in it.")  # fmt: skip
     @click.option("--people", default=500, show_default=True, help="People to simulate.")
     @click.option("--seed", default=0, show_default=True, help="Seed of everything.")
-    def demo(out: Path, people: int, seed: int) -> None:
-        """Simulate a cohort, train on it, evaluate, and write the report.
+    @JSON
+    def demo(out: Path, people: int, seed: int, as_json: bool) -> None:
+        """Simulate a cohort, label it, train in rounds, evaluate, and write the report.
 
-        Everyone in it is simulated: it shows what the software does and says nothing about
-        patients.
+        The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
+        software does and says nothing about patients.
         """
-        from leadline.estimator.demo import run_demo
+        from leadline.errors import missing_package
 
-        report = run_demo(out, people=people, seed=seed, say=say)
-        say("The report (open it in a browser):")
-        click.echo(str(report))
+        try:
+            from leadline.selftrain.demo import run_demo
+        except ModuleNotFoundError as error:
+            raise missing_package(str(error.name), "teacher", "leadline demo") from error
+
+        results = run_demo(out, people=people, seed=seed, say=say)
+        _show_results(out / "run", results, as_json)
 
     return demo
 

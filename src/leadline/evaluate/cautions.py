@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from leadline.evaluate.rounds import FUSED
 from leadline.evaluate.sample import Sample
 from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 
@@ -17,7 +18,7 @@ SLOPE = (0.9, 1.1)  # calibration slopes that pass without a remark
 def find(
     models: Mapping[str, Mapping[str, Any]],
     bests: tuple[Mapping[str, Any], Mapping[str, float] | None],
-    reference: str,
+    shown: str,
     config: EvaluateConfig,
     sample: Sample,
 ) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def find(
     Args:
         models: the `models` entry of the set.
         bests: its `ceiling` entry, and the limit of simulated people if there is one.
-        reference: the model whose compression, calibration and coverage are remarked on.
+        shown: the model whose compression, calibration and coverage are remarked on.
         config: the cut and the reliabilities.
         sample: the gold labels.
     """
@@ -35,10 +36,10 @@ def find(
     for name, entry in models.items():
         scores = entry["scores"]
         found += _above(name, scores, ceiling.get("default"), config)
-        if limit:
+        if limit and name != FUSED:  # it has seen a rating besides the text
             found += _beyond_limit(name, scores, limit)
-    if reference in models:
-        found += _shape(reference, models[reference])
+    if shown in models:
+        found += _shape(shown, models[shown])
     return found + _sample_warnings(sample, config)
 
 
@@ -98,6 +99,8 @@ def _beyond_limit(
     names = {"r": "pearson", "mae": "mae", "rmse": "rmse", "crps": "crps"}
     beaten = []
     for key, best in limit.items():
+        if key.startswith("coverage_"):
+            continue  # an interval that holds more totals than it should is no better
         metric = names.get(key, key)
         _, wholly = _beats(metric, scores.get(metric, {}), best)
         if wholly:

@@ -359,6 +359,58 @@ def forest(name: str, rows: Sequence[Mapping[str, Any]], reference: str, unit: s
 
 
 @mpl.rc_context(STYLE)
+def differences(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    splits: Sequence[tuple[str, str]],
+    reference: str,
+) -> str:
+    """Differences of MAE from the reference by the steps of self-training, one mark a split.
+
+    Args:
+        name: of the figure, unique in the page.
+        rows: of `rounds.rounds_view`, without the reference.
+        splits: (split, instrument) in the order of each row's `sets`.
+        reference: the model trained on gold only.
+    """
+    figure, axes = _axes(1.35 + (0.2 + 0.2 * len(splits)) * len(rows))
+    places = np.arange(len(rows))[::-1]
+    axes.axvline(0, color=INK, lw=0.9)
+    said = []
+    marks = ((BLUE, "o"), (ORANGE, "D"), (GREEN, "s"), (MUTED, "^"))
+    for number, (split, instrument) in enumerate(splits):
+        colour, marker = marks[number % len(marks)]
+        offset = 0.22 * ((len(splits) - 1) / 2 - number)
+        shown = {"locked": "locked test", "out-of-fold": "cross-validation"}[split]
+        text = shown if instrument == "phq9" else f"{shown}, PHQ-8"
+        found = [
+            (place + offset, row["model"], row["sets"][number]["difference"])
+            for place, row in zip(places, rows, strict=True)
+        ]
+        known = [(y, model, gap) for y, model, gap in found if gap and gap["value"] is not None]
+        gaps = [gap for _, _, gap in known]
+        axes.errorbar(
+            [gap["value"] for gap in gaps],
+            [y for y, _, _ in known],
+            xerr=_bars(gaps) if gaps else None,
+            fmt=marker,
+            ms=5,
+            lw=1.5,
+            color=colour,
+            label=text,
+        )
+        said.append(
+            f"{text}: " + "; ".join(f"{model} {gap['value']:+.2f}" for _, model, gap in known)
+        )
+    axes.set_yticks(places, [row["model"] for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"MAE minus that of {reference}\n(left of zero: errs less)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
+    return _svg(figure, name, f"MAE of each step minus that of {reference}. {'. '.join(said)}.")
+
+
+@mpl.rc_context(STYLE)
 def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[Any]) -> str:
     """One person's running estimate with its interval, gold totals, and what moved it.
 

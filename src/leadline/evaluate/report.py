@@ -19,6 +19,7 @@ from markupsafe import Markup
 from leadline import NOTICE
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
+from leadline.evaluate.rounds import steps, verdict
 from leadline.evaluate.sample import Sample, split_samples
 
 COURSES = 4
@@ -100,6 +101,7 @@ def render_report(
         results=results,
         sets=sets,
         primary=sets[0],
+        rounds=_rounds_view(results),
         courses=[] if estimates is None else _courses(estimates, predictions),
         css=Markup(_package_text("report.css")),
         disclaimer=NOTICE,
@@ -125,6 +127,7 @@ def _environment() -> jinja2.Environment:
         "bracket": bracket,
         "label": label,
         "plain": plain,
+        "verdict": verdict,
         "words": lambda name: str(name).replace("_", " "),
     }
     return environment
@@ -170,16 +173,18 @@ def _set_view(
     one: Mapping[str, Any], sample: Sample, results: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
     """What the page shows of one set: its results, its lines, its figures."""
-    reference = results["reference_model"]
-    if reference not in one["models"]:
-        reference = next(iter(one["models"]))
-    model, cut = one["models"][reference], results["evaluation"]["cut"]
+    shown = results["shown_model"]
+    if shown not in one["models"]:
+        shown = next(iter(one["models"]))
+    model, cut = one["models"][shown], results["evaluation"]["cut"]
+    others = _others(one, results, shown)
     rows = score_rows(cut)
     ceiling = one["ceiling"]["default"]
     return {
         **one,
         "name": name,
-        "reference": reference,
+        "reference": results["reference_model"],
+        "shown": shown,
         "model": model,
         "rows": [(row, model["scores"][row.key]) for row in rows if row.key in model["scores"]],
         "headline": [
@@ -188,19 +193,43 @@ def _set_view(
         "best": ceiling,
         "screening": _screening(model, cut),
         "figures": {
-            key: Markup(svg) for key, svg in _figures(one, sample, reference, cut, name).items()
+            key: Markup(svg)
+            for key, svg in (
+                _figures(one, sample, shown, cut, name)
+                | _forests(one["comparisons"], others, results["reference_model"], name)
+            ).items()
         },
-        "orders": _ordered(one["models"], reference),
+        "orders": _ordered(others, shown),
         "paired": _paired(one["comparisons"]),
         "metrics": ["mae", "rmse", "pearson", f"auc_{cut}", "crps"],
         "instrument_name": {"phq9": "PHQ-9", "phq8": "PHQ-8"}[one["instrument"]],
     }
 
 
-def _ordered(models: Mapping[str, Any], reference: str) -> list[tuple[str, Any]]:
-    """Models by MAE, the reference first."""
+def _others(
+    one: Mapping[str, Any], results: Mapping[str, Any], shown: str
+) -> dict[str, Mapping[str, Any]]:
+    """Models of the comparison; the steps of self-training have a section of their own."""
+    hidden = steps(results) - {shown}
+    return {name: model for name, model in one["models"].items() if name not in hidden}
+
+
+def _rounds_view(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page shows of self-training: its rows, its rounds, its bounds, its figure."""
+    found = results["selftraining"]
+    if not found:
+        return None
+    splits = [(one["split"], one["instrument"]) for one in results["sets"]]
+    rows = [row for row in found["rows"] if row["model"] != found["reference"]]
+    figure = plots.differences("rounds-forest", rows, splits, found["reference"])
+    bounds = (results["run"].get("settings") or {}).get("selftrain") or {}
+    return {**found, "splits": splits, "figure": Markup(figure), "bounds": bounds}
+
+
+def _ordered(models: Mapping[str, Any], shown: str) -> list[tuple[str, Any]]:
+    """Models by MAE, the one that is shown first."""
     return sorted(
-        models.items(), key=lambda pair: (pair[0] != reference, pair[1]["scores"]["mae"]["value"])
+        models.items(), key=lambda pair: (pair[0] != shown, pair[1]["scores"]["mae"]["value"])
     )
 
 
@@ -256,12 +285,12 @@ def _gauge(
 
 
 def _figures(
-    one: Mapping[str, Any], sample: Sample, reference: str, cut: int, name: str
+    one: Mapping[str, Any], sample: Sample, shown: str, cut: int, name: str
 ) -> dict[str, str]:
-    model = one["models"][reference]
+    model = one["models"][shown]
     figures = {
         "scatter": plots.scatter(
-            f"{name}-scatter", sample.gold, sample.models[reference].mean[0], sample.maximum
+            f"{name}-scatter", sample.gold, sample.models[shown].mean[0], sample.maximum
         ),
     }
     if model["calibration"]:
@@ -276,7 +305,7 @@ def _figures(
         figures["bands"] = plots.band_errors(f"{name}-bands", model["bands"])
     if model["dialogue"]:
         figures["dialogue"] = plots.dialogue_errors(f"{name}-dialogue", model["dialogue"])
-    return figures | _uncertainty(model, cut, name) | _forests(one, reference, name)
+    return figures | _uncertainty(model, cut, name)
 
 
 def _uncertainty(model: Mapping[str, Any], cut: int, name: str) -> dict[str, str]:
@@ -292,13 +321,16 @@ def _uncertainty(model: Mapping[str, Any], cut: int, name: str) -> dict[str, str
     return figures
 
 
-def _forests(one: Mapping[str, Any], reference: str, name: str) -> dict[str, str]:
+def _forests(
+    comparisons: Sequence[Mapping[str, Any]], models: Mapping[str, Any], reference: str, name: str
+) -> dict[str, str]:
     figures = {}
     for metric in ("mae", "pearson"):
         rows = [
             entry
-            for entry in one["comparisons"]
+            for entry in comparisons
             if entry["metric"] == metric and entry["value"] is not None
+            if entry["model"] in models
         ]
         rows.sort(key=lambda entry: entry["value"], reverse=metric == "pearson")
         if rows:

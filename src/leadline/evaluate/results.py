@@ -1,6 +1,6 @@
 """From predictions to the content of `results.json`: plain values, no NaN, reasons for gaps.
 
-Layout (format 1): facts of the run at the top; `sets`, one per split and instrument, each
+Layout (format 2): facts of the run at the top; `sets`, one per split and instrument, each
 with the gold labels, the ceiling, every model and the comparisons with the reference. Every
 score is `{"value", "low", "high"}`, or has a null and a `reason`. The page docs/evaluation.md
 says how each is made.
@@ -26,13 +26,14 @@ from leadline.evaluate.bootstrap import (
     summary,
 )
 from leadline.evaluate.ceiling import noise_ceiling
+from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
 from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.tables import TOTALS
 from leadline.phq9.items import BANDS
 
-RESULTS_FORMAT = 1
+RESULTS_FORMAT = 2
 CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
 CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
 SPREADS = ("ccc", "sd_ratio", "variance_explained", "kappa")
@@ -50,7 +51,7 @@ def evaluate_predictions(
         predictions: one row per gold label, model and repeat.
         settings: resamples, cuts, reliabilities; the defaults if None.
         manifest: facts of the run; `simulated`, `training`, `selection`, `limit`,
-            `reference_model`, `notice` are used where present.
+            `reference_model`, `shown_model`, `selftraining`, `notice` are used where present.
 
     Raises:
         LeadlineError: the table would give wrong numbers (`sample.check_predictions`).
@@ -65,11 +66,13 @@ def evaluate_predictions(
             f"There are no predictions of the reference model {reference!r}.",
             remedy=f"Use --reference with one of: {', '.join(known)}.",
         )
+    shown = str(facts.get("shown_model") or reference)
     simulated = bool(facts.get("simulated", False))
     sets = [
-        evaluate_sample(sample, config, reference, _limit_for(sample, facts.get("limit")))
+        evaluate_sample(sample, config, (reference, shown), _limit_for(sample, facts.get("limit")))
         for sample in samples
     ]
+    rounds = facts.get("selftraining")
     return {
         "kind": "results",
         "format": RESULTS_FORMAT,
@@ -78,6 +81,8 @@ def evaluate_predictions(
         "simulated": simulated,
         "simulated_notice": SIMULATED_NOTICE if simulated else None,
         "reference_model": reference,
+        "shown_model": shown,
+        "selftraining": rounds_view(rounds, sets, reference, shown) if rounds else None,
         "evaluation": {**asdict(config), "min_people": MIN_PEOPLE, "min_class": MIN_CLASS},
         "warnings": [
             {"split": one["split"], "instrument": one["instrument"], **warning}
@@ -97,10 +102,18 @@ def _limit_for(sample: Sample, limit: Mapping[str, Any] | None) -> Mapping[str, 
 def evaluate_sample(
     sample: Sample,
     config: EvaluateConfig,
-    reference: str,
+    names: tuple[str, str],
     limit: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """All results of one split and instrument."""
+    """All results of one split and instrument.
+
+    Args:
+        sample: its gold labels and estimates.
+        config: resamples, cuts, reliabilities.
+        names: the model that others are compared with, and the one that remarks are about.
+        limit: figures of the best possible predictor, where it is known.
+    """
+    reference, shown = names
     scalars, curves = sample_scores(sample, config)
     drawn, drawn_curves = resampled_scores(sample, config)
     ceiling = _ceiling(sample, config)
@@ -116,7 +129,7 @@ def evaluate_sample(
     }
     for entry in models.values():
         entry["explainable"] = _explainable(entry["scores"], config, limit)
-    warnings = cautions.find(models, (ceiling, limit), reference, config, sample)
+    warnings = cautions.find(models, (ceiling, limit), shown, config, sample)
     return {
         "split": sample.split,
         "instrument": sample.instrument,

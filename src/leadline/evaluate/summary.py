@@ -5,52 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from leadline.evaluate.rounds import steps, verdict
+
 COLUMNS = (
     ("mae", "MAE", 2),
-    ("rmse", "RMSE", 2),
     ("pearson", "r", 3),
-    ("auc_10", "AUC >= 10", 3),
+    ("auc_10", "AUC\n>= 10", 3),
     ("crps", "CRPS", 2),
-    ("coverage_90", "90% covers", 2),
+    ("coverage_90", "90%\ncovers", 2),
 )
+WITHIN = ("mae",)  # scores whose interval is shown: 80 columns hold no more
 CEILING = {"pearson": "r", "auc_10": "auc_cut"}  # what the ceiling calls these
+SPLITS = {"locked": "locked test", "out-of-fold": "cross-validation"}
 
 
 def render_summary(results: Mapping[str, Any]) -> RenderableType:
-    """Headline scores of every model and set, the ceiling, and the warnings."""
+    """What self-training added, headline scores of every model and set, and the warnings."""
     parts: list[RenderableType] = []
-    for one in results["sets"]:
-        title = f"{one['people']} people, {one['labels']} PHQ-9s, {one['split']}"
-        table = Table(title=title, caption="value, 95% interval over persons")
-        table.add_column("model")
-        for _, name, _ in COLUMNS:
-            table.add_column(name, justify="right")
-        limit = one["limit"]
-        table.add_column("of the explainable", justify="right")
-        if limit:
-            table.add_column("to the limit", justify="right")
-        for model, entry in one["models"].items():
-            scores = entry["scores"]
-            cells = [_cell(scores.get(key), digits) for key, _, digits in COLUMNS]
-            table.add_row(model, *cells, *_explainable(entry["explainable"], limit))
-        best = one["ceiling"]["default"]
-        if best:
-            table.add_section()
-            table.add_row(
-                f"noise ceiling (retest {best['reliability']})",
-                *(_plain(best.get(CEILING.get(key, key)), digits) for key, _, digits in COLUMNS),
-            )
-        if limit:
-            names = {"pearson": "r"}
-            table.add_row(
-                "limit: best possible predictor",
-                *(_plain(limit.get(names.get(key, key)), digits) for key, _, digits in COLUMNS),
-            )
-        parts.append(table)
+    rounds = results["selftraining"]
+    if rounds:
+        parts += [_ablation(rounds, one) for one in range(len(results["sets"]))]
+        parts += [Text(f"Round {one['round']}: {verdict(one)}.") for one in rounds["rounds"][1:]]
+        parts.append(Text(""))
+    parts += [_scores(one, steps(results)) for one in results["sets"]]
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:
@@ -58,22 +40,83 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _explainable(reached: Mapping[str, Any], limit: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _table(title: str, caption: str) -> Table:
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model")
+    return table
+
+
+def _ablation(rounds: Mapping[str, Any], index: int) -> Table:
+    """Every step of self-training on one set, beside the model trained on gold only."""
+    split = SPLITS[rounds["rows"][0]["sets"][index]["split"]]
+    table = _table(
+        f"What pseudolabels added, {split}",
+        f"value (95% interval); difference of MAE from {rounds['reference']}, paired",
+    )
+    for name in ("MAE", "r", "difference"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rounds["rows"]:
+        cell = row["sets"][index]
+        gap = cell["difference"]
+        sign = "+" if gap and (gap["value"] or 0) > 0 else ""
+        table.add_row(
+            row["model"],
+            _cell(cell["mae"], 2),
+            _cell(cell["pearson"], 2),
+            sign + _cell(gap, 2) if gap else "",
+        )
+    return table
+
+
+def _scores(one: Mapping[str, Any], hidden: set[str]) -> Table:
+    """Headline scores of a set's models but `hidden` ones, the ceiling, the limit if known."""
+    table = _table(
+        f"{one['people']} people, {one['labels']} PHQ-9s, {one['split']}",
+        "value, 95% interval over persons; share of the explainable variance explained",
+    )
+    limit = one["limit"]
+    for _, name, _ in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("ex-\nplained", justify="right", no_wrap=True)
+    if limit:
+        table.add_column("MAE to\nthe limit", justify="right", no_wrap=True)
+    for model, entry in one["models"].items():
+        if model in hidden:
+            continue
+        scores = entry["scores"]
+        cells = [_cell(scores.get(key), digits, within=key in WITHIN) for key, _, digits in COLUMNS]
+        table.add_row(model, *cells, *_reached(entry["explainable"], limit))
+    best = one["ceiling"]["default"]
+    if best:
+        table.add_section()
+        table.add_row(
+            f"ceiling (retest {best['reliability']})",
+            *(_plain(best.get(CEILING.get(key, key)), digits) for key, _, digits in COLUMNS),
+        )
+    if limit:
+        names = {"pearson": "r"}
+        table.add_row(
+            "limit of these texts",
+            *(_plain(limit.get(names.get(key, key)), digits) for key, _, digits in COLUMNS),
+        )
+    return table
+
+
+def _reached(reached: Mapping[str, Any], limit: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Share of the explainable variance, and the gap to the limit where it is known."""
     share = reached["of_limit"] if limit else reached["of_ceiling"]
     text = "-" if share is None else f"{share:.0%}"
     if not limit:
         return (text,)
-    gap = reached["gap_to_limit"]
-    parts = [f"{name} {gap[key]:+.2f}" for key, name in (("r", "r"), ("mae", "MAE")) if key in gap]
-    return (text, ", ".join(parts) or "-")
+    gap = reached["gap_to_limit"].get("mae")
+    return (text, "-" if gap is None else f"{gap:+.2f}")
 
 
-def _cell(score: Mapping[str, Any] | None, digits: int) -> str:
+def _cell(score: Mapping[str, Any] | None, digits: int, *, within: bool = True) -> str:
     if score is None or score.get("value") is None:
         return "-"
     text = _plain(score["value"], digits)
-    if score.get("low") is None:
+    if score.get("low") is None or not within:
         return text
     return f"{text} ({_plain(score['low'], digits)}, {_plain(score['high'], digits)})"
 

@@ -24,7 +24,7 @@ refuses what should not have been.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,9 @@ class Chain:
         self.used: dict[str, int] = {}  # rounds of the batches that were used
         self._measured: dict[tuple[int, Folds, Folds], LabelModel] = {}
 
+    BELIEVED: ClassVar[tuple[str, ...]] = (RAW,)
+    """Kinds of student whose estimates are not moved back to people with gold."""
+
     # Students
 
     def student(self, kind: str, round_: int, gold_out: Folds, free_out: Folds) -> Node:
@@ -146,7 +149,8 @@ class Chain:
 
         People without gold are not like those with it (who completes a questionnaire depends on
         how they feel), so a student of both is centred between the two; it is moved back to
-        people with gold, for whom estimates can be checked.
+        people with gold, for whom estimates can be checked. Raw labels are believed as they are,
+        and nobody would look.
         """
         rows, mean, sd = self._seconds(kind, round_, fold)
         gold = self.roster.gold
@@ -157,7 +161,7 @@ class Chain:
             gold.total[rows],
             gold.share[rows],
             gold.final[rows],
-            recentre=round_ > 0,
+            recentre=round_ > 0 and kind not in self.BELIEVED,
         )
 
     def out_of_fold(self, kind: str, round_: int) -> Array:

@@ -80,7 +80,8 @@ def paired_gain(before: pl.DataFrame, after: pl.DataFrame) -> tuple[float, float
     )
     fall = (
         both.group_by("person_id")
-        .agg((pl.col("old") - pl.col("new")).mean().alias("fall"))["fall"]
+        .agg((pl.col("old") - pl.col("new")).mean().alias("fall"))
+        .sort("person_id")["fall"]  # sums in another order differ in their last digits
         .to_numpy()
     )
     return float(fall.mean()), float(fall.std(ddof=1) / np.sqrt(len(fall)))
@@ -105,7 +106,8 @@ def decide(
     figures |= {"gain": gain, "gain_se": error}
     reasons = []
     if gain < config.min_gain * error:
-        reasons.append(f"the paired gain is under {config.min_gain:g} standard errors")
+        errors = "error" if config.min_gain == 1 else "errors"
+        reasons.append(f"the paired gain is under {config.min_gain:g} standard {errors}")
     if figures["variance_ratio"] + figures["variance_ratio_se"] < config.min_variance:
         reasons.append(f"the variance is below {config.min_variance:g} of what is predicted")
     low, high = config.min_slope, config.max_slope

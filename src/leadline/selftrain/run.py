@@ -49,7 +49,7 @@ from leadline.teacher.labels import FILE as LABELS_FILE
 
 Array = npt.NDArray[np.float64]
 
-GOLD_ONLY = "gold only"
+GOLD_ONLY, SHOWN = "gold only", "leadline"
 NODES = "nodes"
 FEWEST_FOLDS = 4
 COURSE = "selftraining.json"
@@ -173,9 +173,7 @@ def selftrain_run(
             if config.ablation and course.can_measure:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
-        course.tables["leadline"] = course.tables[_name(kept)].with_columns(
-            pl.lit("leadline").alias("model")
-        )
+        course.tables[SHOWN] = course.tables[_name(kept)].with_columns(pl.lit(SHOWN).alias("model"))
         if config.fuse and course.can_measure:
             course.tables["fused"] = _fused(course, ensemble, kept, cohort, window, run)
         _write(course, ensemble, kept, (train, window), run, home)
@@ -293,7 +291,7 @@ def _fused(
     save_fusion(run, models)
     raters = course.roster.raters
     tables = []
-    base = course.tables["leadline"]
+    base = course.tables[SHOWN]
     for repeat in sorted(set(base["repeat"])):
         part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
         left_out = [{repeat: int(fold)} for fold in part["fold"]]
@@ -375,7 +373,8 @@ def _write(
     ledger = course.chains[0].ledger
     ledger.write(run, pl.concat([chain.table() for chain in course.chains]))
     check_run(run, ledger.locked, left_out)
-    write_json(run / COURSE, {"rounds": course.rounds, "kept": kept})
+    found = {"rounds": course.rounds, "kept": kept, "teachers": list(roster.raters.names)}
+    write_json(run / COURSE, found)
 
 
 def _finish(
@@ -416,6 +415,7 @@ def _finish(
         training=training,
         selftraining=json.loads((run / COURSE).read_text(encoding="utf-8")),
         reference_model=GOLD_ONLY,
+        shown_model=SHOWN,
         limit=cohort.manifest.get("limit"),
         readers=course.source.identities,
     )

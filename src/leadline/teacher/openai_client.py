@@ -1,8 +1,9 @@
 """Any OpenAI-compatible server as the teacher: chat completions and the Batch API.
 
 Protocol: https://platform.openai.com/docs/api-reference/chat and .../batch. With a base URL
-this is also vLLM, llama.cpp, Ollama and `transformers serve`; the last of these enforces no
-schema, so `structured` must be off for it and the prompt alone asks for JSON.
+this is also vLLM, llama.cpp, Ollama and `transformers serve`; the last of these takes a schema
+and ignores it, so that there the prompt alone asks for JSON. A server that refuses a schema
+needs `structured` off.
 """
 
 from __future__ import annotations

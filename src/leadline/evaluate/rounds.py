@@ -1,0 +1,111 @@
+"""What pseudolabels added: the rows of a self-training run's ablation, in words and numbers.
+
+A run of `leadline selftrain` has its steps as models, each trained on the same gold and
+predicted for the same people. Here they are put in order beside the model trained on gold
+only, with the paired differences that `results` has worked out, and with what was decided of
+each round. Nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+RAW, TEACHER, FUSED = "raw teacher", "label model, teacher alone", "fused"
+ROUND = "round "
+
+MEANINGS = {
+    RAW: "Also on the teacher's mean rating of people without a PHQ-9, taken at its word as if "
+    "they had answered one.",
+    TEACHER: "Also on the teacher's ratings after its bias and its scale were taken out, each "
+    "counted for as much as it was found to be worth.",
+    FUSED: "The model of this run together with the teacher's rating of the same person. It "
+    "needs a rating of everybody who is scored, not a further model.",
+}
+
+
+def rounds_view(
+    selftraining: Mapping[str, Any], sets: Sequence[Mapping[str, Any]], reference: str, shown: str
+) -> dict[str, Any]:
+    """The ablation and the decisions of a self-training run, for `results.json`.
+
+    Args:
+        selftraining: the manifest's entry: `rounds` with their figures, `kept`, `teachers`.
+        sets: the sets of the results.
+        reference: the model trained on gold only.
+        shown: the model that the run is used with.
+
+    Returns:
+        ``rows``, one a model: ``model``, ``meaning``, ``sets`` (split, instrument, the scores
+        ``mae`` and ``pearson``, and ``difference``, the paired one in MAE from `reference`);
+        ``rounds`` and ``kept`` as recorded.
+    """
+    meanings = _meanings(selftraining, reference, shown)
+    present = {name for one in sets for name in one["models"]}
+    return {
+        "reference": reference,
+        "kept": selftraining["kept"],
+        "rounds": list(selftraining["rounds"]),
+        "rows": [
+            {"model": name, "meaning": text, "sets": [_cells(one, name) for one in sets]}
+            for name, text in meanings.items()
+            if name in present
+        ],
+    }
+
+
+def _meanings(selftraining: Mapping[str, Any], reference: str, shown: str) -> dict[str, str]:
+    """What each model was trained on, in the order of the table."""
+    kept = selftraining["kept"]
+    both = "teacher and model together" if selftraining.get("teachers") else "the model alone"
+    out = {
+        reference: "Trained on the PHQ-9s that people gave, and on nothing else.",
+        RAW: MEANINGS[RAW],
+        TEACHER: MEANINGS[TEACHER],
+    }
+    for entry in selftraining["rounds"][1:]:
+        number = entry["round"]
+        maker = f"; the model is that of round {number - 1}" if number > 1 else ""
+        out[f"{ROUND}{number}"] = (
+            f"Also on labels that {both} gave people without a PHQ-9, corrected and weighted in "
+            f"the same way{maker}."
+        )
+    if shown != reference:
+        same = f"round {kept}" if kept else reference
+        out[shown] = f"What this run scores people with: the same as {same}."
+    out[FUSED] = MEANINGS[FUSED]
+    return out
+
+
+def _cells(one: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Scores of a model in a set, None where it has no predictions there."""
+    model = one["models"].get(name)
+    gaps = [c for c in one["comparisons"] if c["model"] == name and c["metric"] == "mae"]
+    return {
+        "split": one["split"],
+        "instrument": one["instrument"],
+        "mae": model["scores"]["mae"] if model else None,
+        "pearson": model["scores"]["pearson"] if model else None,
+        "difference": gaps[0] if gaps else None,
+    }
+
+
+def steps(results: Mapping[str, Any]) -> set[str]:
+    """Models that are steps on the way, neither the reference nor the one that is shown."""
+    found = results["selftraining"]
+    if not found:
+        return set()
+    return {row["model"] for row in found["rows"]} - {
+        results["reference_model"],
+        results["shown_model"],
+    }
+
+
+def verdict(entry: Mapping[str, Any]) -> str:
+    """What was decided of a round, with the reason."""
+    if entry["round"] == 0:
+        return "the start"
+    if entry["kept"]:
+        return "kept"
+    tried = "mae" in entry
+    return f"{'not kept' if tried else 'not tried'}: {'; '.join(entry['reasons'])}"
