@@ -23,7 +23,7 @@ from small import cohort_of, some_people, turn_rows
 from tiny import tiny_reader
 
 KEYS = ["person_id", "conversation_id", "turn", "time", "model_id"]
-NUMBERS = ["mean", "median", "lower", "upper", "p_ge_10", "increment"]
+NUMBERS = ["mean", "median", "lower", "upper", "p_ge_10", "increment", "departure"]
 SLOW = pytest.mark.slow
 NEW = "a stranger to the run"
 

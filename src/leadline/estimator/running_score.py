@@ -27,6 +27,7 @@ from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
 from leadline.estimator.design import PersonStates, Span
 from leadline.estimator.ensemble import AdaptedModel, Ensemble
+from leadline.estimator.predictive import distribution_mean
 from leadline.estimator.reader import LMReader, SentenceReader
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.running import (
@@ -38,7 +39,7 @@ from leadline.estimator.running import (
     no_history,
 )
 from leadline.estimator.running_state import Course, StateStore, new_course
-from leadline.estimator.score import estimates_table, run_identity
+from leadline.estimator.score import before_arrival, departures, estimates_table, run_identity
 from leadline.evaluate.tables import ESTIMATES
 
 Array = npt.NDArray[np.float64]
@@ -180,7 +181,7 @@ class RunningScorer:
             return _Person(person_id, new_course([r.width for r in self.readers]), (), new)
         if course is not None and before in (None, course.read):
             times = _times([said for said in new if said.role == "user"])
-            if not reaches_back(course, times, self.window.days):
+            if not reaches_back(course, np.append(course.times[-1:], times), self.window.days):
                 return _Person(person_id, course, (), new)
         return self._anew(person_id, new, before)
 
@@ -244,24 +245,23 @@ class RunningScorer:
         self, people: Sequence[_Person], courses: Sequence[Course]
     ) -> tuple[pl.DataFrame, list[float], list[bool]]:
         """Rows of the user turns, the last mean of each person, and which rows are new."""
-        timelines, spans, reported, earlier = [], [], [], {}
+        timelines, spans, reported = [], [], []
         for row, (person, course) in enumerate(zip(people, courses, strict=True)):
             user = [said for said in (*person.old, *person.new) if said.role == "user"]
             silent = sum(said.role == "user" for said in person.old)
-            first = len(course.times) - len(user) + max(silent - 1, 0)
+            new = len(course.times) - len(user) + silent
+            first = max(new - 1, 0)  # the turn before: what moved since is counted from there
             timelines.append(_timeline(person.person_id, course, user))
             starts = starts_at(course.times, first, self.window.days)
             spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
-            reported += [first + at >= len(course.times) - len(user) + silent
-                         for at in range(len(starts))]  # fmt: skip
-            if course.turns > len(user):
-                earlier[row] = course.mean
+            reported += [first + at >= new for at in range(len(starts))]
         if not spans:
             return pl.DataFrame(schema=ESTIMATES), [course.mean for course in courses], []
-        distribution = self._distributions(timelines, courses, spans)
-        table = estimates_table(
-            self.ensemble, timelines, spans, distribution, self.model_id, earlier
-        )
+        moved, without = before_arrival(spans)
+        whole = self._distributions(timelines, courses, spans + without)
+        distribution, kept = whole[: len(spans)], distribution_mean(whole[len(spans) :])
+        gone = departures(self.ensemble, timelines, spans, distribution, (moved, kept))
+        table = estimates_table(self.ensemble, timelines, spans, distribution, gone, self.model_id)
         last = {span.person: mean for span, mean in zip(spans, table["mean"], strict=True)}
         means = [last.get(row, course.mean) for row, course in enumerate(courses)]
         return table, means, reported

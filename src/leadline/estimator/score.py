@@ -11,7 +11,7 @@ A person whom the run was trained on is estimated only by the models that never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -300,17 +300,12 @@ def estimates_table(
     distribution: Array,
     departure: Array,
     model_id: str,
-    earlier: Mapping[int, float] | None = None,
 ) -> pl.DataFrame:
-    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns.
-
-    `earlier` gives the mean before the first of a person's spans, by row of `people`; it is the
-    centre where nothing was said before.
-    """
+    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
     mean = distribution_mean(distribution)
     rows = {span.person: people[span.person].person_id for span in spans}
     widths = {name: ensemble.width(INTERVAL, name) for name in rows.values()}
-    starts = {row: ensemble.centre(name) for row, name in rows.items()} | dict(earlier or {})
+    starts = {row: ensemble.centre(name) for row, name in rows.items()}
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
     width = np.array([widths[person.person_id] for person in whose])
