@@ -17,7 +17,7 @@ FIGURES = ("memory_gib", "tokens_a_second", "hours")
 
 def test_the_recipes_that_come_with_it():
     assert set(shipped()) == {
-        "qwen3.5-0.8b-1gpu", "qwen3.5-27b-1xh100", "qwen3.5-27b-8xh100",
+        "smollm2-cpu", "qwen3.5-0.8b-1gpu", "qwen3.5-27b-1xh100", "qwen3.5-27b-8xh100",
     }  # fmt: skip
     assert {p.name for p in (ROOT / "recipes").glob("*.toml")} == {f"{n}.toml" for n in shipped()}
 
@@ -93,7 +93,7 @@ def test_a_flag_that_is_given_wins_over_the_recipe(tmp_path, monkeypatch, simula
         [],
         ["--recipe", "qwen3.5-27b-8xh100"],
         ["--epochs", "1", "--no-shard", "--layers", "0.5", "--recipe", "qwen3.5-27b-8xh100"],
-        ["--recipe", str(ROOT / "recipes" / "qwen3.5-0.8b-1gpu.toml"), "--days", "7"],
+        ["--recipe", str(ROOT / "recipes" / "smollm2-cpu.toml"), "--days", "7"],
     ):
         done = CliRunner().invoke(app, [*common, *extra], catch_exceptions=False)
         assert done.exit_code == 0, done.output
@@ -101,4 +101,4 @@ def test_a_flag_that_is_given_wins_over_the_recipe(tmp_path, monkeypatch, simula
     assert plain == TrainConfig()
     assert (big.epochs, big.shard, big.layers, big.reader) == (2.0, True, ("1.0",), "qwen3.5-27b")
     assert (own.epochs, own.shard, own.layers, own.max_tokens) == (1.0, False, ("0.5",), 32768)
-    assert small == TrainConfig(**recipe_settings("qwen3.5-0.8b-1gpu"))
+    assert small == TrainConfig(**recipe_settings("smollm2-cpu"))
