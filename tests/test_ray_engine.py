@@ -1,5 +1,7 @@
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -129,13 +131,14 @@ def test_a_worker_that_is_killed_is_replaced(ray, simulated_path, trained, home,
 SCORE = ["-c", "from leadline.cli import main; main()", "score"]
 
 
-def start(cohort, run, out, home, *flags):
+def start(cohort, run, out, home, *flags, token=None):
     """`leadline score` in a process of its own, with parts of one person."""
     flags = [*flags, "--no-cache", "--part-people", "1", "--batch-people", "1"]
     command = [sys.executable, *SCORE, str(cohort), "--run", str(run), "--out", str(out), *flags]
     env = {**os.environ, "LEADLINE_HOME": str(home)}
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS"):
         env.pop(name, None)
+    env |= {"RAY_AUTH_TOKEN": token} if token else {}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -186,6 +189,43 @@ def test_from_the_command_line_ray_says_little_and_nothing_of_what_was_said(
     for path in logs:
         content = path.read_bytes()
         assert not any(text in content for text in texts), path.name
+
+
+@pytest.fixture
+def cluster():
+    """A Ray that was started by itself and asks for a token."""
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    token = secrets.token_hex(32)
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    ray = Path(sys.executable).with_name("ray")
+    process = subprocess.Popen(
+        [ray, "start", *flags], env=env, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    assert any("will now block" in line for line in process.stdout)
+    yield f"127.0.0.1:{port}", token
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_a_cluster_is_used_by_who_has_its_token(cluster, simulated_path, trained, home, tmp_path):
+    address, token = cluster
+    out, expected = tmp_path / "out.parquet", tmp_path / "expected.parquet"
+    flags = ("--engine", "ray", "--ray-address", address, "--workers", "1")
+    stranger = start(simulated_path, trained, out, home, *flags, token="0" * 64)
+    _, said = stranger.communicate(timeout=200)
+    assert stranger.returncode == 2
+    assert b"cluster cannot be reached" in said
+    assert not out.exists()
+    driver = start(simulated_path, trained, out, home, *flags, token=token)
+    _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said.decode()
+    score_on_one_core(simulated_path, trained, expected, replace(LOCAL, **SINGLE), home=home)
+    assert out.read_bytes() == expected.read_bytes()
 
 
 @pytest.mark.slow

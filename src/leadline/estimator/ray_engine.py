@@ -179,17 +179,28 @@ def _import_ray(config: ScoreConfig) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # What Ray's own threads have to say on stderr; errors come as exceptions.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if "ray" not in sys.modules and not config.ray_address:
-        # Ray listens on every network interface; without the token nobody gets in. It looks
-        # at these when it is imported, and its processes inherit them.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if "ray" not in sys.modules:
+        # Ray looks at these when it is imported, and its processes inherit them.
+        _authenticate(config)
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise missing_package("ray", "cluster", "The Ray engine") from error
     return ray
+
+
+def _authenticate(config: ScoreConfig) -> None:
+    """Have Ray's token asked for and shown, unless the environment says otherwise."""
+    if not config.ray_address:
+        # Ray listens on every network interface; without the token nobody gets in.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        return
+    # A cluster asks for a token by default; a driver shows one only when it is told to.
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @contextmanager
@@ -226,5 +237,6 @@ def _start(ray: Any, config: ScoreConfig) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise LeadlineError(
             f"The Ray cluster cannot be reached ({type(error).__name__}).",
-            remedy="Check --ray-address; on a machine of the cluster it is auto.",
+            remedy="Check --ray-address (on a machine of the cluster it is auto), and the "
+            "cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN.",
         ) from error
