@@ -28,13 +28,11 @@ from transformers import AutoModel, Qwen3_5TextConfig
 
 from checkins import save
 from leadline.estimator.base import warn_of_slow_kernels
+from leadline.estimator.examples import Example, Reading, collate
 from leadline.estimator.regressor import (
-    Example,
     FinetuneConfig,
-    Reading,
     Regressor,
     _add_lora,
-    collate,
 )
 from leadline.estimator.resources import GIB, Shape, Step, memory, utilisation
 

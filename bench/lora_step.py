@@ -20,14 +20,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkins import CheckIn, load_checkins, save
+from leadline.estimator.examples import Reading, TrainPerson, collate
 from leadline.estimator.fetch import reader_path
 from leadline.estimator.lower import lower_outputs
 from leadline.estimator.regressor import (
     FinetuneConfig,
     FinetunedModel,
-    Reading,
-    TrainPerson,
-    collate,
 )
 
 

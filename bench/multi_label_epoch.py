@@ -29,14 +29,11 @@ from checkins import save
 from leadline.cohort.windows import timelines
 from leadline.dialogue.schema import Message
 from leadline.dialogue.store import Cohort
+from leadline.estimator.examples import Example, Reading, TrainPerson, collate
 from leadline.estimator.finetune import plan_batches
 from leadline.estimator.regressor import (
-    Example,
     FinetuneConfig,
     FinetunedModel,
-    Reading,
-    TrainPerson,
-    collate,
 )
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.settings import preset

@@ -18,13 +18,11 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkins import ROOT, save
+from leadline.estimator.examples import Reading, TrainPerson, collate
 from leadline.estimator.fetch import reader_path
 from leadline.estimator.regressor import (
     FinetuneConfig,
     FinetunedModel,
-    Reading,
-    TrainPerson,
-    collate,
 )
 
 sys.path.insert(0, str(ROOT / "tests"))

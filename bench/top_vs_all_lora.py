@@ -24,10 +24,13 @@ import numpy as np
 import torch
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
+from leadline.estimator.examples import Example, collate
 from leadline.estimator.fetch import leadline_home
 from leadline.estimator.finetune import FinetuneConfig, finetune
 from leadline.estimator.lower import lower_outputs
-from leadline.estimator.regressor import Example, FinetunedModel, collate
+from leadline.estimator.regressor import (
+    FinetunedModel,
+)
 from lora_vs_frozen import example, frozen_fold
 
 SHARES = {"top third": 1 / 3, "all layers": 1.0}

@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 
 from checkins import save
+from leadline.estimator.examples import Reading, TrainPerson
 from leadline.estimator.export import check_talks
 from leadline.estimator.export_vllm import prompt_ids
-from leadline.estimator.regressor import FinetunedModel, Reading, TrainPerson
+from leadline.estimator.regressor import (
+    FinetunedModel,
+)
 
 
 def main() -> None:

@@ -13,8 +13,13 @@ from safetensors.torch import load_file, save_file
 from leadline.errors import LeadlineError
 from leadline.estimator import base
 from leadline.estimator.base import SlowKernelsWarning, quantization, warn_of_slow_kernels
+from leadline.estimator.examples import collate
 from leadline.estimator.reader import load_backbone
-from leadline.estimator.regressor import FinetuneConfig, FinetunedModel, build, collate
+from leadline.estimator.regressor import (
+    FinetuneConfig,
+    FinetunedModel,
+    build,
+)
 from tiny import people, tiny_config, tiny_reader, tiny_tokenizer
 
 

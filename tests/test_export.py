@@ -20,9 +20,13 @@ from leadline.config import WindowConfig
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
 from leadline.estimator.design import Span
+from leadline.estimator.examples import Reading, TrainPerson
 from leadline.estimator.export import export_run
 from leadline.estimator.export_vllm import check_expressible, jinja_template, prompt_ids
-from leadline.estimator.regressor import FinetuneConfig, FinetunedModel, Reading, TrainPerson
+from leadline.estimator.regressor import (
+    FinetuneConfig,
+    FinetunedModel,
+)
 from leadline.estimator.run import load_ensemble
 from leadline.estimator.settings import ExportConfig, TrainConfig
 from leadline.estimator.train import train_run

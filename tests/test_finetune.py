@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from leadline.errors import LeadlineError
+from leadline.estimator.examples import collate
 from leadline.estimator.finetune import (
     FinetuneConfig,
     FinetunedModel,
@@ -23,7 +24,10 @@ from leadline.estimator.finetune import (
     last_checkpoint,
     plan_batches,
 )
-from leadline.estimator.regressor import WEIGHTS, build, collate
+from leadline.estimator.regressor import (
+    WEIGHTS,
+    build,
+)
 from tiny import people, talk, tiny_reader
 
 PEOPLE = people(24)

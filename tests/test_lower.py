@@ -1,9 +1,13 @@
 import pytest
 import torch
 
+from leadline.estimator.examples import collate
 from leadline.estimator.finetune import FinetuneConfig, finetune
 from leadline.estimator.lower import first_adapted, lower_outputs, only_layers
-from leadline.estimator.regressor import FinetunedModel, build, collate
+from leadline.estimator.regressor import (
+    FinetunedModel,
+    build,
+)
 from tiny import people, tiny_reader
 
 CONFIG = FinetuneConfig(dtype="float32", layers=(0.75,), top=0.5, dropout=0.0)

@@ -9,15 +9,13 @@ import pytest
 import torch
 
 from leadline.errors import LeadlineError
+from leadline.estimator.examples import Reading, TrainPerson, collate
 from leadline.estimator.reader import LMReader, ReaderConfig
 from leadline.estimator.regressor import (
     WEIGHTS,
     FinetuneConfig,
     FinetunedModel,
-    Reading,
-    TrainPerson,
     build,
-    collate,
 )
 from tiny import people, talk, tiny_reader
 

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
+from leadline.estimator.examples import Reading, TrainPerson
 from leadline.estimator.reader import LMReader, ReaderConfig, SentenceReader
-from leadline.estimator.regressor import FinetuneConfig, FinetunedModel, Reading, TrainPerson
+from leadline.estimator.regressor import (
+    FinetuneConfig,
+    FinetunedModel,
+)
 from leadline.estimator.running import Context, News, RunningReader
 from leadline.estimator.running_cache import check_layers
 from tiny import WORDS, talk, tiny_reader

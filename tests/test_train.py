@@ -475,7 +475,10 @@ def test_a_killed_training_goes_on_to_the_same_bytes(few_path, llama, home, tmp_
 
 
 def test_the_models_of_a_run_share_one_base(fit, few_path, llama, home):
-    from leadline.estimator.regressor import FinetunedModel, Reading, TrainPerson
+    from leadline.estimator.examples import Reading, TrainPerson
+    from leadline.estimator.regressor import (
+        FinetunedModel,
+    )
     from leadline.estimator.run import load_ensemble
     from tiny import talk
 

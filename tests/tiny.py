@@ -85,7 +85,7 @@ def people(count: int, seed: int = 0) -> list[Any]:
     """Training people whose words follow their totals, two readings each."""
     import numpy as np
 
-    from leadline.estimator.regressor import Reading, TrainPerson
+    from leadline.estimator.examples import Reading, TrainPerson
 
     generator = np.random.default_rng(seed)
     out = []

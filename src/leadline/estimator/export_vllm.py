@@ -27,9 +27,12 @@ from torch import Tensor
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
 from leadline.estimator.ensemble import AdaptedModel, plain_calibration
+from leadline.estimator.examples import Reading, TrainPerson, encode
 from leadline.estimator.export import check_talks
 from leadline.estimator.reader import DTYPES
-from leadline.estimator.regressor import FinetunedModel, Reading, TrainPerson, encode
+from leadline.estimator.regressor import (
+    FinetunedModel,
+)
 from leadline.estimator.run import checkpoint_members, load_adapted
 from leadline.estimator.settings import ExportConfig, TrainConfig
 from leadline.estimator.transcript import ROLE_NAMES, Template, Tokens

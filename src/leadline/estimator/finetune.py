@@ -33,18 +33,15 @@ from transformers.trainer_callback import PrinterCallback
 
 from leadline.errors import LeadlineError
 from leadline.estimator import distributed
+from leadline.estimator.examples import Example, Reading, TrainPerson, collate
 from leadline.estimator.lower import lower_outputs
 from leadline.estimator.progress import Advance, progress_bar
 from leadline.estimator.reader import pick_dtype
 from leadline.estimator.regressor import (
     WEIGHTS,
-    Example,
     FinetuneConfig,
     FinetunedModel,
-    Reading,
     Regressor,
-    TrainPerson,
-    collate,
 )
 
 __all__ = ["FinetuneConfig", "FinetunedModel", "Reading", "TrainPerson", "finetune"]
@@ -212,7 +209,7 @@ def _weightless(example: Example) -> Example:
 
 
 def collate_part(part: Part, state: str) -> dict[str, Tensor]:
-    """A part of a batch as tensors: `regressor.collate`, and its ``mass``."""
+    """A part of a batch as tensors: `examples.collate`, and its ``mass``."""
     batch = collate(part.examples, state)
     return batch if part.mass is None else {**batch, "mass": torch.tensor(part.mass)}
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,15 @@ from torch import Tensor, nn
 
 from leadline.artefact import new_directory, write_json, write_manifest
 from leadline.config import check_choices, setting
-from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError, missing_package
 from leadline.estimator import distributed
+from leadline.estimator.examples import (
+    Example,
+    TrainPerson,
+    collate,
+    encode,
+    token_groups,
+)
 from leadline.estimator.fetch import reader_path, reader_revision
 from leadline.estimator.head import HEADS, SIGMA, Head
 from leadline.estimator.lower import first_adapted, only_layers
@@ -36,7 +42,6 @@ from leadline.estimator.pool import POOLS, Pool
 from leadline.estimator.reader import (
     cut_above,
     default_device,
-    join_pieces,
     load_backbone,
     load_tokenizer,
     pad_right,
@@ -44,7 +49,7 @@ from leadline.estimator.reader import (
     resolve_layers,
 )
 from leadline.estimator.settings import BASES, CHECKPOINTING
-from leadline.estimator.transcript import Tokens, chat_template, plan_passes
+from leadline.estimator.transcript import Tokens, chat_template
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -53,23 +58,6 @@ TARGETS = (
     "in_proj_qkv", "in_proj_z", "out_proj",
     "gate_proj", "up_proj", "down_proj",
 )  # fmt: skip
-
-
-class Reading(NamedTuple):
-    """User turns `first..last` (inclusive) of a person, and the label if there is one."""
-
-    first: int
-    last: int
-    total: float = float("nan")
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class TrainPerson:
-    """One example: all messages of a person in order, and the readings among them."""
-
-    messages: Sequence[Message]
-    readings: Sequence[Reading]
 
 
 @dataclass(frozen=True)
@@ -140,82 +128,6 @@ class FinetuneConfig:
                 f"{' --shard' if self.shard else ''}.",
                 remedy="Quantise the base under --adapt lora without --shard only.",
             )
-
-
-class Example(NamedTuple):
-    """One person as tokens: rows of ids, where turn states come from, readings."""
-
-    rows: list[list[int]]
-    spans: list[tuple[int, int, int]]  # row, start, stop of each user turn
-    readings: list[Reading]
-    lower: list[Tensor] | None = None  # per row, see `lower.lower_outputs`
-
-    @property
-    def tokens(self) -> int:
-        """Tokens to be read."""
-        return sum(len(row) for row in self.rows)
-
-
-def encode(person: TrainPerson, tokens: Tokens, budget: int) -> Example:
-    """Tokens of a person, divided into passes as the frozen reader divides them.
-
-    Raises:
-        LeadlineError: a reading lies outside the person's user turns.
-    """
-    pieces = tokens.pieces(person.messages, budget)
-    rows: list[list[int]] = []
-    spans: list[tuple[int, int, int]] = []
-    for part in plan_passes([len(p.ids) for p in pieces], budget - len(tokens.start)):
-        ids, found = join_pieces(tokens.start, pieces, part)
-        if found:
-            spans += [(len(rows), start, stop) for start, stop in found]
-            rows.append(ids)
-    for reading in person.readings:
-        if not 0 <= reading.first <= reading.last < len(spans):
-            raise LeadlineError(
-                f"A reading of user turns {reading.first} to {reading.last} was asked for; "
-                f"the person has {len(spans)}.",
-                remedy="Give indices of user turns, first and last inclusive, from 0.",
-            )
-    return Example(rows, spans, list(person.readings))
-
-
-def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
-    """People as one batch of tensors: rows padded on the right, no attention mask.
-
-    Every token that a turn state is made of has an entry in `where` (its place in the
-    flattened batch) and in `turn` (the turn it belongs to).
-    """
-    rows = [row for example in examples for row in example.rows]
-    ids = pad_right(rows)
-    length = ids.shape[1]
-    where: list[int] = []
-    turn: list[int] = []
-    sizes: list[int] = []
-    readings: list[tuple[int, int]] = []
-    first_row = 0
-    for example in examples:
-        offset = len(sizes)
-        for row, start, stop in example.spans:
-            begin = stop - 1 if state == "last" else start
-            flat = (first_row + row) * length
-            where += range(flat + begin, flat + stop)
-            turn += [len(sizes)] * (stop - begin)
-            sizes.append(stop - start)
-        readings += [(r.first + offset, r.last + offset) for r in example.readings]
-        first_row += len(example.rows)
-    lower = [some for example in examples for some in example.lower or []]
-    flat_readings = [reading for example in examples for reading in example.readings]
-    return {
-        "input_ids": ids,
-        "where": torch.tensor(where),
-        "turn": torch.tensor(turn),
-        "sizes": torch.tensor(sizes),
-        "readings": torch.tensor(readings, dtype=torch.long).reshape(-1, 2),
-        "totals": torch.tensor([r.total for r in flat_readings], dtype=torch.float32),
-        "weights": torch.tensor([r.weight for r in flat_readings], dtype=torch.float32),
-        **({"lower": nn.utils.rnn.pad_sequence(lower, batch_first=True)} if lower else {}),
-    }
 
 
 class Regressor(nn.Module):
@@ -591,22 +503,6 @@ class FinetunedModel:
 def context_budget(backbone: Any, wanted: int) -> int:
     """The context budget in tokens: as wanted, at most what the model takes."""
     return min(wanted, getattr(backbone.config, "max_position_embeddings", None) or wanted)
-
-
-def token_groups(examples: Sequence[Example], budget: int) -> Iterator[list[int]]:
-    """Indices of people with a reading, longest first, at most `budget` padded tokens a group."""
-    rows = [max((len(row) for row in example.rows), default=0) for example in examples]
-    order = [i for i in sorted(range(len(rows)), key=lambda i: -rows[i]) if examples[i].readings]
-    group: list[int] = []
-    held = 0
-    for index in order:
-        if group and (held + len(examples[index].rows)) * rows[group[0]] > budget:
-            yield group
-            group, held = [], 0
-        group.append(index)
-        held += len(examples[index].rows)
-    if group:
-        yield group
 
 
 def _read_config(path: Path) -> dict[str, Any]:

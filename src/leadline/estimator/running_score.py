@@ -181,7 +181,7 @@ class RunningScorer:
             return _Person(person_id, new_course([r.width for r in self.readers]), (), new)
         if course is not None and before in (None, course.read):
             times = _times([said for said in new if said.role == "user"])
-            if not reaches_back(course, np.append(course.times[-1:], times), self.window.days):
+            if not reaches_back(course, times, self.window.days):
                 return _Person(person_id, course, (), new)
         return self._anew(person_id, new, before)
 
@@ -380,7 +380,10 @@ def forget(course: Course, days: float) -> Course:
     old = np.flatnonzero(course.times <= course.times.max() - length)
     if not len(old):
         return course
-    first = int(old[-1]) + 1
+    # What the next turn moves is counted from the last reading, so that one is kept whole.
+    first = min(int(old[-1]) + 1, int(starts_at(course.times, len(course.times) - 1, days)[0]))
+    if not first:
+        return course
     return replace(
         course,
         states=tuple(x[first:].copy() for x in course.states),
