@@ -222,7 +222,7 @@ def report(work: Path, args: argparse.Namespace, seconds: float) -> None:
                     row: share_of_true(part, row) for row in rows
                 }
         out[name] = entry
-    settings = {key: value for key, value in vars(args).items() if key != "work"}
+    settings = {key: value for key, value in vars(args).items() if key not in ("work", "teacher")}
     save(args.out, {"settings": settings, "seconds_of_this_call": round(seconds), **out})
 
 
@@ -236,13 +236,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--reader", default="minilm")
     parser.add_argument("--fit", default="ridge")
+    parser.add_argument("--teacher", type=int, help="number of one teacher; all by default")
     parser.add_argument("--force", action="store_true", help="keep every round")
     parser.add_argument("--work", type=Path, required=True, help="folder that outlives a kill")
     parser.add_argument("--out", default="selftrain_ablation")
     args = parser.parse_args()
     start = time.perf_counter()
     for number, name in enumerate(TEACHERS):
-        for seed in range(args.seeds):
+        for seed in range(args.seeds if args.teacher in (None, number) else 0):
             folder = args.work / f"s{seed}-t{number}"
             if not (folder / "course.json").is_file():
                 one_part(seed, name, args, folder)

@@ -75,7 +75,8 @@ def test_a_turn_pooled_later_leaves_earlier_rows_as_they_are(source, people):
     part = Design.of(source, states, every[:3], "mean")
     for view in source.views:
         np.testing.assert_array_equal(whole.states[view][:3], part.states[view])
-        np.testing.assert_array_equal(whole.anchors[view][:3], part.anchors[view])
+        # A product of other height may be summed in another order.
+        np.testing.assert_allclose(whole.anchors[view][:3], part.anchors[view], rtol=0, atol=1e-14)
 
 
 def test_anchor_scores_are_projections_and_average_over_turns(source, people):

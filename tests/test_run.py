@@ -182,7 +182,7 @@ def test_a_damaged_run_is_refused(run, home, name, damage):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda about: about.update(format=99), "has format 99; this version reads 1"),
+        (lambda about: about.update(format=99), "has format 99; this version reads 2"),
         (lambda about: about.pop("format"), "not as training wrote it"),
         (lambda about: about.pop("members"), "not as training wrote it"),
         (lambda about: about["train"].update(colour="red"), "not as training wrote it"),

@@ -49,6 +49,16 @@ def test_shrunken_and_stretched_estimates_are_not_kept(stretch, reason):
     assert any(reason in one for one in decision["reasons"])
 
 
+def test_a_round_is_not_blamed_for_a_spread_that_the_round_before_had_too():
+    narrow = label_errors(estimates(stretch=0.7))
+    better = label_errors(estimates(stretch=0.75))
+    rules = SelftrainConfig(**OPEN)
+    assert decide(narrow, better, rules, None)["kept"]
+    worse = decide(narrow, label_errors(estimates(stretch=0.5)), rules, None)
+    assert any("variance" in one for one in worse["reasons"])
+    assert any("slope" in one for one in worse["reasons"])
+
+
 def test_a_clear_gain_is_kept_and_none_is_not():
     rough = estimates()
     random = np.random.default_rng(1)

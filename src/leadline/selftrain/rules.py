@@ -3,7 +3,8 @@
 A round is kept if it makes a paired gain over the last round kept, and its estimates neither
 shrink nor stretch. All figures are out-of-fold. A band of a rule is missed only by more than
 one standard error (of a bootstrap over people), for with a few hundred people the slope alone
-moves by .05 from one sample to the next.
+moves by .05 from one sample to the next; and only by more than the last kept round misses it,
+for a round is not to blame for what it was given.
 """
 
 from __future__ import annotations
@@ -108,17 +109,24 @@ def decide(
     if gain < config.min_gain * error:
         errors = "error" if config.min_gain == 1 else "errors"
         reasons.append(f"the paired gain is under {config.min_gain:g} standard {errors}")
-    if figures["variance_ratio"] + figures["variance_ratio_se"] < config.min_variance:
-        reasons.append(f"the variance is below {config.min_variance:g} of what is predicted")
-    low, high = config.min_slope, config.max_slope
-    if (
-        figures["slope"] + figures["slope_se"] < low
-        or figures["slope"] - figures["slope_se"] > high
-    ):
-        reasons.append(f"the slope lies outside {low:g} to {high:g}")
+    was: dict[str, float] = shape_figures(before)
+    for name, low, high, reason in (
+        ("variance_ratio", config.min_variance, np.inf,
+         f"the variance is below {config.min_variance:g} of what is predicted"),
+        ("slope", config.min_slope, config.max_slope,
+         f"the slope lies outside {config.min_slope:g} to {config.max_slope:g}"),
+    ):  # fmt: skip
+        missed, before_missed = (_outside(one[name], low, high) for one in (figures, was))
+        if missed > before_missed + figures[f"{name}_se"]:
+            reasons.append(reason)
     if canary is not None and canary["p"] < config.canary_level:
         reasons.append("the canary's permuted labels were fitted")
     return figures | {"canary": canary, "kept": not reasons, "reasons": reasons}
+
+
+def _outside(value: float, low: float, high: float) -> float:
+    """How far a value lies outside a band; 0 within."""
+    return max(low - value, value - high, 0.0)
 
 
 def canary_test(estimate: Array, given: Array, seed: int = 0) -> dict[str, float]:
