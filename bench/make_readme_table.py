@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scale_table import scale_rows
 from selftrain_table import ablation_part
 
 HERE = Path(__file__).resolve().parent
@@ -233,6 +234,7 @@ def other_part() -> list[str]:
                 f"| `leadline demo`, packages in place | {times['demo_seconds']:.0f} s | "
                 f"`{times['command']}` |"
             )
+    lines += scale_rows(read)
     lines += [
         "",
         "The simulator's gates are in [docs/simulator.md](../docs/simulator.md), the request "

@@ -12,6 +12,7 @@ ORDER = (
     "round 1, bands evened",
     "round 2",
     "round 3",
+    "leadline",
     "true labels",
     "fused",
 )
@@ -55,24 +56,29 @@ def mean(limits: Any, key: str) -> float:
 def teacher_table(name: str, part: dict[str, Any]) -> list[str]:
     """Locked and out of fold, side by side."""
     locked, folds = part["locked"], part["out-of-fold"]
-    shares = part.get("locked, share of what true labels gain", {})
+    shares = part.get("out-of-fold, share of what true labels gain", {})
     lines = [
         f"Teacher {name} ({len(part['seeds'])} seed(s); {locked['gold only']['labels']:,} locked "
         f"and {folds['gold only']['labels']:,} out-of-fold labels):",
         "",
-        "| model | locked MAE | r | minus gold only | of the limit's variance | of the gain of "
-        "true labels | out-of-fold MAE | r | minus gold only |",
+        "| model | locked MAE | r | minus gold only | of the limit's variance | out-of-fold MAE | "
+        "r | minus gold only | of the gain of true labels |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in (row for row in ORDER if row in locked):
         one, other = locked[row], folds[row]
-        share = f"{shares[row]['share']:.0%}" if row in shares and row != "fused" else ""
+        share = span(shares[row]) if row in shares and row != "fused" else ""
         lines.append(
             f"| {row} | {one['mae']:.3f} | {one['r']:.3f} | {gap(row, one)} | "
-            f"{one['of_limit']:.0%} | {share} | {other['mae']:.3f} | {other['r']:.3f} | "
-            f"{gap(row, other)} |"
+            f"{one['of_limit']:.0%} | {other['mae']:.3f} | {other['r']:.3f} | "
+            f"{gap(row, other)} | {share} |"
         )
     return lines
+
+
+def span(share: dict[str, float]) -> str:
+    """A share with its interval."""
+    return f"{share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%})"
 
 
 def gap(row: str, one: dict[str, float]) -> str:
