@@ -15,6 +15,7 @@ def scale_rows(read: Callable[[str], Found | None]) -> list[str]:
         "multi_label_epoch": epoch_rows,
         "top_vs_all_lora": lora_rows,
         "score_ray": ray_rows,
+        "score_ray_stand_in_100000": ray_rows,
         "sentence_speed": sentence_rows,
         "explanations": explanation_rows,
     }
@@ -71,8 +72,9 @@ def lora_rows(found: Found) -> list[tuple[str, str, str]]:
 
 def ray_rows(found: Found) -> list[tuple[str, str, str]]:
     """Scoring with both engines."""
+    reader = "a tiny stand-in encoder" if "--stand-in" in found["command"] else "MiniLM"
     return [
-        (f"scoring {found['people']:,} people with MiniLM, {name}",
+        (f"scoring {found['people']:,} people with {reader}, {name}",
          f"{found[name]['seconds']:.0f} s, {found[name]['cpu_seconds']:.0f} processor s, "
          f"{found[name]['peak_mb']:,} MB", found["command"])
         for name in ("local", "ray-2x1", "ray-1x2") if name in found

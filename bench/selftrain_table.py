@@ -68,8 +68,10 @@ def teacher_table(name: str, part: dict[str, Any]) -> list[str]:
     for row in (row for row in ORDER if row in locked):
         one, other = locked[row], folds[row]
         share = span(shares[row]) if row in shares and row != "fused" else ""
+        some = one["labels"] < locked["gold only"]["labels"]  # not every seed came so far
+        title = f"{row} ({one['labels']:,} locked labels)" if some else row
         lines.append(
-            f"| {row} | {one['mae']:.3f} | {one['r']:.3f} | {gap(row, one)} | "
+            f"| {title} | {one['mae']:.3f} | {one['r']:.3f} | {gap(row, one)} | "
             f"{one['of_limit']:.0%} | {other['mae']:.3f} | {other['r']:.3f} | "
             f"{gap(row, other)} | {share} |"
         )
