@@ -241,6 +241,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder that outlives a kill")
     parser.add_argument("--out", default="selftrain_ablation")
     args = parser.parse_args()
+    if "--work" in sys.argv:  # results name no folder of the machine
+        sys.argv[sys.argv.index("--work") + 1] = "DIR"
     start = time.perf_counter()
     for number, name in enumerate(TEACHERS):
         for seed in range(args.seeds if args.teacher in (None, number) else 0):
