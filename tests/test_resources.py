@@ -14,6 +14,7 @@ from leadline.estimator.resources import (
     activation_bytes,
     base_bytes,
     forward_flops,
+    host_memory,
     hours,
     memory,
     speed,
@@ -138,6 +139,8 @@ def test_the_figures_of_a_27b_reader():
 def test_what_saves_memory_and_operations():
     long = Step(32768)
     offload = Step(32768, checkpointing="offload")
+    assert host_memory(BIG, offload) == pytest.approx(20, abs=0.5)
+    assert host_memory(BIG, long) == 0
     assert memory(BIG, long) - memory(BIG, offload) == pytest.approx(20.0)
     assert memory(BIG, long) > 79 > memory(BIG, offload)
     assert activation_bytes(BIG, Step(4096, checkpointing="none")) > 10 * activation_bytes(

@@ -20,7 +20,7 @@ import click
 
 from leadline import NOTICE, __version__
 from leadline.config import flag
-from leadline.errors import EXIT_CODE, LeadlineError
+from leadline.errors import EXIT_CODE, LeadlineError, missing_package
 
 Command = Callable[..., None]
 
@@ -165,15 +165,12 @@ def _demo() -> click.Command:
         The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
         software does and says nothing about patients.
         """
-        from leadline.errors import missing_package
-
         try:
             from leadline.selftrain.demo import run_demo
         except ModuleNotFoundError as error:
             raise missing_package(str(error.name), "teacher", "leadline demo") from error
 
-        results = run_demo(out, people=people, seed=seed, say=say)
-        _show_results(out / "run", results, as_json)
+        _show_results(out / "run", run_demo(out, people=people, seed=seed, say=say), as_json)
 
     return demo
 
@@ -359,7 +356,6 @@ def _train() -> click.Command:
 
 def _label() -> click.Command:
     from leadline.config import WindowConfig
-    from leadline.errors import missing_package
 
     try:
         from leadline.teacher.label import LabelConfig, label_cohort

@@ -119,7 +119,7 @@ class RunningReader:
         """Read the new messages of each person; the contexts given stay as they were.
 
         Raises:
-                LeadlineError: a pass begins anew and the earlier messages are not given.
+            LeadlineError: a pass begins anew and the earlier messages are not given.
             OtherHistory: those that are given are not those that were read.
         """
         if isinstance(self.reader, SentenceReader):

@@ -303,16 +303,16 @@ def estimates_table(
 ) -> pl.DataFrame:
     """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
     mean = distribution_mean(distribution)
-    rows = {span.person: people[span.person].person_id for span in spans}
-    widths = {name: ensemble.width(INTERVAL, name) for name in rows.values()}
-    starts = {row: ensemble.centre(name) for row, name in rows.items()}
+    names = {people[span.person].person_id for span in spans}
+    widths = {name: ensemble.width(INTERVAL, name) for name in names}
+    centres = {name: ensemble.centre(name) for name in names}
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
     width = np.array([widths[person.person_id] for person in whose])
     owner = np.array([span.person for span in spans])
     first = np.diff(owner, prepend=-1) != 0
-    start = np.array([starts[row] for row in owner])
-    before = np.where(first, start, np.concatenate([[0.0], mean[:-1]]))
+    centre = np.array([centres[person.person_id] for person in whose])
+    before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
     times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
     columns = {
         "person_id": [person.person_id for person in whose],

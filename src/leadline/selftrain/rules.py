@@ -46,14 +46,7 @@ def shape_figures(errors: pl.DataFrame, seed: int = 0) -> dict[str, float]:
     The variance ratio is that of the estimates over what the model predicts of them: the
     variance of gold less the mean predicted variance (law of total variance).
     """
-    total, mean, left = (errors[name].to_numpy() for name in ("total", "mean", "variance"))
-
-    def figures(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
-        y, m = total[rows], mean[rows]
-        slope = float(np.cov(m, y)[0, 1] / max(float(np.var(m, ddof=1)), 1e-9))
-        expected = float(np.var(y, ddof=1) - left[rows].mean())
-        return slope, float(np.var(m, ddof=1)) / max(expected, 1e-9)
-
+    columns = _columns(errors)
     random = np.random.default_rng(seed)
     people = errors["person_id"].to_numpy()
     _, owner = np.unique(people, return_inverse=True)
@@ -62,8 +55,8 @@ def shape_figures(errors: pl.DataFrame, seed: int = 0) -> dict[str, float]:
     drawn = []
     for _ in range(RESAMPLES):
         picks = random.integers(0, len(groups), len(groups))
-        drawn.append(figures(np.concatenate([groups[pick] for pick in picks])))
-    slope, ratio = figures(np.arange(len(total)))
+        drawn.append(_slope_and_ratio(columns[:, np.concatenate([groups[p] for p in picks])]))
+    slope, ratio = _slope_and_ratio(columns)
     slope_se, ratio_se = np.std(drawn, axis=0)
     return {
         "mae": float(errors["error"].to_numpy().mean()),
@@ -72,6 +65,20 @@ def shape_figures(errors: pl.DataFrame, seed: int = 0) -> dict[str, float]:
         "variance_ratio": ratio,
         "variance_ratio_se": float(ratio_se),
     }
+
+
+def _columns(errors: pl.DataFrame) -> Array:
+    """Gold totals, estimates and predicted variances, shape (3, labels)."""
+    return np.stack([errors[name].to_numpy() for name in ("total", "mean", "variance")])
+
+
+def _slope_and_ratio(columns: Array) -> tuple[float, float]:
+    """Slope of gold on estimates, and the variance ratio; see `shape_figures`."""
+    total, mean, left = columns
+    spread = float(np.var(mean, ddof=1))
+    slope = float(np.cov(mean, total)[0, 1] / max(spread, 1e-9))
+    expected = float(np.var(total, ddof=1) - left.mean())
+    return slope, spread / max(expected, 1e-9)
 
 
 def paired_gain(before: pl.DataFrame, after: pl.DataFrame) -> tuple[float, float]:
@@ -109,7 +116,8 @@ def decide(
     if gain < config.min_gain * error:
         errors = "error" if config.min_gain == 1 else "errors"
         reasons.append(f"the paired gain is under {config.min_gain:g} standard {errors}")
-    was: dict[str, float] = shape_figures(before)
+    slope, ratio = _slope_and_ratio(_columns(before))
+    was = {"slope": slope, "variance_ratio": ratio}
     for name, low, high, reason in (
         ("variance_ratio", config.min_variance, np.inf,
          f"the variance is below {config.min_variance:g} of what is predicted"),
