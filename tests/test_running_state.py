@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -32,7 +30,6 @@ def course_of(reader, messages):
         read=len(messages),
         turns=7,
         edge=np.datetime64("2025-02-01T00:00:00.000001", "us"),
-        mean=1 / 3,
         asked=Asked(True, 2),
     )
 
@@ -52,7 +49,7 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
         assert secret not in file.read_bytes()
     back = load_course(file, "me", [CPU, CPU])
     assert load_course(file, "someone else", [CPU, CPU]) is None
-    for name in ("read", "turns", "edge", "mean", "asked"):
+    for name in ("read", "turns", "edge", "asked"):
         assert getattr(back, name) == getattr(course, name)
     for name in ("words", "times"):
         np.testing.assert_array_equal(getattr(back, name), getattr(course, name))
@@ -72,11 +69,11 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
 
 def test_someone_new_has_no_size_and_no_estimate(tmp_path):
     course = new_course([4, 2])
-    assert (course.nbytes, course.read, math.isnan(course.mean)) == (0, 0, True)
+    assert (course.nbytes, course.read) == (0, 0)
     save_course(tmp_path / "new.safetensors", course, "me")
     back = load_course(tmp_path / "new.safetensors", "me", [CPU, CPU])
     assert [x.shape for x in back.states] == [(0, 4), (0, 2)]
-    assert math.isnan(back.mean)
+    assert back.read == 0
     assert np.isnat(back.edge)
 
 
@@ -97,20 +94,20 @@ def test_the_least_recently_used_leave_first(tmp_path):
     def some(number):
         blank = new_course([250])
         states = (np.full((1, 250), number, np.float32),)
-        return Course(blank.contexts, states, blank.sizes, mean=float(number))
+        return Course(blank.contexts, states, blank.sizes, read=number)
 
     store = StateStore("me", [CPU], folder=tmp_path / "s", memory_bytes=2500, disk_bytes=1e9)
     for number in range(4):
         store.put({f"p{number}": some(number)})
         store.get("p0")
     assert store.memory_used <= 2500
-    assert [store.get(f"p{number}").mean for number in range(4)] == [0, 1, 2, 3]
+    assert [store.get(f"p{number}").read for number in range(4)] == [0, 1, 2, 3]
     store.close()
     again = StateStore("me", [CPU], folder=tmp_path / "s", memory_bytes=1e9, disk_bytes=1e9)
     assert again.disk_used == sum(p.stat().st_size for p in (tmp_path / "s").glob("*.safetensors"))
     again.put({"p1": some(9)})
     assert sum(p.stat().st_size > 0 for p in (tmp_path / "s").glob("*.safetensors")) == 3
-    assert again.get("p1").mean == 9
+    assert again.get("p1").read == 9
     again.close()
     with pytest.raises(LeadlineError):
         StateStore("me", [CPU], folder=tmp_path / "s" / ".lock" / "x", memory_bytes=1, disk_bytes=1)

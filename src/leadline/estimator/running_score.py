@@ -165,10 +165,10 @@ class RunningScorer:
         except OtherHistory:
             people = [self._anew(person.person_id, person.new) for person in people]
             courses = self._read(people)
-        table, means, reported = self._estimates(people, courses)
+        table, reported = self._estimates(people, courses)
         kept = {
-            person.person_id: forget(replace(course, mean=mean), self.window.days)
-            for person, course, mean in zip(people, courses, means, strict=True)
+            person.person_id: forget(course, self.window.days)
+            for person, course in zip(people, courses, strict=True)
         }
         self.store.put(kept)
         return table.filter(pl.Series(reported, dtype=pl.Boolean))
@@ -243,8 +243,8 @@ class RunningScorer:
 
     def _estimates(
         self, people: Sequence[_Person], courses: Sequence[Course]
-    ) -> tuple[pl.DataFrame, list[float], list[bool]]:
-        """Rows of the user turns, the last mean of each person, and which rows are new."""
+    ) -> tuple[pl.DataFrame, list[bool]]:
+        """Rows of the user turns, and which of them are new."""
         timelines, spans, reported = [], [], []
         for row, (person, course) in enumerate(zip(people, courses, strict=True)):
             user = [said for said in (*person.old, *person.new) if said.role == "user"]
@@ -256,15 +256,13 @@ class RunningScorer:
             spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
             reported += [first + at >= new for at in range(len(starts))]
         if not spans:
-            return pl.DataFrame(schema=ESTIMATES), [course.mean for course in courses], []
+            return pl.DataFrame(schema=ESTIMATES), []
         moved, without = before_arrival(spans)
         whole = self._distributions(timelines, courses, spans + without)
         distribution, kept = whole[: len(spans)], distribution_mean(whole[len(spans) :])
         gone = departures(self.ensemble, timelines, spans, distribution, (moved, kept))
         table = estimates_table(self.ensemble, timelines, spans, distribution, gone, self.model_id)
-        last = {span.person: mean for span, mean in zip(spans, table["mean"], strict=True)}
-        means = [last.get(row, course.mean) for row, course in enumerate(courses)]
-        return table, means, reported
+        return table, reported
 
     def _distributions(
         self, timelines: Sequence[Timeline], courses: Sequence[Course], spans: Sequence[Span]

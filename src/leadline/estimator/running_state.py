@@ -55,7 +55,6 @@ class Course:
         read: messages so far, all roles.
         turns: user turns so far; the last `kept` of them are the kept ones.
         edge: time of the last user turn that is no longer kept; NaT if all are.
-        mean: the last estimate; NaN before the first user turn.
         asked: what masking carries along.
     """
 
@@ -67,7 +66,6 @@ class Course:
     read: int = 0
     turns: int = 0
     edge: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
-    mean: float = float("nan")
     asked: Asked = NOT_ASKED
 
     @property
@@ -175,7 +173,6 @@ def _plain(course: Course) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         "read": course.read,
         "turns": course.turns,
         "edge": int(course.edge.astype(np.int64)),
-        "mean": course.mean.hex(),
         "asked": list(course.asked),
     }
     return {name: value.cpu().contiguous() for name, value in found.items()}, about
@@ -204,7 +201,6 @@ def _course(
         read=about["read"],
         turns=about["turns"],
         edge=np.datetime64(about["edge"], "us"),
-        mean=float.fromhex(about["mean"]),
         asked=Asked(due, since),
     )
 
