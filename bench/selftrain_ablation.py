@@ -126,17 +126,17 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
                         repeats=args.repeats, baselines=False)  # fmt: skip
     # The canary doubles the time and does not depend on the teacher's quality.
     canary = 0.05 if name == FIRST else 0.0
-    config = SelftrainConfig(rounds=args.rounds, canary=canary,
+    config = SelftrainConfig(rounds=args.rounds, canary=canary, ablation=not args.short,
                              **(ALL_KEPT if args.force else {}))  # fmt: skip
     manifest = selftrain_run(cohort, folder / "labels", folder / "run", config, train,
                              WindowConfig(), overwrite=True)  # fmt: skip
     tables = [pl.read_parquet(folder / "run" / "predictions.parquet")]
     source, single = open_source(train), replace(train, repeats=1)
-    if name == FIRST:
-        for number, (row, some) in enumerate([
-            (("true labels", RAW, False), true_labels(cohort)),
-            (("round 1, bands evened", POSTERIOR, True), labels),
-        ]):  # fmt: skip
+    if name == FIRST and not args.short:
+        added = [(("true labels", RAW, False), true_labels(cohort))]
+        if args.even:
+            added.append((("round 1, bands evened", POSTERIOR, True), labels))
+        for number, (row, some) in enumerate(added):
             rest = folder / f"more-{number}"
             tables.append(one_ensemble(cohort, some, source, single, rest, row))
     columns = ["model", "split", "person_id", "label", "total", "mean"]
@@ -222,7 +222,9 @@ def report(work: Path, args: argparse.Namespace, seconds: float) -> None:
                     row: share_of_true(part, row) for row in rows
                 }
         out[name] = entry
-    settings = {key: value for key, value in vars(args).items() if key not in ("work", "teacher")}
+    settings = {
+        key: value for key, value in vars(args).items() if key not in ("work", "teacher", "seed")
+    }
     save(args.out, {"settings": settings, "seconds_of_this_call": round(seconds), **out})
 
 
@@ -237,6 +239,10 @@ def main() -> None:
     parser.add_argument("--reader", default="minilm")
     parser.add_argument("--fit", default="ridge")
     parser.add_argument("--teacher", type=int, help="number of one teacher; all by default")
+    parser.add_argument("--seed", type=int, help="one seed; the first `--seeds` by default")
+    parser.add_argument("--no-even", dest="even", action="store_false",
+                        help="leave out the row with evened bands")  # fmt: skip
+    parser.add_argument("--short", action="store_true", help="only gold, rounds and fused")
     parser.add_argument("--force", action="store_true", help="keep every round")
     parser.add_argument("--work", type=Path, required=True, help="folder that outlives a kill")
     parser.add_argument("--out", default="selftrain_ablation")
@@ -245,7 +251,9 @@ def main() -> None:
         sys.argv[sys.argv.index("--work") + 1] = "DIR"
     start = time.perf_counter()
     for number, name in enumerate(TEACHERS):
-        for seed in range(args.seeds if args.teacher in (None, number) else 0):
+        if args.teacher not in (None, number):
+            continue
+        for seed in range(args.seeds) if args.seed is None else [args.seed]:
             folder = args.work / f"s{seed}-t{number}"
             if not (folder / "course.json").is_file():
                 one_part(seed, name, args, folder)

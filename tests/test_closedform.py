@@ -21,6 +21,8 @@ from leadline.estimator.gp import Inputs
 from leadline.estimator.predictive import totals_distribution
 from leadline.estimator.settings import HEADS
 
+CLOSED = [name for name in HEADS if name != "network"]  # test_network.py has that
+
 
 def inputs(rows, seed=0, width=12):
     random = np.random.default_rng(seed)
@@ -128,7 +130,7 @@ def test_the_histogram_says_mean_and_deviation_of_its_softmax():
     np.testing.assert_allclose(sd, np.sqrt(np.maximum(second - mean**2, 0.25)))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLOSED)
 def test_every_head_learns_and_weighs(name):
     mean, sd = fit_head(name, X, Y, np.ones(len(Y))).predict(NEW)
     truth = 13 + 4 * NEW.anchors[:, 0] - 2 * NEW.states["a"][:, 0]
@@ -141,7 +143,7 @@ def test_every_head_learns_and_weighs(name):
     assert np.abs(light - truth).mean() < np.abs(full - truth).mean()
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLOSED)
 def test_a_head_is_restored_from_the_bytes_of_a_checkpoint(name):
     head = fit_head(name, X, Y, np.ones(len(Y)))
     plain, tensors = head_state(head)
@@ -153,7 +155,7 @@ def test_a_head_is_restored_from_the_bytes_of_a_checkpoint(name):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLOSED)
 @pytest.mark.parametrize("damage", ["name", "tensor", "setting"])
 def test_a_head_of_another_version_is_refused(name, damage):
     plain, tensors = head_state(fit_head(name, X, Y))
@@ -173,7 +175,7 @@ def test_inputs_are_taken_in_the_order_of_the_views():
     np.testing.assert_allclose(Ridge.fit(X, Y).predict(swapped)[0], Ridge.fit(X, Y).predict(X)[0])
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLOSED)
 def test_one_row_and_equal_totals(name):
     two = X.take(np.array([0, 1]))
     mean, sd = fit_head(name, two, np.array([9.0, 9.0])).predict(NEW)

@@ -50,9 +50,9 @@ def trained_on(simulated, config, folder, home, people=24):
     return folder / "run"
 
 
-@pytest.fixture(scope="module", params=["gp", "histogram"])
+@pytest.fixture(scope="module", params=["gp", "histogram", "network"])
 def graph(request, simulated, quick, home, tmp_path_factory):
-    """A frozen run, its export and the manifest; two pools and both kinds of heads."""
+    """A frozen run, its export and the manifest; two pools and three kinds of heads."""
     folder = tmp_path_factory.mktemp(request.param)
     config = replace(
         quick, fit=request.param, folds=2, pool="words" if request.param == "gp" else "mean",

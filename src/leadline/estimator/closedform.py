@@ -20,6 +20,7 @@ from sklearn.linear_model import RidgeCV
 
 from leadline.errors import LeadlineError
 from leadline.estimator.gp import GaussianProcess, Inputs, Scaler, join_views
+from leadline.estimator.network import Network
 from leadline.estimator.predictive import totals_distribution
 from leadline.evaluate.tables import TOTALS
 
@@ -119,7 +120,12 @@ class Histogram:
         return mean, np.sqrt(np.maximum(p @ k**2 - mean**2, SMALLEST_DEVIATION**2))
 
 
-FITTERS: dict[str, Any] = {"gp": GaussianProcess, "ridge": Ridge, "histogram": Histogram}
+FITTERS: dict[str, Any] = {
+    "gp": GaussianProcess,
+    "ridge": Ridge,
+    "histogram": Histogram,
+    "network": Network,
+}
 
 
 def fit_head(

@@ -22,6 +22,7 @@ from leadline.estimator.cache import StateCache, cached_states
 from leadline.estimator.gp import Inputs
 from leadline.estimator.progress import Advance
 from leadline.estimator.reader import LMReader, Reader, ReaderConfig, open_reader
+from leadline.estimator.turns import Turns
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -178,11 +179,13 @@ class Design:
         states: pooled states by view, each (R, width).
         anchors: anchor scores by view, each (R, symptoms).
         words: of the person in each reading, shape (R,).
+        turns: the turns of each reading, where they are known.
     """
 
     states: Mapping[str, Array]
     anchors: Mapping[str, Array]
     words: Array
+    turns: Turns | None = None
 
     @classmethod
     def of(
@@ -195,7 +198,9 @@ class Design:
         """Pool the states of `people` over `spans`."""
         states = {view: pool_states(people, spans, view, pool) for view in source.views}
         anchors = {view: x @ source.directions[view].T for view, x in states.items()}
-        return cls(states, anchors, span_words(people, spans))
+        where = np.array([(s.person, s.first, s.last) for s in spans], dtype=np.int64)
+        turns = Turns(tuple(person.views for person in people), where.reshape(-1, 3))
+        return cls(states, anchors, span_words(people, spans), turns)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -204,7 +209,7 @@ class Design:
         """States of `views` and anchor scores in `anchor_views`."""
         none = np.zeros((len(self), 0))
         anchors = np.concatenate([none, *(self.anchors[view] for view in anchor_views)], axis=1)
-        return Inputs({view: self.states[view] for view in views}, anchors)
+        return Inputs({view: self.states[view] for view in views}, anchors, self.turns)
 
     def take(self, rows: Ints) -> Design:
         """The readings at `rows`."""
@@ -212,6 +217,7 @@ class Design:
             {view: x[rows] for view, x in self.states.items()},
             {view: x[rows] for view, x in self.anchors.items()},
             self.words[rows],
+            None if self.turns is None else self.turns.take(rows),
         )
 
     def join(self, other: Design) -> Design:
@@ -220,4 +226,5 @@ class Design:
             {view: np.concatenate([x, other.states[view]]) for view, x in self.states.items()},
             {view: np.concatenate([x, other.anchors[view]]) for view, x in self.anchors.items()},
             np.concatenate([self.words, other.words]),
+            None if self.turns is None or other.turns is None else self.turns.join(other.turns),
         )

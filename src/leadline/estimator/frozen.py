@@ -49,6 +49,9 @@ CANDIDATES = (
     Candidate("ridge", apart=False),
     Candidate("histogram", apart=False),
 )
+"""What `--fit auto` compares."""
+
+NETWORK = Candidate("network", apart=False, anchored=False)
 
 
 @dataclass(frozen=True)

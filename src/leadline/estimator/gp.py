@@ -25,6 +25,8 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from leadline.estimator.turns import Turns
+
 Array = npt.NDArray[np.float64]
 
 ROWS_FOR_SCALES = 700
@@ -53,17 +55,23 @@ class Inputs:
     Attributes:
         states: pooled states by view (a reader's layer), each of shape (R, width).
         anchors: anchor scores, shape (R, A).
+        turns: the turns of each reading, for heads that look at them one by one.
     """
 
     states: Mapping[str, Array]
     anchors: Array
+    turns: Turns | None = None
 
     def __len__(self) -> int:
         return len(self.anchors)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Inputs:
         """The readings at `rows`."""
-        return Inputs({name: x[rows] for name, x in self.states.items()}, self.anchors[rows])
+        return Inputs(
+            {name: x[rows] for name, x in self.states.items()},
+            self.anchors[rows],
+            None if self.turns is None else self.turns.take(rows),
+        )
 
 
 @dataclass(frozen=True)

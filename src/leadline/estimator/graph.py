@@ -23,6 +23,7 @@ from leadline.estimator.closedform import SMALLEST_DEVIATION, Head, Histogram, R
 from leadline.estimator.ensemble import AdaptedModel, Ensemble
 from leadline.estimator.frozen import FrozenModel
 from leadline.estimator.gp import GaussianProcess, Scaler
+from leadline.estimator.network import LOUDEST, Network
 from leadline.estimator.predictive import EDGES, Calibration
 from leadline.evaluate.tables import TOTALS
 
@@ -128,6 +129,38 @@ def _radial(rows: Tensor, x: Tensor, scale: float) -> Tensor:
     return torch.exp(-0.5 * squares / scale)
 
 
+class NetworkGraph(nn.Module):
+    """`network.Network`; it takes turn states where the other heads take pooled ones."""
+
+    first: Tensor
+    first_bias: Tensor
+    second: Tensor
+    second_bias: Tensor
+    score: Tensor
+    coefficients: Tensor
+
+    def __init__(self, head: Network, erf: torch.dtype) -> None:
+        super().__init__()
+        self.scale = Standardise(head.scaler)
+        for name in ("first", "first_bias", "second", "second_bias", "score", "coefficients"):
+            self.register_buffer(name, torch.from_numpy(getattr(head, name)))
+        self.intercept, self.variance, self.erf = head.intercept, head.deviation**2, erf
+
+    def forward(self, states: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn states (U, width), anchor scores unused -> mean and variance, each ()."""
+        del anchors
+        hidden = self.scale(states) / math.sqrt(states.shape[1])
+        hidden = self.gelu(hidden @ self.first.T + self.first_bias)
+        hidden = self.gelu(hidden @ self.second.T + self.second_bias)
+        attention = (hidden @ self.score).clamp(-LOUDEST, LOUDEST).softmax(dim=0)
+        mean = attention @ (hidden @ self.coefficients) + self.intercept
+        return mean, torch.full_like(mean, self.variance)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """The error-function form, with the function in the arithmetic that a runtime has."""
+        return 0.5 * x * (1.0 + torch.erf((x / math.sqrt(2.0)).to(self.erf)).to(x.dtype))
+
+
 GRAPHS: dict[type, Any] = {
     Ridge: RidgeGraph,
     Histogram: HistogramGraph,
@@ -144,17 +177,22 @@ class MemberGraph(nn.Module):
         super().__init__()
         self.views = [tuple(views) for views, _ in model.parts]
         self.anchored, self.erf = model.candidate.anchored, erf
-        self.heads = nn.ModuleList(graph_of(head) for _, head in model.parts)
+        self.heads = nn.ModuleList(graph_of(head, erf) for _, head in model.parts)
         self.calibration: Calibration = model.calibration
         self.register_buffer("edges", torch.from_numpy(EDGES[1:-1].copy()))
 
     def forward(
-        self, states: Mapping[str, Tensor], anchors: Mapping[str, Tensor], words: Tensor
+        self,
+        states: Mapping[str, Tensor],
+        anchors: Mapping[str, Tensor],
+        words: Tensor,
+        turns: Mapping[str, Tensor],
     ) -> Tensor:
-        """Pooled states and anchor scores by view, words () -> probabilities (28,)."""
+        """Pooled states, anchor scores and turn states by view, words () -> (28,)."""
         means, variances = [], []
         for views, head in zip(self.views, self.heads, strict=True):
-            joined = torch.cat([states[view] for view in views])
+            seen_by = turns if isinstance(head, NetworkGraph) else states
+            joined = torch.cat([seen_by[view] for view in views], dim=-1)
             seen = [anchors[view] for view in views] if self.anchored else [joined[:0]]
             mean, variance = head(joined, torch.cat(seen))
             means.append(mean)
@@ -218,8 +256,8 @@ class EnsembleGraph(nn.Module):
             Mean total () and probabilities of the totals 0 to 27 (28,), float64.
         """
         words = words.double()
-        pooled = [self.pooled(words, x.double()) for x in states]
-        return self.estimate(pooled, words.sum())
+        turns = [x.double() for x in states]
+        return self.estimate([self.pooled(words, x) for x in turns], words.sum(), turns)
 
     def pooled(self, words: Tensor, states: Tensor) -> Tensor:
         """Turn states (U, width) -> the pooled state (width,)."""
@@ -233,19 +271,27 @@ class EnsembleGraph(nn.Module):
         weight = words.clamp_min(1.0) if self.pool == "words" else torch.ones_like(words)
         return weight / weight.sum()
 
-    def estimate(self, pooled: Sequence[Tensor], words: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled states by view, each (width,), and the reading's words () -> as `forward`."""
+    def estimate(
+        self, pooled: Sequence[Tensor], words: Tensor, turns: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Pooled states by view, each (width,), and the reading's words () -> as `forward`.
+
+        `turns`: the turn states by view, each (U, width), for networks.
+        """
         states = dict(zip(self.views, pooled, strict=True))
+        each = dict(zip(self.views, turns, strict=bool(turns)))
         anchors = {
             view: self.get_buffer(f"directions{number}") @ states[view]
             for number, view in enumerate(self.views)
         }
-        shapes = [member(states, anchors, words) for member in self.members]
+        shapes = [member(states, anchors, words, each) for member in self.members]
         distribution = torch.stack(shapes).mean(dim=0)
         return distribution @ self.totals, distribution
 
 
-def graph_of(head: Head) -> nn.Module:
-    """The torch form of a fitted head."""
+def graph_of(head: Head, erf: torch.dtype) -> nn.Module:
+    """The torch form of a fitted head; `erf` as in `EnsembleGraph`."""
+    if isinstance(head, Network):
+        return NetworkGraph(head, erf)
     graph: nn.Module = GRAPHS[type(head)](head)
     return graph

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from leadline.config import check_choices, setting
 from leadline.errors import LeadlineError
 
-HEADS = ("gp", "ridge", "histogram")  # closed-form heads
+HEADS = ("gp", "ridge", "histogram", "network")  # heads of frozen readers
 POOLS = ("mean", "words", "last")  # pools of frozen states
 CHECKPOINTING = ("none", "recompute", "offload")  # what of a layer the backward pass finds
 BASES = ("auto", "nf4", "fp8")  # how the weights lie that LoRA leaves alone
@@ -37,7 +37,8 @@ class TrainConfig:
     head: str = setting("distribution", "What the head gives.", choices=("distribution", "scalar"))
     fit: str = setting(
         "auto",
-        "Closed-form head of a frozen reader; auto chooses inside the training folds.",
+        "Head of a frozen reader; auto chooses among gp, ridge and histogram inside the training "
+        "folds, network (attention over turns) is for thousands of labels.",
         choices=("auto", *HEADS),
     )
     folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
@@ -113,6 +114,12 @@ class TrainConfig:
             raise LeadlineError(
                 f"--adapt {self.adapt} with the readers {self.reader}.",
                 remedy="Adapt one language model at a time, such as --reader smollm2.",
+            )
+        if self.fit == "network" and (self.pool != "mean" or self.adapt != "frozen"):
+            given = f"--adapt {self.adapt}" if self.adapt != "frozen" else f"--pool {self.pool}"
+            raise LeadlineError(
+                f"--fit network with {given}.",
+                remedy="Leave out --pool and --adapt: the network pools frozen turns itself.",
             )
         if self.adapt == "frozen" and self.head == "scalar" and self.fit not in ("auto", "ridge"):
             raise LeadlineError(

@@ -27,7 +27,7 @@ from leadline.estimator.baselines import BASELINES, Readings, predict_baseline
 from leadline.estimator.design import Design, PersonStates, Span, StateSource
 from leadline.estimator.ensemble import AdaptedModel, Ensemble, Member, ledger_table
 from leadline.estimator.fetch import is_fetched, reader_path
-from leadline.estimator.frozen import CANDIDATES, Candidate, Rows, fit_frozen
+from leadline.estimator.frozen import CANDIDATES, NETWORK, Candidate, Rows, fit_frozen
 from leadline.estimator.predictive import (
     Calibration,
     distribution_mean,
@@ -259,7 +259,7 @@ def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
         )
     if config.fit == "auto":
         return tuple(c for c in CANDIDATES if c.head != "gp" or labels <= GP_LABELS)
-    return tuple(candidate for candidate in CANDIDATES if candidate.head == config.fit)
+    return tuple(c for c in (*CANDIDATES, NETWORK) if c.head == config.fit)
 
 
 def _train_frozen(
