@@ -125,7 +125,7 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
     train = TrainConfig(reader=args.reader, fit=args.fit, folds=args.folds, seed=seed,
                         repeats=args.repeats, baselines=False)  # fmt: skip
     # The canary doubles the time and does not depend on the teacher's quality.
-    canary = 0.05 if name == FIRST else 0.0
+    canary = args.canary if name == FIRST else 0.0
     config = SelftrainConfig(rounds=args.rounds, canary=canary, ablation=not args.short,
                              **(ALL_KEPT if args.force else {}))  # fmt: skip
     manifest = selftrain_run(cohort, folder / "labels", folder / "run", config, train,
@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--fit", default="ridge")
     parser.add_argument("--teacher", type=int, help="number of one teacher; all by default")
     parser.add_argument("--seed", type=int, help="one seed; the first `--seeds` by default")
+    parser.add_argument("--canary", type=float, default=0.05, help="share of permuted labels")
     parser.add_argument("--no-even", dest="even", action="store_false",
                         help="leave out the row with evened bands")  # fmt: skip
     parser.add_argument("--short", action="store_true", help="only gold, rounds and fused")
