@@ -11,7 +11,7 @@ from torch import nn
 from leadline.cohort.windows import timelines
 from leadline.config import WindowConfig
 from leadline.errors import LeadlineError
-from leadline.estimator import network
+from leadline.estimator import frozen, network
 from leadline.estimator.closedform import Ridge, fit_head, head_state, restore_head
 from leadline.estimator.design import Design, Span, StateSource
 from leadline.estimator.frozen import NETWORK
@@ -235,3 +235,20 @@ def test_a_run_with_it_is_trained_scored_and_reloaded(tmp_path, simulated, quick
     assert both.height == again.height > 0
     assert (both["mean"] - both["mean_again"]).abs().max() < 1e-6
     assert again["mean"].std() > 0
+
+
+def test_a_network_is_calibrated_on_everyone_however_many(monkeypatch):
+    """A network fitted to fewer people shrinks more, so a part of them would mislead."""
+    monkeypatch.setattr(frozen, "PEOPLE_FOR_SELECTION", 60)
+    seen = []
+    monkeypatch.setattr(
+        frozen, "inner_estimates",
+        lambda candidate, rows, folds, seed: seen.append(len(rows.total))
+        or (rows.total + 1.0, np.ones(len(rows.total))),
+    )  # fmt: skip
+    ones, person = np.ones(len(Y)), np.arange(len(Y))
+    design = Design(X.states, {view: np.zeros((len(Y), 1)) for view in X.states}, ones, X.turns)
+    rows = frozen.Rows(design, Y, ones, person, person >= 0, ones)
+    for candidate in (NETWORK, frozen.Candidate("ridge", apart=False)):
+        frozen.fit_frozen(rows, (candidate,), inner_folds=2, seed=0)
+    assert seen == [len(Y), 60]

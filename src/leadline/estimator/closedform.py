@@ -3,7 +3,8 @@
 `gp` is the anchored Gaussian process, `ridge` the linear model that everyone knows, and
 `histogram` a softmax over the totals 0..27 with Gaussian-smoothed targets (HL-Gauss, Imani and
 White 2018; Farebrother et al. 2024), convex and solved by L-BFGS. All take pooled states and
-anchor scores and give a mean and a deviation for each reading.
+anchor scores and give a mean and a deviation for each reading. `network` (in its own module) takes
+turn states instead.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 PEOPLE_FOR_SELECTION = 600
-"""People among whom candidates are compared; more settle nothing and cost a lot."""
+"""People among whom candidates are compared; more settle nothing and cost a lot. A network is
+calibrated on everyone: how far it shrinks depends on how many people it was fitted to."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def fit_frozen(
     Returns:
         The fitted model, and one row per candidate with its inner CRPS and MAE.
     """
-    some = _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
+    some = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
     folds = _inner_folds(some, inner_folds, seed)
     table: list[dict[str, object]] = []
     best: tuple[float, Candidate, Array, Array] | None = None
