@@ -252,3 +252,27 @@ def test_a_network_is_calibrated_on_everyone_however_many(monkeypatch):
     for candidate in (NETWORK, frozen.Candidate("ridge", apart=False)):
         frozen.fit_frozen(rows, (candidate,), inner_folds=2, seed=0)
     assert seen == [len(Y), 60]
+
+
+def test_training_reads_the_turns_of_its_readings_alone():
+    spans = X.turns.spans + np.array([0, 1, -1])  # the first and the last turn are in none
+    inner = Turns(X.turns.people, spans)
+
+    def changed(one):
+        out = {view: x.copy() for view, x in one.items()}
+        for x in out.values():
+            x[[0, -1]] = 50.0
+        return out
+
+    other = Turns(tuple(changed(one) for one in X.turns.people), spans)
+    again = Turns(inner.people, np.repeat(spans, 2, axis=0))
+    first, second = (fit_head("network", inputs(turns), Y) for turns in (inner, other))
+    np.testing.assert_array_equal(first.first, second.first)
+    states, starts, lengths = network._flat(again, ("a", "b"))
+    assert len(states) == (spans[:, 2] - spans[:, 1] + 1).sum()
+    for row in (0, 1, 77, 499):
+        person, a, b = again.spans[row]
+        np.testing.assert_array_equal(
+            states[starts[row] : starts[row] + lengths[row]],
+            inner.states(person, ("a", "b"))[a : b + 1],
+        )

@@ -137,15 +137,20 @@ def _scaled(scaler: Scaler, states: Floats) -> Floats:
 
 
 def _flat(turns: Turns, views: tuple[str, ...]) -> tuple[States, Ints, Ints]:
-    """Turn states of all people of the readings end to end; start and length of each reading."""
-    people, where = np.unique(turns.spans[:, 0], return_inverse=True)
-    each = [turns.states(int(person), views) for person in people]
-    offset = np.cumsum([0, *(len(states) for states in each)])
-    return (
-        np.concatenate(each),
-        offset[where] + turns.spans[:, 1],
-        turns.spans[:, 2] - turns.spans[:, 1] + 1,
-    )
+    """Turn states of the readings' people end to end; start and length of each reading.
+
+    Of each person only the turns from the first to the last that is in a reading.
+    """
+    person, first, last = turns.spans.T
+    people, where = np.unique(person, return_inverse=True)
+    begin, end = np.full(len(people), np.iinfo(np.int64).max), np.zeros(len(people), np.int64)
+    np.minimum.at(begin, where, first)
+    np.maximum.at(end, where, last + 1)
+    each = [
+        turns.states(int(row), views)[a:b] for row, a, b in zip(people, begin, end, strict=True)
+    ]
+    offset = np.cumsum([0, *(end - begin)])[:-1]
+    return np.concatenate(each), (offset - begin)[where] + first, last - first + 1
 
 
 def _train(
