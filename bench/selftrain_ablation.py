@@ -96,18 +96,21 @@ class TrueChain(Chain):
 
 def one_ensemble(
     cohort: Cohort,
-    labels: pl.DataFrame | None,
+    believed: tuple[type[Chain], pl.DataFrame | None],
     source: StateSource,
     train: TrainConfig,
     folder: Path,
     row: tuple[str, str, bool],
 ) -> pl.DataFrame:
-    """Predictions of round 1 of a kind on some labels; `row` is name, kind, bands evened."""
-    name, kind, even = row
+    """Predictions of round 1; `believed` is who believes which labels, `row` its name, kind, bands.
+
+    Only raw labels are believed by a plain `Chain` as they are.
+    """
+    (make, labels), (name, kind, even) = believed, row
     roster, states = open_roster(cohort, labels, source, train, WindowConfig())
     locked = frozenset(cohort.people.filter("locked")["person_id"])
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even)
-    chain = TrueChain(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
+    chain = make(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
     members = tuple(Member(0, fold, chain.member(kind, 1, fold)) for fold in range(train.folds))
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]
@@ -132,13 +135,16 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
                              WindowConfig(), overwrite=True)  # fmt: skip
     tables = [pl.read_parquet(folder / "run" / "predictions.parquet")]
     source, single = open_source(train), replace(train, repeats=1)
-    if name == FIRST and not args.short:
-        added = [(("true labels", RAW, False), true_labels(cohort))]
+    added: list[tuple[type[Chain], pl.DataFrame | None, tuple[str, str, bool]]] = []
+    if name == FIRST and args.short:  # the rows above have it otherwise
+        added.append((Chain, labels, ("raw teacher", RAW, False)))
+    if name == FIRST:
+        added.append((TrueChain, true_labels(cohort), ("true labels", RAW, False)))
         if args.even:
-            added.append((("round 1, bands evened", POSTERIOR, True), labels))
-        for number, (row, some) in enumerate(added):
-            rest = folder / f"more-{number}"
-            tables.append(one_ensemble(cohort, some, source, single, rest, row))
+            added.append((TrueChain, labels, ("round 1, bands evened", POSTERIOR, True)))
+    for kind, some, row in added:
+        rest = folder / f"more-{row[0].replace(' ', '-')}"
+        tables.append(one_ensemble(cohort, (kind, some), source, single, rest, row))
     columns = ["model", "split", "person_id", "label", "total", "mean"]
     table = pl.concat([one.select(columns) for one in tables])
     # Repeats of the folds estimate the same label several times; an ensemble averages them.

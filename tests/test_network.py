@@ -276,3 +276,15 @@ def test_training_reads_the_turns_of_its_readings_alone():
             states[starts[row] : starts[row] + lengths[row]],
             inner.states(person, ("a", "b"))[a : b + 1],
         )
+
+
+def test_the_deviation_is_that_of_the_totals_however_long_the_training(monkeypatch, fitted):
+    """The fit of the training people narrows with every step, that of others does not."""
+    weight = np.where(np.arange(len(Y)) < 50, 3.0, 1.0)
+    expected = np.sqrt(np.cov(Y, aweights=weight, ddof=0))
+    assert fit_head("network", X, Y, weight).deviation == pytest.approx(expected)
+    monkeypatch.setattr(network, "LEAST_STEPS", 20)
+    monkeypatch.setattr(network, "EPOCHS", 1)
+    short = fit_head("network", X, Y, seed=3)
+    assert short.deviation == fitted.deviation
+    assert r(short) < r(fitted)

@@ -57,7 +57,8 @@ class Network:
         first, first_bias, second, second_bias: the layers of a turn, (k, width) and (k, k).
         score: a turn's attention before the exponential, (k,).
         coefficients, intercept: from the attended average to the total.
-        deviation: of the totals about the fit, in points; the calibration widens it.
+        deviation: of the training totals, in points, for the calibration to narrow. How well the
+            training people are fitted says little of others, and less the longer it trains.
     """
 
     views: tuple[str, ...]
@@ -87,9 +88,7 @@ class Network:
         )
         arrays["coefficients"] = arrays["coefficients"] * spread
         intercept = centre + spread * float(arrays.pop("intercept"))
-        fitted = cls(views, scaler, **arrays, intercept=intercept, deviation=1.0)
-        gap = fitted.predict(inputs)[0] - target
-        deviation = max(float(np.sqrt(np.average(gap**2, weights=share))), SMALLEST_DEVIATION)
+        deviation = max(spread, SMALLEST_DEVIATION)
         return cls(views, scaler, **arrays, intercept=intercept, deviation=deviation)
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:

@@ -248,6 +248,8 @@ class Chain:
         return fit_parts(self.plan.candidate, rows, self.plan.seed, scales=scales)
 
     def _scales(self, gold_out: Folds) -> list[Array] | None:
+        if self.plan.candidate.head != "gp":
+            return None  # no other head has hyperparameters to keep
         kept = self.student(GOLD, 0, gold_out, gold_out)["scales"]
         return list(kept) if len(kept) else None
 
