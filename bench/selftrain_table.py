@@ -57,23 +57,28 @@ def teacher_table(name: str, part: dict[str, Any]) -> list[str]:
     """Locked and out of fold, side by side."""
     locked, folds = part["locked"], part["out-of-fold"]
     shares = part.get("out-of-fold, share of what true labels gain", {})
+    # A share of no gain means nothing.
+    useful = locked.get("true labels", {}).get("high", 0.0) < 0
+    there = part.get("locked, share of what true labels gain", {}) if useful else {}
     lines = [
         f"Teacher {name} ({len(part['seeds'])} seed(s); {locked['gold only']['labels']:,} locked "
         f"and {folds['gold only']['labels']:,} out-of-fold labels):",
         "",
-        "| model | locked MAE | r | minus gold only | of the limit's variance | out-of-fold MAE | "
-        "r | minus gold only | of the gain of true labels |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | locked MAE | r | minus gold only | of the gain of true labels | of the limit's "
+        "variance | out-of-fold MAE | r | minus gold only | of the gain of true labels |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in (row for row in ORDER if row in locked):
         one, other = locked[row], folds[row]
-        share = span(shares[row]) if row in shares and row != "fused" else ""
+        share, other_share = (
+            span(gains[row]) if row in gains and row != "fused" else "" for gains in (there, shares)
+        )
         some = one["labels"] < locked["gold only"]["labels"]  # not every seed came so far
         title = f"{row} ({one['labels']:,} locked labels)" if some else row
         lines.append(
-            f"| {title} | {one['mae']:.3f} | {one['r']:.3f} | {gap(row, one)} | "
+            f"| {title} | {one['mae']:.3f} | {one['r']:.3f} | {gap(row, one)} | {share} | "
             f"{one['of_limit']:.0%} | {other['mae']:.3f} | {other['r']:.3f} | "
-            f"{gap(row, other)} | {share} |"
+            f"{gap(row, other)} | {other_share} |"
         )
     return lines
 
