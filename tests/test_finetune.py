@@ -183,6 +183,9 @@ def test_last_token_and_scalar_head_reproduce_transformers(path):
         path, num_labels=1, problem_type="regression", dtype=torch.float32
     )
     ours = FinetunedModel.untrained(str(path), PARITY)
+    # In double precision what differs is the models, not the processor's kernels.
+    theirs.double()
+    ours.regressor.backbone.double()
     head = ours.regressor.head.linear
     head.weight.data.copy_(theirs.score.weight)
     some = [TrainPerson(p.messages, p.readings[:1]) for p in PEOPLE[:5]]
@@ -194,16 +197,19 @@ def test_last_token_and_scalar_head_reproduce_transformers(path):
     got, want = ours.regressor(**batch), theirs(input_ids=ids, labels=batch["totals"])
     assert type(theirs).__name__ in ("LlamaForSequenceClassification",
                                      "Qwen3_5TextForSequenceClassification")  # fmt: skip
-    torch.testing.assert_close(got["out"], want.logits[:, 0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got["loss"], want.loss, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got["out"], want.logits[:, 0].float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got["loss"], want.loss.float(), atol=1e-5, rtol=1e-5)
     got["loss"].backward()
     want.loss.backward()
-    torch.testing.assert_close(head.weight.grad, theirs.score.weight.grad, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(head.weight.grad, theirs.score.weight.grad.float(),
+                               atol=1e-4, rtol=1e-5)  # fmt: skip
     other = dict(theirs.model.named_parameters())
     compared = 0
     for name, parameter in ours.regressor.backbone.named_parameters():
         scale = max(1.0, float(other[name].grad.abs().max()))
+        # Transformers computes the decay of the delta rule in float32 whatever the model's type.
+        close = 1e-4 if name.endswith(("A_log", "dt_bias")) else 1e-6
         torch.testing.assert_close(parameter.grad / scale, other[name].grad / scale,
-                                   atol=1e-5, rtol=1e-5)  # fmt: skip
+                                   atol=close, rtol=close)  # fmt: skip
         compared += 1
     assert compared == len(other)

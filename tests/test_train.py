@@ -255,8 +255,10 @@ def test_the_running_estimate_at_the_last_turn_is_the_prediction(fit, simulated,
     last = table(run, "estimates").group_by("person_id", maintain_order=True).last()
     own = table(run).filter(pl.col("model") == "leadline").join(last, on="person_id")
     assert own.height > 50
-    np.testing.assert_array_equal(own["mean"], own["mean_right"])
-    assert own["distribution"].to_list() == own["distribution_right"].to_list()
+    # A product of other height may be summed in another order, so the last bit may differ.
+    np.testing.assert_allclose(own["mean"], own["mean_right"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(own["distribution"].to_list(), own["distribution_right"].to_list(),
+                               rtol=0, atol=1e-13)  # fmt: skip
 
 
 def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_a_weight(
