@@ -208,7 +208,7 @@ def test_last_token_and_scalar_head_reproduce_transformers(path):
     for name, parameter in ours.regressor.backbone.named_parameters():
         scale = max(1.0, float(other[name].grad.abs().max()))
         # Transformers computes the decay of the delta rule in float32 whatever the model's type.
-        close = 1e-4 if name.endswith(("A_log", "dt_bias")) else 1e-6
+        close = 1e-4 if name.endswith(("A_log", "dt_bias")) else 1e-5
         torch.testing.assert_close(parameter.grad / scale, other[name].grad / scale,
                                    atol=close, rtol=close)  # fmt: skip
         compared += 1
