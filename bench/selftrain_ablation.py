@@ -37,7 +37,7 @@ from leadline.estimator.ensemble import Ensemble, Member
 from leadline.estimator.run import open_source
 from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import candidates_for, ensemble_predictions
-from leadline.selftrain.chain import POSTERIOR, RAW, Chain, Plan
+from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, Chain, Plan
 from leadline.selftrain.ledger import AncestryLedger
 from leadline.selftrain.nodes import NodeStore
 from leadline.selftrain.roster import load_labels, open_roster
@@ -111,7 +111,10 @@ def one_ensemble(
     locked = frozenset(cohort.people.filter("locked")["person_id"])
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even)
     chain = make(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
-    members = tuple(Member(0, fold, chain.member(kind, 1, fold)) for fold in range(train.folds))
+    round_ = 0 if kind == GOLD else 1
+    members = tuple(
+        Member(0, fold, chain.member(kind, round_, fold)) for fold in range(train.folds)
+    )
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]
     return ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), name)
@@ -136,7 +139,7 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
     tables = [pl.read_parquet(folder / "run" / "predictions.parquet")]
     source, single = open_source(train), replace(train, repeats=1)
     added: list[tuple[type[Chain], pl.DataFrame | None, tuple[str, str, bool]]] = []
-    if name == FIRST and args.short:  # the rows above have it otherwise
+    if name == FIRST and args.short:  # else selftrain_run makes it, with the teacher alone
         added.append((Chain, labels, ("raw teacher", RAW, False)))
     if name == FIRST:
         added.append((TrueChain, true_labels(cohort), ("true labels", RAW, False)))
@@ -249,7 +252,7 @@ def main() -> None:
     parser.add_argument("--canary", type=float, default=0.05, help="share of permuted labels")
     parser.add_argument("--no-even", dest="even", action="store_false",
                         help="leave out the row with evened bands")  # fmt: skip
-    parser.add_argument("--short", action="store_true", help="only gold, rounds and fused")
+    parser.add_argument("--short", action="store_true", help="leave out the teacher alone")
     parser.add_argument("--force", action="store_true", help="keep every round")
     parser.add_argument("--work", type=Path, required=True, help="folder that outlives a kill")
     parser.add_argument("--out", default="selftrain_ablation")

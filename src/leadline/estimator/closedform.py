@@ -22,13 +22,12 @@ from sklearn.linear_model import RidgeCV
 from leadline.errors import LeadlineError
 from leadline.estimator.gp import GaussianProcess, Inputs, Scaler, join_views
 from leadline.estimator.network import Network
-from leadline.estimator.predictive import totals_distribution
+from leadline.estimator.predictive import SMALLEST_DEVIATION, totals_distribution
 from leadline.evaluate.tables import TOTALS
 
 Array = npt.NDArray[np.float64]
 Tensors = dict[str, Array]
 
-SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets
 HISTOGRAM_PENALTY = 0.03  # per column and row; on the check-ins .1 and .01 were no better
 RIDGE_PENALTIES = np.logspace(0, 5, 21)  # on unit-variance columns, so of the order of their number

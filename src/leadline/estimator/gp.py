@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +83,10 @@ class Scaler:
     sd: Array
 
     @classmethod
-    def fit(cls, x: Array) -> Scaler:
-        """Take mean and deviation of the columns of `x`, shape (R, D)."""
-        sd = x.std(axis=0)
-        return cls(x.mean(axis=0), np.where(sd > 1e-9, sd, np.inf))
+    def fit(cls, x: npt.NDArray[np.floating[Any]]) -> Scaler:
+        """Take mean and deviation of the columns of `x`, shape (R, D), in double precision."""
+        sd = x.std(axis=0, dtype=np.float64)
+        return cls(x.mean(axis=0, dtype=np.float64), np.where(sd > 1e-9, sd, np.inf))
 
     def __call__(self, x: Array) -> Array:
         """Standardise `x`, shape (R, D)."""

@@ -19,12 +19,12 @@ from scipy.linalg import solve_triangular
 from torch import Tensor, nn
 
 from leadline.errors import LeadlineError
-from leadline.estimator.closedform import SMALLEST_DEVIATION, Head, Histogram, Ridge
+from leadline.estimator.closedform import Head, Histogram, Ridge
 from leadline.estimator.ensemble import AdaptedModel, Ensemble
 from leadline.estimator.frozen import FrozenModel
 from leadline.estimator.gp import GaussianProcess, Scaler
 from leadline.estimator.network import LOUDEST, Network
-from leadline.estimator.predictive import EDGES, Calibration
+from leadline.estimator.predictive import EDGES, SMALLEST_DEVIATION, Calibration
 from leadline.evaluate.tables import TOTALS
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from scipy.special import erf
 
 from leadline.estimator.gp import Inputs, Scaler
+from leadline.estimator.predictive import SMALLEST_DEVIATION
 from leadline.estimator.turns import States, Turns
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ LEAST_STEPS = 300  # so that a few hundred readings are fitted as well
 RATE = 4e-3
 DECAY = 0.01
 LOUDEST = 8.0  # bound of a turn's score: no turn weighs more than e^16 times another
-SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Network:
         """Fit to `target` (R,) with relative precisions `weight` (R,); `seed` starts it."""
         views, turns = tuple(inputs.states), _turns(inputs)
         states, starts, lengths = _flat(turns, views)
-        scaler = _scaler(states)
+        scaler = Scaler.fit(states)
         share = np.ones(len(target)) if weight is None else weight / weight.mean()
         centre = float(np.average(target, weights=share))
         spread = max(float(np.sqrt(np.average((target - centre) ** 2, weights=share))), 1e-6)
@@ -125,13 +125,11 @@ def _gelu(x: Array) -> Array:
     return out
 
 
-def _scaler(states: States) -> Scaler:
-    sd = states.std(axis=0, dtype=np.float64)
-    return Scaler(states.mean(axis=0, dtype=np.float64), np.where(sd > 1e-9, sd, np.inf))
-
-
 def _scaled(scaler: Scaler, states: Floats) -> Floats:
-    """Standardised columns, then divided so that a state has a length of about 1."""
+    """Standardised columns, then divided so that a state has a length of about 1.
+
+    In the precision of `states`: those of all training turns stay in single precision.
+    """
     scale = scaler.sd * math.sqrt(states.shape[1])
     return (states - scaler.mean.astype(states.dtype)) / scale.astype(states.dtype)
 

@@ -25,6 +25,7 @@ Array = npt.NDArray[np.float64]
 EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 SMALLEST = 1e-12
+SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 
 
 def totals_distribution(mean: Array, sd: Array) -> Array:

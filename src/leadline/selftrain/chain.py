@@ -250,8 +250,7 @@ class Chain:
     def _scales(self, gold_out: Folds) -> list[Array] | None:
         if self.plan.candidate.head != "gp":
             return None  # no other head has hyperparameters to keep
-        kept = self.student(GOLD, 0, gold_out, gold_out)["scales"]
-        return list(kept) if len(kept) else None
+        return list(self.student(GOLD, 0, gold_out, gold_out)["scales"])
 
     def _pseudolabelled(self, batch: Node) -> Rows:
         first_free = int(self.roster.has_gold.sum())
