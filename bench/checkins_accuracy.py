@@ -1,6 +1,6 @@
 """The product's own path on the check-ins: import, train, evaluate by 5 folds, three seeds.
 
-    python bench/checkins_accuracy.py [--repeats 3]
+    python bench/checkins_accuracy.py [--repeats 3] [--reader smollm2] [--fit auto]
 
 Everything is chosen inside the training folds. The comparison with TF-IDF + ridge on the same
 folds is the paired bootstrap over persons that `leadline evaluate` makes.
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reader", default="smollm2")
+    parser.add_argument("--fit", default="auto")
     given = parser.parse_args()
     folder = data_folder()
     if folder is None:
@@ -41,7 +42,7 @@ def main() -> None:
             folder / "people.csv", ImportConfig(mapping=mapping), here / "cohort"
         )
         start = time.monotonic()
-        config = TrainConfig(reader=given.reader, repeats=given.repeats)
+        config = TrainConfig(reader=given.reader, fit=given.fit, repeats=given.repeats)
         manifest = train_run(cohort, here / "run", config, WindowConfig(days=0))
         seconds = time.monotonic() - start
         results = evaluate_run(here / "run", here / "cohort")
@@ -51,7 +52,7 @@ def main() -> None:
         if row["chosen"]:
             chosen[row["candidate"]] = chosen.get(row["candidate"], 0) + 1
     save(
-        f"checkins_accuracy_{given.reader}",
+        f"checkins_accuracy_{given.reader}" + (f"_{given.fit}" if given.fit != "auto" else ""),
         {
             "people": one["people"],
             "repeats": given.repeats,

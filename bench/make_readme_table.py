@@ -222,6 +222,21 @@ def network_part() -> list[str]:
             cells += [f"{sum(r) / len(r):.3f}{among}", f"{mae:.2f}"]
         seconds = sum(run["processor_seconds"] for run in runs) / len(runs)
         lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.1f} |")
+    return [*lines, "", *_check_in_heads()]
+
+
+def _check_in_heads() -> list[str]:
+    """The network and the Gaussian process on the check-ins, each by its own call."""
+    found = {head: read(f"checkins_accuracy_minilm_{head}") for head in ("network", "gp")}
+    lines = ["On the check-ins, reader minilm, the same folds:", "",
+             "| head | MAE | r | command |", "|---|---|---|---|"]  # fmt: skip
+    for head, one in found.items():
+        if one is not None:
+            scores = one["models"]["leadline"]
+            lines.append(
+                f"| {head} | {span(scores['mae'], 2)} | {span(scores['pearson'], 3)} | "
+                f"`{one['command']}` |"
+            )
     return [*lines, ""]
 
 
