@@ -20,7 +20,7 @@ import polars as pl
 from checkins import CheckIn
 from leadline.artefact import sha256, write_manifest
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS, Message
+from leadline.dialogue.schema import ITEM_COLUMNS, Message
 from leadline.dialogue.store import Cohort
 from leadline.estimator.anchors import anchor_names, anchor_statements
 from leadline.estimator.cache import StateCache, cached_states
@@ -96,12 +96,12 @@ def write_labels(
     """
     rows = []
     for number, reading in enumerate(readings):
-        scores = [None] * len(ITEMS) if items is None else [int(x) for x in items[number]]
+        scores = [None] * len(ITEM_COLUMNS) if items is None else [int(x) for x in items[number]]
         for draw, total in enumerate(draws[number]):
             rows.append(
                 {"person_id": reading.person_id, "time": reading.as_of, "first": reading.first,
                  "last": reading.last, "source": "teacher", "round": 0, "model": model,
-                 "draw": draw, **dict(zip(ITEMS, scores, strict=True)), "total": float(total),
+                 "draw": draw, **dict(zip(ITEM_COLUMNS, scores, strict=True)), "total": float(total),
                  "weight": 1.0, "ancestors": [], "confidence": None, "quotes": 0,
                  "quotes_found": 0, "user_words": reading.user_words}
             )  # fmt: skip

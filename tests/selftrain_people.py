@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from leadline.artefact import write_manifest
-from leadline.dialogue.schema import ITEMS, PHQ9, TURNS
+from leadline.dialogue.schema import ITEM_COLUMNS, PHQ9, TURNS
 from leadline.dialogue.store import write_cohort
 from leadline.estimator.design import PersonStates
 from leadline.teacher.labels import FILE, LABELS
@@ -86,7 +86,7 @@ def make_labels(path: Path, truth: dict[str, float], locked: set[str], *, noise=
         shared = random.normal(0, noise)
         for draw in range(2):
             said = 11 + bias + slope * (severity - 11) + shared + random.normal(0, 1)
-            row = dict.fromkeys(ITEMS) | {
+            row = dict.fromkeys(ITEM_COLUMNS) | {
                 "person_id": name, "time": START, "first": 0, "last": 1, "source": "teacher",
                 "round": 0, "model": "oracle", "draw": draw,
                 "total": float(np.clip(round(said), 0, 27)), "weight": 1.0,

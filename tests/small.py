@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.dialogue.schema import ITEMS, PEOPLE, PHQ9, TURNS
+from leadline.dialogue.schema import ITEM_COLUMNS, PEOPLE, PHQ9, TURNS
 from leadline.dialogue.store import Cohort
 from leadline.simulate.settings import PRESETS, SimulateConfig
 
@@ -37,7 +37,7 @@ def label_row(
     person: str, at: float | None, total: float | None, instrument: str = "phq9"
 ) -> tuple:
     """A row of `phq9` without items."""
-    return (person, day(at), total, total, *[None] * len(ITEMS), instrument, False)
+    return (person, day(at), total, total, *[None] * len(ITEM_COLUMNS), instrument, False)
 
 
 def cohort_of(turns: list, labels: list, locked: tuple[str, ...] = ()) -> Cohort:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from leadline.dialogue.fhir import fhir_labels
 from leadline.dialogue.labels import NAMES, Label, find_columns, label_table, number, table_labels
 from leadline.dialogue.ledger import Ledger
-from leadline.dialogue.schema import ITEMS, PHQ9
+from leadline.dialogue.schema import ITEM_COLUMNS, PHQ9
 from leadline.dialogue.settings import ImportConfig
 from leadline.errors import LeadlineError
 from leadline.phq9.items import LOINC_ANSWERS, LOINC_ITEMS
@@ -61,7 +61,10 @@ def test_a_table_of_items_with_given_names(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
     names = [f"answer {n}" for n in range(1, 10)]
     path.write_text("who," + ",".join(names) + "\np," + ",".join("112233001") + "\n")
-    columns = ("person=who", *(f"{item}={name}" for item, name in zip(ITEMS, names, strict=True)))
+    columns = (
+        "person=who",
+        *(f"{item}={name}" for item, name in zip(ITEM_COLUMNS, names, strict=True)),
+    )
     labels = list(table_labels(path, ImportConfig(phq9_column=columns), Ledger()))
     table = label_table(labels, ImportConfig(), Ledger(), {"p"})
     assert table.schema == PHQ9

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import leadline
-from leadline.dialogue.schema import ITEMS
+from leadline.dialogue.schema import ITEM_COLUMNS
 from leadline.dialogue.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.simulate.cohort import World, draw_world, phq9_truth, simulate_cohort
@@ -44,7 +44,7 @@ def test_counts_are_as_asked_and_locked_people_have_labels(small: Cohort) -> Non
 def test_phq9_items_sum_to_the_total_and_come_after_the_last_word_before_them(
     small: Cohort,
 ) -> None:
-    items = small.phq9.select(ITEMS).to_numpy()
+    items = small.phq9.select(ITEM_COLUMNS).to_numpy()
     assert ((items >= 0) & (items <= 3)).all()
     assert (items.sum(axis=1) == small.phq9["total"].to_numpy()).all()
     said = small.turns.group_by("person_id").agg(pl.col("time").max().alias("last"))
@@ -162,7 +162,7 @@ def test_teacher_draws_are_as_reliable_and_as_biased_as_set(tmp_path: Path) -> N
     slope = np.cov(both["total"], both["true"])[0, 1] / both["true"].var()
     assert slope == pytest.approx(0.6, abs=0.06)
     assert (both["total"] - both["true"]).mean() == pytest.approx(2.5, abs=0.5)
-    assert (both.select(ITEMS).to_numpy().sum(axis=1) == both["total"].to_numpy()).all()
+    assert (both.select(ITEM_COLUMNS).to_numpy().sum(axis=1) == both["total"].to_numpy()).all()
     error = both.with_columns(error=pl.col("total") - pl.col("true"))
     draw = [error.filter(pl.col("draw") == k)["error"].to_numpy() for k in range(2)]
     assert np.corrcoef(*draw)[0, 1] > 0.5

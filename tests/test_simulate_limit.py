@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from leadline.arrays import Array
 from leadline.artefact import MANIFEST
 from leadline.errors import LeadlineError
 from leadline.simulate.bank import BARE, CLOSE, EVASIVE, FIRST, NEGATED, OPEN, Bank, load_bank
 from leadline.simulate.cohort import World, draw_world, simulate_cohort
-from leadline.simulate.grm import Floats, level_probabilities
+from leadline.simulate.grm import level_probabilities
 from leadline.simulate.likelihood import tabulate
 from leadline.simulate.limit import (
     VALUES,
@@ -67,7 +68,7 @@ CASES = {
 }
 
 
-def said(template: int, theta: Floats, trait: float, config: SimulateConfig, bank: Bank) -> Floats:
+def said(template: int, theta: Array, trait: float, config: SimulateConfig, bank: Bank) -> Array:
     """P(form, template | item, no frame), straight from the description of the process."""
     form, item = bank.form[template], int(bank.topic[template])
     share = bank.share[0, template]
@@ -85,7 +86,7 @@ def said(template: int, theta: Floats, trait: float, config: SimulateConfig, ban
     return (1 - hidden) * (1 - config.marked_share) * current
 
 
-def exact(turns: list[tuple[int, int, int]]) -> Floats:
+def exact(turns: list[tuple[int, int, int]]) -> Array:
     """Distribution of the total by summing over everything on a grid of both sessions."""
     config, bank = CONFIG, BANK
     points = LABEL - (np.arange(7) * 2.0 + 1.0)
@@ -116,8 +117,8 @@ def exact(turns: list[tuple[int, int, int]]) -> Floats:
 
 
 def forward(
-    turns: list[tuple[int, int, int]], grid: Floats, deviation: dict[int, float], trait: float
-) -> Floats:
+    turns: list[tuple[int, int, int]], grid: Array, deviation: dict[int, float], trait: float
+) -> Array:
     """Likelihood of all turns on the grid, summed over when the frame held."""
     config, bank = CONFIG, BANK
     free, framed = np.ones(grid.shape[:-1]), np.zeros(grid.shape[:-1])
@@ -151,7 +152,7 @@ def forward(
     return free + framed
 
 
-def totals(theta: Floats, deviation: dict[int, float]) -> Floats:
+def totals(theta: Array, deviation: dict[int, float]) -> Array:
     """Distribution of the total at each severity, (n, 28)."""
     result = np.zeros((theta.size, 28))
     result[:, 0] = 1.0

@@ -10,7 +10,7 @@ import pytest
 
 from leadline.cohort.windows import label_readings
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS, PEOPLE, PHQ9, TURNS
+from leadline.dialogue.schema import ITEM_COLUMNS, PEOPLE, PHQ9, TURNS
 from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.audit import audit, item_agreement, reliability, total_agreement
@@ -123,6 +123,8 @@ def test_figures_that_are_not_defined_are_none():
     flat = total_agreement(np.full(5, 9.0), np.arange(5.0))
     assert flat["r"] is None
     assert flat["bias"] == 7.0
-    silent = {f"gold_{ITEMS[0]}": [1, 2], ITEMS[0]: [None, None]}
-    found = item_agreement(pl.DataFrame(silent, schema_overrides={ITEMS[0]: pl.Int8}), ITEMS[0])
+    silent = {f"gold_{ITEM_COLUMNS[0]}": [1, 2], ITEM_COLUMNS[0]: [None, None]}
+    found = item_agreement(
+        pl.DataFrame(silent, schema_overrides={ITEM_COLUMNS[0]: pl.Int8}), ITEM_COLUMNS[0]
+    )
     assert (found["n"], found["no_evidence"], found["kappa"]) == (0, 1.0, None)

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS, PEOPLE, PHQ9, TURNS
+from leadline.dialogue.schema import ITEM_COLUMNS, PEOPLE, PHQ9, TURNS
 from leadline.dialogue.store import read_cohort, write_cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.label import LabelConfig, label_cohort
@@ -102,7 +102,7 @@ def test_labels_every_reading_and_never_a_locked_person(tmp_path, server, teache
     assert report["usage"]["spent_usd"] == pytest.approx(expected)
     assert report["usage"]["reserved_usd"] == 0
     assert labels["item_3"].null_count() == 10  # "no evidence" is null, never 0
-    assert labels.select(ITEMS).drop("item_3").null_count().sum_horizontal().item() == 0
+    assert labels.select(ITEM_COLUMNS).drop("item_3").null_count().sum_horizontal().item() == 0
     assert (labels["quotes"] == labels["quotes_found"]).all()
     assert labels["ancestors"].list.len().sum() == 0
     # the label of a gold reading is as of its PHQ-9, the others as of the last user turn

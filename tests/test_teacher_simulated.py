@@ -10,7 +10,7 @@ import pytest
 
 from leadline.cohort.windows import label_readings
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS, UTC_TIME
+from leadline.dialogue.schema import ITEM_COLUMNS, UTC_TIME
 from leadline.dialogue.store import read_cohort
 from leadline.errors import LeadlineError, missing_package
 from leadline.simulate.cohort import simulate_cohort
@@ -40,7 +40,7 @@ def add_truth(cohort, people, *, draws=3, total=lambda n, draw: n + draw, **chan
         "person_id": pl.String(),
         "time": UTC_TIME,
         "draw": pl.Int16(),
-        **{item: pl.Int8() for item in ITEMS},
+        **{item: pl.Int8() for item in ITEM_COLUMNS},
         "total": pl.Float64(),
         **change,
     }

@@ -14,16 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
+from leadline.arrays import Ints
 from leadline.artefact import sha256
 from leadline.cohort.windows import Timeline, timelines_of
 from leadline.dialogue.store import FILES, Cohort, check_cohort, read_turns
 from leadline.errors import LeadlineError
 
-Ints = npt.NDArray[np.int64]
 ROWS = 65_536  # identifiers that are read at a time
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from leadline.dialogue.files import table_batches, table_header
 from leadline.dialogue.gather import as_identifier
 from leadline.dialogue.ledger import Ledger
-from leadline.dialogue.schema import INSTRUMENTS, ITEMS, PHQ9
+from leadline.dialogue.schema import INSTRUMENTS, ITEM_COLUMNS, PHQ9
 from leadline.dialogue.settings import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.dialogue.times import FUTURE, TIME_REMEDY, UNREADABLE, latest, naive_error, to_utc
 from leadline.errors import LeadlineError
@@ -29,7 +29,7 @@ NAMES = {
     **{
         item: (item, f"item{n}", f"phq9_{n}", f"phq{n}", f"phq_{n}", f"phq9_item_{n}",
                f"phq9_item{n}", f"q{n}")
-        for n, item in enumerate(ITEMS, 1)
+        for n, item in enumerate(ITEM_COLUMNS, 1)
     },
 }  # fmt: skip
 
@@ -116,7 +116,7 @@ def table_labels(path: Path, settings: ImportConfig, ledger: Ledger) -> Iterator
     given = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
     columns = find_columns(header, given, NAMES, "--phq9-column", path)
     need(columns, ("person",), "--phq9-column", path)
-    items = [columns.get(item) for item in ITEMS]
+    items = [columns.get(item) for item in ITEM_COLUMNS]
     if "total" not in columns and not any(items):
         need(columns, ("total",), "--phq9-column", path)
     for batch in table_batches(path, ledger, list(dict.fromkeys(columns.values()))):
@@ -163,7 +163,7 @@ def label_table(
             ledger.reject(label.file, label.row, *NO_TOTAL)
             continue
         seen.add((label.person, time))
-        items = dict(zip(ITEMS, scored.items, strict=True))
+        items = dict(zip(ITEM_COLUMNS, scored.items, strict=True))
         rows.append(
             {"person_id": label.person, "time": time, "total": scored.total,
              "raw_total": scored.raw_total, **items, "instrument": scored.instrument,

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 ROLES = ("user", "assistant", "clinician", "system")
 INSTRUMENTS = ("phq9", "phq8", "phq2")
-ITEMS = tuple(f"item_{number}" for number in range(1, 10))
+ITEM_COLUMNS = tuple(f"item_{number}" for number in range(1, 10))

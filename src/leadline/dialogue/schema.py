@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from leadline.dialogue.names import INSTRUMENTS, ITEMS, ROLES
+from leadline.dialogue.names import INSTRUMENTS, ITEM_COLUMNS, ROLES
 
 __all__ = ["INSTRUMENTS", "ITEMS", "PEOPLE", "PHQ9", "ROLES", "TURNS", "UTC_TIME", "Message"]
 
@@ -31,7 +31,7 @@ PHQ9: dict[str, pl.DataType] = {
     "time": UTC_TIME,
     "total": pl.Float64(),  # 0-27 (phq9), 0-24 (phq8), 0-6 (phq2); rounded if prorated
     "raw_total": pl.Float64(),  # before rounding; equals total unless prorated
-    **{item: pl.Int8() for item in ITEMS},  # 0-3, null where not answered or not given
+    **{item: pl.Int8() for item in ITEM_COLUMNS},  # 0-3, null where not answered or not given
     "instrument": pl.String(),  # one of INSTRUMENTS
     "prorated": pl.Boolean(),
 }

@@ -7,12 +7,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from leadline.config import check_choices, flag, setting
-from leadline.dialogue.names import INSTRUMENTS, ITEMS, ROLES
+from leadline.dialogue.names import INSTRUMENTS, ITEM_COLUMNS, ROLES
 from leadline.errors import LeadlineError
 
 FORMATS = ("auto", "table", "survey", "chat", "sharegpt", "convokit", "daic", "intercom")
 TABLE_COLUMNS = ("person", "conversation", "turn", "role", "text", "time")
-LABEL_COLUMNS = ("person", "time", "total", "instrument", *ITEMS)
+LABEL_COLUMNS = ("person", "time", "total", "instrument", *ITEM_COLUMNS)
 
 
 @dataclass(frozen=True)

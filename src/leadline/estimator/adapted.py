@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from leadline.arrays import Array
 from leadline.cohort.windows import Timeline
 from leadline.estimator.design import Span
 from leadline.estimator.finetune import (
@@ -32,8 +32,6 @@ from leadline.estimator.finetune import (
 from leadline.estimator.predictive import distribution_mean
 from leadline.estimator.settings import TrainConfig
 from leadline.evaluate.tables import TOTALS
-
-Array = npt.NDArray[np.float64]
 
 SHARED = (
     "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens", "batch_people",

@@ -20,14 +20,11 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
+from leadline.arrays import Array
 from leadline.dialogue.schema import Message
 from leadline.estimator.cache import StateCache, cached_states
 from leadline.estimator.reader import Reader
-
-Array = npt.NDArray[np.float64]
-
 
 VOICES = ("plain", "broad")
 

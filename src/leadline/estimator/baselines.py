@@ -20,12 +20,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from leadline.arrays import Array, Ints
 from leadline.cohort.windows import Timeline
 from leadline.estimator.predictive import totals_distribution
 from leadline.evaluate.tables import TOTALS
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 BASELINES = ("constant", "length", "assistant only", "tf-idf", "minilm")
 TEXT_PENALTIES = np.logspace(-1, 1.5, 11)

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from leadline.arrays import States
 from leadline.errors import LeadlineError
 from leadline.estimator.fetch import leadline_home
 from leadline.estimator.progress import Advance
-from leadline.estimator.reader import Conversation, Reader, States
+from leadline.estimator.reader import Conversation, Reader
 
 FORMAT = 1
 # Conversations read between two writes: what a killed run loses at most.

@@ -14,18 +14,17 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import RidgeCV
 
+from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.estimator.gp import GaussianProcess, Inputs, Scaler, join_views
 from leadline.estimator.network import Network
 from leadline.estimator.predictive import SMALLEST_DEVIATION, totals_distribution
 from leadline.evaluate.tables import TOTALS
 
-Array = npt.NDArray[np.float64]
 Tensors = dict[str, Array]
 
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets

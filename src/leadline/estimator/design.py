@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from leadline.arrays import Array, Ints
 from leadline.cohort.windows import Timeline
 from leadline.errors import LeadlineError
 from leadline.estimator.anchors import anchor_directions, anchor_statements
@@ -23,9 +24,6 @@ from leadline.estimator.gp import Inputs
 from leadline.estimator.progress import Advance
 from leadline.estimator.reader import LMReader, Reader, ReaderConfig, open_reader
 from leadline.estimator.turns import Turns
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Ints
 from leadline.cohort.windows import Timeline
 from leadline.estimator.design import Design, PersonStates, Span, StateSource
 from leadline.estimator.frozen import FrozenModel
 from leadline.estimator.predictive import LEVELS, Calibration
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-LEDGER: dict[str, pl.DataType] = {
+FOLD_LEDGER: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "repeat": pl.Int16(),
     "fold": pl.Int16(),  # the fold that left this person out; -1 for locked test people
@@ -167,7 +164,7 @@ class Ensemble:
 def ledger_table(
     left_out: Mapping[str, Mapping[int, int]], labels: Mapping[str, int]
 ) -> pl.DataFrame:
-    """The ledger as a table of `LEDGER`.
+    """The ledger as a table of `FOLD_LEDGER`.
 
     Args:
         left_out: person -> repeat -> fold, of the training people.
@@ -180,7 +177,7 @@ def ledger_table(
         for repeat, fold in folds.items()
     ]
     locked = [(person, 0, -1, count) for person, count in labels.items() if person not in left_out]
-    table = pl.DataFrame(rows + locked, schema=LEDGER, orient="row")
+    table = pl.DataFrame(rows + locked, schema=FOLD_LEDGER, orient="row")
     return table.sort("person_id", "repeat")
 
 

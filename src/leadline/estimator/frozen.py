@@ -15,14 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from leadline.arrays import Array, Ints
 from leadline.estimator.closedform import Head, fit_head
 from leadline.estimator.design import Design
 from leadline.estimator.gp import GaussianProcess
 from leadline.estimator.predictive import Calibration, fit_calibration, totals_distribution
 from leadline.evaluate.metrics import crps
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 PEOPLE_FOR_SELECTION = 600
 """People among whom candidates are compared; more settle nothing and cost a lot. A network is

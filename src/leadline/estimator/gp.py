@@ -26,9 +26,8 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from leadline.arrays import Array
 from leadline.estimator.turns import Turns
-
-Array = npt.NDArray[np.float64]
 
 ROWS_FOR_SCALES = 700
 """Rows on which the hyperparameters are chosen: a cubic cost, and more adds little."""

@@ -22,19 +22,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import erf
 
+from leadline.arrays import Array, Floats, Ints, States
 from leadline.estimator.gp import Inputs, Scaler
 from leadline.estimator.predictive import SMALLEST_DEVIATION
-from leadline.estimator.turns import States, Turns
+from leadline.estimator.turns import Turns
 
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.floating[Any]]
 
 WIDTH = 64
 NOISE = 1.0  # of the deviation of each column of the turn states

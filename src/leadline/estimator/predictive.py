@@ -18,9 +18,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
+from leadline.arrays import Array
 from leadline.evaluate.tables import TOTALS
-
-Array = npt.NDArray[np.float64]
 
 EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))

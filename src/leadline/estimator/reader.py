@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from leadline.arrays import States
 from leadline.config import check_choices, setting
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
@@ -40,7 +41,6 @@ from leadline.estimator.transcript import Pass, Tokens, chat_template, plan_pass
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 Conversation = Sequence[Message]
-States = np.ndarray
 # Raised when the same files and settings would give other states than before.
 METHOD = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

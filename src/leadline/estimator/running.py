@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from leadline.arrays import States
 from leadline.dialogue.schema import Message
 from leadline.errors import LeadlineError
-from leadline.estimator.reader import Job, LMReader, SentenceReader, States, join_pieces
+from leadline.estimator.reader import Job, LMReader, SentenceReader, join_pieces
 from leadline.estimator.regressor import FinetunedModel
 from leadline.estimator.running_cache import BatchCache, Memory, check_layers, no_decay
 from leadline.estimator.transcript import plan_passes

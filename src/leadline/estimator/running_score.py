@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Ints
 from leadline.cohort.windows import Timeline, starts_at
 from leadline.config import check_choices, setting
 from leadline.dialogue.masking import Asked, masked, masked_on
@@ -42,8 +43,6 @@ from leadline.estimator.running_state import Course, StateStore, new_course
 from leadline.estimator.score import before_arrival, departures, estimates_table, run_identity
 from leadline.evaluate.tables import ESTIMATES
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 GIGABYTE = 1e9
 
 

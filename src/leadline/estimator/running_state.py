@@ -30,16 +30,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from leadline.arrays import Ints, States
 from leadline.artefact import check_place
 from leadline.dialogue.masking import NOT_ASKED, Asked
 from leadline.errors import LeadlineError
-from leadline.estimator.reader import States
 from leadline.estimator.running import Context
 from leadline.estimator.running_cache import restore_memory
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Ints
 from leadline.artefact import check_place, sha256
 from leadline.cohort.roll import Stretch, call_roll, read_people
 from leadline.cohort.windows import Timeline, running_starts
@@ -35,8 +35,6 @@ from leadline.estimator.run import CHECKPOINT, check_run, load_ensemble
 from leadline.estimator.settings import INTERVAL, ScoreConfig
 from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Counts = dict[str, int]
 
 

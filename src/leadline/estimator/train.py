@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Ints
 from leadline.artefact import sha256, write_manifest
 from leadline.cohort.splits import person_folds, refuse_locked
 from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
@@ -39,9 +39,6 @@ from leadline.estimator.run import CHECKPOINT, open_source, run_directory, save_
 from leadline.estimator.score import batched, mask_people, run_identity, running_estimates
 from leadline.estimator.settings import ScoreConfig, TrainConfig
 from leadline.evaluate.tables import PREDICTIONS
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 LOCKED_FOLD = -1
 PREFIXES = 8

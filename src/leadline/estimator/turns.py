@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-States = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from leadline.arrays import Ints, States
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from leadline.evaluate.metrics import Array
+from leadline.arrays import Array
 from leadline.evaluate.sample import Sample
 from leadline.evaluate.scores import Resamples, curve_scores, scalar_scores
 from leadline.evaluate.settings import MIN_PEOPLE, EvaluateConfig

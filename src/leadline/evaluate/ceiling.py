@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from leadline.evaluate.metrics import Array
+from leadline.arrays import Array
 
 GRID = 801  # points of z between -6 and 6; doubling them moves no figure by 1e-4
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from leadline.arrays import Array, Bools
+
 FLAT = 1e-9  # a variance below this is that of a constant
 
 
@@ -159,7 +158,7 @@ def auc(gold: Array, score: Array, thresholds: tuple[int, ...], weights: Array) 
     return out
 
 
-def screening(above: Mask, flagged: Mask, weights: Array) -> tuple[Array, Array, Array]:
+def screening(above: Bools, flagged: Bools, weights: Array) -> tuple[Array, Array, Array]:
     """Sensitivity, specificity and the share flagged, each (resamples,)."""
     at, under = above.astype(float), (~above).astype(float)
     sensitivity = ratio(weights @ (at * flagged), weights @ at)
@@ -229,7 +228,7 @@ def pit_histogram(distribution: Array, gold: Array, bins: int, weights: Array) -
     return ratio(weights @ np.diff(filled, axis=1), weights.sum(axis=1, keepdims=True))
 
 
-def grouped_means(values: Array, groups: Mask, weights: Array) -> Array:
+def grouped_means(values: Array, groups: Bools, weights: Array) -> Array:
     """Mean of `values` (labels,) in each of `groups` (labels, groups), (resamples, groups)."""
     members = groups.astype(float)
     return ratio(weights @ (values[:, None] * members), weights @ members)

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from leadline.evaluate.metrics import Array
+from leadline.arrays import Array
 from leadline.phq9.items import BANDS
 
 WIDTH = 4.6  # inches

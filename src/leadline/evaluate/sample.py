@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from leadline.arrays import Array
 from leadline.errors import LeadlineError
-from leadline.evaluate.metrics import Array
 from leadline.evaluate.tables import PREDICTIONS, TOTALS
 from leadline.phq9.items import BANDS
 

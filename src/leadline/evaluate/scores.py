@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leadline.arrays import Array, Bools
 from leadline.evaluate import metrics
-from leadline.evaluate.metrics import Array, Mask
 from leadline.evaluate.sample import Estimates, Sample, band_of
 from leadline.evaluate.settings import EvaluateConfig
 from leadline.phq9.items import BANDS
@@ -110,7 +110,7 @@ def _agreement(
 
 
 def _screening(
-    sample: Sample, flagged: Mask, rule: str, weights: Array, config: EvaluateConfig
+    sample: Sample, flagged: Bools, rule: str, weights: Array, config: EvaluateConfig
 ) -> dict[str, Array]:
     """Screening at the cut; PPV and NPV at the sample's and the stated prevalences."""
     above = sample.gold >= config.cut
@@ -234,7 +234,7 @@ def quantile_bins(values: Array, bins: int) -> tuple[Array, np.ndarray]:
     return np.append(edges[filled], edges[-1]), index
 
 
-def dialogue_bins(sample: Sample, bins: int) -> dict[str, tuple[Mask, Array]]:
+def dialogue_bins(sample: Sample, bins: int) -> dict[str, tuple[Bools, Array]]:
     """Bins of the amount of dialogue: name -> (mask (labels, bins), edges).
 
     A measure that is missing for a label, or the same for all, is left out.

@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Ints
 from leadline.estimator.frozen import (
     Candidate,
     FrozenModel,
@@ -53,8 +54,6 @@ from leadline.selftrain.roster import Roster
 from leadline.teacher.labelmodel import LabelModel, Observations, fit, posterior
 from leadline.teacher.ratings import STUDENT
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Folds = frozenset[int]
 
 GOLD, POSTERIOR, RAW, TEACHER = "gold", "posterior", "raw", "teacher"

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array
 from leadline.artefact import write_json
 from leadline.cohort.windows import label_readings
 from leadline.config import WindowConfig
@@ -40,7 +41,6 @@ from leadline.teacher.rubric import parse_rating
 from leadline.teacher.simulated import SimulatedClient, address
 from leadline.teacher.store import Request
 
-Array = npt.NDArray[np.float64]
 Models = Mapping[tuple[int, int], LabelModel]
 FILE = "fusion.json"
 FORMAT = 1

@@ -17,14 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from leadline.errors import LeadlineError
 
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
 People = frozenset[str]
 
 PSEUDOLABELS = "ledger-pseudolabels.parquet"

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.splits import person_folds
 from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
 from leadline.config import WindowConfig
@@ -28,10 +28,6 @@ from leadline.estimator.settings import TrainConfig
 from leadline.estimator.train import Labelled, labelled_people, training_rows
 from leadline.teacher.labels import read_labels, refuse_locked
 from leadline.teacher.selection import locked_people
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array
 from leadline.selftrain.settings import SelftrainConfig
-
-Array = npt.NDArray[np.float64]
 
 RESAMPLES = 400
 SHUFFLES = 4000

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from leadline.arrays import Array
 from leadline.artefact import sha256, write_json, write_manifest
 from leadline.cohort.splits import refuse_locked
 from leadline.config import WindowConfig
@@ -46,8 +47,6 @@ from leadline.selftrain.rules import canary_test, decide, label_errors, shape_fi
 from leadline.selftrain.settings import SelftrainConfig
 from leadline.teacher.labelmodel import MIN_LABELLED, LabelModel
 from leadline.teacher.labels import FILE as LABELS_FILE
-
-Array = npt.NDArray[np.float64]
 
 GOLD_ONLY, SHOWN = "gold only", "leadline"
 NODES = "nodes"

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from leadline.simulate.grm import ITEM_COUNT, LEVELS, Flags, Floats, Ints
+from leadline.arrays import Array, Bools, Ints
+from leadline.simulate.grm import ITEM_COUNT, LEVELS
 
 # Forms of a user turn. The first eight are about an item, and the first two carry a level.
 BARE, FIRST, NEGATED, RESOLVED, PAST, OTHER, HYPOTHETICAL, EVASIVE, LIFE, OPEN, CLOSE = range(11)
@@ -57,11 +58,11 @@ class Bank:
     form: Ints
     topic: Ints
     anchor: Ints
-    held: Flags
-    share: Floats
+    held: Bools
+    share: Array
     life_topics: tuple[str, ...]
 
-    def sampler(self, half: int, form: int, topic: int, level: int) -> tuple[Ints, Floats]:
+    def sampler(self, half: int, form: int, topic: int, level: int) -> tuple[Ints, Array]:
         """Template numbers of a cell and their cumulative probabilities at `level`."""
         cell = (self.form == form) & (self.topic == topic)
         members = np.flatnonzero(cell & (self.share[half].sum(axis=1) > 0))
@@ -125,7 +126,7 @@ def _frame_rows() -> list[tuple[int, int, int, str]]:
     return rows
 
 
-def _hold_out(form: Ints, topic: Ints, anchor: Ints, held_out: float) -> Flags:
+def _hold_out(form: Ints, topic: Ints, anchor: Ints, held_out: float) -> Bools:
     """Mark a share of every cell, at least one template and never all; the same each time."""
     held = np.zeros(form.size, dtype=bool)
     rng = np.random.default_rng(20260)
@@ -137,7 +138,7 @@ def _hold_out(form: Ints, topic: Ints, anchor: Ints, held_out: float) -> Flags:
     return held
 
 
-def _shares(form: Ints, topic: Ints, anchor: Ints, used: Flags, ambiguity: float) -> Floats:
+def _shares(form: Ints, topic: Ints, anchor: Ints, used: Bools, ambiguity: float) -> Array:
     tilt = 0.6 + 0.8 * np.random.default_rng(20261).random(form.size)  # some are said more
     apart = np.abs(np.arange(LEVELS)[None, :] - anchor[:, None])
     kernel = np.where(anchor[:, None] < 0, 1.0, ambiguity**apart * (apart < 3))

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from leadline.dialogue.schema import ITEMS, UTC_TIME
+from leadline.arrays import Array, Bools, Ints
+from leadline.dialogue.schema import ITEM_COLUMNS, UTC_TIME
 from leadline.dialogue.store import Cohort, write_cohort
 from leadline.simulate.bank import FORMS, FRAMES, TONES, Bank, load_bank
-from leadline.simulate.grm import Flags, Floats, Ints, draw_items
+from leadline.simulate.grm import draw_items
 from leadline.simulate.leak import add_leaks
 from leadline.simulate.path import (
     SLOTS,
@@ -63,10 +64,10 @@ class People:
     age: Ints
     gender: Ints
     style: Ints
-    other_app: Flags
-    mean: Floats
-    items: Floats
-    trait: Floats
+    other_app: Bools
+    mean: Array
+    items: Array
+    trait: Array
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class World:
     schedule: Schedule
     severity: Severity
     answers: Ints
-    gold: Flags
-    locked: Flags
+    gold: Bools
+    locked: Bools
     completion: tuple[float, float, float]
     bank: Bank
     talk: Talk
@@ -138,7 +139,7 @@ def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> People:
 
 def _draw_completion(
     config: SimulateConfig, schedule: Schedule, severity: Severity, rng: np.random.Generator
-) -> tuple[Flags, Flags, tuple[float, float, float]]:
+) -> tuple[Bools, Bools, tuple[float, float, float]]:
     """Who completes: the exact number with the highest log odds plus logistic noise."""
     theta, sessions = severity.label[:, -1], schedule.sessions
     per_theta = config.complete_severity / float(theta.std())
@@ -220,19 +221,19 @@ def person_ids(config: SimulateConfig) -> list[str]:
     return [f"p{number:05d}" for number in range(config.people)]
 
 
-def _offsets(world: World) -> Floats:
+def _offsets(world: World) -> Array:
     """Day on which each person's first session starts."""
     return np.asarray(np.random.default_rng(world.config.seed + 1).uniform(0, 120, world.gold.size))
 
 
-def _when(days: Floats) -> pl.Series:
+def _when(days: Array) -> pl.Series:
     """Days from the epoch as UTC times, to the second."""
     micros = np.round(days * 86400.0).astype(np.int64) * 1_000_000
     start = int(EPOCH.timestamp()) * 1_000_000
     return pl.Series("time", micros + start).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
-def turn_days(world: World) -> Floats:
+def turn_days(world: World) -> Array:
     """Day of every user turn from the epoch, (people, most turns)."""
     session = world.talk.session
     rng = np.random.default_rng(world.config.seed + 2)
@@ -311,7 +312,7 @@ def phq9_truth(world: World) -> pl.DataFrame:
                 "time": _when(days),
                 "total": total,
                 "raw_total": total,
-                **{name: answers[:, k].astype(np.int8) for k, name in enumerate(ITEMS)},
+                **{name: answers[:, k].astype(np.int8) for k, name in enumerate(ITEM_COLUMNS)},
                 "instrument": pl.Series(["phq9"] * person.size),
                 "prorated": np.zeros(person.size, dtype=bool),
                 "slot": slot.astype(np.int8),

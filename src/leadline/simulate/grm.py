@@ -9,18 +9,15 @@ b = threshold / l. So theta is normal with mean 0 and SD 1 in US adults.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from leadline.arrays import Array, Ints
 
 ITEM_COUNT = 9
 LEVELS = 4
 TOTALS = 28
 
-DISCRIMINATION: Floats = np.array([1.953, 3.062, 1.619, 1.896, 1.646, 2.444, 1.868, 1.810, 1.929])
-THRESHOLDS: Floats = np.array(
+DISCRIMINATION: Array = np.array([1.953, 3.062, 1.619, 1.896, 1.646, 2.444, 1.868, 1.810, 1.929])
+THRESHOLDS: Array = np.array(
     [
         [0.868, 1.769, 2.368],
         [0.756, 1.618, 2.119],
@@ -35,31 +32,31 @@ THRESHOLDS: Floats = np.array(
 )
 
 
-def level_probabilities(theta: Floats, item: int, slope: float = 1.0) -> Floats:
+def level_probabilities(theta: Array, item: int, slope: float = 1.0) -> Array:
     """P(level) of one item, shape ``theta.shape + (4,)``; `slope` scales the discrimination."""
     above = _logistic(slope * DISCRIMINATION[item] * (theta[..., None] - THRESHOLDS[item]))
     return _differences(above)
 
 
-def draw_items(theta: Floats, rng: np.random.Generator) -> Ints:
+def draw_items(theta: Array, rng: np.random.Generator) -> Ints:
     """Answers to the nine items given severity per item, both of shape ``(..., 9)``."""
     above = _logistic(DISCRIMINATION[:, None] * (theta[..., None] - THRESHOLDS))
     uniform = rng.random(theta.shape)[..., None]
     return np.asarray((uniform < above).sum(axis=-1), dtype=np.int64)
 
 
-def draw_level(theta: Floats, item: Ints, rng: np.random.Generator, slope: float = 1.0) -> Ints:
+def draw_level(theta: Array, item: Ints, rng: np.random.Generator, slope: float = 1.0) -> Ints:
     """One level each for severity `theta` and item `item`, both of shape ``(n,)``."""
     gap = theta[:, None] - THRESHOLDS[item]
     above = _logistic(slope * DISCRIMINATION[item][:, None] * gap)
     return np.asarray((rng.random(theta.shape)[:, None] < above).sum(axis=1), dtype=np.int64)
 
 
-def _logistic(x: Floats) -> Floats:
+def _logistic(x: Array) -> Array:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
 
 
-def _differences(above: Floats) -> Floats:
+def _differences(above: Array) -> Array:
     ones = np.ones((*above.shape[:-1], 1))
     padded = np.concatenate([ones, above, np.zeros_like(ones)], axis=-1)
     return np.asarray(padded[..., :-1] - padded[..., 1:])

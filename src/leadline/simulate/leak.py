@@ -7,9 +7,10 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
+from leadline.arrays import Ints
 from leadline.dialogue.schema import TURNS
 from leadline.simulate.bank import assistant
-from leadline.simulate.grm import ITEM_COUNT, Ints
+from leadline.simulate.grm import ITEM_COUNT
 from leadline.simulate.settings import SimulateConfig
 
 

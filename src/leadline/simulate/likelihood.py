@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leadline.arrays import Array, Ints
 from leadline.simulate.bank import BARE, EVASIVE, FIRST, HYPOTHETICAL, LIFE, PAST, RESOLVED, Bank
-from leadline.simulate.grm import ITEM_COUNT, Floats, Ints, level_probabilities
+from leadline.simulate.grm import ITEM_COUNT, level_probabilities
 from leadline.simulate.settings import SimulateConfig
 from leadline.simulate.talk import DENIED, NODE_VALUES, SETTLED, contrasted, evasion
 
 LOW, HIGH, STEP = -9.0, 12.0, 0.02  # severity with item deviation
-GRID: Floats = np.arange(LOW, HIGH, STEP)
+GRID: Array = np.arange(LOW, HIGH, STEP)
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Likelihood:
         answers: P(PHQ-9 answer | severity + deviation), (9, grid, 4).
     """
 
-    plain: Floats
-    framed: Floats
+    plain: Array
+    framed: Array
     item: Ints
     offsets: Ints
-    answers: Floats
+    answers: Array
 
 
-def plain_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Floats) -> Floats:
+def plain_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Array) -> Array:
     """P(form and template | severity + deviation, trait, no frame, topic), (traits, n).
 
     Args:
@@ -69,7 +70,7 @@ def plain_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: F
     return np.asarray((1.0 - evaded) * (1.0 - config.marked_share) * said)
 
 
-def framed_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Floats) -> Floats:
+def framed_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Array) -> Array:
     """P(bare template | severity + deviation, a frame holds, topic), (n,)."""
     share = bank.share[:, template].max(axis=0)
     told = contrasted(theta, config)
@@ -94,7 +95,7 @@ def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     return Likelihood(plain, framed, item, offsets, answers)
 
 
-def place(theta: Floats, margin: int) -> Ints:
+def place(theta: Array, margin: int) -> Ints:
     """Nearest grid index of a severity, at least `margin` steps from either end."""
     index = np.rint((theta - LOW) / STEP).astype(np.int64)
     return np.asarray(np.clip(index, margin, GRID.size - 1 - margin))

@@ -18,11 +18,12 @@ import numpy.typing as npt
 import polars as pl
 from scipy import stats
 
+from leadline.arrays import Array, Bools, Ints
 from leadline.artefact import MANIFEST, read_manifest, write_json
 from leadline.errors import LeadlineError
 from leadline.simulate.bank import BARE, CLOSE, OPEN
 from leadline.simulate.cohort import World, draw_world, person_ids, template_table
-from leadline.simulate.grm import TOTALS, Flags, Floats, Ints
+from leadline.simulate.grm import TOTALS
 from leadline.simulate.likelihood import Likelihood, tabulate
 from leadline.simulate.particles import DRAWS, Filter, Observed, Particles
 from leadline.simulate.settings import SimulateConfig
@@ -30,7 +31,7 @@ from leadline.simulate.settings import SimulateConfig
 Progress = Callable[[str], None]
 
 _CHUNK = 48  # people filtered at a time; bounds the memory of their particles
-VALUES: Floats = np.arange(TOTALS, dtype=np.float64)
+VALUES: Array = np.arange(TOTALS, dtype=np.float64)
 CUTS = (5, 10, 15, 20)
 
 
@@ -45,9 +46,9 @@ class Limit:
         rank: rank of the true 14-day severity among posterior draws, in 0-1, (people,).
     """
 
-    label: Floats
-    turns: Floats
-    rank: Floats
+    label: Array
+    turns: Array
+    rank: Array
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,10 @@ def posterior(
     return Limit(label, every, rank)
 
 
-def _recorder(run: Filter, every: Floats, part: Ints) -> Callable[[int, Particles, Flags], None]:
+def _recorder(run: Filter, every: Array, part: Ints) -> Callable[[int, Particles, Bools], None]:
     """A watcher that writes the running distribution of each person into `every`."""
 
-    def watch(turn: int, state: Particles, active: Flags) -> None:
+    def watch(turn: int, state: Particles, active: Bools) -> None:
         spoke = np.flatnonzero(active)
         theta = run.window_mean(spoke, run.seen.session[:, turn])
         every[part[spoke], turn] = run.totals(spoke, theta, state.weight[spoke])
@@ -157,7 +158,7 @@ def _recorder(run: Filter, every: Floats, part: Ints) -> Callable[[int, Particle
     return watch
 
 
-def _given_completion(world: World, who: Ints, theta: Floats, weight: Floats) -> Floats:
+def _given_completion(world: World, who: Ints, theta: Array, weight: Array) -> Array:
     constant, per_theta, per_session = world.completion
     odds = constant + per_theta * theta + per_session * world.schedule.sessions[who, None]
     weight = weight / (1.0 + np.exp(-odds))
@@ -166,7 +167,7 @@ def _given_completion(world: World, who: Ints, theta: Floats, weight: Floats) ->
 
 def turn_contributions(
     world: World, who: Ints, effort: Effort, *, tables: Likelihood | None = None
-) -> list[Floats]:
+) -> list[Array]:
     """Points by which each user turn moves the final posterior mean, by taking it out.
 
     A turn that opens a frame is taken out too: what follows is then read as current. One array
@@ -199,7 +200,7 @@ def turn_contributions(
     return contributions
 
 
-def summary(distribution: Floats, total: Floats) -> dict[str, float]:
+def summary(distribution: Array, total: Array) -> dict[str, float]:
     """How well distributions over 0-27, shape (people, 28), predict totals (people,)."""
     mean = distribution @ VALUES
     cumulative = distribution.cumsum(axis=1)
@@ -220,7 +221,7 @@ def summary(distribution: Floats, total: Floats) -> dict[str, float]:
     return result
 
 
-def _auc(score: Floats, case: npt.NDArray[np.bool_]) -> float:
+def _auc(score: Array, case: npt.NDArray[np.bool_]) -> float:
     ranks = stats.rankdata(score)[case]
     cases = int(case.sum())
     return float((ranks.sum() - cases * (cases + 1) / 2) / (cases * (case.size - cases)))
@@ -309,7 +310,7 @@ def bayes_limit(
     return entry
 
 
-def _turn_rows(world: World, who: Ints, limit: Limit, moved: list[Floats]) -> pl.DataFrame:
+def _turn_rows(world: World, who: Ints, limit: Limit, moved: list[Array]) -> pl.DataFrame:
     ids = pl.Series("person_id", person_ids(world.config)).gather(who)
     rows = template_table(world).filter(pl.col("person_id").is_in(ids.implode()))
     said = limit.turns.sum(axis=2) > 0
@@ -325,7 +326,7 @@ def _turn_rows(world: World, who: Ints, limit: Limit, moved: list[Floats]) -> pl
     )
 
 
-def _label_rows(world: World, who: Ints, limit: Limit, total: Floats) -> pl.DataFrame:
+def _label_rows(world: World, who: Ints, limit: Limit, total: Array) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "person_id": pl.Series(person_ids(world.config)).gather(who),

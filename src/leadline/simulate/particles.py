@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leadline.arrays import Array, Bools, Ints
 from leadline.simulate.bank import CLOSE, OPEN, Bank
-from leadline.simulate.grm import ITEM_COUNT, TOTALS, Flags, Floats, Ints
+from leadline.simulate.grm import ITEM_COUNT, TOTALS
 from leadline.simulate.likelihood import Likelihood, place
 from leadline.simulate.path import covariance, jump_share
 from leadline.simulate.settings import SimulateConfig
@@ -42,10 +43,10 @@ class Observed:
     template: Ints
     tone: Ints
     session: Ints
-    start: Floats
-    label: Floats
-    mean: Floats
-    blind: Floats | None = None
+    start: Array
+    label: Array
+    mean: Array
+    blind: Array | None = None
 
     def rows(self, chosen: Ints) -> Observed:
         """The same for some of the people."""
@@ -71,8 +72,8 @@ class Regression:
         sd: residual SD, (people, targets).
     """
 
-    weights: Floats
-    sd: Floats
+    weights: Array
+    sd: Array
 
 
 @dataclass
@@ -90,14 +91,14 @@ class Particles:
         here: severity at the present session.
     """
 
-    normal: Floats
-    jump_day: Floats
-    jump_size: Floats
+    normal: Array
+    jump_day: Array
+    jump_size: Array
     trait: Ints
-    framed: Flags
-    items: Floats
-    weight: Floats
-    here: Floats
+    framed: Bools
+    items: Array
+    weight: Array
+    here: Array
 
     def resample(self, rng: np.random.Generator) -> None:
         """Systematic resampling of people whose effective sample is under half."""
@@ -113,7 +114,7 @@ class Particles:
         self.weight[low] = 1.0 / count
 
 
-def systematic(weight: Floats, count: int, rng: np.random.Generator) -> Ints:
+def systematic(weight: Array, count: int, rng: np.random.Generator) -> Ints:
     """`count` indices per row, in proportion to its weights, from one uniform a row."""
     points = (np.arange(count) + rng.random((weight.shape[0], 1))) / count
     total = weight.cumsum(axis=1)
@@ -146,7 +147,7 @@ def regressions(seen: Observed, config: SimulateConfig) -> tuple[Regression, Reg
     return Regression(ahead, ahead_sd), Regression(mean, mean_sd)
 
 
-def _condition(matrix: Floats, target: int, known: int, weights: Floats) -> Floats:
+def _condition(matrix: Array, target: int, known: int, weights: Array) -> Array:
     """Fill the weights of `target` on the first `known` sessions; return the residual SD."""
     variance = matrix[:, target, target]
     if known:
@@ -157,7 +158,7 @@ def _condition(matrix: Floats, target: int, known: int, weights: Floats) -> Floa
     return np.sqrt(np.maximum(variance, 1e-12))
 
 
-Watch = Callable[[int, Particles, Flags], None]
+Watch = Callable[[int, Particles, Bools], None]
 
 
 @dataclass
@@ -220,7 +221,7 @@ class Filter:
         state.here[who] = self.seen.mean[who, None] + drawn + moved
         state.framed[who] = False
 
-    def jumps(self, who: Ints, since: Floats, until: Floats) -> tuple[Floats, Floats]:
+    def jumps(self, who: Ints, since: Array, until: Array) -> tuple[Array, Array]:
         """Day and size of the sudden change as of `until`, new ones drawn after `since`."""
         state, rate = self.state, self.config.jump_rate
         shape = (who.size, self.count)
@@ -248,7 +249,7 @@ class Filter:
         weight = state.weight[who] * factor
         state.weight[who] = weight / weight.sum(axis=1, keepdims=True)
 
-    def _frame_factor(self, who: Ints, form: Ints) -> Floats:
+    def _frame_factor(self, who: Ints, form: Ints) -> Array:
         """P(the turn opens or closes a frame | particle).
 
         A turn that no particle can explain says nothing: it is what remains of a frame after
@@ -260,7 +261,7 @@ class Filter:
         factor = np.where((form == OPEN)[:, None], opens, closes)
         return np.where((factor * self.state.weight[who]).any(axis=1, keepdims=True), factor, 1.0)
 
-    def _content_factor(self, who: Ints, template: Ints) -> Floats:
+    def _content_factor(self, who: Ints, template: Ints) -> Array:
         """P(template | particle), drawing whether the frame still holds on the way."""
         state, config, tables = self.state, self.config, self.tables
         item = tables.item[template]
@@ -276,8 +277,8 @@ class Filter:
             plain[at], framed[at] = outside_frame.sum(axis=2), in_frame.sum(axis=2)
         if self.seen.blind is None:
             silent = config.frame_end * (1.0 - config.frame_close)
-            stay: Floats = np.where(state.framed[who], 1.0 - config.frame_end, 0.0)
-            leave: Floats = np.where(state.framed[who], silent, 1.0 - config.frame_rate)
+            stay: Array = np.where(state.framed[who], 1.0 - config.frame_end, 0.0)
+            leave: Array = np.where(state.framed[who], silent, 1.0 - config.frame_rate)
         else:
             stay = np.broadcast_to(self.seen.blind[who, None], plain.shape)
             leave = 1.0 - stay
@@ -291,7 +292,7 @@ class Filter:
             state.items[who[at], :, item[at]] = updated
         return np.asarray(total)
 
-    def window_mean(self, who: Ints, session: Ints | None) -> Floats:
+    def window_mean(self, who: Ints, session: Ints | None) -> Array:
         """Draw the mean severity of the 14 days before `session`, or before the label."""
         state = self.state
         target = np.full(who.size, self.seen.start.shape[1]) if session is None else session[who]
@@ -307,7 +308,7 @@ class Filter:
             jump_day, jump_size = self.jumps(who, last, day)
         return np.asarray(drawn + jump_size * jump_share(day[:, None], jump_day))
 
-    def totals(self, who: Ints, theta: Floats, weight: Floats) -> Floats:
+    def totals(self, who: Ints, theta: Array, weight: Array) -> Array:
         """Distribution of the PHQ-9 total given severity per particle, (people, 28)."""
         chosen = systematic(weight, self.draws, self.rng)
         theta = np.take_along_axis(theta, chosen, axis=1)
@@ -323,7 +324,7 @@ class Filter:
         return np.asarray(total.mean(axis=1))
 
 
-def _add_answer(total: Floats, answer: Floats) -> Floats:
+def _add_answer(total: Array, answer: Array) -> Array:
     """Distribution of a sum and one more answer 0-3."""
     summed = total * answer[..., :1]
     for points in range(1, answer.shape[-1]):

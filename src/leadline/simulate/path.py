@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leadline.simulate.grm import Flags, Floats, Ints
+from leadline.arrays import Array, Bools, Ints
 from leadline.simulate.settings import SimulateConfig
 
 MAX_SESSIONS = 8
@@ -39,10 +39,10 @@ class Schedule:
     """
 
     sessions: Ints
-    start: Floats
+    start: Array
     turns: Ints
-    label: Floats
-    has_label: Flags
+    label: Array
+    has_label: Bools
 
     @property
     def total_turns(self) -> Ints:
@@ -80,7 +80,7 @@ def draw_schedule(config: SimulateConfig, rng: np.random.Generator) -> Schedule:
     return Schedule(sessions, start, turns, label, has_label)
 
 
-def _label_times(start: Floats, sessions: Ints, rng: np.random.Generator) -> tuple[Floats, Flags]:
+def _label_times(start: Array, sessions: Ints, rng: np.random.Generator) -> tuple[Array, Bools]:
     rows = np.arange(sessions.size)
     last = start[rows, sessions - 1]
     final = last + 0.1 + np.minimum(rng.exponential(0.8, last.shape), 4.0)
@@ -96,7 +96,7 @@ def _label_times(start: Floats, sessions: Ints, rng: np.random.Generator) -> tup
     )
 
 
-def covariance(start: Floats, label: Floats, config: SimulateConfig) -> Floats:
+def covariance(start: Array, label: Array, config: SimulateConfig) -> Array:
     """Covariance of level plus path at the sessions and of its 14-day means.
 
     Args:
@@ -135,15 +135,15 @@ class Severity:
         jump_size: its size, (people,).
     """
 
-    session: Floats
-    window: Floats
-    label: Floats
-    jump_day: Floats
-    jump_size: Floats
+    session: Array
+    window: Array
+    label: Array
+    jump_day: Array
+    jump_size: Array
 
 
 def draw_severity(
-    mean: Floats, schedule: Schedule, config: SimulateConfig, rng: np.random.Generator
+    mean: Array, schedule: Schedule, config: SimulateConfig, rng: np.random.Generator
 ) -> Severity:
     """Draw severity at sessions and label times; `mean` is each person's prior mean."""
     people = mean.size
@@ -164,6 +164,6 @@ def draw_severity(
     return Severity(session, window, label, wait, jump_size)
 
 
-def jump_share(time: Floats, jump_day: Floats) -> Floats:
+def jump_share(time: Array, jump_day: Array) -> Array:
     """Share of the 14 days before `time` that lie after the jump."""
     return np.asarray(np.clip((time - jump_day) / WINDOW_DAYS, 0.0, 1.0))

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from leadline.arrays import Array, Bools, Ints
 from leadline.simulate.bank import (
     BARE,
     CLOSE,
@@ -37,20 +38,20 @@ from leadline.simulate.bank import (
     RESOLVED,
     Bank,
 )
-from leadline.simulate.grm import ITEM_COUNT, Flags, Floats, Ints, draw_level
+from leadline.simulate.grm import ITEM_COUNT, draw_level
 from leadline.simulate.path import Schedule, Severity
 from leadline.simulate.settings import SimulateConfig
 
 NODES = 7  # values of an item deviation and of the style trait, in SDs, with probabilities:
-NODE_VALUES: Floats = np.polynomial.hermite_e.hermegauss(NODES)[0]
-NODE_WEIGHTS: Floats = np.polynomial.hermite_e.hermegauss(NODES)[1] / np.sqrt(2 * np.pi)
+NODE_VALUES: Array = np.polynomial.hermite_e.hermegauss(NODES)[0]
+NODE_WEIGHTS: Array = np.polynomial.hermite_e.hermegauss(NODES)[1] / np.sqrt(2 * np.pi)
 
-TOPICS: Floats = np.array([0.13, 0.17, 0.14, 0.13, 0.11, 0.13, 0.09, 0.06, 0.04])
-TOPICS_B: Floats = np.array([0.06, 0.12, 0.20, 0.18, 0.14, 0.10, 0.12, 0.05, 0.03])
-STIGMA: Floats = np.array([0.08, 0.15, 0.08, 0.06, 0.15, 0.30, 0.08, 0.12, 0.45])
+TOPICS: Array = np.array([0.13, 0.17, 0.14, 0.13, 0.11, 0.13, 0.09, 0.06, 0.04])
+TOPICS_B: Array = np.array([0.06, 0.12, 0.20, 0.18, 0.14, 0.10, 0.12, 0.05, 0.03])
+STIGMA: Array = np.array([0.08, 0.15, 0.08, 0.06, 0.15, 0.30, 0.08, 0.12, 0.45])
 # P(form | expressed level) of denials and of things resolved; the rest is plain.
-DENIED: Floats = np.array([0.22, 0.12, 0.07, 0.04])
-SETTLED: Floats = np.array([0.10, 0.11, 0.05, 0.02])
+DENIED: Array = np.array([0.22, 0.12, 0.07, 0.04])
+SETTLED: Array = np.array([0.10, 0.11, 0.05, 0.02])
 NO_FRAME = 0
 NO_TONE = 1
 
@@ -80,20 +81,20 @@ class Talk:
     asked: Ints
 
 
-def evasion(severity: Floats, item: Ints | int, config: SimulateConfig) -> Floats:
+def evasion(severity: Array, item: Ints | int, config: SimulateConfig) -> Array:
     """P(evaded | severity with item deviation) of a current symptom."""
     rise = 0.5 * (1.0 + np.tanh(0.65 * (severity - 1.2)))
     return np.asarray(np.minimum(config.stigma * STIGMA[item] * rise, 0.9))
 
 
-def contrasted(severity: Floats, config: SimulateConfig) -> Floats:
+def contrasted(severity: Array, config: SimulateConfig) -> Array:
     """Severity of what a person tells in a frame: better days if low now, and the reverse."""
     return np.asarray(
         config.severity_mean + 0.2 - config.contrast * (severity - config.severity_mean)
     )
 
 
-def tone_probabilities(trait: Floats) -> Floats:
+def tone_probabilities(trait: Array) -> Array:
     """P(tone | style trait in SDs), shape ``trait.shape + (3,)``."""
     minimising = 0.36 / (1.0 + np.exp(1.8 * trait + 0.6))
     amplifying = 0.36 / (1.0 + np.exp(-1.8 * trait + 0.6))
@@ -103,8 +104,8 @@ def tone_probabilities(trait: Floats) -> Floats:
 def draw_talk(
     schedule: Schedule,
     severity: Severity,
-    traits: tuple[Floats, Floats],
-    people: tuple[Flags, Flags],
+    traits: tuple[Array, Array],
+    people: tuple[Bools, Bools],
     bank: Bank,
     config: SimulateConfig,
     rng: np.random.Generator,
@@ -158,13 +159,13 @@ def draw_talk(
     return Talk(session, form, topic, level, frame, tone, template, asked)
 
 
-def _pick(cumulative: Floats, rng: np.random.Generator) -> Ints:
+def _pick(cumulative: Array, rng: np.random.Generator) -> Ints:
     """One index per row of cumulative probabilities."""
     uniform = rng.random((cumulative.shape[0], 1)) * cumulative[:, -1:]
     return np.asarray((uniform > cumulative).sum(axis=1), dtype=np.int64)
 
 
-def _ask(taste: Floats, known: tuple[Ints | None, Ints | None], rng: np.random.Generator) -> Ints:
+def _ask(taste: Array, known: tuple[Ints | None, Ints | None], rng: np.random.Generator) -> Ints:
     """What the assistant asks about; it thinks twice before coming back to the same thing."""
     first, second = _pick(taste, rng), _pick(taste, rng)
     for before in known:
@@ -173,7 +174,7 @@ def _ask(taste: Floats, known: tuple[Ints | None, Ints | None], rng: np.random.G
     return np.where(rng.random(taste.shape[0]) < 0.3, -1, first)
 
 
-def _topic(taste: Floats, asked: Ints, config: SimulateConfig, rng: np.random.Generator) -> Ints:
+def _topic(taste: Array, asked: Ints, config: SimulateConfig, rng: np.random.Generator) -> Ints:
     own = _pick(taste, rng)
     follows = (rng.random(asked.size) < config.follow_share) & (asked >= 0)
     return np.where(follows, asked, own)
@@ -194,7 +195,7 @@ def _frames(
 
 
 def _plain_form(
-    theta: Floats, voice: Floats, item: Ints, config: SimulateConfig, rng: np.random.Generator
+    theta: Array, voice: Array, item: Ints, config: SimulateConfig, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """Form and expressed level of a symptom outside any frame."""
     level = draw_level(voice, item, rng, config.expression_slope)
@@ -209,7 +210,7 @@ def _plain_form(
 
 
 def _draw_templates(
-    form: Ints, topic: Ints, level: Ints, held: Flags, bank: Bank, rng: np.random.Generator
+    form: Ints, topic: Ints, level: Ints, held: Bools, bank: Bank, rng: np.random.Generator
 ) -> Ints:
     uniform = rng.random(form.shape)
     half = np.broadcast_to(held[:, None], form.shape).astype(np.int64)
@@ -232,7 +233,7 @@ def _draw_templates(
 
 
 def _vary_life(
-    form: Ints, topic: Ints, template: Ints, held: Flags, bank: Bank, rng: np.random.Generator
+    form: Ints, topic: Ints, template: Ints, held: Bools, bank: Bank, rng: np.random.Generator
 ) -> None:
     """Let nobody tell the same piece of life twice before all are told; in place."""
     for half in range(2):
@@ -245,7 +246,7 @@ def _vary_life(
         topic[person, turn] = bank.topic[template[person, turn]]
 
 
-def draw_traits(config: SimulateConfig, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def draw_traits(config: SimulateConfig, rng: np.random.Generator) -> tuple[Array, Array]:
     """Item deviations on the severity scale (people, 9) and style traits in SDs (people,)."""
     drawn = rng.choice(NODES, size=(config.people, ITEM_COUNT + 1), p=NODE_WEIGHTS)
     values = NODE_VALUES[drawn]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from leadline.dialogue.schema import ITEMS
+from leadline.arrays import Array, Bools, Ints
+from leadline.dialogue.schema import ITEM_COLUMNS
 from leadline.simulate.bank import BARE, FIRST, HYPOTHETICAL, NEGATED, OTHER, PAST, RESOLVED
-from leadline.simulate.grm import ITEM_COUNT, Flags, Floats, Ints
+from leadline.simulate.grm import ITEM_COUNT
 from leadline.simulate.path import SLOTS
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def teacher_table(world: World) -> pl.DataFrame:
                     "person_id": truth["person_id"],
                     "time": truth["time"],
                     "draw": np.full(person.size, draw, dtype=np.int16),
-                    **{name: items[:, k].astype(np.int8) for k, name in enumerate(ITEMS)},
+                    **{name: items[:, k].astype(np.int8) for k, name in enumerate(ITEM_COLUMNS)},
                     "total": score,
                 }
             )
@@ -58,7 +59,7 @@ def teacher_table(world: World) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _read(world: World, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _read(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
     """Levels read per item (people, SLOTS, 9) and user turns read (people, SLOTS)."""
     talk, bank = world.talk, world.bank
     wrong = rng.random(talk.form.shape) < world.config.teacher_misread
@@ -79,9 +80,9 @@ def _read(world: World, rng: np.random.Generator) -> tuple[Floats, Floats]:
     return items, turns
 
 
-def _item_means(level: Floats, topic: Ints) -> Floats:
+def _item_means(level: Array, topic: Ints) -> Array:
     """Mean level per item, drawn towards the person's overall mean, (people, 9)."""
-    known: Flags = ~np.isnan(level)
+    known: Bools = ~np.isnan(level)
     filled = np.where(known, level, 0.0)
     overall = (filled.sum(axis=1) + 2.4) / (known.sum(axis=1) + 2.0)
     means = np.empty((level.shape[0], ITEM_COUNT))
@@ -94,8 +95,8 @@ def _item_means(level: Floats, topic: Ints) -> Floats:
 
 
 def _calibrate(
-    world: World, read: Floats, turns: Floats, person: Ints, total: Floats, theta: Floats
-) -> tuple[Floats, float, float]:
+    world: World, read: Array, turns: Array, person: Ints, total: Array, theta: Array
+) -> tuple[Array, float, float]:
     """Centre of each draw, SD of its noise, and the shift that gives the chosen bias."""
     config = world.config
     words = np.log(turns)
@@ -113,11 +114,11 @@ def _calibrate(
     return centre + float(total.mean()) - float(centre.mean()), noise, config.teacher_bias
 
 
-def _standard(values: Floats) -> Floats:
+def _standard(values: Array) -> Array:
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
 
 
-def _allocate(total: Ints, levels: Floats) -> Ints:
+def _allocate(total: Ints, levels: Array) -> Ints:
     """Items of each row that sum to its total, in proportion to what was read (D'Hondt)."""
     items = np.zeros(levels.shape, dtype=np.int64)
     rows = np.arange(total.size)

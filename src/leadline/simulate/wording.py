@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from leadline.arrays import Bools, Ints
 from leadline.simulate.bank import CLOSE, LIFE, OPEN, Bank, assistant, extras
-from leadline.simulate.grm import Flags, Ints
 from leadline.simulate.talk import Talk
 
 STYLES = ("as typed", "lower case", "careful", "hasty", "texting")
@@ -51,7 +51,7 @@ _SHORTEN = re.compile(r"\b(" + "|".join(_SHORT) + r")\b")
 _EMOJI = (" lol", " 🙃", " haha", " :)", " 🤷", " xx", " 😅", "...")
 
 
-def user_texts(bank: Bank, talk: Talk, held: Flags, style: Ints, draws: Ints) -> list[str]:
+def user_texts(bank: Bank, talk: Talk, held: Bools, style: Ints, draws: Ints) -> list[str]:
     """The text of every user turn, people in order, turns in order.
 
     Args:
@@ -176,7 +176,7 @@ def _texting(text: str, draw: list[int]) -> str:
 TYPED: tuple[Callable[[str, list[int]], str], ...] = (_as_typed, _lower, _careful, _hasty, _texting)
 
 
-def assistant_texts(talk: Talk, other_app: Flags, draws: Ints) -> list[str]:
+def assistant_texts(talk: Talk, other_app: Bools, draws: Ints) -> list[str]:
     """The assistant's message before every user turn, in the order of `user_texts`.
 
     It depends on what was said earlier in the conversation by topic and kind of turn, never

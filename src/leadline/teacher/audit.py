@@ -13,17 +13,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import cohen_kappa_score
 
+from leadline.arrays import Array
 from leadline.cohort.windows import label_readings
 from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEMS
+from leadline.dialogue.schema import ITEM_COLUMNS
 from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
-
-Floats = npt.NDArray[np.float64]
 
 SMALLEST_GROUP = 10  # readings; below that a figure says more about chance than about a group
 RESAMPLES = 1000
@@ -89,14 +87,15 @@ def _pair(
 ) -> pl.DataFrame:
     """Teacher draws beside the gold label of their reading: gold_total, gold_item_1 and so on."""
     items = cohort.phq9.with_row_index("label").select(
-        pl.col("label").cast(pl.Int64), *(pl.col(item).alias(f"gold_{item}") for item in ITEMS)
+        pl.col("label").cast(pl.Int64),
+        *(pl.col(item).alias(f"gold_{item}") for item in ITEM_COLUMNS),
     )
     gold = (
         label_readings(cohort, window)
         .filter(pl.col("instrument") == "phq9")
         .join(items, on="label")
         .rename({"total": "gold_total"})
-        .select(*JOIN, "label", "gold_total", *(f"gold_{item}" for item in ITEMS))
+        .select(*JOIN, "label", "gold_total", *(f"gold_{item}" for item in ITEM_COLUMNS))
     )
     teacher = labels.filter(pl.col("source") == "teacher")
     return teacher.join(gold, on=JOIN, nulls_equal=True).join(
@@ -113,7 +112,7 @@ def _audit_one(rows: pl.DataFrame, groups: Sequence[str], seed: int) -> dict[str
         "people": readings["person_id"].n_unique(),
         "total": _with_intervals(readings, seed),
         "reliability": reliability(rows),
-        "items": {item: item_agreement(rows, item) for item in ITEMS},
+        "items": {item: item_agreement(rows, item) for item in ITEM_COLUMNS},
         "groups": {name: _by(readings, name) for name in groups},
         "length": _by_length(readings),
         "evidence": {
@@ -124,7 +123,7 @@ def _audit_one(rows: pl.DataFrame, groups: Sequence[str], seed: int) -> dict[str
     }
 
 
-def total_agreement(rater: Floats, gold: Floats) -> dict[str, float | None]:
+def total_agreement(rater: Array, gold: Array) -> dict[str, float | None]:
     """Agreement of totals, both of shape (N,).
 
     ``slope`` and ``intercept`` are those of the rater on gold (1 and 0 for an unbiased

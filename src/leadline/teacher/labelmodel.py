@@ -33,9 +33,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
+from leadline.arrays import Array
 from leadline.errors import LeadlineError
-
-Floats = npt.NDArray[np.float64]
 
 GOLD_SD = 2.5  # standard error of measurement of one PHQ-9, points
 MIN_LABELLED = 30
@@ -54,8 +53,8 @@ class Observations:
         names: the raters' names.
     """
 
-    gold: Floats
-    draws: tuple[Floats, ...]
+    gold: Array
+    draws: tuple[Array, ...]
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -64,7 +63,7 @@ class Observations:
             raise ValueError("gold and every rater need one row per reading, and a name each")
 
     @property
-    def means(self) -> Floats:
+    def means(self) -> Array:
         """Mean of each rater's draws, shape (N, raters), NaN where there is none."""
         return np.column_stack([_row_mean(values) for values in self.draws])
 
@@ -90,10 +89,10 @@ class LabelModel:
     """
 
     names: tuple[str, ...]
-    intercepts: Floats
-    slopes: Floats
-    psi: Floats
-    draw_sd: Floats
+    intercepts: Array
+    slopes: Array
+    psi: Array
+    draw_sd: Array
     labelled: tuple[float, float]
     unlabelled: tuple[float, float]
     gold_sd: float
@@ -102,10 +101,10 @@ class LabelModel:
     log_likelihood: float
 
     @property
-    def correlations(self) -> Floats:
+    def correlations(self) -> Array:
         """Correlations of the raters' person-level errors, shape (R, R)."""
         scale = np.sqrt(np.diag(self.psi))
-        correlations: Floats = self.psi / np.outer(scale, scale)
+        correlations: Array = self.psi / np.outer(scale, scale)
         return correlations
 
     def summary(self) -> dict[str, Any]:
@@ -144,11 +143,11 @@ class Posterior:
         unbiased_sd: its standard error.
     """
 
-    mean: Floats
-    sd: Floats
-    weight: Floats
-    unbiased: Floats
-    unbiased_sd: Floats
+    mean: Array
+    sd: Array
+    weight: Array
+    unbiased: Array
+    unbiased_sd: Array
 
 
 def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
@@ -251,11 +250,11 @@ def posterior(
 
 def fuse(
     model: LabelModel,
-    student: Floats,
-    teachers: Sequence[Floats],
+    student: Array,
+    teachers: Sequence[Array],
     *,
     group: str = "unlabelled",
-) -> tuple[Floats, Floats]:
+) -> tuple[Array, Array]:
     """Fuse the student with teacher draws at scoring time.
 
     Args:
@@ -283,14 +282,14 @@ class _Pattern:
 
     gold: bool
     present: npt.NDArray[np.bool_]
-    noise: Floats  # variance of each present rater's mean that is due to draws
+    noise: Array  # variance of each present rater's mean that is due to draws
     count: int
-    mean: Floats
-    scatter: Floats  # about the mean, divided by count
+    mean: Array
+    scatter: Array  # about the mean, divided by count
 
 
 def _patterns(
-    observed: Observations, labelled: npt.NDArray[np.bool_], draw_var: Floats
+    observed: Observations, labelled: npt.NDArray[np.bool_], draw_var: Array
 ) -> list[_Pattern]:
     patterns = []
     means = observed.means
@@ -319,8 +318,8 @@ def _row_patterns(
 
 
 def _negative_log_likelihood(
-    theta: Floats, patterns: list[_Pattern], raters: int, gold_var: float
-) -> tuple[float, Floats]:
+    theta: Array, patterns: list[_Pattern], raters: int, gold_var: float
+) -> tuple[float, Array]:
     """Value per person and its exact gradient in `theta`."""
     a, b, chol, in_labelled, in_unlabelled = _unpack(theta, raters)
     psi = chol @ chol.T
@@ -362,8 +361,8 @@ def _negative_log_likelihood(
 
 
 def _unpack(
-    theta: Floats, raters: int
-) -> tuple[Floats, Floats, Floats, tuple[float, float], tuple[float, float]]:
+    theta: Array, raters: int
+) -> tuple[Array, Array, Array, tuple[float, float], tuple[float, float]]:
     """Intercepts, slopes, Cholesky factor of Psi, and (mean, log sd) of T in each group."""
     a, b, rest = theta[:raters], theta[raters : 2 * raters], theta[2 * raters :]
     size = raters * (raters + 1) // 2
@@ -374,7 +373,7 @@ def _unpack(
     return a, b, chol, (mu_l, log_l), (mu_u, log_u)
 
 
-def _start(observed: Observations, labelled: npt.NDArray[np.bool_], gold_sd: float) -> Floats:
+def _start(observed: Observations, labelled: npt.NDArray[np.bool_], gold_sd: float) -> Array:
     """Moment estimates from the labelled people; raters' errors start uncorrelated."""
     gold = observed.gold[labelled]
     true_var = max(gold.var() - gold_sd**2, 0.2 * gold.var())
@@ -406,24 +405,24 @@ def _bounds(raters: int) -> list[tuple[float, float]]:
 
 def _scores(
     model: LabelModel, present: npt.NDArray[np.bool_], draws: npt.NDArray[np.int64]
-) -> tuple[Floats, float]:
+) -> tuple[Array, float]:
     """Weights Sigma^-1 b and information b' Sigma^-1 b of the raters present."""
     noise = model.draw_sd[present] ** 2 / draws[present]
     errors = model.psi[np.ix_(present, present)] + np.diag(noise)
     slopes = model.slopes[present]
-    weights: Floats = np.linalg.solve(errors, slopes).astype(np.float64)
+    weights: Array = np.linalg.solve(errors, slopes).astype(np.float64)
     return weights, float(slopes @ weights)
 
 
-def _row_mean(values: Floats) -> Floats:
+def _row_mean(values: Array) -> Array:
     known = np.isfinite(values)
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
-    means: Floats = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    means: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
     return means
 
 
-def _within_variance(values: Floats) -> float:
+def _within_variance(values: Array) -> float:
     """Pooled variance of draws about their person's mean; 0 where nobody has two."""
     known = np.isfinite(values)
     free = int(np.maximum(known.sum(axis=1) - 1, 0).sum())

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import read_manifest
-from leadline.dialogue.schema import ITEMS, UTC_TIME
+from leadline.dialogue.schema import ITEM_COLUMNS, UTC_TIME
 from leadline.errors import LeadlineError
 from leadline.teacher.rubric import Rating, parse_rating
 from leadline.teacher.store import RequestStore
@@ -33,7 +33,7 @@ LABELS: dict[str, pl.DataType] = {
     "round": pl.Int16(),  # 0: the teacher; 1 and on: rounds of self-training
     "model": pl.String(),
     "draw": pl.Int16(),
-    **{item: pl.Int8() for item in ITEMS},  # 0-3, null where there was no evidence
+    **{item: pl.Int8() for item in ITEM_COLUMNS},  # 0-3, null where there was no evidence
     "total": pl.Float64(),
     "weight": pl.Float64(),  # relative to a gold label's 1; 1 for a raw draw
     "ancestors": pl.List(pl.String()),

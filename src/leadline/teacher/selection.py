@@ -19,7 +19,7 @@ import polars as pl
 from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
 from leadline.config import WindowConfig
 from leadline.dialogue.masking import masked
-from leadline.dialogue.schema import ITEMS, Message
+from leadline.dialogue.schema import ITEM_COLUMNS, Message
 from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.readings import Reading, render
@@ -127,7 +127,7 @@ def _example(
     timeline: Timeline, row: dict[str, Any], phq9: pl.DataFrame, max_chars: int
 ) -> Example:
     reading = reading_of(timeline, row["first"], row["last"], row["time"])
-    scores = phq9.select(ITEMS).row(row["label"])
+    scores = phq9.select(ITEM_COLUMNS).row(row["label"])
     transcript = render(reading.messages, reading.person_id, max_chars=max_chars)
     return Example(timeline.person_id, transcript, scores, round(row["total"]))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from leadline.dialogue.schema import ITEMS
+from leadline.dialogue.schema import ITEM_COLUMNS
 from leadline.errors import LeadlineError
 from leadline.teacher.clients import Answer
 from leadline.teacher.readings import Reading
@@ -21,7 +21,7 @@ from leadline.teacher.rubric import ITEM_NAMES, MAX_TOTAL
 from leadline.teacher.store import Request
 
 TRUTH = Path("truth") / "teacher.parquet"
-COLUMNS = ("person_id", "time", "draw", *ITEMS, "total")
+COLUMNS = ("person_id", "time", "draw", *ITEM_COLUMNS, "total")
 
 
 class SimulatedClient:
