@@ -12,9 +12,11 @@ import numpy as np
 
 from checkins import load_checkins, save
 from checkins_table import timeline
-from leadline.estimator.anchors import VOICES, anchor_names
-from leadline.estimator.design import Design, Span, StateSource
-from leadline.estimator.reader import ReaderConfig
+from leadline.cohort.windows import Span
+from leadline.heads.design import Design
+from leadline.readers.anchors import VOICES, anchor_names
+from leadline.readers.config import ReaderConfig
+from leadline.runs.state_source import StateSource
 
 LAYERS = (16, 20, 22, 24, 26)
 
@@ -26,7 +28,7 @@ def main() -> None:
     timelines = [timeline(person) for person in people]
     spans = [Span(row, 0, len(one.user) - 1) for row, one in enumerate(timelines)]
     source = StateSource("smollm2", ReaderConfig(layers=LAYERS))
-    design = Design.of(source, source.read(timelines), spans, "mean")
+    design = Design.of(source.directions, source.read(timelines), spans, "mean")
     names = np.array(anchor_names())
     table = {}
     for view, scores in design.anchors.items():

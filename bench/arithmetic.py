@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from checkins import figures, folds, load_checkins, save
-from leadline.estimator.reader import LMReader, ReaderConfig
+from leadline.readers.config import ReaderConfig
+from leadline.readers.language import LMReader
 
 LAYERS = (10, 15, 18, 20, 22, 25, 30)
 

@@ -1,7 +1,7 @@
 """Two local teachers that rate the check-ins, and nobody's text leaves the machine.
 
 *anchors*: SmolLM2's states between the statements of absence and of presence of each symptom
-(`leadline.estimator.anchors`), on a scale of 0 to 27 that was fitted to no PHQ-9; its draws
+(`leadline.readers.anchors`), on a scale of 0 to 27 that was fitted to no PHQ-9; its draws
 are layers, which `checkins_table.py` once compared on these people. *decisions*: SmolLM2 behind
 `transformers serve`, asked the nine items of the rubric one by one, the probabilities of 0-3
 read at the answer (`local_teacher.rate`). The same model asked for the rubric's JSON is counted
@@ -19,17 +19,22 @@ import polars as pl
 
 from checkins import CheckIn
 from leadline.artefact import sha256, write_manifest
-from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEM_COLUMNS, Message
-from leadline.dialogue.store import Cohort
-from leadline.estimator.anchors import anchor_names, anchor_statements
-from leadline.estimator.cache import StateCache, cached_states
-from leadline.estimator.design import Span, StateSource, pool_states
-from leadline.estimator.reader import ReaderConfig
-from leadline.teacher.label import LabelConfig, label_cohort
-from leadline.teacher.labels import FILE, LABELS
-from leadline.teacher.readings import Reading, render
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Message
+from leadline.cohort.windows import Span
+from leadline.heads.design import pool_states
+from leadline.phq9.items import ITEM_COLUMNS
+from leadline.readers.anchors import anchor_names, anchor_statements
+from leadline.readers.config import ReaderConfig
+from leadline.readers.state_cache import StateCache, cached_states
+from leadline.runs.state_source import StateSource
+from leadline.tables import LABELS
+from leadline.teacher.config import LabelConfig
+from leadline.teacher.label import label_cohort
+from leadline.teacher.label_table import FILE
 from leadline.teacher.selection import cohort_readings
+from leadline.teacher.transcript import Reading, render
 from local_teacher import MODEL, Server, rate
 
 WINDOW = WindowConfig(days=0)

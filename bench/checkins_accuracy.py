@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 from checkins import ROOT, data_folder, save
-from leadline.config import WindowConfig
-from leadline.dialogue.importing import import_cohort
-from leadline.dialogue.settings import ImportConfig
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import train_run
-from leadline.evaluate.artefacts import evaluate_run
+from leadline.cohort.config import WindowConfig
+from leadline.evaluate.run_results import evaluate_run
+from leadline.importing.config import ImportConfig
+from leadline.importing.importing import import_cohort
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
 
 SHOWN = ("mae", "rmse", "pearson", "spearman", "ccc", "auc_10", "crps", "coverage_90",
          "calibration_slope", "bias")  # fmt: skip

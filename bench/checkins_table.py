@@ -16,10 +16,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from checkins import folds, load_checkins, save
-from leadline.cohort.windows import Timeline
-from leadline.estimator.design import Design, Span, StateSource
-from leadline.estimator.frozen import Candidate, Rows, fit_parts, member_average
-from leadline.estimator.reader import ReaderConfig
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span
+from leadline.heads.candidates import Candidate, Rows, fit_parts, member_average
+from leadline.heads.design import Design
+from leadline.readers.config import ReaderConfig
+from leadline.runs.state_source import StateSource
 
 DRAWS = 3
 LM_LAYERS = (8, 12, 16, 20, 22, 24, 26, 28, 30)
@@ -94,7 +96,7 @@ def main() -> None:
             source = StateSource(reader, config)
             states = source.read(timelines)
             for pool in pools:
-                whole = Design.of(source, states, spans, pool)
+                whole = Design.of(source.directions, states, spans, pool)
                 sets = [(view,) for view in source.views]
                 if state == "mean" and pool == "mean" and len(sets) > 1:
                     sets.append(tuple(f"{reader}:{layer}" for layer in (16, 20, 22, 24, 26)))

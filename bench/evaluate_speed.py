@@ -17,10 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from tests.support.predictions import predictions
+
+from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import evaluate_predictions
-from leadline.evaluate.settings import EvaluateConfig
-from predictions_table import predictions
 
 NOISE = {
     "leadline": 0.5,

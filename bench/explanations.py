@@ -26,18 +26,19 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from checkins import save
-from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
-from leadline.config import WindowConfig
-from leadline.dialogue.store import read_cohort
-from leadline.estimator.design import PersonStates, Span
-from leadline.estimator.ensemble import Ensemble
-from leadline.estimator.run import load_ensemble
-from leadline.estimator.score import running_estimates
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import train_run
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import read_cohort
+from leadline.cohort.timeline import Timeline, timelines
+from leadline.cohort.windows import Span, label_readings, running_starts
+from leadline.heads.design import PersonStates
+from leadline.runs.checkpoint import load_ensemble
+from leadline.runs.config import TrainConfig
+from leadline.runs.ensemble import Ensemble
+from leadline.runs.estimates import running_estimates
+from leadline.runs.train import train_run
+from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.limit import bayes_limit
-from leadline.simulate.settings import preset
+from leadline.simulate.config import preset
 from path_contributions import Explainer
 
 WINDOW = WindowConfig()

@@ -32,14 +32,14 @@ import polars as pl
 import torch
 
 from checkins import save
-from leadline.config import WindowConfig
-from leadline.dialogue.store import read_cohort
-from leadline.estimator.fetch import reader_path
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import train_run
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import read_cohort
+from leadline.readers.fetch import reader_path
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
+from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.limit import bayes_limit
-from leadline.simulate.settings import preset
+from leadline.simulate.config import preset
 
 PIECE = 50_000_000
 

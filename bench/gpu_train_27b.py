@@ -4,7 +4,7 @@ Weights are random because only their shape costs time; one row of 8,192 random 
 LoRA r16 on all layers, activation checkpointing, the loss of the distribution head on eight
 readings, AdamW on the adapters. Reported: seconds a step (median after two steps of warming up),
 tokens a second, the peak of the memory that PyTorch reserved, and the share of 989e12 dense
-bfloat16 operations a second (`estimator.resources`):
+bfloat16 operations a second (`finetune.resources`):
 
     hardware utilisation = tokens/s x operations a token with recomputation / 989e12
     model utilisation    = the same without recomputation (two thirds of it for LoRA)
@@ -27,14 +27,11 @@ import torch
 from transformers import AutoModel, Qwen3_5TextConfig
 
 from checkins import save
-from leadline.estimator.base import warn_of_slow_kernels
-from leadline.estimator.examples import Example, Reading, collate
-from leadline.estimator.regressor import (
-    FinetuneConfig,
-    Regressor,
-    _add_lora,
-)
-from leadline.estimator.resources import GIB, Shape, Step, memory, utilisation
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Example, Reading, collate
+from leadline.finetune.module import Regressor, add_lora
+from leadline.finetune.resources import GIB, Shape, Step, memory, utilisation
+from leadline.readers.weights import warn_of_slow_kernels
 
 BIG: dict[str, Any] = {
     "hidden_size": 5120, "num_hidden_layers": 64, "intermediate_size": 17408,
@@ -56,7 +53,7 @@ def random_model(sizes: dict[str, Any], config: FinetuneConfig, device: str) -> 
     warn_of_slow_kernels(shape)
     with torch.device(device):
         backbone = AutoModel.from_config(shape, dtype=torch.bfloat16)
-    _add_lora(backbone, config)
+    add_lora(backbone, config)
     if config.checkpointing != "none":
         backbone.activation_checkpointing_enable({"use_reentrant": False})
     return Regressor(backbone, [len(backbone.layers)], config).to(device)

@@ -66,8 +66,8 @@ def make_table(path: Path, turns: int, shuffled: bool) -> int:
 
 def import_once(source: Path, out: Path, read_back: bool) -> dict[str, float]:
     """Import in this process; seconds and peak resident memory in GB."""
-    from leadline.dialogue.importing import import_cohort, import_files
-    from leadline.dialogue.settings import ImportConfig
+    from leadline.importing.config import ImportConfig
+    from leadline.importing.importing import import_cohort, import_files
 
     start = time.perf_counter()
     run = import_cohort if read_back else import_files

@@ -25,13 +25,14 @@ import numpy as np
 import torch
 
 from checkins import RESULTS, ROOT, save
-from leadline.dialogue.schema import Message
-from leadline.estimator.reader import LMReader, ReaderConfig
-from leadline.estimator.running import Context, News, RunningReader
-from leadline.estimator.running_state import Course, new_course, save_course
+from leadline.cohort.timeline import Message
+from leadline.readers.config import ReaderConfig
+from leadline.readers.language import LMReader
+from leadline.running.reader import Context, News, RunningReader
+from leadline.running.state_store import Course, new_course, save_course
 
 sys.path.insert(0, str(ROOT / "tests"))
-from tiny import WORDS, tiny_reader
+from tests.support.readers import WORDS, tiny_reader
 
 PARTS = ("message", "batch", "equal", "process", "budget")
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ sys.path.insert(0, "bench")
 from pathlib import Path
 import numpy as np
 import incremental as bench
-from leadline.estimator.running_state import load_course
+from leadline.running.state_store import load_course
 name, folder = sys.argv[1], Path(sys.argv[2])
 for dtype in bench.DTYPES:
     reader = bench.open_reader(name, dtype)

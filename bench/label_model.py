@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from leadline.teacher.labelmodel import GOLD_SD, Observations, fit, posterior
+from leadline.teacher.label_model import GOLD_SD, Observations, fit, posterior
 
 LABELLED, FREE = 1500, 1500
 TRUE_SD = 6.0

@@ -24,10 +24,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from leadline.teacher.labels import teacher_labels
-from leadline.teacher.readings import Reading
+from leadline.teacher.label_table import teacher_labels
+from leadline.teacher.request_store import Outcome, Planned, RequestStore, open_store
 from leadline.teacher.rubric import ITEM_NAMES, load_rubric, system_prompt
-from leadline.teacher.store import Outcome, Planned, RequestStore, open_store
+from leadline.teacher.transcript import Reading
 
 TEACHER = '{"model": "bench"}'
 DRAWS = 3

@@ -42,10 +42,11 @@ import polars as pl
 
 from checkins import save
 from leadline.artefact import MANIFEST
-from leadline.dialogue.schema import PEOPLE, PHQ9, TURNS
-from leadline.dialogue.store import write_cohort
-from leadline.teacher.label import LabelConfig, label_cohort
-from leadline.teacher.labels import REQUESTS, read_labels
+from leadline.cohort.store import write_cohort
+from leadline.tables import PEOPLE, PHQ9, TURNS
+from leadline.teacher.config import LabelConfig
+from leadline.teacher.label import label_cohort
+from leadline.teacher.label_table import REQUESTS, read_labels
 from leadline.teacher.rubric import ITEM_NAMES, load_rubric
 
 HOME = Path(os.environ.get("LEADLINE_HOME", Path.home() / ".cache" / "leadline"))

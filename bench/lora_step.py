@@ -20,13 +20,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkins import CheckIn, load_checkins, save
-from leadline.estimator.examples import Reading, TrainPerson, collate
-from leadline.estimator.fetch import reader_path
-from leadline.estimator.lower import lower_outputs
-from leadline.estimator.regressor import (
-    FinetuneConfig,
-    FinetunedModel,
-)
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.lower_layers import lower_outputs
+from leadline.finetune.model import FinetunedModel
+from leadline.readers.fetch import reader_path
 
 
 def plain_step(people: list[CheckIn]) -> Callable[[], None]:

@@ -21,9 +21,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
-from leadline.estimator.fetch import leadline_home
-from leadline.estimator.finetune import FinetuneConfig, Reading, TrainPerson, finetune
-from leadline.estimator.reader import LMReader
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.train import finetune
+from leadline.readers.fetch import leadline_home
+from leadline.readers.language import LMReader
 
 TURNS = 6
 RECIPES = {"frozen": None, "lora top third": 1 / 3, "lora all layers": 1.0}

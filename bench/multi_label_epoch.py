@@ -26,17 +26,14 @@ from pathlib import Path
 import torch
 
 from checkins import save
-from leadline.cohort.windows import timelines
-from leadline.dialogue.schema import Message
-from leadline.dialogue.store import Cohort
-from leadline.estimator.examples import Example, Reading, TrainPerson, collate
-from leadline.estimator.finetune import plan_batches
-from leadline.estimator.regressor import (
-    FinetuneConfig,
-    FinetunedModel,
-)
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Message, timelines
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Example, Reading, TrainPerson, collate
+from leadline.finetune.model import FinetunedModel
+from leadline.finetune.train import plan_batches
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.settings import preset
+from leadline.simulate.config import preset
 
 LABELS = 4
 BATCH_TOKENS = 4096

@@ -25,17 +25,17 @@ from unittest.mock import patch
 import numpy as np
 
 from checkins import save
-from leadline.config import WindowConfig
-from leadline.dialogue.store import Cohort, read_cohort
-from leadline.estimator import network
-from leadline.estimator.closedform import fit_head
-from leadline.estimator.design import Design
-from leadline.estimator.run import open_source
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import draw_folds, labelled_people, training_rows
-from leadline.simulate import bank
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort, read_cohort
+from leadline.heads import network
+from leadline.heads.design import Design
+from leadline.heads.head import fit_head
+from leadline.runs.checkpoint import open_source
+from leadline.runs.config import TrainConfig
+from leadline.runs.labelled import draw_folds, labelled_people, training_rows
+from leadline.simulate import phrase_bank
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.settings import PRESETS, SimulateConfig
+from leadline.simulate.config import PRESETS, SimulateConfig
 
 SEED = 7
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -50,7 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @contextmanager
 def other_wordings() -> Iterator[None]:
     """Hold out wordings of the bank's training half instead of its held-out half."""
-    hold, share = bank._hold_out, bank._shares
+    hold, share = phrase_bank._hold_out, phrase_bank._shares
     shut: list[Any] = []
 
     def hold_out(form: Any, topic: Any, anchor: Any, held_out: float) -> Any:
@@ -74,7 +74,10 @@ def other_wordings() -> Iterator[None]:
                 used = used | ((cells == cell) & free)
         return share(form, topic, anchor, used, ambiguity)
 
-    with patch.object(bank, "_hold_out", hold_out), patch.object(bank, "_shares", shares):
+    with (
+        patch.object(phrase_bank, "_hold_out", hold_out),
+        patch.object(phrase_bank, "_shares", shares),
+    ):
         yield
 
 

@@ -18,15 +18,13 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkins import ROOT, save
-from leadline.estimator.examples import Reading, TrainPerson, collate
-from leadline.estimator.fetch import reader_path
-from leadline.estimator.regressor import (
-    FinetuneConfig,
-    FinetunedModel,
-)
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.model import FinetunedModel
+from leadline.readers.fetch import reader_path
 
 sys.path.insert(0, str(ROOT / "tests"))
-from tiny import talk, tiny_reader
+from tests.support.readers import talk, tiny_reader
 
 CONFIG = FinetuneConfig(
     adapt="full", layers=(1.0,), state="last", pooling="last", head="scalar", dropout=0.0,

@@ -19,12 +19,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from leadline.estimator.closedform import Histogram, Ridge
-from leadline.estimator.design import PersonStates, Span
-from leadline.estimator.ensemble import Ensemble
-from leadline.estimator.frozen import FrozenModel
-from leadline.estimator.gp import GaussianProcess
-from leadline.estimator.graph import EnsembleGraph
+from leadline.cohort.windows import Span
+from leadline.export.graph import EnsembleGraph
+from leadline.heads.candidates import FrozenModel
+from leadline.heads.design import PersonStates
+from leadline.heads.gaussian_process import GaussianProcess
+from leadline.heads.linear import Histogram, Ridge
+from leadline.runs.ensemble import Ensemble
 
 Array = npt.NDArray[np.float64]
 

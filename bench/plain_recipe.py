@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
-from leadline.estimator.fetch import reader_path
+from leadline.readers.fetch import reader_path
 from lora_vs_frozen import frozen_fold, lora_fold
 
 

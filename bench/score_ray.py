@@ -27,16 +27,17 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from tests.support.cohorts import tiny_sentence_reader
+
 from checkins import save
 from leadline.artefact import MANIFEST
-from leadline.config import WindowConfig
-from leadline.dialogue.store import read_cohort
-from leadline.estimator.fetch import leadline_home
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import train_run
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import read_cohort
+from leadline.readers.fetch import leadline_home
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.settings import PRESETS, SimulateConfig
-from small import tiny_sentence_reader
+from leadline.simulate.config import PRESETS, SimulateConfig
 
 ENGINES = {
     "local": ["--no-cache"],
@@ -146,7 +147,7 @@ def measured(
     with tempfile.TemporaryDirectory() as folder:
         for engine in engines:
             out = Path(folder) / f"{engine}.parquet"
-            code = "from leadline.cli import main; main()"
+            code = "from leadline.cli.app import main; main()"
             command = [sys.executable, "-c", code, "score", str(cohort), "--run", str(run)]
             figures = watched([*command, "--out", str(out), *ENGINES[engine]], env)
             figures["people_a_second"] = round(people / figures["seconds"], 1)

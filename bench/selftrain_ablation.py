@@ -30,24 +30,26 @@ import polars as pl
 
 from checkins import save
 from leadline.artefact import MANIFEST, write_json
-from leadline.config import WindowConfig
-from leadline.dialogue.store import Cohort, read_cohort
-from leadline.estimator.design import StateSource
-from leadline.estimator.ensemble import Ensemble, Member
-from leadline.estimator.run import open_source
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import candidates_for, ensemble_predictions
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort, read_cohort
+from leadline.runs.checkpoint import open_source
+from leadline.runs.config import TrainConfig
+from leadline.runs.ensemble import Ensemble, Member
+from leadline.runs.predictions import ensemble_predictions
+from leadline.runs.state_source import StateSource
+from leadline.runs.train import candidates_for
+from leadline.selftrain.ancestry import AncestryLedger
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, Chain, Plan
-from leadline.selftrain.ledger import AncestryLedger
-from leadline.selftrain.nodes import NodeStore
+from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import load_labels, open_roster
-from leadline.selftrain.run import selftrain_run
-from leadline.selftrain.settings import SelftrainConfig
+from leadline.selftrain.selftrain import selftrain_run
+from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.limit import bayes_limit
-from leadline.simulate.settings import PRESETS, SimulateConfig, preset
-from leadline.teacher.label import LabelConfig, label_cohort
-from leadline.teacher.labels import LABELS
+from leadline.simulate.config import PRESETS, SimulateConfig, preset
+from leadline.tables import LABELS
+from leadline.teacher.config import LabelConfig
+from leadline.teacher.label import label_cohort
 from leadline.teacher.selection import cohort_readings
 
 TEACHERS = {

@@ -36,15 +36,15 @@ from checkin_teachers import (
     write_labels,
 )
 from checkins import CheckIn, load_checkins, save
-from leadline.cohort.windows import timelines
-from leadline.dialogue.schema import PHQ9, TURNS
-from leadline.dialogue.store import read_cohort, write_cohort
-from leadline.estimator.score import score_cohort
-from leadline.estimator.settings import TrainConfig
+from leadline.cohort.store import read_cohort, write_cohort
+from leadline.cohort.timeline import timelines
+from leadline.runs.config import TrainConfig
+from leadline.scoring.score import score_cohort
+from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fusion import fuse_estimates
-from leadline.selftrain.run import selftrain_run
-from leadline.selftrain.settings import SelftrainConfig
-from leadline.teacher.labels import read_labels
+from leadline.selftrain.selftrain import selftrain_run
+from leadline.tables import PHQ9, TURNS
+from leadline.teacher.label_table import read_labels
 from local_teacher import MODEL, serve
 
 RESAMPLES = 4000

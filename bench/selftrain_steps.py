@@ -21,10 +21,10 @@ from unittest.mock import patch
 import polars as pl
 
 from checkins import save
-from leadline.dialogue.store import read_cohort
-from leadline.estimator import network
-from leadline.estimator.run import open_source
-from leadline.estimator.settings import TrainConfig
+from leadline.cohort.store import read_cohort
+from leadline.heads import network
+from leadline.runs.checkpoint import open_source
+from leadline.runs.config import TrainConfig
 from leadline.selftrain.chain import GOLD, Chain
 from selftrain_ablation import compare, one_ensemble
 

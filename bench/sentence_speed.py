@@ -19,9 +19,10 @@ import polars as pl
 import torch
 
 from checkins import save
-from leadline.estimator.reader import OneDnnLinear, SentenceReader, batches
+from leadline.readers.batching import batches
+from leadline.readers.sentence import OneDnnLinear, SentenceReader
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.settings import PRESETS, SimulateConfig
+from leadline.simulate.config import PRESETS, SimulateConfig
 
 SIZES = (256, 512, 1024, 4096)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from leadline.simulate.bank import FORMS
-from leadline.simulate.cohort import draw_world
+from leadline.simulate.best_predictor import Effort, turn_contributions
+from leadline.simulate.config import preset
 from leadline.simulate.likelihood import tabulate
-from leadline.simulate.limit import Effort, turn_contributions
-from leadline.simulate.settings import preset
+from leadline.simulate.phrase_bank import FORMS
+from leadline.simulate.world import draw_world
 
 
 def main() -> None:

@@ -27,11 +27,12 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import cross_val_predict
 
-from leadline.simulate.bank import extras
-from leadline.simulate.cohort import World, draw_world, simulate_cohort, turn_table
-from leadline.simulate.limit import Effort, posterior, summary, without_order
-from leadline.simulate.settings import preset
-from leadline.simulate.teacher import teacher_table
+from leadline.simulate.best_predictor import Effort, posterior, summary, without_order
+from leadline.simulate.cohort import simulate_cohort, turn_table
+from leadline.simulate.config import preset
+from leadline.simulate.phrase_bank import extras
+from leadline.simulate.ratings import teacher_table
+from leadline.simulate.world import World, draw_world
 
 Array = npt.NDArray[Any]
 

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import RidgeCV
 
-from leadline.simulate.bank import FORMS, TONES
-from leadline.simulate.cohort import World, draw_world
-from leadline.simulate.settings import preset
+from leadline.simulate.config import preset
+from leadline.simulate.phrase_bank import FORMS, TONES
+from leadline.simulate.world import World, draw_world
 
 Array = npt.NDArray[Any]
 

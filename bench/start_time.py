@@ -15,7 +15,7 @@ import time
 from checkins import save
 
 RUNS = 15
-HELP = [sys.executable, "-c", "from leadline.cli import main; main()", "--help"]
+HELP = [sys.executable, "-c", "from leadline.cli.app import main; main()", "--help"]
 
 
 def main() -> None:

@@ -24,13 +24,12 @@ import numpy as np
 import torch
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
-from leadline.estimator.examples import Example, collate
-from leadline.estimator.fetch import leadline_home
-from leadline.estimator.finetune import FinetuneConfig, finetune
-from leadline.estimator.lower import lower_outputs
-from leadline.estimator.regressor import (
-    FinetunedModel,
-)
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Example, collate
+from leadline.finetune.lower_layers import lower_outputs
+from leadline.finetune.model import FinetunedModel
+from leadline.finetune.train import finetune
+from leadline.readers.fetch import leadline_home
 from lora_vs_frozen import example, frozen_fold
 
 SHARES = {"top third": 1 / 3, "all layers": 1.0}

@@ -1,6 +1,6 @@
 """The computed tables of docs/training.md: memory, speed and hours of a reader of 27B weights.
 
-Nothing here is measured: it is `estimator.resources`, written out. A test compares the rows with
+Nothing here is measured: it is `finetune.resources`, written out. A test compares the rows with
 the page.
 
     python bench/training_resources.py
@@ -9,7 +9,7 @@ the page.
 from __future__ import annotations
 
 from checkins import save
-from leadline.estimator.resources import (
+from leadline.finetune.resources import (
     GIB,
     PEAK,
     SHAPES,

@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 
 from checkins import save
-from leadline.estimator.examples import Reading, TrainPerson
-from leadline.estimator.export import check_talks
-from leadline.estimator.export_vllm import prompt_ids
-from leadline.estimator.regressor import (
-    FinetunedModel,
-)
+from leadline.export.checks import check_talks
+from leadline.export.to_vllm import prompt_ids
+from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.model import FinetunedModel
 
 
 def main() -> None:

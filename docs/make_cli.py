@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from leadline.cli import VERBS, app
+from leadline.cli.app import VERBS, app
 
 PAGE = Path(__file__).with_name("cli.md")
 WIDTH = 96

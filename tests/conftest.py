@@ -6,7 +6,7 @@ import shutil
 import pytest
 from hypothesis import settings
 
-from leadline.dialogue.store import read_cohort
+from leadline.cohort.store import read_cohort
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,8 +18,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 @pytest.fixture(scope="session")
 def simulated_path(tmp_path_factory):
     """44 people with gold PHQ-9s, 10 locked, 6 without any; no test may change it."""
+    from tests.support.cohorts import SMALL
+
     from leadline.simulate.cohort import simulate_cohort
-    from small import SMALL
 
     path = tmp_path_factory.mktemp("simulated") / "cohort"
     simulate_cohort(path, SMALL)
@@ -41,7 +42,7 @@ def simulated(simulated_path):
 @pytest.fixture(scope="session")
 def sentence_reader(tmp_path_factory, simulated):
     """A tiny sentence encoder with random weights that knows the words of the simulated cohort."""
-    from small import tiny_sentence_reader
+    from tests.support.cohorts import tiny_sentence_reader
 
     folder = tmp_path_factory.mktemp("encoder")
     return tiny_sentence_reader(folder, simulated.turns["text"].to_list())
@@ -56,7 +57,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def quick(sentence_reader):
     """Settings that train on the simulated cohort in about a second."""
-    from leadline.estimator.settings import TrainConfig
+    from leadline.runs.config import TrainConfig
 
     return TrainConfig(reader=str(sentence_reader), folds=3, inner_folds=2, fit="ridge")
 
@@ -66,8 +67,8 @@ def trained(simulated, quick, home, tmp_path_factory):
     """A finished run of two repeats in which every head takes part. Not to be changed."""
     from dataclasses import replace
 
-    from leadline.config import WindowConfig
-    from leadline.estimator.train import train_run
+    from leadline.cohort.config import WindowConfig
+    from leadline.runs.train import train_run
 
     out = tmp_path_factory.mktemp("trained") / "run"
     train_run(simulated, out, replace(quick, fit="auto", repeats=2), WindowConfig(), home=home)

@@ -1,4 +1,4 @@
-from leadline.estimator.progress import progress_bar
+from leadline.progress import progress_bar
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys):

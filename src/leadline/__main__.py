@@ -1,5 +1,7 @@
 """`python -m leadline`, which is how `torchrun -m leadline` starts the command line."""
 
-from leadline.cli import main
+from __future__ import annotations
+
+from leadline.cli.app import main
 
 main()

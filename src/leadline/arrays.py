@@ -8,9 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+
 Ints = npt.NDArray[np.int64]
+
 Bools = npt.NDArray[np.bool_]
+
 Times = npt.NDArray[np.datetime64]
+
 States = npt.NDArray[np.float32]
 """Of turns, as readers give and caches keep them."""
 

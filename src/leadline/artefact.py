@@ -23,6 +23,7 @@ from leadline import __version__
 from leadline.errors import LeadlineError
 
 MANIFEST = "manifest.json"
+
 FORMAT = 1
 
 

@@ -1,1 +1,1 @@
-"""Who is compared with whom: label windows, splits and folds by person."""
+"""What people said and answered, and who is compared with whom."""

@@ -9,7 +9,7 @@ import polars as pl
 
 from leadline.artefact import MANIFEST, sha256, write_json
 from leadline.cohort.splits import choose_locked
-from leadline.dialogue.store import read_cohort
+from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 
 

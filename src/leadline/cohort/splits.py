@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadline.dialogue.store import Cohort
+from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 
 STRATUM_WIDTH = 3.0  # PHQ-9 points; narrower than a band, so that folds match within bands too
@@ -122,3 +122,8 @@ def refuse_locked(person_ids: set[str], cohort: Cohort, purpose: str) -> None:
             remedy="Leave the locked people out; they serve only the final evaluation.",
             file=cohort.path,
         )
+
+
+def locked_people(cohort: Cohort) -> frozenset[str]:
+    """Ids of the locked test people."""
+    return frozenset(cohort.people.filter(pl.col("locked"))["person_id"])

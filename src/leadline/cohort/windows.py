@@ -10,16 +10,25 @@ transcript that came with a label is the transcript that the label belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadline.config import WindowConfig
-from leadline.dialogue.schema import Message
-from leadline.dialogue.store import Cohort
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Timeline, timelines
+
+
+@dataclass(frozen=True)
+class Span:
+    """A reading of person `person` (a row of the people read): user turns first..last."""
+
+    person: int
+    first: int
+    last: int
+
 
 READINGS: dict[str, pl.DataType] = {
     "person_id": pl.String(),
@@ -33,60 +42,6 @@ READINGS: dict[str, pl.DataType] = {
     "user_words": pl.Int32(),
     "locked": pl.Boolean(),
 }
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Everything one person said and heard, in order.
-
-    Attributes:
-        person_id: whose it is.
-        messages: every turn, all roles, length M.
-        user: indices into `messages` of the person's own turns, shape (U,).
-        times: time of each message, shape (M,), ``datetime64[us]``, NaT where unknown.
-        conversation_ids: of each message, length M.
-        turns: the turn number of each message in its conversation, shape (M,).
-    """
-
-    person_id: str
-    messages: tuple[Message, ...]
-    user: npt.NDArray[np.int64]
-    times: npt.NDArray[np.datetime64]
-    conversation_ids: tuple[str, ...]
-    turns: npt.NDArray[np.int32]
-
-    @property
-    def user_times(self) -> npt.NDArray[np.datetime64]:
-        """Times of the person's own turns, shape (U,)."""
-        return self.times[self.user]
-
-    def user_words(self) -> npt.NDArray[np.int64]:
-        """White-space separated words in each of the person's own turns, shape (U,)."""
-        return np.array([len(self.messages[i].text.split()) for i in self.user], dtype=np.int64)
-
-
-def timelines(cohort: Cohort) -> Iterator[Timeline]:
-    """Yield one timeline per person who has any turn, in the order of the cohort."""
-    return timelines_of(cohort.turns)
-
-
-def timelines_of(turns: pl.DataFrame) -> Iterator[Timeline]:
-    """The same for rows of `turns` that hold everything these people said and heard."""
-    for (person_id,), rows in turns.group_by("person_id", maintain_order=True):
-        yield _timeline(str(person_id), rows)
-
-
-def _timeline(person_id: str, rows: pl.DataFrame) -> Timeline:
-    roles = rows["role"].to_list()
-    times = rows["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
-    return Timeline(
-        person_id=person_id,
-        messages=tuple(map(Message, roles, rows["text"].to_list())),
-        user=np.flatnonzero(np.array([role == "user" for role in roles], dtype=bool)),
-        times=times,
-        conversation_ids=tuple(rows["conversation_id"].to_list()),
-        turns=rows["turn"].to_numpy(),
-    )
 
 
 def window_starts(

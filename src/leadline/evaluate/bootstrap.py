@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from leadline.arrays import Array
+from leadline.evaluate.config import MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.sample import Sample
 from leadline.evaluate.scores import Resamples, curve_scores, scalar_scores
-from leadline.evaluate.settings import MIN_PEOPLE, EvaluateConfig
 
 CELLS = 250_000  # resamples x labels held at once: small enough for the processor's cache
+
 MOST_UNDEFINED = 0.05  # share of resamples without a value, above which no interval is given
+
 Scores = dict[str, dict[str, Array]]  # model -> name -> (resamples, ...)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.rounds import FUSED
 from leadline.evaluate.sample import Sample
-from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse", "crps"})
+
 SMALL = 100  # people, under which the report says how wide the intervals are
+
 COMPRESSED = 0.85  # SD of estimates over SD of gold, below which extremes are said to shrink
+
 SLOPE = (0.9, 1.1)  # calibration slopes that pass without a remark
 
 

@@ -187,17 +187,6 @@ def weighted_kappa(gold_band: Array, estimate_band: Array, bands: int, weights: 
     return 1.0 - ratio(observed, np.where(expected < FLAT, 0.0, expected))
 
 
-def crps(distribution: Array, gold: Array) -> Array:
-    """CRPS of each distribution over 0..27 (labels, totals) at `gold`, (labels,), in points.
-
-    The sum over k of (P(X <= k) - [gold <= k])^2: the integral of the continuous ranked
-    probability score, since both steps change at integers only (Gneiting and Raftery 2007).
-    """
-    cumulative = np.cumsum(distribution, axis=1)
-    step = gold[:, None] <= np.arange(distribution.shape[1])
-    return np.asarray(((cumulative - step) ** 2).sum(axis=1), dtype=np.float64)
-
-
 def central_interval(distribution: Array, level: float) -> tuple[Array, Array]:
     """Bounds (lower, upper) of the central interval on whole totals, each (labels,).
 

@@ -24,11 +24,17 @@ from leadline.arrays import Array
 from leadline.phq9.items import BANDS
 
 WIDTH = 4.6  # inches
+
 NARROW = 3.5  # of figures that stand three in a row
+
 INK, MUTED, RULE = "#1d2b38", "#5b6875", "#d9dfe4"
+
 BLUE, ORANGE, GREEN, SKY = "#0072b2", "#c14f00", "#00795a", "#56b4e9"
+
 AGREE = "#dcebf5"
+
 MOST_VECTOR_POINTS = 3000  # beyond this a scatter is drawn as an image inside the SVG
+
 STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",

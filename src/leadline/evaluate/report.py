@@ -23,9 +23,13 @@ from leadline.evaluate.rounds import steps, verdict
 from leadline.evaluate.sample import Sample, split_samples
 
 COURSES = 4
+
 MOST_MOVING = 3  # turns named under a course
+
 DASH, MINUS = "\u2013", "\u2212"
+
 SHORTEST_COURSE = 4  # user turns
+
 COURSE_QUANTILES = (0.1, 0.4, 0.7, 0.95)  # of the people ordered by mean gold total
 
 

@@ -18,24 +18,20 @@ import polars as pl
 from leadline import NOTICE, SIMULATED_NOTICE, __version__
 from leadline.errors import LeadlineError
 from leadline.evaluate import cautions
-from leadline.evaluate.bootstrap import (
-    Scores,
-    p_value,
-    resampled_scores,
-    sample_scores,
-    summary,
-)
+from leadline.evaluate.bootstrap import Scores, p_value, resampled_scores, sample_scores, summary
 from leadline.evaluate.ceiling import noise_ceiling
+from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
-from leadline.evaluate.settings import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
-from leadline.evaluate.tables import TOTALS
-from leadline.phq9.items import BANDS
+from leadline.phq9.items import BANDS, TOTALS
 
 RESULTS_FORMAT = 2
+
 CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
+
 CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
+
 SPREADS = ("ccc", "sd_ratio", "variance_explained", "kappa")
 
 

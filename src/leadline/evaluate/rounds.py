@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RAW, TEACHER, FUSED = "raw teacher", "label model, teacher alone", "fused"
+
 ROUND = "round "
 
 MEANINGS = {

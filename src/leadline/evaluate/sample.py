@@ -14,13 +14,17 @@ import polars as pl
 
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
-from leadline.evaluate.tables import PREDICTIONS, TOTALS
-from leadline.phq9.items import BANDS
+from leadline.phq9.items import BANDS, TOTALS
+from leadline.tables import PREDICTIONS
 
 SPLITS = ("locked", "out-of-fold")
+
 MAXIMUM = {"phq9": 27, "phq8": 24}
+
 TABLE = "predictions.parquet"
+
 NOT_GOLD = ("source", "round", "draw", "weight", "ancestors")  # columns of label models
+
 SUM_SLACK = 1e-3  # how far the sum of a distribution may lie from 1
 
 

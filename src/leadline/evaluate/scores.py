@@ -14,14 +14,19 @@ import numpy as np
 
 from leadline.arrays import Array, Bools
 from leadline.evaluate import metrics
+from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.sample import Estimates, Sample, band_of
-from leadline.evaluate.settings import EvaluateConfig
+from leadline.phq9.distribution import crps
 from leadline.phq9.items import BANDS
 
 LEVELS = (50, 80, 90)  # per cent, of the central intervals
+
 THRESHOLDS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported
+
 PIT_BINS = 10
+
 CALIBRATION_BINS = 8
+
 RELIABILITY_BINS = 6
 
 
@@ -136,7 +141,7 @@ def _uncertainty(
     above = (sample.gold >= config.cut).astype(float)
     probability = distribution[:, config.cut :].sum(axis=1)
     columns = {
-        "crps": metrics.crps(distribution, sample.gold),
+        "crps": crps(distribution, sample.gold),
         f"brier_{config.cut}": (probability - above) ** 2,
     }
     totals = np.arange(distribution.shape[1])

@@ -19,8 +19,11 @@ COLUMNS = (
     ("crps", "CRPS", 2),
     ("coverage_90", "90%\ncovers", 2),
 )
+
 WITHIN = ("mae",)  # scores whose interval is shown: 80 columns hold no more
+
 CEILING = {"pearson": "r", "auc_10": "auc_cut"}  # what the ceiling calls these
+
 SPLITS = {"locked": "locked test", "out-of-fold": "cross-validation"}
 
 

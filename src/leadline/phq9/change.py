@@ -15,8 +15,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from leadline.config import setting
 from leadline.errors import LeadlineError
+from leadline.settings import setting
 
 
 @dataclass(frozen=True)

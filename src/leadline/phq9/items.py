@@ -10,6 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
+INSTRUMENTS = ("phq9", "phq8", "phq2")
+
+ITEM_COLUMNS = tuple(f"item_{number}" for number in range(1, 10))
+
+TOTALS = 28  # the totals 0..27
+
+THRESHOLDS = (5, 10, 15, 20)  # of the P(>= k) columns of `estimates`
+
 ITEMS: Final = (
     "anhedonia",
     "low mood",
@@ -21,15 +29,21 @@ ITEMS: Final = (
     "psychomotor",
     "self-harm",
 )
+
 SELF_HARM: Final = 8  # position of item 9, which is never imputed
 
 ITEM_COUNT: Final = {"phq9": 9, "phq8": 8, "phq2": 2}
+
 MAX_TOTAL: Final = {"phq9": 27, "phq8": 24, "phq2": 6}
+
 MAX_MISSING: Final = {"phq9": 2, "phq8": 2, "phq2": 0}
 
 LOINC_PANEL: Final = "44249-1"
+
 LOINC_TOTAL: Final = "44261-6"
+
 LOINC_PHQ2_TOTAL: Final = "55758-7"
+
 LOINC_ITEMS: Final = (
     "44250-9",
     "44255-8",
@@ -41,6 +55,7 @@ LOINC_ITEMS: Final = (
     "44253-3",
     "44260-8",
 )
+
 LOINC_ANSWERS: Final = {"LA6568-5": 0, "LA6569-3": 1, "LA6570-1": 2, "LA6571-9": 3}
 
 BANDS: Final = (

@@ -31,7 +31,8 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.estimator.frozen import (
+from leadline.heads.calibration import Calibration, fit_calibration
+from leadline.heads.candidates import (
     Candidate,
     FrozenModel,
     Parts,
@@ -40,19 +41,19 @@ from leadline.estimator.frozen import (
     member_average,
     part_scales,
 )
-from leadline.estimator.predictive import Calibration, distribution_mean, fit_calibration
+from leadline.phq9.distribution import distribution_mean
 from leadline.phq9.items import BANDS
-from leadline.selftrain.ledger import (
+from leadline.selftrain.ancestry import (
     PSEUDOLABEL_COLUMNS,
     AncestryLedger,
     Batch,
     Fitted,
     model_name,
 )
-from leadline.selftrain.nodes import Node, NodeStore
+from leadline.selftrain.node_store import Node, NodeStore
 from leadline.selftrain.roster import Roster
-from leadline.teacher.labelmodel import LabelModel, Observations, fit, posterior
-from leadline.teacher.ratings import STUDENT
+from leadline.teacher.label_model import LabelModel, Observations, fit, posterior
+from leadline.teacher.observations import STUDENT
 
 Folds = frozenset[int]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,26 @@ import polars as pl
 
 from leadline.arrays import Array
 from leadline.artefact import write_json
-from leadline.cohort.windows import label_readings
-from leadline.config import WindowConfig
-from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
-from leadline.estimator.ensemble import read_ledger
-from leadline.estimator.predictive import (
+from leadline.phq9.distribution import (
     at_least,
     distribution_mean,
     distribution_quantile,
     totals_distribution,
 )
-from leadline.estimator.settings import INTERVAL
-from leadline.evaluate.tables import ESTIMATES, THRESHOLDS
-from leadline.teacher.labelmodel import LabelModel, fuse
-from leadline.teacher.labels import LABELS, read_labels
-from leadline.teacher.ratings import STUDENT
-from leadline.teacher.readings import Reading
-from leadline.teacher.rubric import parse_rating
-from leadline.teacher.simulated import SimulatedClient, address
-from leadline.teacher.store import Request
+from leadline.phq9.items import THRESHOLDS
+from leadline.runs.config import INTERVAL
+from leadline.runs.ledger import read_ledger
+from leadline.tables import ESTIMATES
+from leadline.teacher.label_model import LabelModel, fuse
+from leadline.teacher.label_table import read_labels
+from leadline.teacher.observations import STUDENT
 
 Models = Mapping[tuple[int, int], LabelModel]
+
 FILE = "fusion.json"
+
 FORMAT = 1
-SIMULATED = "simulated"
 
 
 def fused_distributions(
@@ -109,7 +103,7 @@ def fuse_estimates(
         run: a finished run of `leadline selftrain` with teachers.
         estimates: table of `ESTIMATES`, the turns of each person in order, as
             `leadline score` writes it.
-        labels: teacher draws, table of `teacher.labels.LABELS`.
+        labels: teacher draws, table of `tables.LABELS`.
         group: whose distribution of severity to start from: ``unlabelled`` for people who
             answered no questionnaire, ``labelled`` for those who did.
 
@@ -224,41 +218,6 @@ def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
             remedy="Restore the file from a copy, or run `leadline selftrain` again.",
             file=path,
         ) from error
-
-
-def simulated_draws(cohort: Cohort, window: WindowConfig, teacher: str = SIMULATED) -> pl.DataFrame:
-    """The simulated teacher's draws of locked people's gold readings, for scoring alone.
-
-    Args:
-        cohort: a simulated cohort on disk.
-        window: which text counts.
-        teacher: the name that the teacher has in the labels.
-
-    Returns:
-        A table of `teacher.labels.LABELS` without items.
-
-    Raises:
-        LeadlineError: the cohort has no simulated teacher.
-    """
-    assert cohort.path is not None, "a simulated teacher reads the cohort's own truth"
-    client = SimulatedClient(cohort.path)
-    readings = label_readings(cohort, window).filter("locked")
-    rows: list[dict[str, Any]] = []
-    for person, time, first, last in readings.select(
-        "person_id", "time", "first", "last"
-    ).iter_rows():
-        key = address(Reading(person, time, (), first, last))
-        for draw in count():
-            answer = client.ask(Request("", "", key, draw))
-            rating = parse_rating(answer.text or "") if answer.state == "done" else None
-            if rating is None:
-                break
-            rows.append(
-                {"person_id": person, "time": time, "first": first, "last": last}
-                | {"source": "teacher", "round": 0, "model": teacher, "draw": draw}
-                | {"total": float(rating.total), "weight": 1.0, "ancestors": []}
-            )
-    return pl.DataFrame(rows, schema=LABELS)
 
 
 ARRAYS = ("intercepts", "slopes", "psi", "draw_sd")

@@ -16,18 +16,19 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.cohort.splits import person_folds
-from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
-from leadline.config import WindowConfig
-from leadline.dialogue.store import Cohort
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import mask_people
+from leadline.cohort.splits import locked_people, person_folds
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Timeline, timelines
+from leadline.cohort.windows import Span, label_readings, running_starts
 from leadline.errors import LeadlineError
-from leadline.estimator.design import Design, PersonStates, Span, StateSource
-from leadline.estimator.frozen import Rows
-from leadline.estimator.score import mask_people
-from leadline.estimator.settings import TrainConfig
-from leadline.estimator.train import Labelled, labelled_people, training_rows
-from leadline.teacher.labels import read_labels, refuse_locked
-from leadline.teacher.selection import locked_people
+from leadline.heads.candidates import Rows
+from leadline.heads.design import Design, PersonStates
+from leadline.runs.config import TrainConfig
+from leadline.runs.labelled import Labelled, labelled_people, training_rows
+from leadline.runs.state_source import StateSource
+from leadline.teacher.label_table import read_labels, refuse_locked
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _free_rows(
 ) -> Rows:
     count = len(spans)
     return Rows(
-        design=Design.of(source, states, spans, config.pool),
+        design=Design.of(source.directions, states, spans, config.pool),
         total=np.zeros(count),
         weight=np.ones(count),
         person=np.array([span.person for span in spans]),

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.selftrain.settings import SelftrainConfig
+from leadline.selftrain.config import SelftrainConfig
 
 RESAMPLES = 400
+
 SHUFFLES = 4000
 
 

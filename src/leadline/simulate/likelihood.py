@@ -11,12 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.arrays import Array, Ints
-from leadline.simulate.bank import BARE, EVASIVE, FIRST, HYPOTHETICAL, LIFE, PAST, RESOLVED, Bank
-from leadline.simulate.grm import ITEM_COUNT, level_probabilities
-from leadline.simulate.settings import SimulateConfig
+from leadline.simulate.config import SimulateConfig
+from leadline.simulate.item_response import ITEM_COUNT, level_probabilities
+from leadline.simulate.phrase_bank import (
+    BARE,
+    EVASIVE,
+    FIRST,
+    HYPOTHETICAL,
+    LIFE,
+    PAST,
+    RESOLVED,
+    Bank,
+)
 from leadline.simulate.talk import DENIED, NODE_VALUES, SETTLED, contrasted, evasion
 
 LOW, HIGH, STEP = -9.0, 12.0, 0.02  # severity with item deviation
+
 GRID: Array = np.arange(LOW, HIGH, STEP)
 
 

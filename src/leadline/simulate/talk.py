@@ -24,7 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.simulate.bank import (
+from leadline.simulate.config import SimulateConfig
+from leadline.simulate.item_response import ITEM_COUNT, draw_level
+from leadline.simulate.phrase_bank import (
     BARE,
     CLOSE,
     EVASIVE,
@@ -38,21 +40,27 @@ from leadline.simulate.bank import (
     RESOLVED,
     Bank,
 )
-from leadline.simulate.grm import ITEM_COUNT, draw_level
-from leadline.simulate.path import Schedule, Severity
-from leadline.simulate.settings import SimulateConfig
+from leadline.simulate.severity import Schedule, Severity
 
 NODES = 7  # values of an item deviation and of the style trait, in SDs, with probabilities:
+
 NODE_VALUES: Array = np.polynomial.hermite_e.hermegauss(NODES)[0]
+
 NODE_WEIGHTS: Array = np.polynomial.hermite_e.hermegauss(NODES)[1] / np.sqrt(2 * np.pi)
 
 TOPICS: Array = np.array([0.13, 0.17, 0.14, 0.13, 0.11, 0.13, 0.09, 0.06, 0.04])
+
 TOPICS_B: Array = np.array([0.06, 0.12, 0.20, 0.18, 0.14, 0.10, 0.12, 0.05, 0.03])
+
 STIGMA: Array = np.array([0.08, 0.15, 0.08, 0.06, 0.15, 0.30, 0.08, 0.12, 0.45])
+
 # P(form | expressed level) of denials and of things resolved; the rest is plain.
 DENIED: Array = np.array([0.22, 0.12, 0.07, 0.04])
+
 SETTLED: Array = np.array([0.10, 0.11, 0.05, 0.02])
+
 NO_FRAME = 0
+
 NO_TONE = 1
 
 

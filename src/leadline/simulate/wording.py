@@ -12,10 +12,11 @@ from collections.abc import Callable
 import numpy as np
 
 from leadline.arrays import Bools, Ints
-from leadline.simulate.bank import CLOSE, LIFE, OPEN, Bank, assistant, extras
+from leadline.simulate.phrase_bank import CLOSE, LIFE, OPEN, Bank, assistant, extras
 from leadline.simulate.talk import Talk
 
 STYLES = ("as typed", "lower case", "careful", "hasty", "texting")
+
 # P(style | age band), youngest first.
 STYLE_OF_AGE = np.array(
     [
@@ -25,13 +26,21 @@ STYLE_OF_AGE = np.array(
         [0.35, 0.05, 0.45, 0.15, 0.00],
     ]
 )
+
 STYLE_OF_OTHER_APP = np.array([0.10, 0.35, 0.05, 0.10, 0.40])
+
 ASIDES = 14  # percent of turns with something about life beside the rest
+
 DRAWS = 10  # random integers per turn
+
 FIRST_TURN = -2  # in place of a form: nothing was said before
+
 _SLOT = re.compile(r"\{(\w+)\}")
+
 _SENTENCE = re.compile(r"(^|[.!?] +)([a-z])")
+
 _LONE_I = re.compile(r"\bi\b(?=[' ])")
+
 _SHORT = {
     "because": "bc",
     "really": "rly",
@@ -47,7 +56,9 @@ _SHORT = {
     "want to": "wanna",
     "though": "tho",
 }
+
 _SHORTEN = re.compile(r"\b(" + "|".join(_SHORT) + r")\b")
+
 _EMOJI = (" lol", " 🙃", " haha", " :)", " 🤷", " xx", " 😅", "...")
 
 

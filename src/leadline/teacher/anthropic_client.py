@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from leadline.teacher.clients import (
+from leadline.teacher.client import (
     Answer,
     Connection,
     Intent,
@@ -24,9 +24,10 @@ from leadline.teacher.clients import (
     sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
-from leadline.teacher.store import Request
+from leadline.teacher.transcript import Request
 
 CLOCK_SKEW = timedelta(minutes=5)
+
 TRANSIENT = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
 
 

@@ -17,15 +17,18 @@ import polars as pl
 from sklearn.metrics import cohen_kappa_score
 
 from leadline.arrays import Array
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort
 from leadline.cohort.windows import label_readings
-from leadline.config import WindowConfig
-from leadline.dialogue.schema import ITEM_COLUMNS
-from leadline.dialogue.store import Cohort
 from leadline.errors import LeadlineError
+from leadline.phq9.items import ITEM_COLUMNS
 
 SMALLEST_GROUP = 10  # readings; below that a figure says more about chance than about a group
+
 RESAMPLES = 1000
+
 LENGTHS = 4  # quantile bins of the words a person wrote
+
 JOIN = ["person_id", "time", "first", "last"]
 
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from leadline.teacher.clients import (
+from leadline.teacher.client import (
     OFFICIAL,
     Answer,
     BatchRefused,
@@ -26,10 +26,12 @@ from leadline.teacher.clients import (
     sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
-from leadline.teacher.store import Request
+from leadline.teacher.transcript import Request
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+
 MARK = "leadline"
+
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 

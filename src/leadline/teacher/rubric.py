@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from leadline.teacher.readings import person_words
+from leadline.teacher.transcript import person_words
 
 MAX_TOTAL = 27
+
 STRAIGHT = str.maketrans("\u2019\u2018\u201c\u201d", "''\"\"")  # typographic quotation marks
+
 FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 

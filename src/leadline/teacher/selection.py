@@ -7,25 +7,22 @@ few-shot examples: no later step can bring them back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from leadline.cohort.windows import Timeline, label_readings, running_starts, timelines
-from leadline.config import WindowConfig
-from leadline.dialogue.masking import masked
-from leadline.dialogue.schema import ITEM_COLUMNS, Message
-from leadline.dialogue.store import Cohort
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import mask_timeline
+from leadline.cohort.splits import locked_people
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Timeline, timelines
+from leadline.cohort.windows import label_readings, running_starts
 from leadline.errors import LeadlineError
-from leadline.teacher.readings import Reading, render
+from leadline.phq9.items import ITEM_COLUMNS
 from leadline.teacher.rubric import Example
-
-WHO = ("all", "unlabelled", "labelled")
+from leadline.teacher.transcript import Reading, render
 
 
 def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[Reading]:
@@ -63,21 +60,6 @@ def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None
     start = int(timeline.user[first - 1]) + 1 if first else 0
     stop = int(timeline.user[last]) + 1
     return Reading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
-
-
-def mask_timeline(timeline: Timeline) -> Timeline:
-    """The timeline with questionnaire-like spans blanked, conversation by conversation."""
-    messages: list[Message] = []
-    for _, group in groupby(
-        zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
-    ):
-        messages += masked([message for _, message in group])
-    return replace(timeline, messages=tuple(messages))
-
-
-def locked_people(cohort: Cohort) -> frozenset[str]:
-    """Ids of the locked test people."""
-    return frozenset(cohort.people.filter(pl.col("locked"))["person_id"])
 
 
 def gold_examples(

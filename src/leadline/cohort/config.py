@@ -1,0 +1,30 @@
+"""Settings of the window: which text counts for which PHQ-9."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadline.errors import LeadlineError
+from leadline.settings import check_choices, setting
+
+MOST_DAYS = 36_500.0
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Which text counts towards a PHQ-9."""
+
+    days: float = setting(
+        14.0, "Days of text before a PHQ-9 that count towards it (0: all text).", least=0
+    )
+    min_turns: int = setting(1, "User turns that a window must hold to be used.", least=1)
+    mask_questionnaire: bool = setting(
+        False, "Blank spans that look like an administered questionnaire before reading."
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.days > MOST_DAYS:
+            raise LeadlineError(
+                f"--days is {self.days:g}.", remedy="Use --days 0 for all text before the PHQ-9."
+            )

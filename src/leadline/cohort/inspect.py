@@ -1,0 +1,213 @@
+"""What a cohort holds: counts, lengths, dates, labels, gaps and what looks suspicious."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from leadline.cohort.masking import cohort_spans
+from leadline.cohort.store import Cohort
+from leadline.phq9.items import BANDS
+from leadline.phq9.scoring import band_index
+
+WINDOW_DAYS = 14.0
+
+COPIED_CHARS = 40  # shorter texts ("ok", "I don't know") are the same by chance
+
+
+def inspect_cohort(cohort: Cohort, window_days: float = WINDOW_DAYS) -> dict[str, Any]:
+    """Describe a cohort as plain data that can be written as JSON; no text, no names.
+
+    Args:
+        cohort: a cohort in memory.
+        window_days: days before a PHQ-9 in which text counts towards it.
+    """
+    turns, phq9, people = cohort.turns, cohort.phq9, cohort.people
+    told = set(turns["person_id"].unique())
+    labelled = set(phq9["person_id"].unique())
+    return {
+        "simulated": cohort.simulated,
+        "people": people.height,
+        "locked": int(people["locked"].sum()),
+        "conversations": turns.select("person_id", "conversation_id").n_unique(),
+        "turns": turns.height,
+        "roles": dict(turns["role"].value_counts(sort=True).iter_rows()),
+        "per_person": _per_person(turns),
+        "dates": _dates(turns),
+        "labels": _labels(phq9),
+        "gaps": {
+            "people_without_text": sum(person not in told for person in people["person_id"]),
+            "people_without_labels": sum(p not in labelled for p in people["person_id"]),
+            "labels_without_text_in_window": _without_text(turns, phq9, window_days),
+            "window_days": window_days,
+        },
+        "duplicates": _duplicates(turns),
+        "questionnaire": _questionnaire(turns),
+        "import": cohort.manifest.get("import", {}),
+    }
+
+
+def _spread(values: pl.Series) -> dict[str, float]:
+    """Minimum, quartiles and maximum; empty without values."""
+    if not len(values):
+        return {}
+    quantile = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
+    return {
+        name: float(values.cast(pl.Float64).quantile(share, "linear") or 0.0)
+        for name, share in quantile.items()
+    }
+
+
+def _per_person(turns: pl.DataFrame) -> dict[str, dict[str, float]]:
+    words = pl.col("text").str.count_matches(r"\S+")
+    by_person = (
+        turns.lazy()
+        .group_by("person_id")
+        .agg(
+            conversations=pl.col("conversation_id").n_unique(),
+            turns=pl.len(),
+            user_turns=(pl.col("role") == "user").sum(),
+            user_words=words.filter(pl.col("role") == "user").sum(),
+        )
+        .collect()
+    )
+    return {name: _spread(by_person[name]) for name in by_person.columns[1:]}
+
+
+def _dates(turns: pl.DataFrame) -> dict[str, Any]:
+    times = turns["time"]
+    first, last = times.min(), times.max()
+    gaps = (
+        turns.lazy()
+        .filter(pl.col("time").is_not_null())
+        .group_by("person_id", "conversation_id")
+        .agg(pl.col("time").min())
+        .sort("person_id", "time")
+        .select(gap=pl.col("time").diff().over("person_id").dt.total_seconds() / 86_400)
+        .collect()["gap"]
+        .drop_nulls()
+    )
+    return {
+        "first": None if first is None else str(first),
+        "last": None if last is None else str(last),
+        "turns_without_date": int(times.null_count()),
+        "days_between_conversations": _spread(gaps),
+    }
+
+
+def _labels(phq9: pl.DataFrame) -> dict[str, Any]:
+    totals = phq9["total"].drop_nulls()
+    bands = pl.Series(band_index(totals.to_numpy()), dtype=pl.Int64)
+    per_person = phq9.group_by("person_id").len()["len"]
+    return {
+        "count": phq9.height,
+        "people": phq9["person_id"].n_unique(),
+        "per_person": _spread(per_person),
+        "instruments": dict(phq9["instrument"].value_counts(sort=True).iter_rows()),
+        "prorated": int(phq9["prorated"].sum()),
+        "without_items": int(phq9["item_1"].null_count()),
+        "without_date": int(phq9["time"].null_count()),
+        "mean": None if totals.mean() is None else float(totals.to_numpy().mean()),
+        "sd": float(totals.to_numpy().std(ddof=1)) if len(totals) > 1 else None,
+        "bands": {name: int((bands == place).sum()) for place, (name, _, _) in enumerate(BANDS)},
+    }
+
+
+def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float) -> int:
+    """Labels with no word of the person in the window; without dates all their text counts."""
+    said = turns.lazy().filter(pl.col("role") == "user").select("person_id", said="time")
+    labels = phq9.lazy().with_row_index("label").select("label", "person_id", "time")
+    near = (pl.col("said") <= pl.col("time")) & (
+        (pl.col("said") > pl.col("time") - pl.duration(seconds=days * 86_400)) | pl.lit(days == 0)
+    )
+    undated = pl.col("said").is_null() | pl.col("time").is_null()
+    joined = labels.join(said, on="person_id").filter(near | undated)
+    covered = joined.select(pl.col("label").n_unique()).collect(engine="streaming").item()
+    return int(phq9.height - covered)
+
+
+def _duplicates(turns: pl.DataFrame) -> dict[str, int]:
+    """Long texts said by several people, and conversations that occur more than once."""
+    user = turns.lazy().filter(
+        (pl.col("role") == "user") & (pl.col("text").str.len_chars() >= COPIED_CHARS)
+    )
+    shared = user.group_by(pl.col("text").hash()).agg(pl.col("person_id").n_unique())
+    conversations = (
+        turns.lazy()
+        .select("person_id", "conversation_id", code=pl.struct("role", "text").hash())
+        .group_by("person_id", "conversation_id", maintain_order=True)
+        .agg("code")
+        .select(pl.col("code").hash())
+        .group_by("code")
+        .agg(count=pl.len())
+    )
+    return {
+        "texts_of_several_people": int(
+            shared.filter(pl.col("person_id") > 1).select(pl.len()).collect().item()
+        ),
+        "repeated_conversations": int(
+            conversations.select((pl.col("count") - 1).sum()).collect().item()
+        ),
+    }
+
+
+def _questionnaire(turns: pl.DataFrame) -> dict[str, Any]:
+    spans = cohort_spans(turns)
+    return {
+        "spans": spans.height,
+        "people": spans["person_id"].n_unique(),
+        "reasons": dict(spans["reason"].value_counts(sort=True).iter_rows()),
+    }
+
+
+def render_inspection(found: Mapping[str, Any]) -> RenderableType:
+    """The result of `inspect_cohort` as rich tables."""
+    overview = Table(title="Cohort", show_header=False)
+    for name in ("people", "locked", "conversations", "turns"):
+        overview.add_row(name, f"{found[name]:,}")
+    for role, count in found["roles"].items():
+        overview.add_row(f"turns of role {role}", f"{count:,}")
+    dates = found["dates"]
+    overview.add_row("first turn", str(dates["first"] or "no dates"))
+    overview.add_row("last turn", str(dates["last"] or "no dates"))
+    overview.add_row("turns without a date", f"{dates['turns_without_date']:,}")
+    return Group(overview, _spreads(found), _label_table(found["labels"]), _warnings(found))
+
+
+def _spreads(found: Mapping[str, Any]) -> Table:
+    table = Table("", "min", "25%", "median", "75%", "max", title="Per person")
+    rows = {**found["per_person"], "labels": found["labels"]["per_person"],
+            "days between conversations": found["dates"]["days_between_conversations"]}  # fmt: skip
+    for name, spread in rows.items():
+        values = [f"{value:,.1f}" for value in spread.values()] or ["-"] * 5
+        table.add_row(name.replace("_", " "), *values)
+    return table
+
+
+def _label_table(labels: Mapping[str, Any]) -> Table:
+    table = Table("band", "labels", title=f"PHQ-9 labels: {labels['count']:,}")
+    for name, count in labels["bands"].items():
+        table.add_row(name, f"{count:,}")
+    if labels["mean"] is not None and labels["sd"] is not None:
+        table.caption = f"mean {labels['mean']:.1f}, SD {labels['sd']:.1f}"
+    return table
+
+
+def _warnings(found: Mapping[str, Any]) -> Table:
+    gaps, duplicates, spans = found["gaps"], found["duplicates"], found["questionnaire"]
+    table = Table(title="To look at", show_header=False)
+    table.add_row("people without text", f"{gaps['people_without_text']:,}")
+    table.add_row("people without a label", f"{gaps['people_without_labels']:,}")
+    table.add_row(
+        f"labels without text in the {gaps['window_days']:g} days before",
+        f"{gaps['labels_without_text_in_window']:,}",
+    )
+    table.add_row("texts said by several people", f"{duplicates['texts_of_several_people']:,}")
+    table.add_row("repeated conversations", f"{duplicates['repeated_conversations']:,}")
+    table.add_row("questionnaire-like spans", f"{spans['spans']:,} ({spans['people']:,} people)")
+    table.add_row("rows left out at import", f"{found['import'].get('left_out', 0):,}")
+    return table

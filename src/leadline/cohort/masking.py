@@ -1,0 +1,249 @@
+"""Spans that look like an administered questionnaire: what could leak the label.
+
+If the app asks the PHQ-9 in the chat, or a person quotes their score, a model can read the
+label off the text. Three kinds of span are found: an assistant turn that asks items in the
+questionnaire's wording, the answer right after it, and a quoted score. A span depends only on
+its own message and earlier ones, so masking keeps running estimates causal.
+
+Precision comes first: talk of sleep, mood or tiredness is not flagged; the questionnaire's own
+phrases, its frequency scale or its name together with a number are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+import polars as pl
+
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.timeline import Message, Timeline
+
+BLANK = "[questionnaire]"
+
+ASKED, ANSWERED, QUOTED, LISTED = "asked items", "answered items", "quoted score", "listed answers"
+
+# Phrases of the items that ordinary talk rarely has in this form.
+_ITEM = re.compile(
+    r"little interest or pleasure in doing"
+    r"|(?:feeling )?down,? depressed,? (?:or|and) hopeless"
+    r"|trouble (?:falling|staying)(?: asleep)?(?:,? or (?:staying|falling))? asleep"
+    r"|sleeping too much"
+    r"|feeling tired or having little energy"
+    r"|poor appetite or over-?eating"
+    r"|feeling bad about yourself,? (?:or|-|\u2013|\u2014) ?(?:that )?"
+    r"|let (?:yourself|myself) or your family down"
+    r"|trouble concentrating on things"
+    r"|moving or speaking so slowly|fidgety or restless that"
+    r"|(?:better off dead|hurting yourself in some way)",
+    re.IGNORECASE,
+)
+
+_FRAME = re.compile(
+    r"how often (?:have|has|were|are|did) (?:you|they)\b[^.?!]{0,60}\b(?:bother|experienc|felt|had)"
+    r"|\bbothered by\b[^.?!]{0,80}\b(?:problems?|following|any of|last|past)"
+    r"|(?:over|in|during) the (?:last|past) (?:two|2) weeks?,? how (?:often|many days)"
+    r"|several days\b.{0,60}\bmore than half the days\b.{0,60}\bnearly every day"
+    r"|\bon a scale (?:of|from) 0 (?:to|-|\u2013) 3\b|\b0\s*[=:]\s*not at all\b"
+    r"|\bphq[- ]?[289]\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_SCALE_WORDS = r"not at all|several days|more than half (?:of )?the days|nearly every ?day"
+
+_ANSWER = re.compile(rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE)
+
+_LIST = re.compile(r"(?<![\d.])(?:[0-3]\s*[,;/ ]\s*){6,8}[0-3](?![\d.])")
+
+_NUMBER = (
+    r"(?:1\d|2[0-7]|\d)"
+    r"(?!\d|[.:]\d|\s*(?:%|am\b|pm\b|days?\b|weeks?\b|months?\b|years?\b|times?\b))"
+)
+
+_QUOTE = re.compile(
+    r"\bphq(?:[- ]?[289]\b)?+[^.?!\n\d]{0,50}?\b" + _NUMBER + r"(?:\s*(?:/|out of|of)\s*2[47])?"
+    r"|\bscor(?:e|ed|ing)\b[^.?!\n\d]{0,30}\b" + _NUMBER + r"\s*(?:/|out of|of)\s*2[47]\b"
+    r"|\b(?:scored|got|had)\s+(?:an?\s+)?" + _NUMBER + r"\s+(?:on|in|for)\s+(?:the|my|that)\s+"
+    r"(?:phq|depression|mood)[- ]?(?:9\b|8\b|test|questionnaire|scale|screen\w*|survey)?"
+    r"|\bdepression (?:score|test|scale|questionnaire|screen\w*)\b[^.?!\n\d]{0,25}"
+    r"\b(?:is|was|were|of|at|says|said|came)\b[^.?!\n\d]{0,15}\b" + _NUMBER,
+    re.IGNORECASE,
+)
+
+CANDIDATE = (  # any span needs one of these in its own message or, for answers, the one before
+    r"(?i)phq|little interest or pleasure|depressed,? (?:or|and) hopeless|little energy|"
+    r"appetite or over|asleep|sleeping too much|bad about yourself|family down|"
+    r"concentrating on things|speaking so slowly|fidgety|off dead|hurting yourself|"
+    r"how often|how many days|bothered by|half the days|scale (?:of|from) 0|not at all|"
+    r"scor(?:e|ed|ing)|depression|(?:got|had) (?:an? )?\d|(?:[0-3]\s*[,;/ ]\s*){6}"
+)
+
+NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionnaire
+
+SHORT_ANSWER = 12  # words; longer replies are blanked only where they name the scale
+
+
+class Span(NamedTuple):
+    """Characters `start` to `stop` of message number `message`, and why."""
+
+    message: int
+    start: int
+    stop: int
+    reason: str
+
+
+class Asked(NamedTuple):
+    """What earlier messages mean for the next: what `questionnaire_spans` carries along.
+
+    Attributes:
+        due: the last message of another than the person asked an item, so answers may follow.
+        since: messages since items were last asked; from `NEXT_ITEM` + 1 on it does not matter.
+    """
+
+    due: bool = False
+    since: int = NEXT_ITEM + 1
+
+
+NOT_ASKED = Asked()
+
+
+def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) -> list[Span]:
+    """Find questionnaire-like spans in one conversation, in order.
+
+    Args:
+        messages: the conversation, all roles, in order of speech.
+        before: what was asked before the first of them.
+    """
+    return _walk(messages, before)[0]
+
+
+def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[Span], Asked]:
+    spans: list[Span] = []
+    due, since = asked
+    for number, message in enumerate(messages):
+        if message.role == "user":
+            spans += _user_spans(number, message.text, after_item=due)
+        else:
+            due = _asks(message.text, under_way=since <= NEXT_ITEM)
+            if due:
+                since = 0
+                spans.append(Span(number, 0, len(message.text), ASKED))
+            else:
+                spans += _found(number, message.text, _QUOTE, QUOTED)
+        since = min(since, NEXT_ITEM) + 1
+    return spans, Asked(due, since)
+
+
+def _asks(text: str, *, under_way: bool) -> bool:
+    """Two item phrases, or one beside the frame or scale, or one where items were just asked."""
+    items = {match.group(0).lower() for match in _ITEM.finditer(text)}
+    if len(items) >= 2:
+        return True
+    return bool(items) and (under_way or _FRAME.search(text) is not None)
+
+
+def _user_spans(number: int, text: str, *, after_item: bool) -> list[Span]:
+    spans = _found(number, text, _LIST, LISTED)
+    if after_item:
+        answers = _found(number, text, _ANSWER, ANSWERED)
+        if answers and len(text.split()) <= SHORT_ANSWER:
+            return [Span(number, 0, len(text), ANSWERED)]
+        spans += [span for span in answers if not text[span.start : span.stop].isdigit()]
+    spans += _found(number, text, _QUOTE, QUOTED)
+    return _merged(spans)
+
+
+def _found(number: int, text: str, pattern: re.Pattern[str], reason: str) -> list[Span]:
+    return [Span(number, *match.span(), reason) for match in pattern.finditer(text)]
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Overlapping spans of a message as one, under the reason of the first."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.start < merged[-1].stop:
+            last = merged[-1]
+            merged[-1] = last._replace(stop=max(last.stop, span.stop))
+        else:
+            merged.append(span)
+    return merged
+
+
+def blank_spans(
+    messages: Sequence[Message], spans: Sequence[Span], blank: str = BLANK
+) -> list[Message]:
+    """The messages with each span replaced by `blank`, for reading; the input is unchanged."""
+    result = list(messages)
+    for span in sorted(spans, reverse=True):
+        role, text = result[span.message]
+        result[span.message] = Message(role, text[: span.start] + blank + text[span.stop :])
+    return result
+
+
+def masked(messages: Sequence[Message]) -> list[Message]:
+    """`blank_spans` of `questionnaire_spans`."""
+    return blank_spans(messages, questionnaire_spans(messages))
+
+
+def masked_on(messages: Sequence[Message], before: Asked) -> tuple[list[Message], Asked]:
+    """`masked` for messages that go on after others, and what they mean for the next.
+
+    Args:
+        messages: the new messages, in order.
+        before: what the call for the messages before them gave; `NOT_ASKED` at the start.
+    """
+    spans, after = _walk(messages, before)
+    return blank_spans(messages, spans), after
+
+
+def cohort_spans(turns: pl.DataFrame) -> pl.DataFrame:
+    """Spans of all conversations of a cohort, found without reading every turn in Python.
+
+    Returns:
+        One row a span: person_id, conversation_id, turn, start, stop, reason. No text.
+    """
+    candidate = pl.col("text").str.contains(CANDIDATE)
+    # Answers follow their items, so whole conversations with a candidate are read.
+    keys = ["person_id", "conversation_id"]
+    chosen = turns.lazy().filter(candidate).select(keys).unique()
+    read = turns.lazy().join(chosen, on=keys, how="semi", maintain_order="left").collect()
+    rows: list[tuple[str, str, int, int, int, str]] = []
+    for (person, conversation), group in read.group_by(keys, maintain_order=True):
+        texts = zip(group["role"], group["text"], strict=True)
+        numbers = group["turn"].to_list()
+        for span in questionnaire_spans([Message(role, text) for role, text in texts]):
+            rows.append((str(person), str(conversation), numbers[span.message], *span[1:]))
+    schema = {"person_id": pl.String(), "conversation_id": pl.String(), "turn": pl.Int32(),
+              "start": pl.Int64(), "stop": pl.Int64(), "reason": pl.String()}  # fmt: skip
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeline]:
+    """The timelines as they are read: with questionnaire spans blanked if the window says so."""
+    if not window.mask_questionnaire:
+        return list(people)
+    return [
+        Timeline(
+            person.person_id,
+            tuple(masked(person.messages)),
+            person.user,
+            person.times,
+            person.conversation_ids,
+            person.turns,
+        )
+        for person in people
+    ]
+
+
+def mask_timeline(timeline: Timeline) -> Timeline:
+    """The timeline with questionnaire-like spans blanked, conversation by conversation."""
+    messages: list[Message] = []
+    for _, group in groupby(
+        zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
+    ):
+        messages += masked([message for _, message in group])
+    return replace(timeline, messages=tuple(messages))

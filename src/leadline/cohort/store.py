@@ -1,0 +1,190 @@
+"""The cohort on disk: `turns.parquet`, `phq9.parquet`, `people.parquet`, manifest last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
+from leadline.errors import LeadlineError
+from leadline.tables import PEOPLE, PHQ9, TURNS
+
+FILES = ("turns.parquet", "phq9.parquet", "people.parquet")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort in memory.
+
+    Attributes:
+        turns: columns of `schema.TURNS`; the rows of a person lie together, in the order
+            in which they were said.
+        phq9: columns of `schema.PHQ9`; the row number is the label's identity.
+        people: columns of `schema.PEOPLE` and whatever else the source had.
+        manifest: how the cohort was made; ``manifest["simulated"]`` is True for simulated
+            people.
+        path: where it was read from, None if it was never written.
+    """
+
+    turns: pl.DataFrame
+    phq9: pl.DataFrame
+    people: pl.DataFrame
+    manifest: dict[str, Any]
+    path: Path | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """True if the people are simulated, so that no claim about patients follows."""
+        return bool(self.manifest.get("simulated", False))
+
+
+def write_cohort(
+    path: Path,
+    turns: pl.DataFrame,
+    phq9: pl.DataFrame,
+    people: pl.DataFrame,
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    overwrite: bool = False,
+    extra: Callable[[Path], None] | None = None,
+    **more: Any,
+) -> Cohort:
+    """Write a cohort whole or not at all, and return it as read back.
+
+    `extra` may write further files into the scratch directory before the manifest is.
+
+    Raises:
+        LeadlineError: `path` is occupied, or a table has not the columns of the schema.
+    """
+    with new_directory(path, overwrite=overwrite) as scratch:
+        check_table(turns, TURNS, path / FILES[0])
+        turns.write_parquet(scratch / FILES[0], compression="zstd")
+        if extra is not None:
+            extra(scratch)
+        finish_cohort(
+            scratch, phq9, people, command=command, settings=settings, inputs=inputs, **more
+        )
+    return read_cohort(path)
+
+
+def finish_cohort(
+    scratch: Path,
+    phq9: pl.DataFrame,
+    people: pl.DataFrame,
+    *,
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    **more: Any,
+) -> dict[str, Any]:
+    """Complete a directory that holds `turns.parquet` already; return its manifest."""
+    for name, table, schema in ((FILES[1], phq9, PHQ9), (FILES[2], people, PEOPLE)):
+        check_table(table, schema, scratch / name)
+        table.write_parquet(scratch / name, compression="zstd")
+    turns = pl.scan_parquet(scratch / FILES[0]).select(pl.len()).collect().item()
+    return write_manifest(
+        scratch,
+        kind="cohort",
+        command=command,
+        settings=settings,
+        inputs=inputs,
+        files={name: sha256(scratch / name) for name in FILES},
+        counts={
+            "people": people.height,
+            "turns": turns,
+            "phq9": phq9.height,
+            "locked": int(people["locked"].sum()),
+        },
+        **more,
+    )
+
+
+def read_cohort(path: Path) -> Cohort:
+    """Read a finished cohort and check that its tables have the columns of the schema.
+
+    Raises:
+        LeadlineError: unfinished, of another format, or a table is missing or malformed.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "cohort")
+    turns, phq9, people = (
+        _read_table(path / name, schema)
+        for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True)
+    )
+    for name, table in zip(FILES, (turns, phq9, people), strict=True):
+        _check_height(manifest, path / name, table.height)
+    return Cohort(turns, phq9, people, manifest=manifest, path=path)
+
+
+def check_cohort(path: Path) -> dict[str, Any]:
+    """Check a finished cohort as `read_cohort` does, without reading a row; its manifest.
+
+    Raises:
+        LeadlineError: as `read_cohort`.
+    """
+    manifest = read_manifest(path, "cohort")
+    for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True):
+        with _reading(path / name):
+            columns = pl.read_parquet_schema(path / name)
+            height = pl.scan_parquet(path / name).select(pl.len()).collect().item()
+        check_table(pl.DataFrame(schema=columns), schema, path / name)
+        _check_height(manifest, path / name, height)
+    return manifest
+
+
+def _check_height(manifest: Mapping[str, Any], file: Path, height: int) -> None:
+    said = manifest.get("counts", {}).get(file.stem)
+    if said != height:
+        raise LeadlineError(
+            f"The table has {height} rows, the manifest says {said}.",
+            remedy="The cohort was changed after it was written; import it again.",
+            file=file,
+        )
+
+
+def read_turns(path: Path, first: int, count: int) -> pl.DataFrame:
+    """Rows `first` to `first + count` of a cohort's `turns.parquet`, and no others.
+
+    Raises:
+        LeadlineError: the file cannot be read.
+    """
+    with _reading(path / FILES[0]):
+        rows = pl.scan_parquet(path / FILES[0]).select(*TURNS).slice(first, count)
+        return rows.collect()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LeadlineError(
+            "This table of the cohort cannot be read.",
+            remedy="Import the cohort again into a new directory.",
+            file=path,
+        ) from error
+
+
+def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    with _reading(path):
+        table = pl.read_parquet(path)
+    check_table(table, schema, path)
+    return table
+
+
+def check_table(table: pl.DataFrame, schema: Mapping[str, pl.DataType], path: Path) -> None:
+    """Raise `LeadlineError` unless `table` has the columns and types of `schema`."""
+    for column, kind in schema.items():
+        if table.schema.get(column) != kind:
+            raise LeadlineError(
+                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                remedy="Import the cohort again with this version of Leadline.",
+                file=path,
+            )

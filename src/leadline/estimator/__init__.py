@@ -1,1 +1,0 @@
-"""Readers, pools, heads, training, checkpoints, baselines, ensembles."""

@@ -1,0 +1,161 @@
+"""Evaluation and report of a run on disk: reads its artefacts, writes two more.
+
+`results.json` and `report.html` lie beside the manifest of the run and are made from what the
+run wrote: nothing is trained or predicted here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from leadline.artefact import read_manifest, sha256, write_json
+from leadline.cohort.store import Cohort, read_cohort
+from leadline.errors import LeadlineError
+from leadline.evaluate.config import EvaluateConfig
+from leadline.evaluate.report import render_report
+from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
+from leadline.tables import ESTIMATES
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+ESTIMATES_FILE = "estimates.parquet"
+
+RESULTS_FILE = "results.json"
+
+REPORT_FILE = "report.html"
+
+
+def evaluate_run(
+    run: Path, cohort: Path | None = None, settings: EvaluateConfig | None = None
+) -> dict[str, Any]:
+    """Evaluate the predictions of a run, write RUN/results.json and return its content.
+
+    Args:
+        run: a finished run directory.
+        cohort: the cohort it was made from; if given, the gold totals and the locked people
+            are checked against it.
+        settings: resamples, cuts, reliabilities.
+
+    Raises:
+        LeadlineError: the run is unfinished, its predictions are missing, changed or unfit
+            (`sample.check_predictions`), or they disagree with the cohort.
+    """
+    manifest = read_manifest(run, "run")
+    predictions = _read(run / PREDICTIONS_FILE)
+    digest = sha256(run / PREDICTIONS_FILE)
+    recorded = (manifest.get("files") or {}).get(PREDICTIONS_FILE)
+    if recorded not in (None, digest):
+        raise LeadlineError(
+            "The predictions are not those that the run wrote (their SHA-256 differs).",
+            remedy="Restore the file, or train again.",
+            file=run / PREDICTIONS_FILE,
+        )
+    facts = dict(manifest)
+    if cohort is not None:
+        facts = _with_cohort(facts, read_cohort(cohort), predictions)
+    results = evaluate_predictions(predictions, settings, manifest=facts)
+    results["files"] = {PREDICTIONS_FILE: digest}
+    write_json(run / RESULTS_FILE, results)
+    return results
+
+
+def report_run(run: Path, *, examples: bool = False) -> Path:
+    """Write RUN/report.html from results.json, predictions and estimates; return its path.
+
+    Args:
+        run: a run that `evaluate_run` has evaluated.
+        examples: show courses of real people too; those of simulated people are shown anyway.
+
+    Raises:
+        LeadlineError: the run was not evaluated, or evaluated by another version's format.
+    """
+    read_manifest(run, "run")
+    results = read_results(run)
+    predictions = _read(run / PREDICTIONS_FILE)
+    if (results.get("files") or {}).get(PREDICTIONS_FILE) != sha256(run / PREDICTIONS_FILE):
+        raise LeadlineError(
+            "The results were made from other predictions than those of the run.",
+            remedy=f"Run: leadline evaluate {run}",
+            file=run / RESULTS_FILE,
+        )
+    estimates = None
+    if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
+        estimates = _read(run / ESTIMATES_FILE)
+        _check_estimates(estimates, run / ESTIMATES_FILE)
+    return render_report(results, predictions, estimates=estimates, out=run / REPORT_FILE)
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """RUN/results.json, checked to be of the format of this version."""
+    path = run / RESULTS_FILE
+    remedy = f"Run: leadline evaluate {run}"
+    if not path.is_file():
+        raise LeadlineError("This run was not evaluated yet.", remedy=remedy, file=path)
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LeadlineError("The results are not valid JSON.", remedy=remedy, file=path) from error
+    if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
+        raise LeadlineError(
+            f"The results are not of format {RESULTS_FORMAT}.", remedy=remedy, file=path
+        )
+    return results
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise LeadlineError(
+            "The run has no such table.",
+            remedy="Train with --folds or with locked test people, so that there are "
+            "estimates for people whom the model never saw.",
+            file=path,
+        )
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LeadlineError(
+            "This table of the run cannot be read.", remedy="Train again.", file=path
+        ) from error
+
+
+def _check_estimates(table: pl.DataFrame, path: Path) -> None:
+    for column, kind in ESTIMATES.items():
+        if table.schema.get(column) != kind:
+            raise LeadlineError(
+                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                remedy="Score again with this version of Leadline.",
+                file=path,
+            )
+
+
+def _with_cohort(
+    facts: Mapping[str, Any], cohort: Cohort, predictions: pl.DataFrame
+) -> dict[str, Any]:
+    """Facts of the run with what the cohort adds, after the gold labels were checked."""
+    gold = cohort.phq9.select("person_id", "total", "instrument").with_row_index("label")
+    gold = gold.with_columns(pl.col("label").cast(pl.Int64))
+    said = predictions.select("label", "person_id", "total", "instrument").unique()
+    strangers = said.join(gold, on=said.columns, how="anti", nulls_equal=True)
+    if strangers.height:
+        raise LeadlineError(
+            f"{strangers.height} labels of the predictions are not gold labels of this cohort.",
+            remedy="Give the cohort that the run was trained on; evaluate takes gold only.",
+            file=cohort.path,
+        )
+    split = predictions.select("person_id", "split").unique()
+    known = split.join(cohort.people.select("person_id", "locked"), on="person_id")
+    wrong = known.filter(pl.col("locked") != (pl.col("split") == "locked"))
+    if wrong.height:
+        raise LeadlineError(
+            f"{wrong.height} people are locked in the cohort and not in the run, or the reverse.",
+            remedy="Train again: a locked person takes no part in training.",
+            file=cohort.path,
+        )
+    more = {key: cohort.manifest[key] for key in ("limit",) if cohort.manifest.get(key)}
+    simulated = bool(facts.get("simulated", False)) or cohort.simulated
+    return {**more, **{k: v for k, v in facts.items() if v is not None}, "simulated": simulated}

@@ -1,0 +1,40 @@
+"""Conversations on which an export is compared with Leadline's own numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from leadline.cohort.timeline import Message, Timeline
+from leadline.readers.anchors import anchor_statements
+
+TALKS, TURNS = 12, 4  # conversations of statements that an export is checked on
+
+
+def check_talks() -> list[list[Message]]:
+    """Conversations of the anchors' questions and statements, `TURNS` user turns each."""
+    _, anchors = anchor_statements()
+    step = max(1, len(anchors) // (TALKS * TURNS))
+    some = anchors[::step][: TALKS * TURNS]
+    return [
+        [
+            message
+            for anchor in some[at : at + TURNS]
+            for message in (
+                Message("assistant", anchor.question),
+                Message("user", anchor.statement),
+            )
+        ]
+        for at in range(0, len(some), TURNS)
+    ]
+
+
+def as_timeline(name: str, talk: list[Message]) -> Timeline:
+    """An undated conversation as the timeline of somebody called `name`."""
+    return Timeline(
+        person_id=name,
+        messages=tuple(talk),
+        user=np.flatnonzero([message.role == "user" for message in talk]),
+        times=np.full(len(talk), np.datetime64("NaT", "us")),
+        conversation_ids=tuple("check" for _ in talk),
+        turns=np.arange(len(talk), dtype=np.int32),
+    )

@@ -1,0 +1,278 @@
+"""The adapted model: a causal reader, a pool and a head as one module, and its checkpoint.
+
+One example is one person: the conversation is read once and every reading of that person is
+estimated in the same pass. Layers above the one that is read are cut off. With LoRA on the
+top layers no gradient flows below them.
+
+A checkpoint is `model.safetensors` (what was trained: adapters or the whole backbone, pool,
+head) and `config.json`. The base is named and its revision recorded, not copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from leadline import processes
+from leadline.artefact import new_directory, write_json, write_manifest
+from leadline.errors import LeadlineError
+from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.examples import Example, TrainPerson, collate, encode, token_groups
+from leadline.finetune.module import Regressor, build
+from leadline.readers.backbone import default_device, load_tokenizer
+from leadline.readers.batching import pad_right
+from leadline.readers.fetch import reader_path, reader_revision
+from leadline.readers.tokens import Tokens, chat_template
+
+FORMAT = 1
+
+WEIGHTS = "model.safetensors"
+
+
+class FinetunedModel:
+    """A trained regressor with what it takes to read messages.
+
+    Args:
+        regressor: the trained module.
+        tokens: tokenizer and template of its reader.
+        reader: name or path of the reader.
+        revision: the reader's revision.
+        config: how it was trained.
+    """
+
+    def __init__(
+        self,
+        regressor: Regressor,
+        tokens: Tokens,
+        *,
+        reader: str,
+        revision: str,
+        config: FinetuneConfig,
+    ) -> None:
+        self.regressor, self.tokens = regressor, tokens
+        self.reader, self.revision, self.config = reader, revision, config
+        self.budget = context_budget(regressor.backbone, config.max_tokens)
+
+    @classmethod
+    def untrained(
+        cls, reader: str, config: FinetuneConfig, *, home: Path | None = None
+    ) -> FinetunedModel:
+        """The base with fresh adapters and head, on the default device."""
+        path = reader_path(reader, home=home)
+        tokenizer = load_tokenizer(path)
+        return cls(
+            build(path, config, default_device()),
+            Tokens(tokenizer, chat_template(tokenizer)),
+            reader=reader,
+            revision=reader_revision(path),
+            config=config,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.regressor.head.centre.device
+
+    @property
+    def identity(self) -> str:
+        """Hex digest of everything that a turn state depends on except the messages."""
+        about = {
+            "revision": self.revision,
+            "template": asdict(self.tokens.template),
+            "budget": self.budget,
+            "config": asdict(self.config),
+        }
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for name, value in sorted(self.regressor.trained().items()):
+            digest.update(name.encode())
+            digest.update(value.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def width(self) -> int:
+        """Numbers in a turn state."""
+        return int(self.regressor.head.centre.shape[0])
+
+    @torch.inference_mode()
+    def turn_states(
+        self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
+    ) -> list[np.ndarray]:
+        """States of the turns at `spans` of each row of tokens, as `LMReader.turn_states`."""
+        self.regressor.eval()
+        hidden = self.regressor.hidden(pad_right(ids).to(self.device), **more)
+        last = self.config.state == "last"
+        return [
+            np.stack([row[(b - 1 if last else a) : b].float().mean(dim=0).cpu() for a, b in some])
+            if some
+            else np.zeros((0, self.width), np.float32)
+            for row, some in zip(hidden, spans, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def estimates(self, states: np.ndarray, sizes: np.ndarray, readings: np.ndarray) -> np.ndarray:
+        """As `predict`, from the turn states of one person.
+
+        Args:
+            states: float32 (turns, width).
+            sizes: tokens of each turn (turns,).
+            readings: first and last turn of each reading, both included (readings, 2).
+        """
+        self.regressor.eval()
+        head = self.regressor.head
+        arrays = (torch.from_numpy(np.ascontiguousarray(x)) for x in (states, sizes, readings))
+        pooled = self.regressor.pool(*(x.to(self.device) for x in arrays))
+        out: np.ndarray = head.estimates(head(pooled)).cpu().numpy()
+        return out
+
+    def encode(self, people: Sequence[TrainPerson]) -> list[Example]:
+        """People as tokens."""
+        return [encode(person, self.tokens, self.budget) for person in people]
+
+    @torch.no_grad()
+    def predict(self, people: Sequence[TrainPerson], batch_tokens: int = 4096) -> list[np.ndarray]:
+        """Estimates at every reading of each person; labels are not looked at.
+
+        Returns:
+            For each person float32 (readings, 28), the distribution over 0..27, or
+            (readings,) from a scalar head.
+        """
+        head = self.regressor.head
+        return [
+            head.estimates(head(states)).cpu().numpy()
+            for states in self.running_states(people, batch_tokens)
+        ]
+
+    @torch.no_grad()
+    def running_states(self, people: Sequence[TrainPerson], batch_tokens: int) -> list[Tensor]:
+        """Pooled states of each person's readings, float32 (readings, width)."""
+        examples = self.encode(people)
+        self.regressor.eval()
+        width = self.regressor.head.centre.shape[0]
+        out = [torch.zeros(0, width, device=self.device) for _ in examples]
+        groups = list(token_groups(examples, batch_tokens))
+        found: dict[int, Tensor] = {}
+        for number, counts in processes.dealt(len(groups)):
+            batch = collate([examples[index] for index in groups[number]], self.config.state)
+            batch = {name: value.to(self.device) for name, value in batch.items()}
+            states = self.regressor.pooled(batch)
+            if counts:
+                found[number] = states.cpu() if processes.world() > 1 else states
+        for group, states in zip(groups, processes.gather(found, len(groups)), strict=True):
+            sizes = [len(examples[index].readings) for index in group]
+            parts = torch.split(states.to(self.device), sizes)
+            for index, some in zip(group, parts, strict=True):
+                out[index] = some
+        return out
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint directory whole or not at all.
+
+        Of several processes every one must call this; the first writes.
+
+        Raises:
+            LeadlineError: `path` exists.
+        """
+        tensors = self.regressor.trained()
+        if processes.rank() > 0:
+            return
+        with new_directory(path) as scratch:
+            save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
+            about = {
+                "format": FORMAT,
+                "reader": self.reader,
+                "revision": self.revision,
+                "template": asdict(self.tokens.template),
+                "config": asdict(self.config),
+            }
+            write_json(scratch / "config.json", about)
+            write_manifest(
+                scratch,
+                kind="checkpoint",
+                command="train",
+                settings=asdict(self.config),
+                inputs={"reader": self.revision},
+            )
+
+    @classmethod
+    def load(
+        cls, path: Path, *, reader: str | None = None, home: Path | None = None
+    ) -> FinetunedModel:
+        """Read a checkpoint; `reader` says where the base lies if it moved.
+
+        Raises:
+            LeadlineError: damaged, of another format, or the base is absent or another one.
+        """
+        about = _read_config(path)
+        fields = {**about["config"], "layers": tuple(about["config"]["layers"])}
+        if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
+            fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
+        # Neither belongs to the model; both are for training.
+        plain = {"head_start": False, "shard": False}
+        model = cls.untrained(
+            reader or about["reader"], FinetuneConfig(**{**fields, **plain}), home=home
+        )
+        if (
+            model.revision != about["revision"]
+            or asdict(model.tokens.template) != about["template"]
+        ):
+            raise LeadlineError(
+                f"This checkpoint was trained on another revision of the reader "
+                f"{about['reader']!r}.",
+                remedy="Fetch the revision that it was trained on, or train again.",
+                file=path,
+            )
+        model.take(path)
+        model.config = FinetuneConfig(**fields)
+        return model
+
+    def take(self, path: Path) -> None:
+        """Put in the weights of another checkpoint of the same reader and settings.
+
+        Raises:
+            LeadlineError: the file is damaged.
+        """
+        try:
+            tensors = load_file(path / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise LeadlineError(
+                "The weights of this checkpoint cannot be read.",
+                remedy="Restore the file from a copy, or train again.",
+                file=path / WEIGHTS,
+            ) from error
+        self.regressor.restore(tensors)
+        self.regressor.eval()
+
+
+def context_budget(backbone: Any, wanted: int) -> int:
+    """The context budget in tokens: as wanted, at most what the model takes."""
+    return min(wanted, getattr(backbone.config, "max_position_embeddings", None) or wanted)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LeadlineError(
+            "This is no checkpoint: its config.json is absent or damaged.",
+            remedy="Give the directory that training wrote.",
+            file=file,
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        raise LeadlineError(
+            f"This checkpoint has format {found!r}; this version reads format {FORMAT}.",
+            remedy="Train again with this version of Leadline.",
+            file=file,
+        )
+    return about

@@ -1,0 +1,1 @@
+"""From states to a total (numpy; knows no reader)."""

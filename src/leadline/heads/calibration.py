@@ -1,0 +1,168 @@
+"""From a mean and a deviation to a distribution over the totals 0..27 that keeps its promises.
+
+The total is a rounded, bounded reading of a normal variable: the probability of k is the
+normal mass between k - 1/2 and k + 1/2, with all mass below 0 on 0 and above 27 on 27 (a
+two-limit Tobit likelihood, Tobin 1958). Four numbers are fitted on estimates for people
+whom the head never saw: how much it shrinks too far, how much an estimate from few words is
+pulled to the mean, how much wider it is than the head says, and how much wider still with few
+words. The central intervals are then conformalised on the same people (distributional
+conformal prediction, Chernozhukov, Wuethrich and Zhu 2021): fit, conformalise, interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from leadline.arrays import Array
+from leadline.phq9.distribution import total_probability, totals_distribution
+
+LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+
+SMALLEST = 1e-12
+START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
+START_SD = np.array([0.3, 2.0, 0.5, 2.0])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw estimates become distributions, fitted on people whom the head never saw.
+
+    Attributes:
+        centre: mean total of the training people, the estimate from no words at all.
+        stretch: factor on the distance of an estimate from the centre.
+        half_words: words at which an estimate keeps half of that distance.
+        widen: factor on the head's standard deviation.
+        few_words: extra relative variance at one word; it falls as one over the words.
+        shift: points by which the head's estimates lie above the totals of the people with gold;
+            0 unless others were trained on as well.
+        levels, widths: nominal levels of central intervals and the nominal level that in fact
+            covers that share of unseen people.
+    """
+
+    centre: float
+    stretch: float
+    half_words: float
+    widen: float
+    few_words: float
+    levels: tuple[float, ...] = LEVELS
+    widths: tuple[float, ...] = LEVELS
+    shift: float = 0.0
+
+    def location_scale(self, mean: Array, sd: Array, words: Array) -> tuple[Array, Array]:
+        """Calibrated mean and deviation of the unbounded normal, each (R,)."""
+        words = np.maximum(words, 1.0)
+        keep = self.stretch * words / (words + self.half_words)
+        spread = sd * self.widen * np.sqrt(1.0 + self.few_words / words)
+        return self.centre + keep * (mean - self.shift - self.centre), spread
+
+    def distribution(self, mean: Array, sd: Array, words: Array) -> Array:
+        """Calibrated probabilities of the totals, shape (R, 28)."""
+        return totals_distribution(*self.location_scale(mean, sd, words))
+
+    def width(self, level: float) -> float:
+        """The nominal level whose central interval covers a share `level` of people."""
+        return float(np.interp(level, (0.0, *self.levels, 1.0), (0.0, *self.widths, 1.0)))
+
+
+def fit_calibration(
+    mean: Array,
+    sd: Array,
+    words: Array,
+    total: Array,
+    weight: Array,
+    final: npt.NDArray[np.bool_],
+    *,
+    recentre: bool = False,
+) -> Calibration:
+    """Fit a `Calibration` on estimates for unseen people.
+
+    Args:
+        mean: raw estimates of readings of every length, shape (R,).
+        sd: their deviations, shape (R,).
+        words: of the person in each reading, shape (R,).
+        total: gold total of the label that the reading leads to, shape (R,).
+        weight: of each reading, shape (R,).
+        final: True where the reading is the whole window of its label, shape (R,); the
+            intervals are conformalised on these alone.
+        recentre: whether the head was trained on other people too, whose mean is another one.
+    """
+    centre = float(np.average(total[final]))
+    shift = float(np.average(mean[final] - total[final])) if recentre else 0.0
+
+    def at(theta: Array) -> Calibration:
+        stretch, half, widen, few = (float(value) for value in np.exp(theta))
+        return Calibration(centre, stretch, half, widen, few, shift=shift)
+
+    def loss(theta: Array) -> float:
+        hit = total_probability(*at(theta).location_scale(mean, sd, words), total)
+        # A prior keeps the numbers sane where the data do not speak of them.
+        surprise = float(-(weight * np.log(np.maximum(hit, SMALLEST))).sum())
+        return surprise + 0.5 * float((((theta - START) / START_SD) ** 2).sum())
+
+    best = minimize(loss, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3})
+    fitted = at(best.x)
+    centrality = central_ranks(
+        fitted.distribution(mean[final], sd[final], words[final]), total[final]
+    )
+    return Calibration(
+        centre=fitted.centre,
+        stretch=fitted.stretch,
+        half_words=fitted.half_words,
+        widen=fitted.widen,
+        few_words=fitted.few_words,
+        widths=_conformal_widths(centrality),
+        shift=shift,
+    )
+
+
+def central_ranks(distribution: Array, total: Array) -> Array:
+    """The level of the smallest central interval that holds each total, shape (R,).
+
+    Within the bin of a total the mass is taken as even, as `distribution_quantile` does, and
+    the total lies in the middle of its bin: an interval of the returned level ends there.
+    """
+    cdf = distribution.cumsum(axis=1)
+    rows, k = np.arange(len(total)), np.rint(total).astype(int)
+    upto = cdf[rows, k]
+    below = upto - distribution[rows, k]
+    middle = 0.5 * (upto + below)
+    out: Array = np.abs(2.0 * middle - 1.0)
+    return out
+
+
+def _conformal_widths(centrality: Array) -> tuple[float, ...]:
+    """For each level the conformal quantile of the ranks, with the (n + 1) correction.
+
+    Where there are too few people to vouch for a level, its interval is the whole scale.
+    """
+    n = len(centrality)
+    ordered = np.append(np.sort(centrality), 1.0)
+    ranks = [min(int(np.ceil((n + 1) * level)), n + 1) - 1 for level in LEVELS]
+    return tuple(float(min(ordered[rank], 1.0)) for rank in ranks)
+
+
+def plain_calibration(calibration: Calibration) -> dict[str, Any]:
+    """A calibration as JSON values."""
+    return {
+        "centre": calibration.centre,
+        "stretch": calibration.stretch,
+        "half_words": calibration.half_words,
+        "widen": calibration.widen,
+        "few_words": calibration.few_words,
+        "shift": calibration.shift,
+        "widths": list(calibration.widths),
+    }
+
+
+def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
+    """The inverse of `plain_calibration`."""
+    names = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
+    values = {key: float(plain[key]) for key in names}
+    widths = tuple(float(width) for width in plain["widths"])
+    return Calibration(**values, levels=LEVELS, widths=widths)

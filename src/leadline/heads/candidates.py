@@ -1,0 +1,244 @@
+"""Estimators on frozen states: chosen, fitted and calibrated inside the training people.
+
+A *candidate* is a head and how it sees the views: all joined, or one head a view with the
+estimates averaged. `fit_frozen` compares the candidates by cross-validation inside the people
+that it is given, fits the calibration on the same cross-validated estimates, and fits the
+winner on all of them. Nobody outside has any part in either, so an outer fold that is left out
+stays unseen in every respect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from leadline.arrays import Array, Ints
+from leadline.heads.calibration import Calibration, fit_calibration
+from leadline.heads.design import Design
+from leadline.heads.gaussian_process import GaussianProcess
+from leadline.heads.head import Head, fit_head
+from leadline.phq9.distribution import crps, totals_distribution
+
+PEOPLE_FOR_SELECTION = 600
+"""People among whom candidates are compared; more settle nothing and cost a lot. A network is
+calibrated on everyone: how far it shrinks depends on how many people it was fitted to."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A head, whether each view gets one of its own, and whether it sees anchor scores."""
+
+    head: str
+    apart: bool
+    anchored: bool = True
+
+    @property
+    def name(self) -> str:
+        """Such as ``gp, one a view, anchored``."""
+        seen = "one a view" if self.apart else "views joined"
+        return f"{self.head}, {seen}{', anchored' if self.anchored else ''}"
+
+
+CANDIDATES = (
+    Candidate("gp", apart=True),
+    Candidate("gp", apart=False),
+    Candidate("ridge", apart=False),
+    Candidate("histogram", apart=False),
+)
+"""What `--fit auto` compares."""
+
+NETWORK = Candidate("network", apart=False, anchored=False)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled readings of every length, several of a label and of a person.
+
+    Attributes:
+        design: what a head sees of each reading.
+        total: gold or pseudolabel total that the reading leads to, shape (R,).
+        weight: relative precision of the label, shape (R,).
+        person: number of the person, shape (R,).
+        final: True where the reading is the whole window of its label, shape (R,).
+        share: weight of the reading in the calibration, shape (R,); 1 for a whole window.
+    """
+
+    design: Design
+    total: Array
+    weight: Array
+    person: Ints
+    final: npt.NDArray[np.bool_]
+    share: Array
+
+    def take(self, rows: Ints) -> Rows:
+        """The readings at `rows`."""
+        return Rows(
+            self.design.take(rows),
+            self.total[rows],
+            self.weight[rows],
+            self.person[rows],
+            self.final[rows],
+            self.share[rows],
+        )
+
+    def join(self, other: Rows) -> Rows:
+        """These readings and then those of `other`."""
+        return Rows(
+            self.design.join(other.design),
+            np.concatenate([self.total, other.total]),
+            np.concatenate([self.weight, other.weight]),
+            np.concatenate([self.person, other.person]),
+            np.concatenate([self.final, other.final]),
+            np.concatenate([self.share, other.share]),
+        )
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A fitted candidate with its calibration."""
+
+    candidate: Candidate
+    parts: tuple[tuple[tuple[str, ...], Head], ...]  # the views that each head sees
+    calibration: Calibration
+
+    def raw(self, design: Design) -> tuple[Array, Array]:
+        """Mean and deviation before calibration, each (R,)."""
+        return member_average(self.parts, self.candidate, design)
+
+    def distribution(self, design: Design) -> Array:
+        """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
+        mean, sd = self.raw(design)
+        return self.calibration.distribution(mean, sd, design.words)
+
+
+Parts = tuple[tuple[tuple[str, ...], Head], ...]
+
+
+def fit_parts(
+    candidate: Candidate, rows: Rows, seed: int, *, scales: Sequence[Array] | None = None
+) -> Parts:
+    """Fit the heads of a candidate to the whole-window readings of `rows`.
+
+    `scales`: hyperparameters that are kept from an earlier fit, as `part_scales` gives them.
+    """
+    whole = rows.take(np.flatnonzero(rows.final))
+    views = tuple(whole.design.states)
+    groups = [(view,) for view in views] if candidate.apart else [views]
+    return tuple(
+        (
+            group,
+            fit_head(
+                candidate.head,
+                whole.design.inputs(group, group if candidate.anchored else ()),
+                whole.total,
+                whole.weight,
+                seed=seed,
+                log_scales=None if scales is None else scales[number],
+            ),
+        )
+        for number, group in enumerate(groups)
+    )
+
+
+def part_scales(parts: Parts) -> list[Array] | None:
+    """Hyperparameters of each head of a fitted Gaussian process; None for other heads."""
+    heads = [head for _, head in parts]
+    scales = [head.log_scales for head in heads if isinstance(head, GaussianProcess)]
+    return scales if len(scales) == len(heads) else None
+
+
+def member_average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+    """Mean and deviation of a candidate's heads, averaged over views, each (R,)."""
+    means, variances = [], []
+    for views, head in parts:
+        mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
+        means.append(mean)
+        variances.append(sd**2)
+    return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+
+
+def inner_estimates(
+    candidate: Candidate, rows: Rows, folds: Ints, seed: int
+) -> tuple[Array, Array]:
+    """Cross-validated mean and deviation of every reading, each (R,).
+
+    `folds` gives the fold of each reading, whole people together, shape (R,).
+    """
+    mean, sd = np.zeros(len(rows.total)), np.ones(len(rows.total))
+    for fold in range(int(folds.max()) + 1):
+        out = np.flatnonzero(folds == fold)
+        parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
+        mean[out], sd[out] = member_average(parts, candidate, rows.design.take(out))
+    return mean, sd
+
+
+def fit_frozen(
+    rows: Rows,
+    candidates: Sequence[Candidate],
+    *,
+    inner_folds: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[FrozenModel, list[dict[str, object]]]:
+    """Choose among `candidates`, fit the winner, and calibrate it.
+
+    Args:
+        rows: readings of the training people only.
+        candidates: what to compare; one is fitted without a comparison.
+        inner_folds: folds, by person, of the comparison and the calibration.
+        seed: of the inner folds.
+        progress: called with the name of each candidate that is tried.
+
+    Returns:
+        The fitted model, and one row per candidate with its inner CRPS and MAE.
+    """
+    some = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
+    folds = _inner_folds(some, inner_folds, seed)
+    table: list[dict[str, object]] = []
+    best: tuple[float, Candidate, Array, Array] | None = None
+    for candidate in candidates:
+        if progress is not None:
+            progress(candidate.name)
+        mean, sd = inner_estimates(candidate, some, folds, seed)
+        gold = some.final
+        scores = crps(totals_distribution(mean[gold], sd[gold]), some.total[gold])
+        score = float(np.average(scores, weights=some.weight[gold]))
+        error = np.abs(np.clip(mean[gold], 0, 27) - some.total[gold])
+        mae = float(np.average(error, weights=some.weight[gold]))
+        table.append({"candidate": candidate.name, "crps": score, "mae": mae})
+        if best is None or score < best[0]:
+            best = (score, candidate, mean, sd)
+    assert best is not None, "at least one candidate"
+    _, chosen, mean, sd = best
+    calibration = fit_calibration(
+        mean, sd, some.design.words, some.total, some.share * some.weight, some.final
+    )
+    model = FrozenModel(chosen, fit_parts(chosen, rows, seed), calibration)
+    return model, table
+
+
+def _people_subset(rows: Rows, most: int, seed: int) -> Rows:
+    people = np.unique(rows.person)
+    if len(people) <= most:
+        return rows
+    kept = np.random.default_rng(seed).choice(people, size=most, replace=False)
+    return rows.take(np.flatnonzero(np.isin(rows.person, kept)))
+
+
+def _inner_folds(rows: Rows, count: int, seed: int) -> Ints:
+    """Fold of each reading: people sorted by severity, dealt in shuffled rounds."""
+    people, position = np.unique(rows.person, return_inverse=True)
+    gold = rows.final.astype(np.float64)
+    severity = np.bincount(position, rows.total * gold) / np.maximum(
+        np.bincount(position, gold), 1.0
+    )
+    random = np.random.default_rng([seed, len(people)])
+    order = np.lexsort((random.random(len(people)), severity))
+    folds = np.empty(len(people), dtype=np.int64)
+    for at in range(0, len(people), count):
+        block = order[at : at + count]
+        folds[block] = random.permutation(count)[: len(block)]
+    return folds[position]

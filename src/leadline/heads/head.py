@@ -1,0 +1,105 @@
+"""Heads that are fitted on frozen states at once, without gradient training of a reader.
+
+`gp` is the anchored Gaussian process, `ridge` the linear model that everyone knows, and
+`histogram` a softmax over the totals 0..27 with Gaussian-smoothed targets (HL-Gauss, Imani and
+White 2018; Farebrother et al. 2024), convex and solved by L-BFGS. All take pooled states and
+anchor scores and give a mean and a deviation for each reading. `network` (in its own module) takes
+turn states instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from leadline.arrays import Array
+from leadline.errors import LeadlineError
+from leadline.heads.gaussian_process import GaussianProcess
+from leadline.heads.inputs import Inputs, Scaler
+from leadline.heads.linear import Histogram, Ridge
+from leadline.heads.network import Network
+
+Tensors = dict[str, Array]
+
+
+class Head(Protocol):
+    """What the training, scoring and checkpoint code needs of a fitted head."""
+
+    def predict(self, inputs: Inputs) -> tuple[Array, Array]:
+        """Mean and standard deviation of the total of each reading, each (R,)."""
+
+
+FITTERS: dict[str, Any] = {
+    "gp": GaussianProcess,
+    "ridge": Ridge,
+    "histogram": Histogram,
+    "network": Network,
+}
+
+
+def fit_head(
+    name: str,
+    inputs: Inputs,
+    target: Array,
+    weight: Array | None = None,
+    *,
+    seed: int = 0,
+    log_scales: Array | None = None,
+) -> Head:
+    """Fit the head called `name`, one of `settings.HEADS`.
+
+    A Gaussian process keeps the hyperparameters `log_scales` of an earlier fit, if given: then
+    a fit is one Cholesky factorisation. Other heads choose theirs in any case.
+    """
+    if name == "gp":
+        return GaussianProcess.fit(inputs, target, weight, seed=seed, log_scales=log_scales)
+    head: Head = FITTERS[name].fit(inputs, target, weight, seed=seed)
+    return head
+
+
+def head_state(head: Head) -> tuple[dict[str, Any], Tensors]:
+    """A fitted head as plain settings and named arrays, for a checkpoint."""
+    plain: dict[str, Any] = {
+        "head": next(n for n, kind in FITTERS.items() if isinstance(head, kind))
+    }
+    tensors: Tensors = {}
+    for field in fields(head):  # type: ignore[arg-type]
+        value = getattr(head, field.name)
+        if isinstance(value, Scaler):
+            tensors[f"{field.name}.mean"], tensors[f"{field.name}.sd"] = value.mean, value.sd
+        elif isinstance(value, np.ndarray):
+            tensors[field.name] = value
+        else:
+            plain[field.name] = list(value) if isinstance(value, tuple) else value
+    return plain, tensors
+
+
+def restore_head(plain: Mapping[str, Any], tensors: Mapping[str, Array]) -> Head:
+    """The inverse of `head_state`.
+
+    Raises:
+        LeadlineError: the settings or arrays are not those of a head of this version.
+    """
+    kind = FITTERS.get(str(plain.get("head")))
+    values: dict[str, Any] = {}
+    for field in fields(kind) if kind else ():
+        name = field.name
+        if f"{name}.mean" in tensors:
+            values[name] = Scaler(tensors[f"{name}.mean"], tensors[f"{name}.sd"])
+        elif name in tensors:
+            values[name] = tensors[name]
+        elif name in plain:
+            values[name] = tuple(plain[name]) if name == "views" else plain[name]
+        else:
+            kind = None
+            break
+    if kind is None:
+        raise LeadlineError(
+            "The checkpoint's head is not one that this version of Leadline knows.",
+            remedy="Train the run again with this version.",
+        )
+    head: Head = kind(**values)
+    return head

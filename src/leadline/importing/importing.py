@@ -1,0 +1,160 @@
+"""One way in: open a source, check it, write a cohort whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from leadline.artefact import new_directory, sha256
+from leadline.cohort.store import Cohort, finish_cohort, read_cohort
+from leadline.errors import LeadlineError
+from leadline.importing.chat import read_chat, read_sharegpt
+from leadline.importing.config import ImportConfig
+from leadline.importing.convokit import read_convokit
+from leadline.importing.daic import daic_labels, read_daic
+from leadline.importing.detect import detect_format, is_fhir
+from leadline.importing.fhir import fhir_labels
+from leadline.importing.intercom import read_intercom
+from leadline.importing.labels import Label, label_table, table_labels
+from leadline.importing.long_table import read_table
+from leadline.importing.rejects import Ledger
+from leadline.importing.source import Parts
+from leadline.importing.spool import Spool, clean, order, write_turns
+from leadline.importing.survey import read_survey
+
+READERS: dict[str, Callable[[Path, ImportConfig, Ledger], Parts]] = {
+    "table": read_table,
+    "survey": read_survey,
+    "chat": read_chat,
+    "sharegpt": read_sharegpt,
+    "convokit": read_convokit,
+    "daic": read_daic,
+    "intercom": read_intercom,
+}
+
+
+def import_cohort(
+    source: Path,
+    settings: ImportConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Cohort:
+    """Read conversations and PHQ-9s into a new cohort directory.
+
+    Args:
+        source: file, or folder for ConvoKit and DAIC-WOZ.
+        settings: how to read it.
+        out: the cohort directory to write.
+        overwrite: replace an earlier cohort at `out`.
+        progress: called with the turns read so far after each batch.
+
+    Returns:
+        The cohort as read back. ``manifest["import"]`` says what was detected, left out
+        (file, row, reason; never text) and transformed.
+
+    Raises:
+        LeadlineError: anything wrong with source, labels or settings; `out` is as it was.
+    """
+    import_files(source, settings, out, overwrite=overwrite, progress=progress)
+    return read_cohort(out)
+
+
+def import_files(
+    source: Path,
+    settings: ImportConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """`import_cohort` without reading the cohort back; return its manifest."""
+    source, out = Path(source), Path(out)
+    if not source.exists():
+        raise LeadlineError(
+            "There is no such file or folder.", remedy="Check the path.", file=source
+        )
+    with new_directory(out, overwrite=overwrite) as scratch:
+        ledger = Ledger(settings.skip_bad)
+        layout, seen = settings.format, ""
+        if layout == "auto":
+            layout, seen = detect_format(source, settings, ledger)
+        parts = READERS[layout](source, settings, ledger)
+        spool = _gather(parts, settings, ledger, scratch / "spool", progress)
+        if not spool.height:
+            raise LeadlineError(
+                "The source holds no turn that can be used.",
+                remedy="Check the file and --format.",
+                file=source,
+            )
+        parts.roles.check_complete(source)
+        write_turns(spool, order(spool, ledger), scratch / "turns.parquet")
+        shutil.rmtree(scratch / "spool")
+        people = parts.people.table(spool.people)
+        labels = [*parts.labels, *_separate_labels(layout, settings, parts, ledger)]
+        phq9 = label_table(labels, settings, ledger, set(people["person_id"]))
+        return finish_cohort(
+            scratch,
+            phq9,
+            people,
+            command="import",
+            settings=_plain(settings),
+            inputs=_hashes(parts.inputs),
+            **{"import": {"format": layout, "detected": seen, **ledger.summary()}},
+            roles=dict(parts.roles.counts),
+            text_may_leave=settings.text_may_leave,
+        )
+
+
+def _gather(
+    parts: Parts,
+    settings: ImportConfig,
+    ledger: Ledger,
+    directory: Path,
+    progress: Callable[[int], None] | None,
+) -> Spool:
+    spool = Spool(directory)
+    for batch in parts.batches:
+        if batch.rows.height:
+            spool.add(batch.file, clean(batch, parts.roles, settings, ledger))
+        if progress is not None:
+            progress(spool.height)
+    return spool
+
+
+def _separate_labels(
+    layout: str, settings: ImportConfig, parts: Parts, ledger: Ledger
+) -> list[Label]:
+    """Labels of --phq9: a table or FHIR."""
+    path = settings.phq9
+    if path is None:
+        return []
+    parts.inputs.append(path)
+    if is_fhir(path):
+        return list(fhir_labels(path, ledger))
+    if layout == "daic" and not settings.phq9_column:
+        return list(daic_labels(path, ledger))
+    return list(table_labels(path, settings, ledger))
+
+
+def _plain(settings: ImportConfig) -> dict[str, Any]:
+    """Settings as JSON values; of paths only the name, for a cohort may be passed on."""
+    values = dataclasses.asdict(settings)
+    return {
+        name: value.name if isinstance(value, Path) else value for name, value in values.items()
+    }
+
+
+def _hashes(paths: list[Path]) -> dict[str, str]:
+    """SHA-256 by file name; files of one name are told apart by their folder."""
+    names = [path.name for path in paths]
+    return {
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}": sha256(
+            path
+        )
+        for path in paths
+    }

@@ -1,0 +1,69 @@
+"""Long tables: one row a turn, CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from leadline.importing.config import TABLE_COLUMNS, ImportConfig, pairs
+from leadline.importing.files import table_batches, table_header
+from leadline.importing.labels import find_columns, need
+from leadline.importing.people import People
+from leadline.importing.rejects import Ledger
+from leadline.importing.roles import roles_of
+from leadline.importing.source import Parts
+from leadline.importing.spool import Batch, as_identifier
+
+NAMES = {
+    "person": ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id"),
+    "conversation": ("conversation_id", "conversation", "session_id", "chat_id", "thread_id",
+                     "dialogue_id", "dialog_id"),
+    "turn": ("turn", "turn_index", "message_index", "position"),
+    "role": ("role", "speaker", "author_role", "sender"),
+    "text": ("text", "message", "content", "body", "utterance"),
+    "time": ("time", "timestamp", "created_at", "sent_at", "datetime"),
+}  # fmt: skip
+
+
+def columns_of(path: Path, settings: ImportConfig, ledger: Ledger) -> dict[str, str]:
+    """Which column of a long table holds what."""
+    given = pairs(settings.column, "column", TABLE_COLUMNS)
+    return find_columns(table_header(path, ledger), given, NAMES, "--column", path)
+
+
+def read_table(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+    """Open a long table. Person, role and text are needed; the rest is optional.
+
+    Without a conversation column all turns of a person are one conversation; without a turn
+    column they are ordered by time, or by row where times are missing.
+    """
+    columns = columns_of(source, settings, ledger)
+    need(columns, ("person", "role", "text"), "--column", source)
+    extra = {name: name for name in settings.people_column}
+    find_columns(table_header(source, ledger), extra, {}, "--people-column", source)
+    people = People(settings.people_column)
+    batches = _batches(source, columns, people, ledger)
+    return Parts(batches, roles_of(settings), people, inputs=[source])
+
+
+def _batches(
+    source: Path, columns: dict[str, str], people: People, ledger: Ledger
+) -> Iterator[Batch]:
+    wanted = list(dict.fromkeys([*columns.values(), *people.columns]))
+    for frame in table_batches(source, ledger, wanted):
+        names = {"person": "person", "conversation": "conversation", "turn": "turn",
+                 "role": "speaker", "text": "text", "time": "time"}  # fmt: skip
+        rows = frame.select(
+            pl.col("__row").alias("row"),
+            *(pl.col(column).alias(names[kind]) for kind, column in columns.items()),
+        )
+        if people.columns:
+            described = frame.select(
+                pl.col("__row").alias("row"),
+                as_identifier(frame[columns["person"]], "person", source).alias("person"),
+                *people.columns,
+            )
+            people.add_rows(described, source, ledger)
+        yield Batch(source, rows)

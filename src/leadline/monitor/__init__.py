@@ -1,1 +1,0 @@
-"""The longitudinal store, the smoother, the service and the page."""

@@ -1,0 +1,38 @@
+"""A progress bar on stderr for work that takes longer than a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from leadline.processes import is_first
+
+Advance = Callable[[int, int], None]
+"""Called with (done, total) in any unit; total may grow."""
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Advance]:
+    """Show `what` with a bar while the block runs; nothing is shown where stderr is no terminal.
+
+    Of several processes that train together the first alone shows it.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(what),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (console.is_terminal and is_first()),
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

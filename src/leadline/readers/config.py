@@ -1,0 +1,39 @@
+"""Settings of a language model that reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leadline.errors import LeadlineError
+from leadline.settings import check_choices, setting
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """How a causal language model is read."""
+
+    layers: tuple[float, ...] = setting(
+        (2 / 3,), "Layers to read: whole numbers from 1, or fractions of the depth below 1."
+    )
+    state: str = setting(
+        "mean", "State of a turn: over its own tokens, or at the last.", choices=("mean", "last")
+    )
+    max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
+    dtype: str = setting(
+        "auto", "Arithmetic of the reader.", choices=("auto", "float32", "bfloat16")
+    )
+    batch_tokens: int = setting(4096, "Tokens read at once, padding included.")
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        bad = [layer for layer in self.layers if layer <= 0 or (layer > 1 and layer % 1)]
+        if not self.layers or bad:
+            raise LeadlineError(
+                f"--layers holds {bad or 'nothing'}.",
+                remedy="Give whole numbers from 1, or fractions between 0 and 1.",
+            )
+        if self.max_tokens < 64 or self.batch_tokens < 1:
+            raise LeadlineError(
+                f"--max-tokens is {self.max_tokens} and --batch-tokens {self.batch_tokens}.",
+                remedy="Use at least 64 tokens of context and at least 1 token a batch.",
+            )

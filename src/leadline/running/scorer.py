@@ -1,0 +1,399 @@
+"""Estimates as messages arrive: what `leadline score` gives, at the cost of the new messages.
+
+`RunningScorer` holds a finished run and, for each person, what the next estimate needs. It gives
+the rows of `estimates` for the new user turns, by the same pools, heads and calibration as
+`score.running_estimates` gives for the whole conversation.
+
+Text is not kept. Where earlier messages are needed (the context is full, a state was dropped,
+damaged, or made by another model) they are asked of the caller, who has them anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.arrays import Array, Ints
+from leadline.cohort.masking import Asked, masked, masked_on
+from leadline.cohort.timeline import Message, Timeline
+from leadline.cohort.windows import Span, starts_at
+from leadline.errors import LeadlineError
+from leadline.heads.design import PersonStates
+from leadline.phq9.distribution import distribution_mean
+from leadline.readers.language import LMReader
+from leadline.readers.sentence import SentenceReader
+from leadline.running.reader import Earlier, News, OtherHistory, Read, RunningReader, no_history
+from leadline.running.state_store import Course, StateStore, new_course
+from leadline.runs.checkpoint import load_ensemble, run_identity
+from leadline.runs.ensemble import AdaptedModel, Ensemble
+from leadline.runs.estimates import before_arrival, departures, estimates_table
+from leadline.settings import check_choices, setting
+from leadline.tables import ESTIMATES
+
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message with its place and time.
+
+    Attributes:
+        role: user, assistant, clinician or system.
+        text: its words.
+        time: aware, or None if unknown.
+        conversation_id: which conversation it belongs to.
+        turn: its number in that conversation.
+    """
+
+    role: str
+    text: str
+    time: datetime | None = None
+    conversation_id: str = ""
+    turn: int = 0
+
+
+History = Callable[[str], Sequence[Said]]
+
+
+@dataclass(frozen=True)
+class RunningConfig:
+    """What a running scorer may take."""
+
+    memory_gb: float = setting(4.0, "Memory for the states of people, in GB.", least=0)
+    disk_gb: float = setting(50.0, "Disk for the states of people, in GB.", least=0)
+    batch_tokens: int = setting(4096, "New tokens read at once, padding included.", least=1)
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+
+class RunningScorer:
+    """The running estimates of a run, message by message. For one thread.
+
+    Args:
+        run: a finished run.
+        config: budgets.
+        folder: where states lie between two processes; None keeps them in memory alone.
+        history: gives all messages of a person before the new ones, in order; asked when they
+            must be read again.
+        home: where readers are kept.
+
+    Raises:
+        LeadlineError: the run cannot be loaded, its reader cannot be continued, or the folder is
+            in use.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        config: RunningConfig | None = None,
+        folder: Path | None = None,
+        history: History | None = None,
+        home: Path | None = None,
+    ) -> None:
+        config = config or RunningConfig()
+        self.ensemble, self.window = load_ensemble(run, home=home)
+        self.model_id, self.history = run_identity(run), history
+        self.readers = open_running(self.ensemble, config.batch_tokens)
+        self.store = StateStore(
+            ":".join([self.model_id, *(reader.identity for reader in self.readers)]),
+            [reader.device for reader in self.readers],
+            folder=folder,
+            memory_bytes=config.memory_gb * GIGABYTE,
+            disk_bytes=config.disk_gb * GIGABYTE,
+        )
+        self.read_again = 0
+        """Times that a person's whole history was read again."""
+
+    def __enter__(self) -> RunningScorer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the states of everyone to the folder and let go of it."""
+        self.store.close()
+
+    def add(
+        self, person_id: str, messages: Sequence[Said], *, before: int | None = None
+    ) -> pl.DataFrame:
+        """Estimates after each user turn among a person's new messages; see `add_many`."""
+        return self.add_many(
+            {person_id: messages}, before=None if before is None else {person_id: before}
+        )
+
+    def add_many(
+        self, news: Mapping[str, Sequence[Said]], *, before: Mapping[str, int] | None = None
+    ) -> pl.DataFrame:
+        """Estimates after each user turn among the new messages of many people.
+
+        Args:
+            news: new messages by person, in order, all roles.
+            before: how many messages each person had before; where it is given and differs from
+                what was read, the person is read again. It guards against messages that were
+                given twice or not at all.
+
+        Returns:
+            A table of `ESTIMATES`, in the order of `news`.
+
+        Raises:
+            LeadlineError: earlier messages are needed and `history` does not give them. Nobody's
+                state has changed then.
+        """
+        people = [
+            self._begin(person_id, messages, (before or {}).get(person_id))
+            for person_id, messages in news.items()
+        ]
+        try:
+            courses = self._read(people)
+        except OtherHistory:
+            people = [self._anew(person.person_id, person.new) for person in people]
+            courses = self._read(people)
+        table, reported = self._estimates(people, courses)
+        kept = {
+            person.person_id: forget(course, self.window.days)
+            for person, course in zip(people, courses, strict=True)
+        }
+        self.store.put(kept)
+        return table.filter(pl.Series(reported, dtype=pl.Boolean))
+
+    def _begin(self, person_id: str, new: Sequence[Said], before: int | None) -> _Person:
+        """Where a person's reading goes on, or begins."""
+        course = self.store.get(person_id)
+        first = course is None and self.history is None and before is None
+        if before == 0 or (first and not self.store.lost(person_id)):
+            return _Person(person_id, new_course([r.width for r in self.readers]), (), new)
+        if course is not None and before in (None, course.read):
+            times = _times([said for said in new if said.role == "user"])
+            if not reaches_back(course, times, self.window.days):
+                return _Person(person_id, course, (), new)
+        return self._anew(person_id, new, before)
+
+    def _anew(self, person_id: str, new: Sequence[Said], before: int | None = None) -> _Person:
+        """A person who is read from the first message on."""
+        old = tuple(self.history(person_id)) if self.history is not None else None
+        if old is None or (before is not None and len(old) != before):
+            raise LeadlineError(
+                "The earlier messages of a person must be read again and are not all given."
+                if old is None
+                else f"A person had {before} messages before; the history gives {len(old)}.",
+                remedy="Give the history of everyone: all messages before the new ones.",
+            )
+        self.read_again += bool(old)
+        return _Person(person_id, new_course([r.width for r in self.readers]), old, new)
+
+    def _read(self, people: Sequence[_Person]) -> list[Course]:
+        """The course of each person after the new messages, nothing dropped."""
+        messages, asked = [], []
+        for person in people:
+            plain = [Message(said.role, said.text) for said in (*person.old, *person.new)]
+            after = person.course.asked
+            if self.window.mask_questionnaire:
+                plain, after = masked_on(plain, after)
+            messages.append(plain)
+            asked.append(after)
+        earlier = [self._earlier(person) for person in people]
+        reads: list[list[Read | None]] = []
+        for number, reader in enumerate(self.readers):
+            mine = [row for row, person in enumerate(people) if self._reads(number, person)]
+            news = [
+                News(people[row].course.contexts[number], messages[row], earlier[row])
+                for row in mine
+            ]
+            found = dict(zip(mine, reader.read(news), strict=True))
+            reads.append([found.get(row) for row in range(len(people))])
+        return [
+            _continued(person, plain, [some[row] for some in reads], after)
+            for row, (person, plain, after) in enumerate(zip(people, messages, asked, strict=True))
+        ]
+
+    def _reads(self, number: int, person: _Person) -> bool:
+        """A training person is read by the adapted models that may estimate them, no other."""
+        return self.ensemble.source is not None or number in self.ensemble.unseen(person.person_id)
+
+    def _earlier(self, person: _Person) -> Earlier:
+        """The messages that were read before, as they were read; the history is asked once."""
+        found: list[Message] = []
+
+        def earlier(count: int) -> Sequence[Message]:
+            if self.history is None:
+                return no_history(count)
+            if not found:
+                plain = [Message(said.role, said.text) for said in self.history(person.person_id)]
+                found.extend(masked(plain) if self.window.mask_questionnaire else plain)
+            return found[-count:] if len(found) == person.course.read else ()
+
+        return earlier
+
+    def _estimates(
+        self, people: Sequence[_Person], courses: Sequence[Course]
+    ) -> tuple[pl.DataFrame, list[bool]]:
+        """Rows of the user turns, and which of them are new."""
+        timelines, spans, reported = [], [], []
+        for row, (person, course) in enumerate(zip(people, courses, strict=True)):
+            user = [said for said in (*person.old, *person.new) if said.role == "user"]
+            silent = sum(said.role == "user" for said in person.old)
+            new = len(course.times) - len(user) + silent
+            first = max(new - 1, 0)  # the turn before: what moved since is counted from there
+            timelines.append(_timeline(person.person_id, course, user))
+            starts = starts_at(course.times, first, self.window.days)
+            spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
+            reported += [first + at >= new for at in range(len(starts))]
+        if not spans:
+            return pl.DataFrame(schema=ESTIMATES), []
+        moved, without = before_arrival(spans)
+        whole = self._distributions(timelines, courses, spans + without)
+        distribution, kept = whole[: len(spans)], distribution_mean(whole[len(spans) :])
+        gone = departures(self.ensemble, timelines, spans, distribution, (moved, kept))
+        table = estimates_table(self.ensemble, timelines, spans, distribution, gone, self.model_id)
+        return table, reported
+
+    def _distributions(
+        self, timelines: Sequence[Timeline], courses: Sequence[Course], spans: Sequence[Span]
+    ) -> Array:
+        """Probabilities at the spans, (len(spans), 28), from the turn states."""
+        source = self.ensemble.source
+        if source is not None:
+            states = [
+                PersonStates(
+                    {view: c.states[at][:, part] for view, (at, part) in source.views.items()},
+                    c.words,
+                )
+                for c in courses
+            ]
+            return self.ensemble.distributions(timelines, states, spans)
+
+        def estimate(number: int, rows: Ints) -> Array:
+            model = self.ensemble.members[number].model
+            reader: Any = self.readers[number].reader
+            assert isinstance(model, AdaptedModel)
+            some = [spans[int(row)] for row in rows]
+            raw, words = [], []
+            for person in dict.fromkeys(span.person for span in some):
+                mine = np.array([(s.first, s.last) for s in some if s.person == person])
+                course = courses[person]
+                raw.append(reader.estimates(course.states[number], course.sizes[number], mine))
+                words += [course.words[a : b + 1].sum() for a, b in mine]
+            flat = np.concatenate(raw).astype(np.float64)
+            return model.calibrated(flat, np.array(words, dtype=np.float64))
+
+        return self.ensemble.average(timelines, spans, estimate)
+
+
+@dataclass(frozen=True)
+class _Person:
+    """A person of whom something is read: messages `old` are read again, `new` reported."""
+
+    person_id: str
+    course: Course
+    old: tuple[Said, ...]
+    new: Sequence[Said]
+
+
+def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
+    """One running reader for each reader of frozen models, or for each adapted model."""
+    if ensemble.source is not None:
+        readers = ensemble.source.readers
+        assert all(isinstance(reader, (LMReader, SentenceReader)) for reader in readers)
+    else:
+        # Members take turns message by message, so each is in memory by itself.
+        readers = [member.model.model.alone() for member in ensemble.members]  # type: ignore[union-attr]
+    return [RunningReader(reader, batch_tokens=batch_tokens) for reader in readers]  # type: ignore[arg-type]
+
+
+def _times(said: Sequence[Said]) -> npt.NDArray[np.datetime64]:
+    if any(s.time is not None and s.time.tzinfo is None for s in said):
+        raise LeadlineError(
+            "A message has a time without a zone.",
+            remedy="Give times that know their zone, such as UTC, or None.",
+        )
+    plain = [s.time.astimezone(UTC).replace(tzinfo=None) if s.time else None for s in said]
+    return np.array(plain, dtype="datetime64[us]")
+
+
+def _continued(
+    person: _Person, messages: Sequence[Message], reads: Sequence[Read | None], asked: Asked
+) -> Course:
+    course = person.course
+    user = [said for said in (*person.old, *person.new) if said.role == "user"]
+    words = [len(message.text.split()) for message in messages if message.role == "user"]
+    contexts, states, sizes = [], [], []
+    for number, read in enumerate(reads):
+        contexts.append(read.context if read else course.contexts[number])
+        more = read.states if read else np.zeros((len(user), course.states[number].shape[1]), "f4")
+        states.append(np.concatenate([course.states[number], more]))
+        sizes.append(
+            np.concatenate(
+                [course.sizes[number], read.sizes if read else np.ones(len(user), np.int64)]
+            )
+        )
+    return replace(
+        course,
+        contexts=tuple(contexts),
+        states=tuple(states),
+        sizes=tuple(sizes),
+        words=np.concatenate([course.words, np.array(words, np.int64)]),
+        times=np.concatenate([course.times, _times(user)]),
+        read=course.read + len(messages),
+        turns=course.turns + len(user),
+        asked=asked,
+    )
+
+
+def reaches_back(course: Course, times: npt.NDArray[np.datetime64], days: float) -> bool:
+    """Whether a window that ends at one of `times` may hold a turn that is no longer kept.
+
+    Only where a message is undated or older than one before it.
+    """
+    if len(course.times) == course.turns:
+        return False
+    length = np.timedelta64(int(days * 86_400_000_000), "us")
+    return bool((~(course.edge <= times - length)).any())
+
+
+def forget(course: Course, days: float) -> Course:
+    """Drop the turns that no later window can hold, unless a message is undated or out of order.
+
+    A person with an undated turn keeps all, because the window of an undated turn is everything.
+    """
+    if days == 0 or np.isnat(course.times).any() or not len(course.times):
+        return course
+    length = np.timedelta64(int(days * 86_400_000_000), "us")
+    old = np.flatnonzero(course.times <= course.times.max() - length)
+    if not len(old):
+        return course
+    # What the next turn moves is counted from the last reading, so that one is kept whole.
+    first = min(int(old[-1]) + 1, int(starts_at(course.times, len(course.times) - 1, days)[0]))
+    if not first:
+        return course
+    return replace(
+        course,
+        states=tuple(x[first:].copy() for x in course.states),
+        sizes=tuple(x[first:].copy() for x in course.sizes),
+        words=course.words[first:],
+        times=course.times[first:],
+        edge=course.times[first - 1],
+    )
+
+
+def _timeline(person_id: str, course: Course, user: Sequence[Said]) -> Timeline:
+    """The kept user turns of a person; where the older ones were said is not kept."""
+    count = len(course.times)
+    older = count - len(user)
+    return Timeline(
+        person_id,
+        messages=(),
+        user=np.arange(count),
+        times=course.times,
+        conversation_ids=("",) * older + tuple(said.conversation_id for said in user),
+        turns=np.array([0] * older + [said.turn for said in user], dtype=np.int32),
+    )

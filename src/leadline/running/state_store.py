@@ -1,0 +1,359 @@
+"""What is kept of each person between two messages: in memory, on disk, within a budget.
+
+A `Course` holds what the next estimate needs: each reader's context, the states of the user
+turns within the label window, and the last estimate. It holds no text and no token; it still
+tells about what was said, so its files are readable by their owner only.
+
+One safetensors file a person, tensor by tensor, never pickle. Its metadata names the model that
+it belongs to and a hash of its content: a file of another model or with a changed byte is not
+used. A file is emptied before its person's reading goes on, so that what lies on disk is never
+older than what was said to the caller; an empty file says that there was someone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from leadline.arrays import Ints, States
+from leadline.artefact import check_place
+from leadline.cohort.masking import NOT_ASKED, Asked
+from leadline.errors import LeadlineError
+from leadline.running.memory import restore_memory
+from leadline.running.reader import Context
+
+FORMAT = 1
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Course:
+    """One person up to now. Never changed, only replaced.
+
+    Attributes:
+        contexts: one a reader.
+        states: of the kept user turns by reader, float32 (kept, width).
+        sizes: tokens of each kept turn by reader, (kept,).
+        words: of each kept turn, (kept,).
+        times: of each kept turn, ``datetime64[us]``, (kept,).
+        read: messages so far, all roles.
+        turns: user turns so far; the last `kept` of them are the kept ones.
+        edge: time of the last user turn that is no longer kept; NaT if all are.
+        asked: what masking carries along.
+    """
+
+    contexts: tuple[Context, ...]
+    states: tuple[States, ...]
+    sizes: tuple[Ints, ...]
+    words: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    times: npt.NDArray[np.datetime64] = field(default_factory=lambda: np.zeros(0, "datetime64[us]"))
+    read: int = 0
+    turns: int = 0
+    edge: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
+    asked: Asked = NOT_ASKED
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        memories = [c.memory.nbytes for c in self.contexts if c.memory is not None]
+        arrays: list[npt.NDArray[Any]] = [*self.states, *self.sizes, self.words, self.times]
+        return sum(memories) + sum(x.nbytes for x in arrays)
+
+
+def new_course(widths: Sequence[int]) -> Course:
+    """Someone of whom nothing was read, by readers whose states have `widths` numbers."""
+    return Course(
+        tuple(Context() for _ in widths),
+        tuple(np.zeros((0, width), np.float32) for width in widths),
+        tuple(np.zeros(0, np.int64) for _ in widths),
+    )
+
+
+def save_course(path: Path, course: Course, identity: str) -> int:
+    """Write a course whole or not at all, readable by its owner only; the bytes written.
+
+    Args:
+        path: the file; its folder exists.
+        course: what to write.
+        identity: of the model that it belongs to.
+    """
+    tensors, about = _plain(course)
+    text = json.dumps({"format": FORMAT, "identity": identity, **about}, sort_keys=True)
+    meta = {"leadline": text, "digest": _digest(text, tensors)}
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    # Made before safetensors writes, so that it is never readable by others.
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        save_file(tensors, scratch, metadata=meta)
+        scratch.chmod(0o600)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return path.stat().st_size
+
+
+def load_course(path: Path, identity: str, devices: Sequence[torch.device]) -> Course | None:
+    """The course in a file; None if it is of another model, empty, or damaged (with a warning).
+
+    Args:
+        path: what `save_course` wrote.
+        identity: of the model that is to go on with it.
+        devices: where each reader computes.
+    """
+    if path.stat().st_size == 0:
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            about = json.loads(meta["leadline"])
+            if about["format"] != FORMAT or about["identity"] != identity:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _check(meta, tensors)
+        return _course(about, tensors, devices)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"The state file {path} is damaged ({type(error).__name__}); the person is read again.",
+            stacklevel=2,
+        )
+        return None
+
+
+def _check(meta: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> None:
+    if _digest(meta["leadline"], tensors) != meta["digest"]:
+        raise ValueError("another content than was written")
+
+
+def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.blake2b(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        if value.numel():
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _plain(course: Course) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """A course as contiguous tensors on the CPU and JSON values."""
+    found: dict[str, torch.Tensor] = {
+        "words": torch.from_numpy(course.words),
+        "times": torch.from_numpy(course.times.view(np.int64)),
+    }
+    for number, context in enumerate(course.contexts):
+        found[f"{number}.states"] = torch.from_numpy(course.states[number])
+        found[f"{number}.sizes"] = torch.from_numpy(course.sizes[number])
+        memory = context.memory.tensors() if context.memory is not None else {}
+        found |= {f"{number}.memory.{name}": value for name, value in memory.items()}
+    about = {
+        "contexts": [
+            {
+                "read": context.read,
+                "lengths": context.lengths,
+                "tokens": context.memory.tokens if context.memory is not None else None,
+            }
+            for context in course.contexts
+        ],
+        "read": course.read,
+        "turns": course.turns,
+        "edge": int(course.edge.astype(np.int64)),
+        "asked": list(course.asked),
+    }
+    return {name: value.cpu().contiguous() for name, value in found.items()}, about
+
+
+def _course(
+    about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], devices: Sequence[torch.device]
+) -> Course:
+    contexts = []
+    for number, (entry, device) in enumerate(zip(about["contexts"], devices, strict=True)):
+        prefix = f"{number}.memory."
+        mine = {
+            name.removeprefix(prefix): value.to(device)
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+        memory = None if entry["tokens"] is None else restore_memory(entry["tokens"], mine)
+        contexts.append(Context(entry["read"], tuple(entry["lengths"]), memory))
+    due, since = about["asked"]
+    return Course(
+        contexts=tuple(contexts),
+        states=tuple(tensors[f"{n}.states"].numpy() for n in range(len(contexts))),
+        sizes=tuple(tensors[f"{n}.sizes"].numpy() for n in range(len(contexts))),
+        words=tensors["words"].numpy(),
+        times=tensors["times"].numpy().view("datetime64[us]"),
+        read=about["read"],
+        turns=about["turns"],
+        edge=np.datetime64(about["edge"], "us"),
+        asked=Asked(due, since),
+    )
+
+
+class StateStore:
+    """The courses of many people; the least recently used leave first.
+
+    Without a folder a course that leaves memory is lost; with one it lies on disk until its
+    person is read on or the disk's budget is spent. Whoever was lost is remembered as such.
+
+    Args:
+        identity: of the model; courses of another are not used.
+        devices: where each reader computes.
+        folder: where courses lie on disk; None keeps them in memory alone. One process at a time.
+        memory_bytes: that courses may take in memory; the newest one always stays.
+        disk_bytes: that files may take.
+
+    Raises:
+        LeadlineError: the folder is in use by another process or cannot be made.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        devices: Sequence[torch.device],
+        *,
+        folder: Path | None = None,
+        memory_bytes: float,
+        disk_bytes: float,
+    ) -> None:
+        self.identity, self.devices, self.folder = identity, devices, folder
+        self.memory_bytes, self.disk_bytes = memory_bytes, disk_bytes
+        self._held: OrderedDict[str, Course] = OrderedDict()
+        self._bytes: dict[str, int] = {}
+        self._unsaved: set[str] = set()
+        self._lost: set[str] = set()
+        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._lock: int | None = None
+        if folder is not None:
+            self._open(folder)
+
+    def _open(self, folder: Path) -> None:
+        check_place(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise LeadlineError(
+                "Another process keeps its states here.",
+                remedy="End it, or use another folder.",
+                file=folder,
+            ) from error
+        for path in folder.glob(f".*{SUFFIX}.*"):
+            path.unlink()  # left by a process that was killed while writing
+        files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
+        files.sort(key=lambda pair: pair[0].st_mtime_ns)
+        self._files.update((path, about.st_size) for about, path in files if about.st_size)
+
+    @property
+    def memory_used(self) -> int:
+        """Bytes of the courses in memory."""
+        return sum(self._bytes.values())
+
+    @property
+    def disk_used(self) -> int:
+        """Bytes of the files on disk."""
+        return sum(self._files.values())
+
+    def get(self, person_id: str) -> Course | None:
+        """The course of a person; None if there is none that can be used, see `lost`."""
+        if person_id in self._held:
+            self._held.move_to_end(person_id)
+            return self._held[person_id]
+        path = self._path(person_id)
+        if path is None or not path.exists():
+            return None
+        course = load_course(path, self.identity, self.devices)
+        if course is None:
+            return None
+        self._files[path] = self._files.pop(path)
+        os.utime(path)
+        self._hold(person_id, course)
+        self._make_room()
+        return course
+
+    def lost(self, person_id: str) -> bool:
+        """True if there was a course of this person that is gone or cannot be used."""
+        path = self._path(person_id)
+        return person_id in self._lost or (path is not None and path.exists())
+
+    def put(self, courses: Mapping[str, Course]) -> None:
+        """Replace the courses of some people."""
+        for person_id, course in courses.items():
+            path = self._path(person_id)
+            if path is not None:
+                self._empty(path)
+            self._hold(person_id, course)
+            self._unsaved.add(person_id)
+            self._lost.discard(person_id)
+        self._make_room()
+
+    def flush(self) -> None:
+        """Write what is not on disk yet; does nothing without a folder."""
+        unsaved = [name for name in self._held if name in self._unsaved]
+        for person_id in unsaved if self.folder is not None else ():
+            self._save(person_id)
+
+    def close(self) -> None:
+        """Write what is not on disk yet and let go of the folder."""
+        self.flush()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _path(self, person_id: str) -> Path | None:
+        if self.folder is None:
+            return None
+        # A name may hold anything, and the folder need not tell who is in it.
+        name = hashlib.blake2b(person_id.encode("utf-8", "surrogatepass"), digest_size=16)
+        return self.folder / f"{name.hexdigest()}{SUFFIX}"
+
+    def _hold(self, person_id: str, course: Course) -> None:
+        self._held[person_id], self._bytes[person_id] = course, course.nbytes
+        self._held.move_to_end(person_id)
+
+    def _make_room(self) -> None:
+        used = self.memory_used
+        while used > self.memory_bytes and len(self._held) > 1:
+            person_id = next(iter(self._held))
+            self._save(person_id)
+            del self._held[person_id]
+            used -= self._bytes.pop(person_id)
+
+    def _save(self, person_id: str) -> None:
+        if person_id not in self._unsaved:
+            return
+        self._unsaved.discard(person_id)
+        path = self._path(person_id)
+        if path is None:
+            self._lost.add(person_id)
+            return
+        size = save_course(path, self._held[person_id], self.identity)
+        self._files.pop(path, None)
+        self._files[path] = size
+        used = self.disk_used
+        while used > self.disk_bytes and self._files:
+            oldest = next(iter(self._files))
+            used -= self._files[oldest]
+            self._empty(oldest)
+
+    def _empty(self, path: Path) -> None:
+        """Leave nothing of a file but that it was there."""
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        self._files.pop(path, None)

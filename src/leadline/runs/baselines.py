@@ -1,0 +1,179 @@
+"""Baselines that a model has to beat, all fitted and chosen inside the training people.
+
+`constant` knows only how the training people scored; `length` adds how much and when people
+write; `assistant only` reads what the assistant said and nothing of the person, because a
+model that does well on that has found the questionnaire or the clinician, not the symptoms;
+`tf-idf` is the ridge on word and word-pair counts that everyone tries first; `minilm` is a
+ridge on mean sentence embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from leadline.arrays import Array, Ints
+from leadline.cohort.timeline import Timeline
+from leadline.phq9.distribution import totals_distribution
+from leadline.phq9.items import TOTALS
+
+BASELINES = ("constant", "length", "assistant only", "tf-idf", "minilm")
+
+TEXT_PENALTIES = np.logspace(-1, 1.5, 11)
+
+STATE_PENALTIES = np.logspace(0, 5, 21)
+
+NO_WORDS = "-"  # what a reading without any assistant turn is taken to say
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What baselines see of R readings.
+
+    Attributes:
+        said: the person's own words of each reading, length R.
+        heard: what the assistant said in between, length R.
+        counts: numbers and times, shape (R, F); see `describe`.
+        embeddings: mean sentence embeddings, shape (R, width), None without a sentence reader.
+    """
+
+    said: npt.NDArray[np.object_]
+    heard: npt.NDArray[np.object_]
+    counts: Array
+    embeddings: Array | None
+
+    def take(self, rows: Ints) -> Readings:
+        """The readings at `rows`."""
+        embeddings = None if self.embeddings is None else self.embeddings[rows]
+        return Readings(self.said[rows], self.heard[rows], self.counts[rows], embeddings)
+
+    @classmethod
+    def of(
+        cls,
+        people: Sequence[Timeline],
+        spans: Sequence[tuple[int, int, int]],
+        embeddings: Array | None,
+    ) -> Readings:
+        """Readings (person, first, last) of `people`."""
+        said, heard, counts = [], [], []
+        for person, first, last in spans:
+            one = people[person]
+            mine, other = reading_texts(one, first, last)
+            said.append(mine)
+            heard.append(other)
+            counts.append(describe(one, first, last))
+        return cls(_texts(said), _texts(heard), np.array(counts), embeddings)
+
+
+def _texts(values: list[str]) -> npt.NDArray[np.object_]:
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def reading_texts(person: Timeline, first: int, last: int) -> tuple[str, str]:
+    """The person's own words in user turns first..last, and the other words up to the last.
+
+    What was said to the person before the first of the turns since their previous one counts
+    as heard in this reading.
+    """
+    start = int(person.user[first - 1]) + 1 if first else 0
+    stop = int(person.user[last]) + 1
+    inside = person.messages[start:stop]
+    mine = "\n".join(message.text for message in inside if message.role == "user")
+    other = "\n".join(message.text for message in inside if message.role != "user")
+    return mine or NO_WORDS, other or NO_WORDS
+
+
+def describe(person: Timeline, first: int, last: int) -> list[float]:
+    """Amounts and times of a reading: no word of it is looked at.
+
+    Log turns, log words, words a turn and their spread, days covered, share of turns at
+    night, conversations.
+    """
+    words = person.user_words()[first : last + 1].astype(np.float64)
+    times = person.user_times[first : last + 1]
+    known = times[~np.isnat(times)]
+    day = np.timedelta64(1, "D")
+    covered = float((known[-1] - known[0]) / day) if len(known) else 0.0
+    hours = (known - known.astype("datetime64[D]")) / np.timedelta64(1, "h")
+    night = float(np.mean((hours < 6) | (hours >= 23))) if len(known) else 0.0
+    talks = {person.conversation_ids[i] for i in person.user[first : last + 1]}
+    return [
+        np.log1p(len(words)),
+        np.log1p(words.sum()),
+        float(words.mean()),
+        float(words.std()),
+        covered,
+        night,
+        float(len(talks)),
+    ]
+
+
+def predict_baseline(
+    name: str, train: Readings, total: Array, test: Readings
+) -> tuple[Array, Array]:
+    """Fit a baseline on `train` and estimate `test`.
+
+    Args:
+        name: one of `BASELINES`.
+        train: readings of the training people.
+        total: their gold totals, shape (R,).
+        test: readings of other people, T of them.
+
+    Returns:
+        Means, shape (T,), and distributions over 0..27, shape (T, 28).
+    """
+    if name in ("assistant only", "tf-idf") and not _word_in_two(
+        train.heard if name == "assistant only" else train.said
+    ):
+        name = "constant"
+    if name == "constant":
+        counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS) + 1.0 / TOTALS
+        share = counts / counts.sum()
+        return np.full(len(test.said), total.mean()), np.tile(share, (len(test.said), 1))
+    model: Any
+    x: npt.NDArray[Any]
+    z: npt.NDArray[Any]
+    if name == "length":
+        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
+        x, z = train.counts, test.counts
+    elif name == "minilm":
+        assert train.embeddings is not None, "asked for only with a sentence reader"
+        assert test.embeddings is not None, "asked for only with a sentence reader"
+        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
+        x, z = train.embeddings, test.embeddings
+    else:
+        model = make_pipeline(_vectoriser(), RidgeCV(TEXT_PENALTIES))
+        x, z = (train.heard, test.heard) if name == "assistant only" else (train.said, test.said)
+    model.fit(x, total)
+    mean = np.clip(model.predict(z), 0.0, TOTALS - 1.0)
+    deviation = float(np.sqrt(-model[-1].best_score_))
+    return mean, totals_distribution(mean, np.full(len(mean), max(deviation, 0.5)))
+
+
+def _vectoriser() -> TfidfVectorizer:
+    """Words and word pairs that two readings share, weighted by TF-IDF."""
+    return TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\b\w+\b"
+    )
+
+
+def _word_in_two(texts: npt.NDArray[np.object_]) -> bool:
+    """True if the texts differ and two of them share a word: else there is nothing to learn."""
+    analyse = _vectoriser().build_analyzer()
+    seen: set[str] = set()
+    shared = False
+    for text in texts:
+        words = set(analyse(text))
+        shared = shared or not seen.isdisjoint(words)
+        seen |= words
+    return shared and len(set(texts)) > 1

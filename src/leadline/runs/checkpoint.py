@@ -1,0 +1,259 @@
+"""A run on disk: settings, checkpoint, ledger, predictions, estimates; manifest last.
+
+While a run is being made its directory has no manifest, and the same command goes on where it
+stopped. A checkpoint is safetensors and JSON, never pickle, so loading one runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from leadline.artefact import read_manifest, sha256, write_json
+from leadline.cohort.config import WindowConfig
+from leadline.errors import LeadlineError
+from leadline.heads.calibration import plain_calibration, restore_calibration
+from leadline.heads.candidates import Candidate, FrozenModel
+from leadline.heads.head import head_state, restore_head
+from leadline.readers.config import ReaderConfig
+from leadline.runs.config import TrainConfig
+from leadline.runs.ensemble import AdaptedModel, Ensemble, Member, Model
+from leadline.runs.ledger import read_ledger
+from leadline.runs.state_source import StateSource
+
+
+def run_identity(run: Path) -> str:
+    """A short name of the run's model: the hash of its checkpoint's description."""
+    return sha256(run / CHECKPOINT / "model.json")[:16]
+
+
+CHECKPOINT = "checkpoint"
+
+CHECKPOINT_FORMAT = 2
+
+
+def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: WindowConfig) -> None:
+    """Write the checkpoint of a run."""
+    folder = run / CHECKPOINT
+    folder.mkdir(exist_ok=True)
+    members = []
+    for member in ensemble.members:
+        name = f"repeat-{member.repeat}-fold-{member.fold}"
+        plain = {"repeat": member.repeat, "fold": member.fold, "file": name}
+        members.append(plain | _save_model(folder, name, member.model))
+    write_json(
+        folder / "model.json",
+        {
+            "format": CHECKPOINT_FORMAT,
+            "readers": ensemble.source.identities if ensemble.source else {},
+            "train": asdict(train),
+            "window": asdict(window),
+            "members": members,
+        },
+    )
+
+
+def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
+    calibration = plain_calibration(model.calibration)
+    if isinstance(model, AdaptedModel):
+        from leadline.finetune.model import WEIGHTS
+
+        # Its own directory was written when it was trained.
+        return {
+            "kind": "adapted",
+            "scalar": model.scalar,
+            "sha256": sha256(folder / name / WEIGHTS),
+            "calibration": calibration,
+        }
+    tensors: dict[str, Any] = {}
+    parts = []
+    for number, (views, head) in enumerate(model.parts):
+        plain, arrays = head_state(head)
+        parts.append({"views": list(views), "settings": plain})
+        tensors |= {f"{number}.{key}": np.ascontiguousarray(x) for key, x in arrays.items()}
+    file = folder / f"{name}.safetensors"
+    save_file(tensors, file)
+    return {
+        "kind": "frozen",
+        "sha256": sha256(file),
+        "candidate": asdict(model.candidate),
+        "parts": parts,
+        "calibration": calibration,
+    }
+
+
+def check_run(run: Path) -> dict[str, Any]:
+    """Check that a run is finished and as training wrote it; the description of its models.
+
+    Raises:
+        LeadlineError: unfinished run, damaged checkpoint, or a checkpoint of another format.
+    """
+    manifest = read_manifest(run, "run")
+    about = _read_model_json(run / CHECKPOINT / "model.json")
+    for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
+        _check_hash(run / name, (manifest.get("files") or {}).get(name))
+    return about
+
+
+def load_ensemble(
+    run: Path, *, home: Path | None = None, use_cache: bool = True
+) -> tuple[Ensemble, WindowConfig]:
+    """The ensemble of a finished run, with its readers opened, and its window.
+
+    Args:
+        run: a finished run.
+        home: where readers and cached states are kept.
+        use_cache: keep the states of frozen readers on disk.
+
+    Raises:
+        LeadlineError: unfinished run, damaged checkpoint, a checkpoint of another format, or a
+            reader that is absent or of another revision than the one trained on.
+    """
+    about = check_run(run)
+    file = run / CHECKPOINT / "model.json"
+    train, window = run_training(run)
+    try:
+        readers, entries = dict(about["readers"]), list(about["members"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file) from error
+    source = None
+    if readers:
+        source = open_source(train, home=home, use_cache=use_cache)
+        if source.identities != readers:
+            raise LeadlineError(
+                "The readers here are not those that the run was trained with.",
+                remedy="Fetch the same readers and versions, or train again.",
+                file=file,
+            )
+    load = _adapted_loader(home) if source is None else _load_frozen
+    members = tuple(
+        Member(entry["repeat"], entry["fold"], load(run / CHECKPOINT, entry)) for entry in entries
+    )
+    left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
+    return Ensemble(members, left_out, source, train.pool), window
+
+
+def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
+    """What a finished run was trained with, without opening its readers.
+
+    Raises:
+        LeadlineError: unfinished run, damaged checkpoint, or one of another format.
+    """
+    read_manifest(run, "run")
+    file = run / CHECKPOINT / "model.json"
+    about = _read_model_json(file)
+    try:
+        train = TrainConfig(**{**about["train"], "layers": tuple(about["train"]["layers"])})
+        return train, WindowConfig(**about["window"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file) from error
+
+
+def checkpoint_members(run: Path) -> list[dict[str, Any]]:
+    """The entries of the members in a run's checkpoint, in order.
+
+    Raises:
+        LeadlineError: damaged checkpoint, or one of another format.
+    """
+    file = run / CHECKPOINT / "model.json"
+    about = _read_model_json(file)
+    try:
+        return [dict(entry) for entry in about["members"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file) from error
+
+
+def load_adapted(run: Path, entry: Mapping[str, Any], *, home: Path | None = None) -> AdaptedModel:
+    """One fine-tuned member of a run, alone in memory.
+
+    Raises:
+        LeadlineError: its weights are absent or damaged, or the reader is another one.
+    """
+    model = _adapted_loader(home)(run / CHECKPOINT, entry)
+    assert isinstance(model, AdaptedModel), "the settings say so"
+    return model
+
+
+def _check_hash(path: Path, expected: str | None) -> None:
+    """Raise `LeadlineError` if a file is absent or not the one that training wrote."""
+    if not path.is_file() or expected not in (None, sha256(path)):
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> LeadlineError:
+    return LeadlineError(
+        "This file of the run is absent, or not as training wrote it.",
+        remedy="Restore the run from a copy, or train again.",
+        file=path,
+    )
+
+
+def open_source(
+    train: TrainConfig, *, home: Path | None = None, use_cache: bool = True
+) -> StateSource:
+    """The readers of a run's settings."""
+    config = ReaderConfig(
+        layers=train.layer_numbers(), state=train.state, max_tokens=train.max_tokens
+    )
+    return StateSource(train.reader, config, home=home, use_cache=use_cache)
+
+
+def _read_model_json(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        version = about["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if version != CHECKPOINT_FORMAT:
+        raise LeadlineError(
+            f"The checkpoint has format {version!r}; this version reads {CHECKPOINT_FORMAT}.",
+            remedy="Train again with this version of Leadline.",
+            file=path,
+        )
+    return dict(about)
+
+
+def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Model]:
+    """What loads the adapted members of a run, on one base."""
+    from leadline.finetune.members import SharedBase, StoredModel
+    from leadline.finetune.model import WEIGHTS
+
+    base = SharedBase(home)
+
+    def load(folder: Path, entry: Mapping[str, Any]) -> Model:
+        checkpoint = folder / entry["file"]
+        _check_hash(checkpoint / WEIGHTS, entry["sha256"])
+        base.having(checkpoint)  # a checkpoint that does not fit is refused here, not later
+        calibration = restore_calibration(entry["calibration"])
+        return AdaptedModel(StoredModel(checkpoint, base), calibration, bool(entry["scalar"]))
+
+    return load
+
+
+def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
+    calibration = restore_calibration(entry["calibration"])
+    path = folder / f"{entry['file']}.safetensors"
+    _check_hash(path, entry["sha256"])
+    tensors = load_file(path)
+    parts = tuple(
+        (
+            tuple(part["views"]),
+            restore_head(
+                part["settings"],
+                {
+                    key.removeprefix(f"{number}."): value
+                    for key, value in tensors.items()
+                    if key.startswith(f"{number}.")
+                },
+            ),
+        )
+        for number, part in enumerate(entry["parts"])
+    )
+    return FrozenModel(Candidate(**entry["candidate"]), parts, calibration)

@@ -1,0 +1,134 @@
+"""Running estimates: the distribution after every user turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from leadline.arrays import Array, Ints
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import mask_people
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span, running_starts
+from leadline.phq9.distribution import at_least, distribution_mean, distribution_quantile
+from leadline.phq9.items import THRESHOLDS
+from leadline.runs.config import INTERVAL
+from leadline.runs.ensemble import Ensemble
+from leadline.tables import ESTIMATES
+
+
+def batched(people: Sequence[Timeline], size: int) -> Iterator[Sequence[Timeline]]:
+    """People in order, up to `size` at a time."""
+    for at in range(0, len(people), size):
+        yield people[at : at + size]
+
+
+def running_estimates(
+    ensemble: Ensemble, batch: Sequence[Timeline], window: WindowConfig, model_id: str
+) -> pl.DataFrame:
+    """The estimate after every user turn of `batch`, a table of `ESTIMATES`."""
+    people = mask_people(batch, window)
+    starts = [running_starts(person, window) for person in people]
+    spans = [
+        Span(row, int(first), last)
+        for row, firsts in enumerate(starts)
+        for last, first in enumerate(firsts)
+    ]
+    if not spans:
+        return pl.DataFrame(schema=ESTIMATES)
+    states = ensemble.source.read(people) if ensemble.source is not None else None
+    moved, without = before_arrival(spans)
+    distribution = ensemble.distributions(people, states, spans + without)
+    kept = distribution_mean(distribution[len(spans) :])
+    departure = departures(ensemble, people, spans, distribution[: len(spans)], (moved, kept))
+    return estimates_table(ensemble, people, spans, distribution[: len(spans)], departure, model_id)
+
+
+def before_arrival(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
+    """Where turns grew too old since the user turn before, and what was left of the reading.
+
+    Args:
+        spans: the reading that ends at each user turn of each person, in order.
+
+    Returns:
+        Rows of `spans` at which something left and something of before is still in the
+        reading, and for each the reading without the turn that has just come.
+    """
+    rows = [
+        row
+        for row in range(1, len(spans))
+        if spans[row - 1].person == spans[row].person
+        and spans[row - 1].first < spans[row].first < spans[row].last
+    ]
+    left = [Span(spans[row].person, spans[row].first, spans[row].last - 1) for row in rows]
+    return np.array(rows, dtype=np.int64), left
+
+
+def departures(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    spans: Sequence[Span],
+    distribution: Array,
+    remaining: tuple[Ints, Array],
+) -> Array:
+    """Points by which the estimate moved before each turn because turns left, (len(spans),).
+
+    In the order of time: first old turns leave, then the new one comes. Where all have left,
+    the estimate has gone back to the one from no words.
+
+    Args:
+        ensemble: the models.
+        people: whose turns they are.
+        spans: the reading that ends at each user turn of each person, in order.
+        distribution: at the spans, (len(spans), 28).
+        remaining: the rows of `before_arrival`, and the mean estimate of each of its readings.
+    """
+    mean = distribution_mean(distribution)
+    out = np.zeros(len(spans))
+    rows, kept = remaining
+    out[rows] = kept - mean[rows - 1]
+    for row, span in enumerate(spans):
+        if span.last > 0 and span.first == span.last > spans[row - 1].first:
+            out[row] = ensemble.centre(people[span.person].person_id) - mean[row - 1]
+    return out
+
+
+def estimates_table(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    spans: Sequence[Span],
+    distribution: Array,
+    departure: Array,
+    model_id: str,
+) -> pl.DataFrame:
+    """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
+    mean = distribution_mean(distribution)
+    names = {people[span.person].person_id for span in spans}
+    widths = {name: ensemble.width(INTERVAL, name) for name in names}
+    centres = {name: ensemble.centre(name) for name in names}
+    at = [int(people[span.person].user[span.last]) for span in spans]
+    whose = [people[span.person] for span in spans]
+    width = np.array([widths[person.person_id] for person in whose])
+    owner = np.array([span.person for span in spans])
+    first = np.diff(owner, prepend=-1) != 0
+    centre = np.array([centres[person.person_id] for person in whose])
+    before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
+    times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
+    columns = {
+        "person_id": [person.person_id for person in whose],
+        "conversation_id": [p.conversation_ids[i] for p, i in zip(whose, at, strict=True)],
+        "turn": np.array([p.turns[i] for p, i in zip(whose, at, strict=True)], dtype=np.int32),
+        "time": pl.Series(times).dt.replace_time_zone("UTC"),
+        "distribution": distribution.tolist(),
+        "mean": mean,
+        "median": distribution_quantile(distribution, 0.5),
+        "lower": distribution_quantile(distribution, (1 - width) / 2),
+        "upper": distribution_quantile(distribution, (1 + width) / 2),
+        **{f"p_ge_{k}": at_least(distribution, k) for k in THRESHOLDS},
+        "increment": mean - before,
+        "departure": departure,
+        "model_id": [model_id] * len(spans),
+    }
+    return pl.DataFrame(columns, schema=ESTIMATES)

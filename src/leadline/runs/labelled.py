@@ -1,0 +1,156 @@
+"""The labelled people of a cohort, their readings and their folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from leadline.arrays import Ints
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import mask_people
+from leadline.cohort.splits import person_folds, refuse_locked
+from leadline.cohort.store import FILES, Cohort
+from leadline.cohort.timeline import Timeline, timelines
+from leadline.cohort.windows import Span, label_readings, running_starts
+from leadline.errors import LeadlineError
+from leadline.heads.candidates import Rows
+from leadline.heads.design import Design, PersonStates
+from leadline.runs.config import TrainConfig
+from leadline.runs.state_source import StateSource
+
+PREFIXES = 8
+"""Readings of a label that end earlier, for the calibration of running estimates."""
+
+PREFIX_SHARE = 0.25
+"""Their joint weight in it; the whole window counts 1, for that is what is evaluated."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled people and their readings, locked people included.
+
+    Attributes:
+        people: timelines as they are read, one a person.
+        readings: table of `cohort.windows.READINGS` with the column ``row``, the person's row.
+        spans: the whole-window reading of each label, in the order of `readings`.
+    """
+
+    people: list[Timeline]
+    readings: pl.DataFrame
+    spans: list[Span]
+
+    def rows(self, person_ids: set[str]) -> Ints:
+        """Rows of `readings` of these people."""
+        return np.flatnonzero(self.readings["person_id"].is_in(list(person_ids)).to_numpy())
+
+
+def draw_folds(
+    cohort: Cohort, labelled: Labelled, config: TrainConfig
+) -> dict[str, dict[int, int]]:
+    """Person -> repeat -> the fold that leaves the person out, for everyone who is not locked.
+
+    Raises:
+        LeadlineError: too few people for the folds.
+    """
+    open_readings = labelled.readings.filter(~pl.col("locked"))
+    folds = [
+        person_folds(open_readings, config.folds, config.seed + repeat)
+        for repeat in range(config.repeats)
+    ]
+    refuse_locked(set(folds[0]), cohort, "training")
+    return {person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]}
+
+
+def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> Labelled:
+    """Everyone with a label and text in its window, as read.
+
+    Raises:
+        LeadlineError: no such person, or labels of several instruments.
+    """
+    readings = label_readings(cohort, window)
+    wanted = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
+    kept = readings.filter(pl.col("instrument").is_in(wanted))
+    if not kept.height:
+        raise _no_labels(cohort, readings, window)
+    names = set(kept["person_id"])
+    people = mask_people([p for p in timelines(cohort) if p.person_id in names], window)
+    row = {person.person_id: number for number, person in enumerate(people)}
+    kept = kept.with_columns(pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row"))
+    spans = [Span(*values) for values in kept.select("row", "first", "last").iter_rows()]
+    return Labelled(people, kept, spans)
+
+
+def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> LeadlineError:
+    if not cohort.phq9.height:
+        problem, remedy = "This cohort has no PHQ-9.", "Import it with --phq9."
+    elif readings.height:
+        found = ", ".join(sorted(set(readings["instrument"])))
+        problem = f"Nobody has a PHQ-9 with text before it; the labels are {found}."
+        remedy = "Use --include-phq8 to train on PHQ-8 totals."
+    else:
+        before = f"in the {window.days:g} days before it" if window.days else "before it"
+        problem = f"No PHQ-9 has {window.min_turns} or more user turns {before}."
+        remedy = "Look at the dates with: leadline inspect; widen --days (0 takes all text)."
+    return LeadlineError(problem, remedy=remedy, file=cohort.path)
+
+
+def cohort_hashes(cohort: Cohort) -> dict[str, str]:
+    """SHA-256 of the cohort's tables; empty for one that was never written."""
+    recorded = cohort.manifest.get("files", {})
+    return {name: str(recorded[name]) for name in FILES if name in recorded}
+
+
+def training_rows(
+    labelled: Labelled,
+    states: Sequence[PersonStates],
+    source: StateSource,
+    window: WindowConfig,
+    config: TrainConfig,
+) -> tuple[Rows, Ints]:
+    """Every labelled reading and some of its prefixes, with the row of each one's label.
+
+    A prefix ends at an earlier user turn of the same window and is read as a running estimate
+    at that turn would be.
+    """
+    spans: list[Span] = []
+    label_row: list[int] = []
+    starts = {row: running_starts(labelled.people[row], window) for row in range(len(states))}
+    for number, span in enumerate(labelled.spans):
+        ends = np.unique(np.geomspace(1, span.last - span.first + 1, PREFIXES).astype(int))
+        for length in ends[:-1]:
+            end = span.first + int(length) - 1
+            spans.append(Span(span.person, int(starts[span.person][end]), end))
+            label_row.append(number)
+        spans.append(span)
+        label_row.append(number)
+    owner = np.array(label_row)
+    per_label = np.bincount(owner)
+    final = np.append(owner[1:] != owner[:-1], True)
+    totals = labelled.readings["total"].to_numpy().astype(np.float64)
+    rows = Rows(
+        design=Design.of(source.directions, states, spans, config.pool),
+        total=totals[owner],
+        weight=np.ones(len(owner)),
+        person=np.array([span.person for span in spans]),
+        final=final,
+        share=np.where(final, 1.0, PREFIX_SHARE / np.maximum(per_label[owner] - 1, 1)),
+    )
+    return rows, owner
+
+
+def people_of_fold(
+    labelled: Labelled, left_out: dict[str, dict[int, int]], repeat: int, fold: int, *, inside: bool
+) -> Ints:
+    """Rows of the training people of a fold's model (`inside`), or of those it left out."""
+    return np.array(
+        [
+            row
+            for row, person in enumerate(labelled.people)
+            if person.person_id in left_out
+            and (left_out[person.person_id][repeat] == fold) != inside
+        ],
+        dtype=np.int64,
+    )

@@ -1,0 +1,96 @@
+"""Turn states of people, from the readers of a run and their cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from leadline.arrays import Array
+from leadline.cohort.timeline import Timeline
+from leadline.errors import LeadlineError
+from leadline.heads.design import PersonStates
+from leadline.progress import Advance
+from leadline.readers.anchors import anchor_directions, anchor_statements
+from leadline.readers.config import ReaderConfig
+from leadline.readers.language import LMReader
+from leadline.readers.open import open_reader
+from leadline.readers.protocol import Reader
+from leadline.readers.state_cache import StateCache, cached_states
+
+
+class StateSource:
+    """Readers, the views that they give, and the anchor directions in each view.
+
+    Args:
+        names: readers joined by ``+``, such as ``smollm2+minilm``.
+        config: how language models are read.
+        home: where readers and cached states are kept; see `fetch.leadline_home`.
+        use_cache: keep states on disk between runs.
+
+    Raises:
+        LeadlineError: a reader is not on this machine.
+    """
+
+    def __init__(
+        self,
+        names: str,
+        config: ReaderConfig | None = None,
+        *,
+        home: Path | None = None,
+        use_cache: bool = True,
+    ) -> None:
+        self.names = tuple(part.strip() for part in names.split("+"))
+        if not all(self.names) or len(set(self.names)) < len(self.names):
+            raise LeadlineError(
+                f"--reader {names!r} names no reader, or one twice.",
+                remedy="Join different readers by +, such as smollm2+minilm.",
+            )
+        self.readers: list[Reader] = [
+            open_reader(name, config=config, home=home) for name in self.names
+        ]
+        self.home, self.use_cache = home, use_cache
+        self.views: dict[str, tuple[int, slice]] = {}
+        for index, (name, reader) in enumerate(zip(self.names, self.readers, strict=True)):
+            self.views |= {view: (index, part) for view, part in _views(name, reader)}
+        self.directions = self._directions()
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """Identity of each reader by name; a checkpoint refuses readers of another identity."""
+        return {
+            name: f"{reader.identity}:anchors-{anchor_statements()[0]}"
+            for name, reader in zip(self.names, self.readers, strict=True)
+        }
+
+    def _cache(self, reader: Reader) -> StateCache | None:
+        return StateCache(reader, home=self.home) if self.use_cache else None
+
+    def _directions(self) -> dict[str, Array]:
+        whole = [anchor_directions(reader, self._cache(reader)) for reader in self.readers]
+        return {view: whole[index][:, part] for view, (index, part) in self.views.items()}
+
+    def read(
+        self, people: Sequence[Timeline], progress: Advance | None = None
+    ) -> list[PersonStates]:
+        """Turn states of each person, by view."""
+        talks = [timeline.messages for timeline in people]
+        whole = []
+        for reader in self.readers:
+            whole.append(cached_states(reader, talks, self._cache(reader), progress))
+        return [
+            PersonStates(
+                {view: whole[index][row][:, part] for view, (index, part) in self.views.items()},
+                timeline.user_words(),
+            )
+            for row, timeline in enumerate(people)
+        ]
+
+
+def _views(name: str, reader: Reader) -> list[tuple[str, slice]]:
+    """Names and columns of the views of a reader: a language model has one per layer."""
+    if not isinstance(reader, LMReader):
+        return [(name, slice(None))]
+    return [
+        (f"{name}:{layer}", slice(row * reader.hidden, (row + 1) * reader.hidden))
+        for row, layer in enumerate(reader.layers)
+    ]

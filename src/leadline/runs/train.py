@@ -1,0 +1,318 @@
+"""`leadline train`: folds of people, a model for each, predictions for whoever was left out.
+
+From top to bottom: the labelled readings, the folds, the states, one model a fold, the
+out-of-fold predictions and those for the locked test people, the running estimates, and the
+baselines on the same folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from leadline import processes
+from leadline.arrays import Array, Ints
+from leadline.artefact import sha256, write_manifest
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span
+from leadline.errors import LeadlineError
+from leadline.finetune.config import FinetuneConfig
+from leadline.heads.calibration import Calibration, fit_calibration
+from leadline.heads.candidates import CANDIDATES, NETWORK, Candidate, fit_frozen
+from leadline.heads.design import PersonStates
+from leadline.progress import progress_bar
+from leadline.readers.fetch import reader_path
+from leadline.runs.checkpoint import CHECKPOINT, open_source, save_ensemble
+from leadline.runs.config import TrainConfig
+from leadline.runs.directory import run_directory
+from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
+from leadline.runs.labelled import (
+    Labelled,
+    cohort_hashes,
+    draw_folds,
+    labelled_people,
+    people_of_fold,
+    training_rows,
+)
+from leadline.runs.ledger import ledger_table
+from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
+from leadline.runs.state_source import StateSource
+
+SHARED = (
+    "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens", "batch_people",
+    "accumulate", "checkpointing", "base_weights", "shard", "save_steps", "report_to",
+)  # fmt: skip
+"""Settings of `TrainConfig` that `FinetuneConfig` has under the same name."""
+
+GP_LABELS = 6000
+"""Labels up to which the Gaussian process is offered: minutes and a few GB a fit there."""
+
+
+def train_run(
+    cohort: Cohort,
+    out: Path,
+    config: TrainConfig,
+    window: WindowConfig,
+    *,
+    overwrite: bool = False,
+    home: Path | None = None,
+) -> dict[str, Any]:
+    """Train and write a run; return its manifest, or nothing in a process that writes nothing.
+
+    Started by `torchrun` or `accelerate launch`, the processes train every fold together; the
+    first writes (`distributed`).
+
+    Args:
+        cohort: people with conversations and PHQ-9s.
+        out: the run directory; an unfinished run of the same settings goes on.
+        config: what is trained.
+        window: which text counts for which PHQ-9.
+        overwrite: replace a finished run.
+        home: where readers and states are kept.
+
+    Raises:
+        LeadlineError: too few labelled people, a reader that is not there, an occupied output,
+            or several processes for a frozen reader.
+    """
+    _join(config)
+    labelled = labelled_people(cohort, config, window)
+    left_out = draw_folds(cohort, labelled, config)
+    source = _readers(config, home)
+    settings = {
+        "train": asdict(config),
+        "window": asdict(window),
+        "inputs": cohort_hashes(cohort),
+    }
+    with run_directory(out, settings, overwrite) as run:
+        states: list[PersonStates] | None
+        if source is not None:
+            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
+        else:
+            ensemble, selection, states = _train_adapted(labelled, config, left_out, run, home)
+        if processes.rank() == 0:
+            save_ensemble(run, ensemble, config, window)
+            counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
+            ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
+        processes.wait()
+        predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
+        estimates = labelled_estimates(ensemble, labelled, window, run)
+        processes.leave()  # what is left is for one process
+        if not processes.is_first():
+            return {}
+        if config.baselines:
+            predictions += baseline_predictions(labelled, config, left_out, states, home)
+        pl.concat(predictions).write_parquet(run / "predictions.parquet")
+        estimates.write_parquet(run / "estimates.parquet")
+        return _write_run_manifest(
+            run, cohort, labelled, config, settings, selection=selection, ensemble=ensemble
+        )
+
+
+def _join(config: TrainConfig) -> None:
+    if processes.launched() > 1 and config.adapt == "frozen":
+        raise LeadlineError(
+            f"--adapt frozen in {processes.launched()} processes.",
+            remedy="Start it without torchrun: a frozen reader is read by one process.",
+        )
+    processes.join()
+
+
+def _readers(config: TrainConfig, home: Path | None) -> StateSource | None:
+    """The readers of frozen models, None for an adapted one, which must be there all the same."""
+    if config.adapt == "frozen":
+        return open_source(config, home=home)
+    reader_path(config.reader, home=home)
+    return None
+
+
+def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
+    """The closed-form candidates that the settings and the number of labels allow.
+
+    Raises:
+        LeadlineError: a Gaussian process is asked for, with more labels than it can take.
+    """
+    if config.head == "scalar":
+        return (Candidate("ridge", apart=False, anchored=False),)
+    if labels > GP_LABELS and config.fit == "gp":
+        raise LeadlineError(
+            f"--fit gp with {labels} labels: its cost grows with their cube.",
+            remedy=f"Use --fit auto or ridge above {GP_LABELS} labels.",
+        )
+    if config.fit == "auto":
+        return tuple(c for c in CANDIDATES if c.head != "gp" or labels <= GP_LABELS)
+    return tuple(c for c in (*CANDIDATES, NETWORK) if c.head == config.fit)
+
+
+def _train_frozen(
+    labelled: Labelled,
+    config: TrainConfig,
+    window: WindowConfig,
+    left_out: dict[str, dict[int, int]],
+    source: StateSource,
+) -> tuple[Ensemble, list[dict[str, Any]], list[PersonStates]]:
+    with progress_bar("Reading") as advance:
+        states = source.read(labelled.people, advance)
+    rows, _ = training_rows(labelled, states, source, window, config)
+    candidates = candidates_for(config, len(labelled.spans))
+    members, selection = [], []
+    with progress_bar("Fitting") as advance:
+        for repeat in range(config.repeats):
+            for fold in range(config.folds):
+                train = people_of_fold(labelled, left_out, repeat, fold, inside=True)
+                mine = rows.take(np.flatnonzero(np.isin(rows.person, train)))
+                model, table = fit_frozen(
+                    mine,
+                    candidates,
+                    inner_folds=config.inner_folds,
+                    seed=config.seed + 1000 * repeat + fold,
+                )
+                members.append(Member(repeat, fold, model))
+                selection += [
+                    {
+                        "repeat": repeat,
+                        "fold": fold,
+                        **row,
+                        "chosen": row["candidate"] == model.candidate.name,
+                    }
+                    for row in table
+                ]
+                advance(len(members), config.repeats * config.folds)
+    return Ensemble(tuple(members), left_out, source, config.pool), selection, states
+
+
+def _train_adapted(
+    labelled: Labelled,
+    config: TrainConfig,
+    left_out: dict[str, dict[int, int]],
+    run: Path,
+    home: Path | None,
+) -> tuple[Ensemble, list[dict[str, Any]], None]:
+    from leadline.finetune.members import SharedBase, StoredModel, raw_distributions
+    from leadline.runs.train import train_adapted
+
+    totals = labelled.readings["total"].to_numpy().astype(np.float64)
+    (run / CHECKPOINT).mkdir(exist_ok=True)
+    places: dict[tuple[int, int], Path] = {}
+    unseen: dict[tuple[int, int], tuple[Ints, Array, Array]] = {}
+    words = labelled.readings["user_words"].to_numpy().astype(np.float64)
+    for repeat in range(config.repeats):
+        for fold in range(config.folds):
+            train = set(people_of_fold(labelled, left_out, repeat, fold, inside=True).tolist())
+            readings = [
+                (span, totals[row], 1.0)
+                for row, span in enumerate(labelled.spans)
+                if span.person in train
+            ]
+            place = run / CHECKPOINT / f"repeat-{repeat}-fold-{fold}"
+            model = train_adapted(
+                config,
+                labelled.people,
+                readings,
+                place,
+                config.seed + 1000 * repeat + fold,
+                home=home,
+            )
+            out = set(people_of_fold(labelled, left_out, repeat, fold, inside=False).tolist())
+            rows = np.array([r for r, s in enumerate(labelled.spans) if s.person in out])
+            mean, sd, _ = raw_distributions(
+                model, labelled.people, [labelled.spans[r] for r in rows]
+            )
+            del model  # the next fold needs its room
+            places[repeat, fold] = place
+            unseen[repeat, fold] = (rows, mean, sd)
+    members, base = [], SharedBase(home)
+    for (repeat, fold), place in places.items():
+        others = [unseen[key] for key in unseen if key[0] == repeat and key[1] != fold]
+        rows, mean, sd = (np.concatenate(parts) for parts in zip(*others, strict=True))
+        calibration: Calibration = fit_calibration(
+            mean, sd, words[rows], totals[rows], np.ones(len(rows)), np.ones(len(rows), dtype=bool)
+        )
+        stored = StoredModel(place, base)
+        adapted = AdaptedModel(stored, calibration, config.head == "scalar")
+        members.append(Member(repeat, fold, adapted))
+    return Ensemble(tuple(members), left_out, None, config.pool), [], None
+
+
+def finetune_config(config: TrainConfig, seed: int) -> FinetuneConfig:
+    """The fine-tuning settings that `config` speaks of; the others keep their defaults."""
+    shared = {name: getattr(config, name) for name in SHARED}
+    if config.layers != TrainConfig().layers:
+        # The default names several layers for the views of a frozen reader; an adapted one
+        # reads one, unless layers were asked for.
+        shared["layers"] = config.layer_numbers()
+    return FinetuneConfig(
+        **shared,
+        pooling={"words": "tokens"}.get(config.pool, config.pool),
+        seed=seed,
+    )
+
+
+def train_adapted(
+    config: TrainConfig,
+    people: Sequence[Timeline],
+    readings: Sequence[tuple[Span, float, float]],
+    out: Path,
+    seed: int,
+    *,
+    home: Path | None = None,
+) -> Any:
+    """Fine-tune on the readings (span, total, weight) of `people`; go on where `out` stopped."""
+    from leadline.finetune.examples import Reading, TrainPerson
+    from leadline.finetune.model import FinetunedModel
+    from leadline.finetune.train import finetune
+
+    if (out / "manifest.json").is_file():
+        return FinetunedModel.load(out, home=home)
+    grouped: dict[int, list[Reading]] = {}
+    for span, total, weight in readings:
+        grouped.setdefault(span.person, []).append(Reading(span.first, span.last, total, weight))
+    examples = [TrainPerson(people[row].messages, mine) for row, mine in sorted(grouped.items())]
+    return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
+
+
+def _write_run_manifest(
+    run: Path,
+    cohort: Cohort,
+    labelled: Labelled,
+    config: TrainConfig,
+    settings: dict[str, Any],
+    *,
+    selection: list[dict[str, Any]],
+    ensemble: Ensemble,
+) -> dict[str, Any]:
+    open_people = labelled.readings.filter(~pl.col("locked"))
+    locked = labelled.readings.filter("locked")
+    training = {
+        "people trained on": str(open_people["person_id"].n_unique()),
+        "PHQ-9s trained on": str(open_people.height),
+        "locked test people": str(locked["person_id"].n_unique()),
+        "reader": config.reader,
+        "adaptation": config.adapt,
+        "models in the ensemble": str(len(ensemble.members)),
+        "folds": f"{config.folds} by person, {config.repeats} draw(s), seed {config.seed}",
+        "text": f"the {settings['window']['days']:g} days before each PHQ-9"
+        if settings["window"]["days"]
+        else "all text before each PHQ-9",
+    }
+    files = ("predictions.parquet", "estimates.parquet", "ledger.parquet", "checkpoint/model.json")
+    return write_manifest(
+        run,
+        kind="run",
+        command="train",
+        settings=settings,
+        inputs=settings["inputs"],
+        files={name: sha256(run / name) for name in files},
+        simulated=cohort.simulated,
+        training=training,
+        selection=selection,
+        reference_model="leadline",
+        limit=cohort.manifest.get("limit"),
+        readers=ensemble.source.identities if ensemble.source else {},
+    )

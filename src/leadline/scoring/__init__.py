@@ -1,0 +1,1 @@
+"""Everybody of a cohort, part by part."""

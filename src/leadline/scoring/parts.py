@@ -1,0 +1,186 @@
+"""A long table written in parts, so that work which was stopped goes on where it was.
+
+Beside the file OUT lies a folder ``.OUT.parts`` while it is made: a manifest of everything
+that the numbers depend on, and one Parquet file for each finished part. Each part appears
+whole or not at all. With another manifest the parts are thrown away and made anew. When all
+are there they are joined in order into OUT, by one rename, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from leadline import __version__
+from leadline.artefact import MANIFEST, check_place, read_manifest, write_manifest
+from leadline.errors import LeadlineError
+
+LOCK = "lock"
+
+JOINED = "joined"
+
+ATTEMPTS = ".attempts"  # suffix of files that count how often something was begun
+
+OURS = "|".join(  # every name that this module or an engine writes, less the lock
+    (
+        re.escape(MANIFEST),
+        rf"\.{re.escape(MANIFEST)}\..*",
+        JOINED,
+        r"(\d{6}-[0-9a-f]{12}|loads)\..*",
+    )
+)
+
+ROWS = 65_536  # of a row group of the joined file, at least
+
+COUNTS = b"leadline.counts"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folder of parts.
+
+    Attributes:
+        folder: where they lie.
+        key: short hash of the manifest, part of each part's name, so that a straggler of
+            other settings never passes for a part of these.
+        count: parts that there will be.
+    """
+
+    folder: Path
+    key: str
+    count: int
+
+    def file(self, number: int) -> Path:
+        """Where part `number` lies."""
+        return self.folder / f"{number:06d}-{self.key}.parquet"
+
+    def write(self, number: int, table: pl.DataFrame, counts: Mapping[str, int]) -> None:
+        """Write a part and what was counted in it; another process may write the same part."""
+        arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+        said = {**(arrow.schema.metadata or {}), COUNTS: json.dumps(dict(counts)).encode()}
+        file = self.file(number)
+        scratch = file.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            with scratch.open("wb") as stream:
+                pq.write_table(arrow.replace_schema_metadata(said), stream, compression="zstd")
+                stream.flush()
+                os.fsync(stream.fileno())
+            scratch.replace(file)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def counts(self, number: int) -> dict[str, int] | None:
+        """What was counted in a part; None if it is not there or damaged."""
+        try:
+            with pq.ParquetFile(self.file(number)) as part:
+                said = (part.schema_arrow.metadata or {}).get(COUNTS)
+            return None if said is None else dict(json.loads(said))
+        except (OSError, ValueError, pa.ArrowException):
+            return None
+
+    def finished(self) -> dict[int, dict[str, int]]:
+        """Counts of the finished parts by number."""
+        found = {number: self.counts(number) for number in range(self.count)}
+        return {number: counts for number, counts in found.items() if counts is not None}
+
+    def join(self, out: Path, schema: Mapping[str, pl.DataType]) -> None:
+        """Join all parts in order into the Parquet file `out`, whole or not at all."""
+        arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        scratch = self.folder / JOINED
+        with pq.ParquetWriter(scratch, arrow, compression="zstd") as writer:
+            held: list[pa.Table] = []
+            for number in range(self.count):
+                part = pq.read_table(self.file(number)).replace_schema_metadata(None)
+                held.append(part.cast(arrow))
+                if sum(table.num_rows for table in held) >= ROWS:
+                    writer.write_table(pa.concat_tables(held))
+                    held = []
+            if held:
+                writer.write_table(pa.concat_tables(held))
+        scratch.replace(out)
+
+
+@contextmanager
+def open_parts(
+    out: Path, settings: Mapping[str, Any], inputs: Mapping[str, str], count: int
+) -> Iterator[Parts]:
+    """The parts of `out`, for this process alone; what was finished with the same manifest stays.
+
+    After an error the folder stays if a part is finished, to go on from; else it goes.
+
+    Raises:
+        LeadlineError: another process makes the same file, or the folder holds something else.
+    """
+    folder = out.with_name(f".{out.name}.parts")
+    check_place(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    about = {"leadline": __version__, "settings": dict(settings), "inputs": dict(inputs)}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    parts = Parts(folder, key, count)
+    folder.mkdir(exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        _take(lock.fileno(), out)
+        _prepare(folder, about)
+        try:
+            yield parts
+        except BaseException:
+            if not parts.finished():
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _take(lock: int, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LeadlineError(
+            "Another process is writing this file.",
+            remedy="Wait until it ends, or choose another --out.",
+            file=out,
+        ) from error
+
+
+def _prepare(folder: Path, about: Mapping[str, Any]) -> None:
+    """Throw away what was made with another manifest, and write this one."""
+    for path in folder.glob(f"*{ATTEMPTS}"):
+        path.unlink()
+    if _manifest(folder, about) == about:
+        return
+    found = [path for path in folder.iterdir() if path.name != LOCK]
+    if any(re.fullmatch(OURS, path.name) is None for path in found):
+        raise LeadlineError(
+            "This folder holds something that Leadline did not write.",
+            remedy="Move it away, or choose another --out.",
+            file=folder,
+        )
+    for path in found:
+        path.unlink()
+    settings, inputs = about["settings"], about["inputs"]
+    write_manifest(folder, kind="parts", command="score", settings=settings, inputs=inputs)
+
+
+def _manifest(folder: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the manifest says of the entries of `about`; None without a manifest that can be read.
+
+    A manifest that was damaged says nothing about the parts, so they are made anew.
+    """
+    try:
+        found = read_manifest(folder, "parts")
+    except LeadlineError:
+        return None
+    return {name: found.get(name) for name in about}

@@ -1,0 +1,112 @@
+"""`leadline score`: the estimate after every user turn, for a cohort of any size.
+
+The cohort is cut into parts of some people each. A part is read from the disk, scored and
+written by itself, so memory does not grow with the cohort, a run that was killed goes on from
+its finished parts, and parts can be made by several processes (see `ray_engine`). Inside a
+part people of like length are read together. What is read together depends on the settings
+alone, never on the engine, so both engines give the same numbers.
+
+A person whom the run was trained on is estimated only by the models that never saw them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from leadline.artefact import check_place, sha256
+from leadline.cohort.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.progress import Advance, progress_bar
+from leadline.runs.checkpoint import CHECKPOINT, check_run
+from leadline.scoring.blocks import Stretch, call_roll
+from leadline.scoring.config import ScoreConfig
+from leadline.scoring.parts import open_parts
+from leadline.scoring.worker import Counts, Scorer, Work
+from leadline.tables import ESTIMATES
+
+
+def score_cohort(
+    cohort: Cohort | Path,
+    run: Path,
+    out: Path,
+    config: ScoreConfig | None = None,
+    *,
+    overwrite: bool = False,
+    home: Path | None = None,
+) -> Counts:
+    """Write the running estimates of everyone in `cohort` to the Parquet file `out`.
+
+    Args:
+        cohort: whose text is read; labels are not looked at. The directory of a cohort is read
+            some people at a time.
+        run: a finished run.
+        out: the file to write; it appears whole or not at all.
+        config: batch size, engine.
+        overwrite: replace `out` if it exists.
+        home: where readers are kept.
+
+    Returns:
+        Counts of people, of people with no text of their own, and of estimates.
+
+    Raises:
+        LeadlineError: `out` exists, or the cohort or the run cannot be loaded.
+    """
+    config = config or ScoreConfig()
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise LeadlineError(
+            "The output already exists.",
+            remedy="Choose another --out, or add --overwrite to replace the file.",
+            file=out,
+        )
+    check_place(out)
+    check_run(run)
+    roll = call_roll(cohort)
+    stretches = roll.stretches(config.part_people)
+    inputs = {
+        "turns": roll.digest,
+        "model": sha256(run / CHECKPOINT / "model.json"),
+        "ledger": sha256(run / "ledger.parquet"),
+    }
+    settings = {"batch_people": config.batch_people, "part_people": config.part_people}
+    with open_parts(out, settings, inputs, len(stretches)) as parts:
+        turns = cohort.turns if isinstance(cohort, Cohort) else cohort
+        work = Work(turns, run, parts, config.batch_people, config.cache, home)
+        total = score_parts(work, stretches, config, len(roll))
+        parts.join(out, ESTIMATES)
+    return total
+
+
+def score_parts(
+    work: Work, stretches: Sequence[Stretch], config: ScoreConfig, people: int
+) -> Counts:
+    """Make the parts that are not there yet, and return the counts of all."""
+    total = {"people": 0, "silent": 0, "estimates": 0}
+    done = work.parts.finished()
+    left = [stretch for stretch in stretches if stretch.number not in done]
+    for counts in done.values():
+        total = {name: total[name] + counts[name] for name in total}
+    with progress_bar("Scoring people") as advance:
+        advance(total["people"], people)
+
+        def within(more: int, _: int) -> None:
+            advance(total["people"] + more, people)
+
+        for counts in _made(work, left, config, within):
+            total = {name: total[name] + counts[name] for name in total}
+            advance(total["people"], people)
+    return total
+
+
+def _made(
+    work: Work, left: Sequence[Stretch], config: ScoreConfig, progress: Advance
+) -> Iterator[Counts]:
+    """Make the parts of `left`; the counts of each as it is finished."""
+    if config.engine == "ray":
+        from leadline.scoring.ray import make_parts
+
+        yield from make_parts(work, left, config)
+        return
+    scorer = Scorer(work)
+    for stretch in left:
+        yield scorer.make(stretch, progress)

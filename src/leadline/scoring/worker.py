@@ -1,0 +1,91 @@
+"""What a process does to make parts of the estimates of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.timeline import Timeline
+from leadline.progress import Advance
+from leadline.runs.checkpoint import load_ensemble, run_identity
+from leadline.runs.ensemble import Ensemble
+from leadline.runs.estimates import batched, running_estimates
+from leadline.scoring.blocks import Stretch, read_people
+from leadline.scoring.parts import Parts
+from leadline.tables import ESTIMATES
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process needs to know to make parts.
+
+    Attributes:
+        turns: the table of turns, or the directory of the cohort.
+        run: a finished run.
+        parts: where parts go.
+        batch_people: people read at a time.
+        cache: keep turn states on disk.
+        home: where readers are kept.
+    """
+
+    turns: Path | pl.DataFrame
+    run: Path
+    parts: Parts
+    batch_people: int
+    cache: bool
+    home: Path | None
+
+
+class Scorer:
+    """Makes parts; the run is loaded once.
+
+    Raises:
+        LeadlineError: the run cannot be loaded.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
+        self.model_id = run_identity(work.run)
+
+    def make(self, stretch: Stretch, progress: Advance | None = None) -> Counts:
+        """Score the people of a stretch, write their part, and return what was counted."""
+        people = read_people(self.work.turns, stretch)
+        table = score_people(
+            self.ensemble, people, self.window, self.model_id, self.work.batch_people, progress
+        )
+        silent = sum(not len(person.user) for person in people)
+        counts = {"people": len(people), "silent": silent, "estimates": table.height}
+        self.work.parts.write(stretch.number, table, counts)
+        return counts
+
+
+def score_people(
+    ensemble: Ensemble,
+    people: Sequence[Timeline],
+    window: WindowConfig,
+    model_id: str,
+    batch_people: int,
+    progress: Advance | None = None,
+) -> pl.DataFrame:
+    """The estimate after every user turn of `people` in their order, a table of `ESTIMATES`.
+
+    People of like length are read together, longest first, at most `batch_people` at a time.
+    """
+    length = [sum(len(message.text) for message in person.messages) for person in people]
+    order = sorted(range(len(people)), key=lambda row: -length[row])
+    tables, done = [pl.DataFrame(schema=ESTIMATES)], 0
+    for batch in batched([people[row] for row in order], batch_people):
+        tables.append(running_estimates(ensemble, batch, window, model_id))
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(order))
+    whose = np.repeat(order, [len(people[row].user) for row in order])
+    return pl.concat(tables)[np.argsort(whose, kind="stable")]

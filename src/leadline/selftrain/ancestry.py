@@ -1,0 +1,290 @@
+"""The ancestry ledger: what every pseudolabel descends from, and the refusal of tainted ones.
+
+Models and batches of pseudolabels form a graph. A *model* names the people whose gold it was
+fitted on and the batches that it was fitted on. A *batch* names the models that estimated for
+it and the people whose gold or ratings went into its label model. The *ancestors* of a batch
+are all people that are met on the way down: those named directly, those whose pseudolabels a
+model was fitted on, and theirs. They are computed from what was used, never from what a batch
+should have used, so a mistake in the plan of the folds shows here.
+
+A pseudolabel is *tainted* if its own person, a locked test person, or anyone whom the model
+that it trains must not have seen, is among its ancestors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from leadline.errors import LeadlineError
+
+People = frozenset[str]
+
+PSEUDOLABELS = "ledger-pseudolabels.parquet"
+
+MODELS = "ledger-models.parquet"
+
+BATCHES = "ledger-batches.parquet"
+
+PSEUDOLABEL_COLUMNS: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "first": pl.Int32(),  # of the person's user turns, included
+    "last": pl.Int32(),  # of the person's user turns, included
+    "source": pl.String(),  # always "student": gold and teacher labels are not in this table
+    "round": pl.Int16(),
+    "repeat": pl.Int16(),
+    "batch": pl.String(),  # row of BATCHES, which holds sources and ancestors
+    "total": pl.Float64(),
+    "sd": pl.Float64(),
+    "weight": pl.Float64(),  # relative to a gold label's 1
+}
+
+MODEL_COLUMNS: dict[str, pl.DataType] = {
+    "model": pl.String(),
+    "people": pl.List(pl.String()),  # whose gold it was fitted on
+    "batches": pl.List(pl.String()),  # of pseudolabels that it was fitted on
+}
+
+BATCH_COLUMNS: dict[str, pl.DataType] = {
+    "batch": pl.String(),
+    "labelled": pl.List(pl.String()),  # who gets a label
+    "models": pl.List(pl.String()),  # students that estimated for it
+    "raters": pl.List(pl.String()),  # teachers that rated for it
+    "people": pl.List(pl.String()),  # whose gold or ratings its label model saw
+    "ancestors": pl.List(pl.String()),  # everyone whom its sources have seen
+}
+
+
+class TaintedLabel(LeadlineError):
+    """A pseudolabel that depends on someone that it must not depend on."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a model was fitted on: people with gold, and batches of pseudolabels."""
+
+    name: str
+    people: People
+    batches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pseudolabels of some people by the same sources.
+
+    Attributes:
+        name: unique within a run.
+        labelled: who gets a label.
+        models: students that estimated these people or the people of the label model.
+        raters: names of the teachers.
+        people: whose gold, ratings or few-shot answers the label model or the teachers saw.
+    """
+
+    name: str
+    labelled: People
+    models: tuple[str, ...]
+    raters: tuple[str, ...]
+    people: People
+
+
+@dataclass
+class AncestryLedger:
+    """The graph of a run.
+
+    Attributes:
+        locked: the locked test people.
+        fitted, batches: by name.
+    """
+
+    locked: People
+    fitted: dict[str, Fitted] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
+    _seen: dict[str, People] = field(default_factory=dict)
+
+    def add_model(self, model: Fitted) -> None:
+        """Record a model after its batches."""
+        unknown = set(model.batches) - set(self.batches)
+        assert not unknown, "batches are recorded before the models that they train"
+        self.fitted[model.name] = model
+
+    def add_batch(self, batch: Batch) -> None:
+        """Record a batch after its models, and refuse it if it is tainted.
+
+        Raises:
+            TaintedLabel: it depends on one of its own people or on a locked one.
+        """
+        unknown = set(batch.models) - set(self.fitted)
+        assert not unknown, "models are recorded before the batches that they make"
+        self.batches[batch.name] = batch
+        refuse_tainted(batch, self.ancestors(batch.name), self.locked)
+
+    def ancestors(self, name: str) -> People:
+        """Everyone whom the sources of the batch `name` have seen."""
+        if name not in self._seen:
+            batch = self.batches[name]
+            parts = [self.seen_by(model) for model in batch.models]
+            self._seen[name] = batch.people.union(*parts)
+        return self._seen[name]
+
+    def seen_by(self, model: str) -> People:
+        """Everyone whose gold or pseudolabel the model descends from, directly or not."""
+        key = f"model {model}"
+        if key not in self._seen:
+            fitted = self.fitted[model]
+            used = [self.batches[name] for name in fitted.batches]
+            own = [batch.labelled for batch in used]
+            kin = [self.ancestors(batch.name) for batch in used]
+            self._seen[key] = fitted.people.union(*own, *kin)
+        return self._seen[key]
+
+    def refuse_seen(self, model: str, people: Iterable[str], purpose: str) -> None:
+        """Raise if `model` has seen any of `people`, whom it is to estimate or never to know.
+
+        Raises:
+            TaintedLabel: it has.
+        """
+        found = len(self.seen_by(model) & frozenset(people))
+        if found:
+            raise TaintedLabel(
+                f"A model has seen {found} of the people that it serves for ({purpose}).",
+                remedy="Do not use this run; report how it was made.",
+            )
+
+    def check(self) -> None:
+        """Check every batch again.
+
+        Raises:
+            TaintedLabel: a batch depends on one of its own people or on a locked one.
+        """
+        for batch in self.batches.values():
+            refuse_tainted(batch, self.ancestors(batch.name), self.locked)
+
+    def write(self, run: Path, pseudolabels: pl.DataFrame) -> None:
+        """Write the three tables of the ledger into the run."""
+        models = [(m.name, sorted(m.people), list(m.batches)) for m in self.fitted.values()]
+        batches = [
+            (
+                b.name,
+                sorted(b.labelled),
+                list(b.models),
+                list(b.raters),
+                sorted(b.people),
+                sorted(self.ancestors(b.name)),
+            )
+            for b in self.batches.values()
+        ]
+        for rows, columns, name in (
+            (models, MODEL_COLUMNS, MODELS),
+            (batches, BATCH_COLUMNS, BATCHES),
+        ):
+            table = pl.DataFrame(rows, schema=columns, orient="row")
+            table.write_parquet(run / name, compression="zstd")
+        pseudolabels.write_parquet(run / PSEUDOLABELS, compression="zstd")
+
+
+def refuse_tainted(batch: Batch, ancestors: People, locked: People) -> None:
+    """Raise if a batch depends on one of its own people, or on a locked test person.
+
+    Raises:
+        TaintedLabel: with the counts; no one is named.
+    """
+    own = len(batch.labelled & ancestors)
+    secret = len((batch.labelled | ancestors) & locked)
+    if own or secret:
+        raise TaintedLabel(
+            f"Of the pseudolabels {batch.name!r}, {own} depend on their own person and "
+            f"{secret} people among them or their ancestors are locked test people.",
+            remedy="Do not use these labels; keep folds and locked people as they were drawn.",
+        )
+
+
+def read_ledger(run: Path, locked: People) -> AncestryLedger:
+    """Read a run's ledger and check that its ancestors follow from its graph.
+
+    Raises:
+        TaintedLabel: a label is tainted, or the recorded ancestors are not what the graph says.
+        LeadlineError: the tables cannot be read.
+    """
+    try:
+        models = pl.read_parquet(run / MODELS)
+        batches = pl.read_parquet(run / BATCHES)
+        labels = pl.read_parquet(run / PSEUDOLABELS)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LeadlineError(
+            "The ancestry ledger cannot be read.",
+            remedy="Give a run of `leadline selftrain`, or run it again.",
+            file=run / BATCHES,
+        ) from error
+    ledger = AncestryLedger(locked)
+    for name, people, used in models.iter_rows():
+        ledger.fitted[name] = Fitted(name, frozenset(people), tuple(used))
+    recorded: dict[str, People] = {}
+    for name, labelled, sources, raters, people, ancestors in batches.iter_rows():
+        ledger.batches[name] = Batch(
+            name, frozenset(labelled), tuple(sources), tuple(raters), frozenset(people)
+        )
+        recorded[name] = frozenset(ancestors)
+    _check_recorded(ledger, recorded, labels, run)
+    ledger.check()
+    return ledger
+
+
+def _check_recorded(
+    ledger: AncestryLedger, recorded: Mapping[str, People], labels: pl.DataFrame, run: Path
+) -> None:
+    wrong = [name for name, people in recorded.items() if people != ledger.ancestors(name)]
+    owners = dict(labels.group_by("batch").agg("person_id").iter_rows())
+    strays = [
+        name
+        for name, people in owners.items()
+        if name not in ledger.batches or frozenset(people) != ledger.batches[name].labelled
+    ]
+    if wrong or strays:
+        raise TaintedLabel(
+            f"{len(wrong)} batches name other ancestors than their sources have, and "
+            f"{len(strays)} hold other people than they say.",
+            remedy="The ledger was changed by hand: run `leadline selftrain` again.",
+            file=run / BATCHES,
+        )
+
+
+def check_run(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int]]) -> int:
+    """Check a finished run's ledger, and that its models never saw whom they estimate.
+
+    Args:
+        run: the run directory.
+        locked: ids of the locked test people.
+        left_out: person -> repeat -> fold whose model estimates the person.
+
+    Returns:
+        The number of batches checked.
+
+    Raises:
+        TaintedLabel: something in the run depends on whom it must not depend on.
+    """
+    ledger = read_ledger(run, locked)
+    for name in ledger.fitted:
+        repeat, fold = member_of(name)
+        if fold is None:
+            continue
+        mine = [person for person, folds in left_out.items() if folds.get(repeat) == fold]
+        ledger.refuse_seen(name, [*mine, *locked], "estimates of people left out")
+    return len(ledger.batches)
+
+
+def model_name(
+    tree: str, kind: str, round_: int, repeat: int, gold_out: Iterable[int], free_out: Iterable[int]
+) -> str:
+    """Such as ``main-posterior-1-r0-g0.3-u0.3.4``: whose folds the model never saw."""
+    gold, free = (".".join(map(str, sorted(folds))) for folds in (gold_out, free_out))
+    return f"{tree}-{kind}-{round_}-r{repeat}-g{gold}-u{free}"
+
+
+def member_of(name: str) -> tuple[int, int | None]:
+    """Repeat of a model, and its fold if it is one of the final models (one fold left out)."""
+    *_, repeat, gold, free = name.split("-")
+    fold = int(gold[1:]) if gold[1:] == free[1:] and "." not in gold else None
+    return int(repeat[1:]), fold

@@ -1,0 +1,428 @@
+"""`leadline selftrain`: rounds of pseudolabels, each from scratch and each proved or dropped.
+
+From top to bottom: the people and their folds, the gold-only ensemble, the rounds with their
+decisions, the ablation, the fused estimates, and an ordinary run on disk whose reference is
+the gold-only ensemble.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from leadline.arrays import Array
+from leadline.artefact import sha256, write_json, write_manifest
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.splits import refuse_locked
+from leadline.cohort.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.heads.design import PersonStates
+from leadline.phq9.distribution import distribution_mean
+from leadline.progress import progress_bar
+from leadline.runs.checkpoint import open_source, save_ensemble
+from leadline.runs.config import TrainConfig
+from leadline.runs.directory import run_directory
+from leadline.runs.ensemble import Ensemble, Member
+from leadline.runs.labelled import cohort_hashes
+from leadline.runs.ledger import ledger_table
+from leadline.runs.predictions import (
+    baseline_predictions,
+    ensemble_predictions,
+    labelled_estimates,
+    prediction_table,
+)
+from leadline.runs.state_source import StateSource
+from leadline.runs.train import candidates_for
+from leadline.selftrain.ancestry import AncestryLedger, check_run
+from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
+from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.fusion import draws_of, fused_distributions, save_fusion
+from leadline.selftrain.node_store import NodeStore
+from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
+from leadline.selftrain.rules import canary_test, decide, label_errors, shape_figures
+from leadline.teacher.label_model import MIN_LABELLED, LabelModel
+from leadline.teacher.label_table import FILE as LABELS_FILE
+from leadline.teacher.simulated_client import simulated_draws
+
+GOLD_ONLY, SHOWN = "gold only", "leadline"
+
+NODES = "nodes"
+
+FEWEST_FOLDS = 4
+
+COURSE = "selftraining.json"
+
+ABLATION = ((RAW, "raw teacher"), (TEACHER, "label model, teacher alone"))
+
+
+@dataclass
+class Course:
+    """The run in the making.
+
+    Attributes:
+        roster, states: everyone, and their turn states.
+        source: the readers.
+        chains: one a draw of the folds.
+        canary: a chain that believes some permuted labels, who they are, what they were given.
+        pool: how turn states are combined.
+        tables: predictions so far, by the name of the model.
+        rounds: decisions so far.
+    """
+
+    roster: Roster
+    states: list[PersonStates]
+    source: StateSource
+    chains: list[Chain]
+    canary: tuple[Chain, npt.NDArray[np.int64], Array] | None
+    pool: str
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def gold_people(self) -> int:
+        """Open people with gold."""
+        return int((self.roster.has_gold & ~self.roster.locked).sum())
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether there is a teacher, and gold enough for a label model of one round."""
+        folds = self.chains[0].plan.folds
+        return bool(self.roster.raters.names) and possible_rounds(self.gold_people, folds, 1)[0] > 0
+
+    def ensemble(self, kind: str, round_: int) -> Ensemble:
+        """The models of one kind and round, over folds and repeats."""
+        members = tuple(
+            Member(chain.repeat, fold, chain.member(kind, round_, fold))
+            for chain in self.chains
+            for fold in range(chain.plan.folds)
+        )
+        return Ensemble(members, self.roster.left_out(), self.source, self.pool)
+
+    def predict(self, name: str, ensemble: Ensemble) -> pl.DataFrame:
+        """Add the predictions of an ensemble under `name` and return its out-of-fold rows."""
+        labelled = self.roster.labelled
+        states = self.states[: len(labelled.people)]
+        self.tables[name] = ensemble_predictions(
+            ensemble, labelled, states, self.roster.left_out(), name
+        )
+        return label_errors(self.tables[name].filter(pl.col("split") == "out-of-fold"))
+
+    def canary_figures(self, kind: str, round_: int) -> dict[str, float] | None:
+        """Whether out-of-fold estimates of a round fit the labels that were permuted."""
+        if self.canary is None:
+            return None
+        chain, rows, given = self.canary
+        return canary_test(chain.out_of_fold(kind, round_)[rows], given)
+
+
+def selftrain_run(
+    cohort: Cohort,
+    labels_dir: Path | None,
+    out: Path,
+    config: SelftrainConfig,
+    train: TrainConfig,
+    window: WindowConfig,
+    *,
+    overwrite: bool = False,
+    home: Path | None = None,
+) -> dict[str, Any]:
+    """Train in rounds on gold and pseudolabels, write a run, and return its manifest.
+
+    Args:
+        cohort: people with conversations, some with PHQ-9s.
+        labels_dir: LABELS of the same cohort and window; None trains with the student alone.
+        out: the run directory; an unfinished run of the same settings goes on where it was.
+        config: rounds and rules.
+        train: reader, head, folds and repeats; `adapt` has to be ``frozen``.
+        window: which text counts.
+        overwrite: replace a finished run.
+        home: where readers and states are kept.
+
+    Raises:
+        LeadlineError: too few people, labels of locked people, a reader that is absent, or an
+            occupied output.
+        TaintedLabel: a pseudolabel would depend on whom it must not depend on.
+    """
+    if train.adapt != "frozen":
+        raise LeadlineError(
+            f"Self-training with --adapt {train.adapt}.",
+            remedy="Use --adapt frozen: cross-fitting takes many fits, which take seconds each.",
+        )
+    if train.folds < FEWEST_FOLDS:
+        raise LeadlineError(
+            f"--folds {train.folds} is too few for self-training.",
+            remedy=f"Use --folds {FEWEST_FOLDS} for one round, 5 for two, 6 for three.",
+        )
+    labels = load_labels(labels_dir, cohort)
+    inputs = cohort_hashes(cohort)
+    if labels_dir is not None:
+        inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)
+    settings = {
+        "selftrain": asdict(config),
+        "train": asdict(train),
+        "window": asdict(window),
+        "inputs": inputs,
+    }
+    with run_directory(out, settings, overwrite) as run:
+        source = open_source(train, home=home)
+        with progress_bar("Fitting and labelling") as advance:
+            course = _begin(cohort, labels, (config, train, window), source, run)
+            course.chains[0].store.progress = lambda done: advance(done, 2 * done)
+            kept, ensemble = _rounds(course, config, train)
+            if config.ablation and course.can_measure:
+                for kind, name in ABLATION:
+                    course.predict(name, course.ensemble(kind, 1))
+        course.tables[SHOWN] = course.tables[_name(kept)].with_columns(pl.lit(SHOWN).alias("model"))
+        if config.fuse and course.can_measure:
+            course.tables["fused"] = _fused(course, ensemble, kept, cohort, window, run)
+        _write(course, ensemble, kept, (train, window), run, home)
+        manifest = _finish(course, kept, cohort, settings, train, run)
+    shutil.rmtree(out / NODES)
+    return manifest
+
+
+def possible_rounds(labelled: int, folds: int, wanted: int) -> tuple[int, str | None]:
+    """How many rounds the folds allow, and why not more.
+
+    The deepest student of round r, which calibrates the final models, leaves r + 2 folds out
+    and still needs gold to learn from, as does the label model that leaves out r + 1.
+    """
+    for rounds in range(wanted, 0, -1):
+        student, model = folds - rounds - 2, folds - rounds - 1
+        if student >= 1 and min(student * labelled, model * labelled) >= MIN_LABELLED * folds:
+            break
+    else:
+        rounds = 0
+    if rounds == wanted:
+        return rounds, None
+    return rounds, (
+        f"{labelled} labelled people in {folds} folds allow {rounds} rounds: each round leaves "
+        "one more fold out of what it descends from"
+    )
+
+
+def _begin(
+    cohort: Cohort,
+    labels: pl.DataFrame | None,
+    configs: tuple[SelftrainConfig, TrainConfig, WindowConfig],
+    source: StateSource,
+    run: Path,
+) -> Course:
+    config, train, window = configs
+    roster, states = open_roster(cohort, labels, source, train, window)
+    refuse_locked(set(roster.left_out()), cohort, "self-training")
+    locked = frozenset(cohort.people.filter("locked")["person_id"])
+    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, config.even)
+    store, ledger = NodeStore(run / NODES), AncestryLedger(locked)
+    chains = [Chain(roster, repeat, plan, store, ledger) for repeat in range(train.repeats)]
+    canary = None
+    if config.canary > 0:
+        permuted, rows, given = permuted_gold(roster, config.canary, train.seed)
+        other = Chain(permuted, 0, plan, store, AncestryLedger(locked), like=chains[0])
+        canary = (other, rows, given)
+    return Course(roster, states, source, chains, canary, train.pool)
+
+
+def _name(round_: int) -> str:
+    return f"round {round_}" if round_ else GOLD_ONLY
+
+
+def _rounds(course: Course, config: SelftrainConfig, train: TrainConfig) -> tuple[int, Ensemble]:
+    """All rounds with their decisions; the last one kept and its ensemble."""
+    best = course.ensemble(GOLD, 0)
+    before = course.predict(GOLD_ONLY, best)
+    allowed, reason = possible_rounds(course.gold_people, train.folds, config.rounds)
+    canary = course.canary_figures(GOLD, 0)
+    course.rounds.append(
+        {"round": 0, **shape_figures(before), "canary": canary, "kept": True, "reasons": []}
+    )
+    kept = 0
+    for round_ in range(1, allowed + 1):
+        ensemble = course.ensemble(POSTERIOR, round_)
+        after = course.predict(_name(round_), ensemble)
+        decision = decide(before, after, config, course.canary_figures(POSTERIOR, round_))
+        course.rounds.append({"round": round_, **decision, **_shares(course, round_)})
+        if not decision["kept"]:
+            break
+        kept, best, before = round_, ensemble, after
+    else:
+        if reason is not None:
+            course.rounds.append({"round": allowed + 1, "kept": False, "reasons": [reason]})
+    return kept, best
+
+
+def _shares(course: Course, round_: int) -> dict[str, float]:
+    """Pseudolabels in the training of the final models of a round, averaged over models."""
+    counts, weights, gold = [], [], []
+    for chain in course.chains:
+        for fold in range(chain.plan.folds):
+            batches = chain.training_batches(POSTERIOR, round_, fold)
+            weight = np.concatenate([batch["weight"] for batch in batches])
+            counts.append(len(weight))
+            weights.append(float(weight.sum()))
+            gold.append(int((chain.open_gold & (chain.fold != fold)).sum()))
+    return {
+        "pseudolabels": float(np.mean(counts)),
+        "pseudolabel_share": float(np.sum(counts) / (np.sum(counts) + np.sum(gold))),
+        "mean_weight": float(np.sum(weights) / max(np.sum(counts), 1)),
+    }
+
+
+def _fused(
+    course: Course,
+    ensemble: Ensemble,
+    kept: int,
+    cohort: Cohort,
+    window: WindowConfig,
+    run: Path,
+) -> pl.DataFrame:
+    """Predictions of teacher and student together, and the label models in RUN.
+
+    A locked person has draws only in a simulated cohort. They are read here, after all
+    training is over.
+    """
+    models: dict[tuple[int, int], LabelModel] = {}
+    for chain in course.chains:
+        for fold in range(chain.plan.folds):
+            member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
+            calibration = member.model.calibration
+            models[chain.repeat, fold] = chain.fusion_model(kept, fold, calibration)
+    save_fusion(run, models)
+    raters = course.roster.raters
+    tables = []
+    base = course.tables[SHOWN]
+    for repeat in sorted(set(base["repeat"])):
+        part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
+        left_out = [{repeat: int(fold)} for fold in part["fold"]]
+        one = {key: model for key, model in models.items() if key[0] == repeat}
+        draws = _own_draws(course.roster, part)
+        tables.append(_fused_rows(course.roster, part, one, left_out, draws))
+    locked = base.filter(pl.col("split") == "locked")
+    if cohort.simulated and locked.height and len(raters.names) == 1:
+        answers = simulated_draws(cohort, window, raters.names[0])
+        last = dict(course.roster.labelled.readings.select("label", "last").iter_rows())
+        keys = [
+            (person, last[label])
+            for person, label in locked.select("person_id", "label").iter_rows()
+        ]
+        draws = draws_of(answers, raters.names, keys)
+        tables.append(_fused_rows(course.roster, locked, models, [None] * locked.height, draws))
+    return pl.concat(tables)
+
+
+def _own_draws(roster: Roster, part: pl.DataFrame) -> tuple[Array, ...]:
+    """Draws of each row of `part`, NaN where another reading of the person was rated."""
+    row = {name: number for number, name in enumerate(roster.ids)}
+    last = dict(roster.labelled.readings.select("label", "last").iter_rows())
+    people = np.array([row[name] for name in part["person_id"]])
+    same = np.array(
+        [
+            roster.spans[person].last == last[label]
+            for person, label in zip(people, part["label"], strict=True)
+        ]
+    )
+    return tuple(np.where(same[:, None], table[people], np.nan) for table in roster.raters.draws)
+
+
+def _fused_rows(
+    roster: Roster,
+    part: pl.DataFrame,
+    models: dict[tuple[int, int], LabelModel],
+    left_out: Sequence[dict[int, int] | None],
+    draws: tuple[Array, ...],
+) -> pl.DataFrame:
+    """The rows of `part` with fused estimates; those without draws stay the student's."""
+    shape = np.array(part["distribution"].to_list())
+    rated = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
+    at = np.flatnonzero(rated)
+    if len(at):
+        student, drawn = part["mean"].to_numpy()[at], [table[at] for table in draws]
+        some = [left_out[int(row)] for row in at]
+        shape[at] = fused_distributions(models, some, student, drawn, "labelled")
+    order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
+    rows = np.array([order[label] for label in part["label"]])
+    repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
+    mean = distribution_mean(shape)
+    return prediction_table("fused", roster.labelled, rows, repeat, folds, mean, shape)
+
+
+def _write(
+    course: Course,
+    ensemble: Ensemble,
+    kept: int,
+    configs: tuple[TrainConfig, WindowConfig],
+    run: Path,
+    home: Path | None,
+) -> None:
+    train, window = configs
+    roster, labelled = course.roster, course.roster.labelled
+    save_ensemble(run, ensemble, train, window)
+    left_out = roster.left_out()
+    counts = dict.fromkeys(left_out, 0) | dict(
+        labelled.readings.group_by("person_id").len().iter_rows()
+    )
+    ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
+    tables = list(course.tables.values())
+    if train.baselines:
+        states = course.states[: len(labelled.people)]
+        tables += baseline_predictions(labelled, train, left_out, states, home)
+    pl.concat(tables).write_parquet(run / "predictions.parquet")
+    estimates = labelled_estimates(ensemble, labelled, window, run)
+    estimates.write_parquet(run / "estimates.parquet")
+    ledger = course.chains[0].ledger
+    ledger.write(run, pl.concat([chain.table() for chain in course.chains]))
+    check_run(run, ledger.locked, left_out)
+    found = {"rounds": course.rounds, "kept": kept, "teachers": list(roster.raters.names)}
+    write_json(run / COURSE, found)
+
+
+def _finish(
+    course: Course,
+    kept: int,
+    cohort: Cohort,
+    settings: dict[str, Any],
+    train: TrainConfig,
+    run: Path,
+) -> dict[str, Any]:
+    roster = course.roster
+    used = course.rounds[kept]
+    tried = sum(name.startswith("round") for name in course.tables)
+    training = {
+        "people trained on": str(course.gold_people),
+        "people without a PHQ-9": str(int((~roster.has_gold & ~roster.locked).sum())),
+        "locked test people": str(int(roster.locked.sum())),
+        "teachers": ", ".join(roster.raters.names) or "none: the student alone",
+        "rounds tried and kept": f"{tried} and {kept}",
+        "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",
+        "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
+        "reader": train.reader,
+        "adaptation": train.adapt,
+        "models in the ensemble": str(train.folds * train.repeats),
+        "folds": f"{train.folds} by person, {train.repeats} draw(s), seed {train.seed}",
+    }
+    files = ["predictions.parquet", "estimates.parquet", "ledger.parquet", "checkpoint/model.json"]
+    files += ["ledger-pseudolabels.parquet", "ledger-models.parquet", "ledger-batches.parquet"]
+    files += [COURSE]
+    return write_manifest(
+        run,
+        kind="run",
+        command="selftrain",
+        settings=settings,
+        inputs=settings["inputs"],
+        files={name: sha256(run / name) for name in files},
+        simulated=cohort.simulated,
+        training=training,
+        selftraining=json.loads((run / COURSE).read_text(encoding="utf-8")),
+        reference_model=GOLD_ONLY,
+        shown_model=SHOWN,
+        limit=cohort.manifest.get("limit"),
+        readers=course.source.identities,
+    )

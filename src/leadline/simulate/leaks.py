@@ -1,0 +1,57 @@
+"""The leak arm: people who were asked the PHQ-9 in their chat, so that its answers are text."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from leadline.arrays import Ints
+from leadline.simulate.config import SimulateConfig
+from leadline.simulate.item_response import ITEM_COUNT
+from leadline.simulate.phrase_bank import assistant
+from leadline.tables import TURNS
+
+
+def add_leaks(
+    turns: pl.DataFrame, answers: Ints, ids: list[str], config: SimulateConfig
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Put the questionnaire at the end of the last conversation of a share of people.
+
+    Args:
+        turns: the cohort's turns, people in the order of `ids`.
+        answers: the answers of the last administration, (people, 9).
+        ids: person ids.
+        config: `leak_share` is the chance of each person.
+
+    Returns:
+        The turns, and a table of who was asked (person_id, turns added).
+    """
+    rng = np.random.default_rng([config.seed, 77])
+    asked = np.flatnonzero(rng.random(len(ids)) < config.leak_share)
+    leaks = pl.DataFrame(
+        {"person_id": [ids[person] for person in asked], "turns": [2 * ITEM_COUNT] * asked.size},
+        schema={"person_id": pl.String(), "turns": pl.Int32()},
+    )
+    if not asked.size:
+        return turns, leaks
+    last = turns.group_by("person_id", maintain_order=True).last()
+    rows = dict(zip(last["person_id"], last.iter_rows(named=True), strict=True))
+    lines = assistant()
+    added = []
+    for person in asked:
+        row = rows[ids[person]]
+        for item in range(ITEM_COUNT):
+            answer = lines["leak_answer"][answers[person, item]]
+            for role, text in (("assistant", lines["leak_ask"][item]), ("user", answer)):
+                row = {
+                    **row,
+                    "turn": row["turn"] + 1,
+                    "role": role,
+                    "text": text,
+                    "time": row["time"] + timedelta(seconds=15),
+                }
+                added.append(row)
+    both = pl.concat([turns, pl.DataFrame(added, schema=TURNS)])
+    return both.sort("person_id", "time", "turn", maintain_order=True), leaks

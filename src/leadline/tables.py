@@ -1,0 +1,107 @@
+"""The tables that lie on disk between two rooms, and what each column means.
+
+A cohort: `turns` holds one row a message, `phq9` one row an administration of the questionnaire
+(gold labels only), `people` one row a person. Times are UTC; a null time means that the source
+did not say, and then the order of rows is the order of speech.
+
+A run: `predictions` has one row per gold label, model and repeat: what a model that never saw
+the person said of that label. `estimates` has one row per user turn: the running estimate.
+`ledger` says who was left out of which model.
+
+Labels: what teachers and students said, with where each label comes from. Gold labels are never
+in it. `ancestors` names every person whose gold label or pseudolabel a label depends on,
+directly or through others; few-shot examples count.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from leadline.phq9.items import ITEM_COLUMNS, THRESHOLDS
+
+UTC_TIME = pl.Datetime("us", "UTC")
+
+TURNS: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "conversation_id": pl.String(),
+    "turn": pl.Int32(),  # position in the conversation, from 0
+    "role": pl.String(),  # one of ROLES; "user" is the person whose severity is estimated
+    "text": pl.String(),
+    "time": UTC_TIME,
+}
+
+PHQ9: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "time": UTC_TIME,
+    "total": pl.Float64(),  # 0-27 (phq9), 0-24 (phq8), 0-6 (phq2); rounded if prorated
+    "raw_total": pl.Float64(),  # before rounding; equals total unless prorated
+    **{item: pl.Int8() for item in ITEM_COLUMNS},  # 0-3, null where not answered or not given
+    "instrument": pl.String(),  # one of INSTRUMENTS
+    "prorated": pl.Boolean(),
+}
+
+PEOPLE: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "locked": pl.Boolean(),  # True: a locked test person; no verb trains or selects on them
+}  # further columns (age, gender, site ...) are kept as the source gave them
+
+DISTRIBUTION = pl.List(pl.Float64())  # TOTALS probabilities that sum to 1
+
+PREDICTIONS: dict[str, pl.DataType] = {
+    "model": pl.String(),  # "leadline" for the run's own model, else a baseline's name
+    "repeat": pl.Int16(),  # which seed of the cross-validation, from 0
+    "fold": pl.Int16(),  # the fold that was left out; -1 for the locked test
+    "split": pl.String(),  # "out-of-fold" or "locked"
+    "person_id": pl.String(),
+    "label": pl.Int64(),  # row of the label in the cohort's phq9.parquet
+    "time": UTC_TIME,  # of the PHQ-9
+    "total": pl.Float64(),  # the gold total
+    "instrument": pl.String(),
+    "mean": pl.Float64(),
+    "median": pl.Float64(),
+    "distribution": DISTRIBUTION,  # null where the model gives none
+    "user_turns": pl.Int32(),  # user turns in the window
+    "user_words": pl.Int32(),  # their words
+}
+
+ESTIMATES: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "conversation_id": pl.String(),
+    "turn": pl.Int32(),
+    "time": UTC_TIME,
+    "distribution": DISTRIBUTION,
+    "mean": pl.Float64(),
+    "median": pl.Float64(),
+    "lower": pl.Float64(),  # central interval, bounds on the 0-27 scale
+    "upper": pl.Float64(),
+    **{f"p_ge_{threshold}": pl.Float64() for threshold in THRESHOLDS},
+    "increment": pl.Float64(),  # mean minus the mean after the turn before
+    "departure": pl.Float64(),  # part of it because turns grew too old; the rest is this turn's
+    "model_id": pl.String(),
+}
+
+FOLD_LEDGER: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "repeat": pl.Int16(),
+    "fold": pl.Int16(),  # the fold that left this person out; -1 for locked test people
+    "labels": pl.Int32(),  # gold labels of the person that were read
+}
+
+LABELS: dict[str, pl.DataType] = {
+    "person_id": pl.String(),
+    "time": UTC_TIME,  # as of when; null where the source has no times
+    "first": pl.Int32(),  # of the person's user turns, included
+    "last": pl.Int32(),  # of the person's user turns, included
+    "source": pl.String(),  # one of SOURCES
+    "round": pl.Int16(),  # 0: the teacher; 1 and on: rounds of self-training
+    "model": pl.String(),
+    "draw": pl.Int16(),
+    **{item: pl.Int8() for item in ITEM_COLUMNS},  # 0-3, null where there was no evidence
+    "total": pl.Float64(),
+    "weight": pl.Float64(),  # relative to a gold label's 1; 1 for a raw draw
+    "ancestors": pl.List(pl.String()),
+    "confidence": pl.Float64(),  # share of items rated with high confidence
+    "quotes": pl.Int16(),  # spans quoted as evidence
+    "quotes_found": pl.Int16(),  # of them, those that the person said
+    "user_words": pl.Int32(),
+}

@@ -1,0 +1,139 @@
+"""Settings of `leadline label`: who is rated by whom, and at what cost."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from leadline.errors import LeadlineError
+from leadline.settings import check_choices, setting
+from leadline.teacher.rubric import answer_schema
+from leadline.teacher.transcript import Request
+
+PROVIDERS = ("anthropic", "openai", "simulated")
+
+WHO = ("all", "unlabelled", "labelled")
+
+OVERHEAD_TOKENS = 1000 + len(json.dumps(answer_schema()))  # what a server adds to a prompt
+
+BYTES_PER_TOKEN = 4.0  # of English text, for the expected cost only
+
+STATES = ("pending", "sent", "batch", "done", "refused", "invalid", "truncated", "failed")
+
+OPEN = ("pending", "sent", "batch")
+
+REPEATABLE = ("refused", "invalid", "truncated", "failed")
+
+
+def is_loopback(url: str) -> bool:
+    """True if a URL's host is this machine by its very name (no look-up is made)."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Settings of `label`."""
+
+    teacher: str = setting("simulated", "Who rates: the provider.", choices=PROVIDERS)
+    model: str = setting("", "The provider's name of the model.")
+    base_url: str | None = setting(None, "URL of a compatible server instead of the provider's.")
+    draws: int = setting(3, "Independent ratings of each reading.")
+    who: str = setting("all", "Which people are rated; locked ones never are.", choices=WHO)
+    batch: bool = setting(False, "Use the provider's batch service (half price, up to a day).")
+    batch_size: int = setting(5000, "Requests in one batch.")
+    poll_seconds: float = setting(30.0, "Pause between looks at a batch.")
+    concurrency: int = setting(8, "Requests under way at once.")
+    retries: int = setting(6, "Further attempts after a rate limit or a broken connection.")
+    timeout: float = setting(600.0, "Seconds that one attempt may take.")
+    max_usd: float | None = setting(None, "Stop before this much money is spent.")
+    price_in: float | None = setting(None, "US dollars per million input tokens.")
+    price_out: float | None = setting(None, "US dollars per million output tokens.")
+    batch_price: float = setting(0.5, "Share of the price that a batch costs.")
+    dry_run: bool = setting(False, "Count requests, tokens and cost; send and write nothing.")
+    structured: bool = setting(True, "Have the server enforce the JSON schema.")
+    max_tokens: int = setting(2000, "Longest answer, in tokens.")
+    temperature: float | None = setting(None, "Sampling temperature; the server's own if not set.")
+    max_chars: int = setting(60_000, "Longest transcript; the oldest messages go first.")
+    limit: int = setting(0, "Rate only the first so many readings (0: all).")
+    repeat: str = setting("failed", "Final states to try again, separated by commas.")
+    resend_lost: bool = setting(
+        False, "Send again what an earlier, killed run may have paid for without an answer."
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.teacher != "simulated" and not self.model:
+            raise LeadlineError(
+                f"--teacher {self.teacher} needs a model.", remedy="Name it with --model."
+            )
+        if min(self.draws, self.concurrency, self.batch_size, self.max_tokens) < 1:
+            raise LeadlineError(
+                "--draws, --concurrency, --batch-size or --max-tokens is below 1.",
+                remedy="Use 1 or more.",
+            )
+        unknown = set(self.repeat_states) - set(REPEATABLE)
+        if unknown:
+            raise LeadlineError(
+                f"--repeat holds {', '.join(sorted(unknown))}.",
+                remedy=f"Use any of: {', '.join(REPEATABLE)}.",
+            )
+        if self.max_usd is not None and not self.priced and not self.free:
+            raise LeadlineError(
+                "--max-usd cannot be kept without prices.",
+                remedy="Give --price-in and --price-out in US dollars per million tokens.",
+            )
+
+    @property
+    def repeat_states(self) -> tuple[str, ...]:
+        """`repeat` as a tuple."""
+        return tuple(word.strip() for word in self.repeat.split(",") if word.strip())
+
+    @property
+    def priced(self) -> bool:
+        """True if both prices are given."""
+        return self.price_in is not None and self.price_out is not None
+
+    @property
+    def free(self) -> bool:
+        """True if requests cost nothing: simulated, or on this machine without a price."""
+        local = self.base_url is not None and is_loopback(self.base_url)
+        return self.teacher == "simulated" or (local and not self.priced)
+
+    @property
+    def prices(self) -> Prices:
+        """Prices as the run uses them; zero where none are given."""
+        factor = self.batch_price if self.batch else 1.0
+        return Prices(self.price_in or 0.0, self.price_out or 0.0, factor, self.max_tokens)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """US dollars per million tokens.
+
+    Attributes:
+        usd_in, usd_out: list prices.
+        factor: of the list price that is paid (batches: one half).
+        max_tokens: longest answer.
+    """
+
+    usd_in: float
+    usd_out: float
+    factor: float
+    max_tokens: int
+
+    def cost(self, tokens_in: float, tokens_out: float) -> float:
+        """US dollars for so many tokens."""
+        return self.factor * (tokens_in * self.usd_in + tokens_out * self.usd_out) / 1e6
+
+    def most(self, request: Request) -> float:
+        """The most that a request can cost: byte-level tokens are at least one byte each."""
+        size = len(request.system.encode()) + len(request.transcript.encode())
+        return self.cost(size + OVERHEAD_TOKENS, self.max_tokens)

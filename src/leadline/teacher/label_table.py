@@ -1,0 +1,109 @@
+"""The labels table: what teachers and students said, with where each label comes from.
+
+Gold labels are never in it. `ancestors` names every person whose gold label or pseudolabel a
+label depends on, directly or through others; few-shot examples count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from leadline.artefact import read_manifest
+from leadline.errors import LeadlineError
+from leadline.tables import LABELS
+from leadline.teacher.request_store import RequestStore
+from leadline.teacher.rubric import Rating, parse_rating
+
+FILE = "labels.parquet"
+
+REQUESTS = "requests.sqlite"
+
+SOURCES = ("teacher", "student")
+
+
+def teacher_labels(store: RequestStore) -> pl.DataFrame:
+    """All finished requests of a store as rows of `LABELS`, one per reading and draw."""
+    columns: dict[str, list[Any]] = {name: [] for name in LABELS}
+    for row in _rows(store):
+        for name, value in zip(LABELS, row, strict=True):
+            columns[name].append(value)
+    return pl.DataFrame(columns, schema=LABELS)
+
+
+def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
+    for (
+        person,
+        as_of,
+        first,
+        last,
+        words,
+        teacher,
+        draw,
+        reply,
+        quotes,
+        found,
+        kin,
+    ) in store.answers():
+        rating = parse_rating(reply)
+        assert rating is not None, "a request without a rating was recorded as done"
+        time = None if as_of is None else datetime.fromisoformat(as_of)
+        yield (
+            *(person, time, first, last, "teacher", 0, json.loads(teacher)["model"], draw),
+            *(*rating.scores(), float(rating.total), 1.0, json.loads(kin)),
+            *(_confidence(rating), quotes, found, words),
+        )
+
+
+def _confidence(rating: Rating) -> float:
+    return sum(item.confidence == "high" for item in rating.items()) / len(rating.items())
+
+
+def read_labels(path: Path) -> pl.DataFrame:
+    """Read the table of a finished LABELS directory.
+
+    Raises:
+        LeadlineError: unfinished, of another format, or the table is malformed.
+    """
+    read_manifest(path, "labels")
+    try:
+        table = pl.read_parquet(path / FILE)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise LeadlineError(
+            "The labels cannot be read.",
+            remedy="Run `leadline label` again with the same --out; answers are kept.",
+            file=path / FILE,
+        ) from error
+    for column, kind in LABELS.items():
+        if table.schema.get(column) != kind:
+            raise LeadlineError(
+                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                remedy="Run `leadline label` again with this version of Leadline.",
+                file=path / FILE,
+            )
+    return table
+
+
+def refuse_locked(labels: pl.DataFrame, locked: frozenset[str]) -> None:
+    """Refuse labels of, or descending from, locked test people.
+
+    Raises:
+        LeadlineError: any label is of a locked person, has one as an ancestor, or depends on
+            its own person's label.
+    """
+    of_locked = labels.filter(pl.col("person_id").is_in(list(locked))).height
+    from_locked = labels.filter(
+        pl.col("ancestors").list.eval(pl.element().is_in(list(locked))).list.any()
+    ).height
+    own = labels.filter(pl.col("ancestors").list.contains(pl.col("person_id"))).height
+    if of_locked or from_locked or own:
+        raise LeadlineError(
+            f"{of_locked} labels are of locked test people, {from_locked} descend from them, "
+            f"and {own} depend on their own person's label.",
+            remedy="Label again without these people; never edit a labels table by hand.",
+        )

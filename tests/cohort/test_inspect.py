@@ -1,0 +1,136 @@
+"""What `inspect` says of a cohort whose contents are known, and the cohort on disk."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from leadline.cohort.inspect import inspect_cohort, render_inspection
+from leadline.cohort.store import Cohort, read_cohort, write_cohort
+from leadline.errors import LeadlineError
+from leadline.tables import PEOPLE, PHQ9, TURNS
+
+DAY = datetime(2024, 5, 1, tzinfo=UTC)
+COPIED = "this very sentence was pasted into more than one conversation"
+ITEM = "How often have you been bothered by feeling tired or having little energy?"
+
+
+def turn(person: str, conversation: str, number: int, role: str, text: str, day: int | None) -> Any:
+    time = None if day is None else DAY + timedelta(days=day)
+    return person, conversation, number, role, text, time
+
+
+def phq9(person: str, day: int | None, total: float) -> Any:
+    time = None if day is None else DAY + timedelta(days=day)
+    return person, time, total, total, *[None] * 9, "phq9", False
+
+
+def build(path: Path, **changes: Any) -> Cohort:
+    turns = [
+        turn("a", "1", 0, "assistant", ITEM, 0),
+        turn("a", "1", 1, "user", "2", 0),
+        turn("a", "2", 0, "user", COPIED, 10),
+        turn("b", "1", 0, "user", COPIED, None),
+        turn("c", "1", 0, "user", "words of three", 0),
+        turn("c", "2", 0, "user", "words of three", 1),
+    ]
+    labels = [phq9("a", 5, 12), phq9("a", 40, 22), phq9("b", 3, 0), phq9("c", 0, 4)]
+    tables = {
+        "turns": pl.DataFrame(turns, schema=dict(TURNS), orient="row"),
+        "phq9": pl.DataFrame(labels, schema=dict(PHQ9), orient="row"),
+        "people": pl.DataFrame(
+            [("a", True, 30), ("b", False, None), ("c", False, 50), ("d", False, 60)],
+            schema={**PEOPLE, "age": pl.Int64()}, orient="row",
+        ),
+        **changes,
+    }  # fmt: skip
+    return write_cohort(path, **tables, command="test", settings={}, inputs={}, simulated=True)
+
+
+def test_inspect_counts(tmp_path: Path) -> None:
+    found = inspect_cohort(build(tmp_path / "c"))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    names = ("people", "locked", "conversations", "turns")
+    assert [found[name] for name in names] == [4, 1, 5, 6]
+    assert found["roles"] == {"user": 5, "assistant": 1}
+    assert found["per_person"]["user_words"] == {
+        "min": 6.0, "q25": 8.0, "median": 10.0, "q75": 10.5, "max": 11.0
+    }  # fmt: skip
+    assert found["dates"]["turns_without_date"] == 1
+    assert found["dates"]["days_between_conversations"]["max"] == 10.0
+    assert found["labels"]["bands"] == {
+        "minimal": 2, "mild": 0, "moderate": 1, "moderately severe": 0, "severe": 1
+    }  # fmt: skip
+    assert found["labels"]["mean"] == 9.5
+    # a's label on day 40 has no text in the 14 days before; b's text has no date, so it counts
+    assert found["gaps"] == {
+        "people_without_text": 1, "people_without_labels": 1,
+        "labels_without_text_in_window": 1, "window_days": 14.0,
+    }  # fmt: skip
+    assert found["duplicates"] == {"texts_of_several_people": 1, "repeated_conversations": 2}
+    assert found["questionnaire"] == {
+        "spans": 2, "people": 1, "reasons": {"answered items": 1, "asked items": 1}
+    }  # fmt: skip
+    assert found["simulated"] is True
+    everything = inspect_cohort(read_cohort(tmp_path / "c"), window_days=0)
+    assert everything["gaps"]["labels_without_text_in_window"] == 0
+
+
+def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -> None:
+    cohort = build(tmp_path / "c", phq9=pl.DataFrame(schema=dict(PHQ9)))
+    found = inspect_cohort(cohort)
+    assert found["labels"]["mean"] is None
+    console = Console(width=100, record=True, quiet=False, file=(tmp_path / "x").open("w"))
+    console.print(render_inspection(found))
+    text = console.export_text()
+    assert "people without a label" in text
+    assert "pasted" not in text + json.dumps(found)
+
+
+def test_a_cohort_comes_back_as_written(tmp_path: Path) -> None:
+    cohort = build(tmp_path / "c")
+    again = read_cohort(tmp_path / "c")
+    for name in ("turns", "phq9", "people"):
+        assert getattr(again, name).equals(getattr(cohort, name))
+    assert again.people["locked"].to_list() == [True, False, False, False]
+    assert again.manifest["counts"] == {"people": 4, "turns": 6, "phq9": 4, "locked": 1}
+
+
+def test_a_table_of_another_shape_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(LeadlineError, match="locked"):
+        build(tmp_path / "c", people=pl.DataFrame({"person_id": ["a"]}))
+    with pytest.raises(LeadlineError, match="turn"):
+        build(tmp_path / "c", turns=pl.DataFrame({"person_id": ["a"], "conversation_id": ["1"]}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def spoil_manifest(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda c: (c / "manifest.json").unlink(), "unfinished"),
+        (lambda c: (c / "manifest.json").write_text("{"), "as JSON"),
+        (lambda c: spoil_manifest(c, format=99), "format 99"),
+        (lambda c: spoil_manifest(c, kind="run"), "Expected a cohort"),
+        (lambda c: (c / "turns.parquet").unlink(), "cannot be read"),
+        (lambda c: (c / "phq9.parquet").write_bytes(b"PAR1"), "cannot be read"),
+        (lambda c: pl.DataFrame({"a": [1]}).write_parquet(c / "people.parquet"), "person_id"),
+        (lambda c: pl.DataFrame(schema=dict(TURNS)).write_parquet(c / "turns.parquet"), "0 rows"),
+    ],
+)
+def test_a_spoilt_cohort_is_refused(tmp_path: Path, spoil: Any, match: str) -> None:
+    build(tmp_path / "c")
+    spoil(tmp_path / "c")
+    with pytest.raises(LeadlineError, match=match) as caught:
+        read_cohort(tmp_path / "c")
+    assert caught.value.file is not None

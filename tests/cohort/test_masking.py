@@ -1,0 +1,176 @@
+"""Questionnaire-like spans: found where the wording is the questionnaire's, not elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadline.cohort.masking import (
+    ANSWERED,
+    ASKED,
+    BLANK,
+    CANDIDATE,
+    LISTED,
+    NOT_ASKED,
+    QUOTED,
+    blank_spans,
+    cohort_spans,
+    masked,
+    masked_on,
+    questionnaire_spans,
+)
+from leadline.cohort.timeline import Message
+from leadline.tables import TURNS
+
+FRAME = "Over the last two weeks, how often have you been bothered by "
+ITEM = FRAME + "little interest or pleasure in doing things?"
+
+
+def said(*pairs: tuple[str, str]) -> list[Message]:
+    return [Message(role, text) for role, text in pairs]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ITEM,
+        FRAME + "feeling down, depressed, or hopeless?",
+        "How often have you been bothered by trouble falling or staying asleep?",
+        "Poor appetite or overeating: several days, more than half the days, nearly every day?",
+        "PHQ-9, item 4: feeling tired or having little energy",
+        "Trouble concentrating on things? And moving or speaking so slowly that others noticed?",
+    ],
+)
+@pytest.mark.parametrize(
+    "answer", ["Several days", "nearly every day I guess", "2", "I'd say 3.", "not at all!"]
+)
+def test_administered_items_and_their_answers(question: str, answer: str) -> None:
+    messages = said(("assistant", question), ("user", answer))
+    assert [(span.message, span.reason) for span in questionnaire_spans(messages)] == [
+        (0, ASKED), (1, ANSWERED)
+    ]  # fmt: skip
+    assert [message.text for message in masked(messages)] == [BLANK, BLANK]
+
+
+def test_later_items_need_no_frame_while_the_questionnaire_goes_on() -> None:
+    bare = "2. Feeling tired or having little energy?"
+    messages = said(("assistant", ITEM), ("user", "1"), ("assistant", bare), ("user", "3"))
+    assert [span.reason for span in questionnaire_spans(messages)] == [ASKED, ANSWERED] * 2
+    assert questionnaire_spans(messages[2:]) == []
+    talk = [*messages[:2], *said(("assistant", "I see."), ("user", "yes")) * 2]
+    assert len(questionnaire_spans([*talk, *messages[2:]])) == 2
+
+
+def test_a_long_answer_loses_only_its_scale_words() -> None:
+    long = "Nearly every day, because since the move in March I have had 2 jobs and no time to rest"
+    messages = said(("assistant", ITEM), ("user", long))
+    assert masked(messages)[1].text == long.replace("Nearly every day", BLANK)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my phq was 14",
+        "My PHQ-9 score came back as 17.",
+        "I scored 12 out of 27",
+        "phq9: 8/27",
+        "I got a 15 on the depression questionnaire",
+        "the depression test said 21",
+    ],
+)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_quoted_scores(text: str, role: str) -> None:
+    spans = questionnaire_spans(said((role, "Hello. " + text)))
+    assert [span.reason for span in spans] == [QUOTED]
+    assert not any(character.isdigit() for character in masked(said((role, text)))[0].text[-2:])
+
+
+def test_a_list_of_answers() -> None:
+    messages = said(("user", "mine are 1, 2, 3, 0, 1, 2, 0, 0, 1 today"))
+    assert [span.reason for span in questionnaire_spans(messages)] == [LISTED]
+    assert masked(messages)[0].text == f"mine are {BLANK} today"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I have trouble sleeping and I am tired nearly every day",
+        "I feel down and hopeless, some days more than others",
+        "I have no appetite. I was depressed for 3 months.",
+        "My doctor gave me the PHQ-9 last week",
+        "She scored 2 goals, I scored 1 in the 27th minute",
+        "I got 2 on the way",
+        "not at all",
+        "3",
+        "I was off sick for several days, then worked 12 hours",
+        "my therapist says depression is treatable within 12 weeks",
+        "On a scale of 1 to 10 I am at a 4",
+        "call me on 0 1 2 or come at 3",
+    ],
+)
+def test_ordinary_talk_is_not_flagged(text: str) -> None:
+    messages = said(("assistant", "How have you been sleeping these two weeks?"), ("user", text))
+    assert questionnaire_spans(messages) == []
+    assert masked(messages) == messages
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How often do you feel this way?",
+        "It sounds like you feel down and have little energy. Is that right?",
+        "Are you thinking about hurting yourself in some way? Please call for help.",
+        "Over the last two weeks, how have you been?",
+        "What has helped you to fall asleep before?",
+    ],
+)
+def test_ordinary_questions_are_not_flagged(text: str) -> None:
+    assert questionnaire_spans(said(("assistant", text), ("user", "2 or 3 times"))) == []
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [ITEM, "2", "several days", "my phq was 14", "1,2,3,0,1,2,0,0,1", "hello", "scored",
+         "depression", "trouble falling asleep", "\n", ". "]
+    ) | st.text(max_size=5),
+    max_size=5,
+).map(" ".join)  # fmt: skip
+CHATS = st.lists(st.tuples(st.sampled_from(["user", "assistant", "clinician"]), WORDS), max_size=8)
+
+
+@given(CHATS, st.lists(st.integers(0, 8)))
+def test_messages_that_arrive_bit_by_bit_are_blanked_as_all_at_once(
+    pairs: list[tuple[str, str]], cuts: list[int]
+) -> None:
+    messages = said(*pairs)
+    found, asked = [], NOT_ASKED
+    for start, stop in itertools.pairwise(sorted({0, *cuts, len(messages)})):
+        some, asked = masked_on(messages[start:stop], asked)
+        found += some
+    assert found == masked(messages)
+
+
+@given(CHATS, st.integers(0, 8))
+def test_spans_are_causal_sound_and_found_by_the_quick_search(
+    pairs: list[tuple[str, str]], cut: int
+) -> None:
+    messages = said(*pairs)
+    spans = questionnaire_spans(messages)
+    assert questionnaire_spans(messages[:cut]) == [span for span in spans if span.message < cut]
+    for before, after in itertools.pairwise(spans):
+        assert before.message < after.message or before.stop <= after.start
+    blanked = blank_spans(messages, spans, blank="")
+    removed = sum(span.stop - span.start for span in spans)
+    assert sum(len(m.text) for m in messages) - sum(len(m.text) for m in blanked) == removed
+    if spans:
+        assert pl.Series([message.text for message in messages]).str.contains(CANDIDATE).any()
+    frame = pl.DataFrame(
+        [("p", "c", turn, role, text, None) for turn, (role, text) in enumerate(pairs)],
+        schema=dict(TURNS), orient="row",
+    )  # fmt: skip
+    found = cohort_spans(frame).select("turn", "start", "stop", "reason").rows()
+    assert found == [tuple(span) for span in spans]

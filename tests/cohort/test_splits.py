@@ -1,0 +1,128 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.cohorts import cohort_of, label_row, scored_people, turn_rows
+
+from leadline.cohort.splits import choose_locked, person_folds, person_severity, refuse_locked
+from leadline.errors import LeadlineError
+
+TABLE = pl.DataFrame(
+    [(f"p{i:02d}", float(total)) for i in range(40) for total in {i * 27 // 39, (i * 5) % 28}],
+    schema={"person_id": pl.String(), "total": pl.Float64()},
+    orient="row",
+)
+LABELLED = scored_people([float(i % 28) for i in range(50)])
+
+
+def test_everyone_has_one_fold_and_folds_are_of_one_size():
+    folds = person_folds(TABLE, 7, seed=3)
+    assert set(folds) == set(TABLE["person_id"])
+    sizes = np.bincount(list(folds.values()), minlength=7)
+    assert sizes.min() >= 5
+    assert sizes.max() <= 6
+
+
+@given(st.integers(0, 99), st.integers(2, 9), st.randoms(use_true_random=False))
+def test_folds_do_not_depend_on_the_order_of_rows(seed, count, random):
+    rows = list(range(TABLE.height))
+    random.shuffle(rows)
+    assert person_folds(TABLE[rows], count, seed) == person_folds(TABLE, count, seed)
+
+
+def test_folds_are_stratified_and_differ_by_seed():
+    severity = dict(person_severity(TABLE).iter_rows())
+    drawn = [person_folds(TABLE, 4, seed) for seed in range(20)]
+    assert len({tuple(sorted(folds.items())) for folds in drawn}) == 20
+    spread = [
+        np.std([np.mean([severity[p] for p in folds if folds[p] == f]) for f in range(4)])
+        for folds in drawn
+    ]
+    random = np.random.default_rng(0)
+    by_chance = [
+        np.std([part.mean() for part in np.split(random.permutation(list(severity.values())), 4)])
+        for _ in range(200)
+    ]
+    assert np.mean(spread) < 0.5 * np.mean(by_chance)
+
+
+def test_within_a_stratum_the_draw_is_not_in_the_order_of_names():
+    same = pl.DataFrame({"person_id": [f"p{i:02d}" for i in range(12)], "total": [9.0] * 12})
+    drawn = [person_folds(same, 3, seed) for seed in range(10)]
+    assert len({tuple(folds[name] for name in same["person_id"]) for folds in drawn}) > 5
+
+
+@pytest.mark.parametrize("folds", [0, 1, 21, -2])
+def test_too_few_people_for_the_folds(folds):
+    with pytest.raises(LeadlineError, match="40 labelled people cannot be split"):
+        person_folds(TABLE, folds, 0)
+
+
+def test_twice_as_many_people_as_folds_suffice():
+    assert sorted(np.bincount(list(person_folds(TABLE, 20, 0).values()))) == [2] * 20
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
+def test_the_locked_share_is_drawn_over_the_whole_range(share):
+    chosen = choose_locked(LABELLED, share, 1)
+    assert len(chosen) == round(share * 50)
+    assert chosen == choose_locked(LABELLED, share, 1)
+    assert chosen != choose_locked(LABELLED, share, 2)
+    totals = LABELLED.phq9.filter(pl.col("person_id").is_in(list(chosen)))["total"]
+    if share >= 0.2:
+        assert abs(totals.mean() - LABELLED.phq9["total"].mean()) < 1.5
+        assert totals.min() <= 4
+        assert totals.max() >= 22
+
+
+def test_the_locked_draw_does_not_depend_on_the_order_of_rows():
+    other = type(LABELLED)(
+        LABELLED.turns, LABELLED.phq9.reverse(), LABELLED.people.reverse(), LABELLED.manifest
+    )
+    assert choose_locked(other, 0.3, 4) == choose_locked(LABELLED, 0.3, 4)
+
+
+def test_by_time_the_latest_people_are_locked():
+    labels = [label_row(f"p{i}", at, 5 + i) for i, at in enumerate([3, 9, 1, 7])]
+    labels += [label_row("p2", 100, 4)]  # its first PHQ-9 counts
+    cohort = cohort_of([row for i in range(4) for row in turn_rows(f"p{i}", [("user", 0)])], labels)
+    assert choose_locked(cohort, 0.5, 0, by="time") == {"p1", "p3"}
+
+
+@pytest.mark.parametrize(
+    ("totals", "share", "by", "message"),
+    [
+        ([3, 4, 5], 0.0, "severity", "locked share is 0"),
+        ([3, 4, 5], 1.0, "severity", "locked share is 1"),
+        ([3, 4, 5], float("nan"), "severity", "locked share is nan"),
+        ([3], 0.5, "severity", "1 people have"),
+        ([None, None], 0.5, "severity", "0 people have"),
+        ([3, 4, 5], 0.5, "chance", "--by is 'chance'"),
+    ],
+)
+def test_a_lock_that_cannot_be_drawn(totals, share, by, message):
+    with pytest.raises(LeadlineError, match=message):
+        choose_locked(scored_people(totals), share, 0, by=by)
+
+
+def test_an_undated_phq9_cannot_be_locked_by_time():
+    cohort = cohort_of(
+        turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 0)]),
+        [label_row("a", None, 3), label_row("b", 4, 3)],
+    )
+    with pytest.raises(LeadlineError, match="1 labelled people have an undated"):
+        choose_locked(cohort, 0.5, 0, by="time")
+
+
+@given(st.integers(2, 30), st.floats(0.01, 0.99), st.sampled_from(["severity", "time"]))
+def test_someone_is_locked_and_someone_is_left(people, share, by):
+    chosen = choose_locked(scored_people([float(i % 28) for i in range(people)]), share, 0, by=by)
+    assert 1 <= len(chosen) <= people - 1
+
+
+def test_locked_people_are_refused_by_number_not_by_name():
+    cohort = cohort_of(turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 0)]), [], ("b",))
+    refuse_locked({"a", "unknown"}, cohort, "training")
+    with pytest.raises(LeadlineError, match="1 locked test people would be used for training"):
+        refuse_locked({"a", "b"}, cohort, "training")

@@ -1,0 +1,174 @@
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.cohorts import START, cohort_of, day, label_row, turn_rows
+
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.timeline import timelines
+from leadline.cohort.windows import label_readings, running_starts, starts_at, window_starts
+
+ALL = WindowConfig(days=0)
+TWO_WEEKS = WindowConfig()
+
+
+def readings(said, labels, window=TWO_WEEKS, **more):
+    """(first, last) of each label that has a reading, by the label's row."""
+    cohort = cohort_of(turn_rows("p", said), [label_row("p", *label) for label in labels], **more)
+    table = label_readings(cohort, window)
+    return {row["label"]: (row["first"], row["last"]) for row in table.iter_rows(named=True)}
+
+
+def users(*days):
+    return [("user", at) for at in days]
+
+
+def test_a_reading_holds_the_days_before_and_never_a_turn_after():
+    said = users(0, 5.99, 6.01, 19, 20, 20.01, 30)
+    assert readings(said, [(20, 9)]) == {0: (2, 4)}
+
+
+def test_the_window_is_open_where_it_starts_and_closed_at_the_phq9():
+    microsecond = 1 / 86_400_000_000
+    said = users(6, 6 + 2 * microsecond, 20, 20 + 2 * microsecond)
+    assert readings(said, [(20, 9)]) == {0: (1, 2)}
+
+
+def test_only_the_persons_own_turns_count():
+    said = [("assistant", 0), ("user", 1), ("assistant", 2), ("clinician", 2), ("user", 3)]
+    assert readings(said, [(2.5, 9), (4, 9)]) == {0: (0, 0), 1: (0, 1)}
+    table = label_readings(cohort_of(turn_rows("p", said), [label_row("p", 4, 9)]), TWO_WEEKS)
+    assert table["user_turns"].to_list() == [2]
+    assert table["user_words"].to_list() == [8]
+
+
+def test_each_of_several_phq9s_has_its_own_window():
+    said = users(0, 10, 20, 40)
+    assert readings(said, [(1, 3), (15, 4), (21, 5), (41, 6)]) == {
+        0: (0, 0), 1: (1, 1), 2: (1, 2), 3: (3, 3),
+    }  # fmt: skip
+    assert readings(said, [(21, 5)], ALL) == {0: (0, 2)}
+
+
+def test_a_label_without_enough_text_has_no_row():
+    said = users(0, 1)
+    assert readings(said, [(-1, 9), (30, 9), (1, None), (1, 9)]) == {3: (0, 1)}
+    assert readings(said, [(0.5, 9), (1, 9)], WindowConfig(min_turns=2)) == {1: (0, 1)}
+    assert readings([("assistant", 0)], [(1, 9)]) == {}
+    only_label = cohort_of(turn_rows("p", users(0)), [label_row("q", 1, 9)])
+    assert label_readings(only_label, TWO_WEEKS).height == 0
+    assert label_readings(cohort_of(turn_rows("p", users(0)), []), TWO_WEEKS).height == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "expected"),
+    [
+        (users(None, None, None), 5, (0, 2)),  # an undated transcript belongs to its label
+        (users(0, 50), None, (0, 1)),  # an undated PHQ-9 takes all
+        (users(None, 0, 20), 21, (2, 2)),  # what stands before too old a turn is older still
+        (users(0, None, 20), 1, (0, 1)),
+        (users(0, None, 20, None), 1, (0, 1)),  # what follows a turn after the PHQ-9 is after it
+    ],
+)
+def test_conversations_without_dates(said, label, expected):
+    assert readings(said, [(label, 9)]) == {0: expected}
+
+
+def test_the_time_zone_of_a_source_does_not_move_a_window():
+    """Times are stored in UTC; the same moments written in another zone are the same rows."""
+    rows = turn_rows("p", users(0, 6.01, 19.99, 20.01))
+    labels = [label_row("p", 20, 9)]
+    cohort = cohort_of(rows, labels)
+    moved = pl.col("time").dt.convert_time_zone("Asia/Tokyo").dt.convert_time_zone("UTC")
+    there = cohort_of(rows, labels)
+    there = type(there)(
+        there.turns.with_columns(moved), there.phq9.with_columns(moved), there.people, {}
+    )
+    assert label_readings(cohort, TWO_WEEKS).equals(label_readings(there, TWO_WEEKS))
+    assert label_readings(cohort, TWO_WEEKS)["time"][0] == START + timedelta(days=20)
+
+
+def test_locked_people_are_marked_and_people_stay_apart():
+    turns = turn_rows("a", users(0)) + turn_rows("b", users(5))
+    cohort = cohort_of(turns, [label_row("b", 6, 7), label_row("a", 6, 3)], locked=("b",))
+    table = label_readings(cohort, TWO_WEEKS)
+    assert table.select("person_id", "label", "total", "locked").rows() == [
+        ("a", 1, 3.0, False), ("b", 0, 7.0, True),
+    ]  # fmt: skip
+
+
+def test_a_timeline_joins_conversations_in_order():
+    turns = turn_rows("p", users(0, 1), "one") + turn_rows("p", [("assistant", 2)], "two")
+    (timeline,) = timelines(cohort_of([*turns, *turn_rows("p", users(3), "two")], []))
+    assert timeline.conversation_ids == ("one", "one", "two", "two")
+    assert timeline.user.tolist() == [0, 1, 3]
+    assert timeline.user_words().tolist() == [4, 4, 4]
+    assert timeline.user_times[2] == np.datetime64(day(3).replace(tzinfo=None), "us")
+
+
+times = st.lists(st.one_of(st.none(), st.floats(0, 60).map(lambda x: round(x, 1))), max_size=25)
+
+
+def ordered(values):
+    """Known times in order, the unknown where they stand."""
+    known = iter(sorted(v for v in values if v is not None))
+    return [None if v is None else next(known) for v in values]
+
+
+@given(times, st.lists(st.one_of(st.none(), st.floats(0, 60)), max_size=4), st.floats(0, 30))
+def test_readings_are_those_of_a_naive_loop(at, labels, days):
+    at = ordered(at)
+    window = WindowConfig(days=days)
+    found = readings(users(*at), [(when, 9) for when in labels], window)
+    for number, when in enumerate(labels):
+        kept = []
+        for turn, moment in enumerate(at):
+            known = moment is not None and when is not None
+            if known and day(moment) > day(when):
+                break
+            if (
+                known
+                and days
+                and day(moment) <= day(when) - timedelta(microseconds=int(days * 86_400_000_000))
+            ):
+                kept = []
+                continue
+            kept.append(turn)
+        assert found.get(number) == ((kept[0], kept[-1]) if kept else None)
+
+
+@given(times.filter(bool), st.floats(0, 30))
+def test_running_readings_end_at_their_turn_and_hold_the_days_before_it(at, days):
+    at = ordered(at)
+    (timeline,) = timelines(cohort_of(turn_rows("p", users(*at)), []))
+    starts = running_starts(timeline, WindowConfig(days=days))
+    assert len(starts) == len(at)
+    for last, first in enumerate(starts):
+        assert 0 <= first <= last
+        length = timedelta(microseconds=int(days * 86_400_000_000))
+        for turn, moment in enumerate(at[: last + 1]):
+            if days and length and moment is not None and at[last] is not None:
+                inside = day(moment) > day(at[last]) - length
+                assert inside or turn < first
+
+
+@given(times.filter(bool), st.floats(0, 30), st.data())
+def test_a_running_reading_does_not_depend_on_later_turns_in_any_order(at, days, data):
+    cut = data.draw(st.integers(1, len(at)))
+    moments = np.array([day(moment).replace(tzinfo=None) if moment is not None else None
+                        for moment in at], dtype="datetime64[us]")  # fmt: skip
+    whole = starts_at(moments, 0, days)
+    np.testing.assert_array_equal(starts_at(moments[:cut], 0, days), whole[:cut])
+    np.testing.assert_array_equal(starts_at(moments, cut, days), whole[cut:])
+    for last in range(len(at)):
+        alone = window_starts(moments[: last + 1], moments[last : last + 1], days)[0]
+        assert whole[last] == min(alone, last)
+
+
+def test_no_turns_and_no_labels():
+    none = np.array([], dtype="datetime64[us]")
+    assert window_starts(none, none, 14).shape == (0,)
+    assert window_starts(none, np.array(["2025-01-01"], dtype="datetime64[us]"), 14).tolist() == [0]

@@ -1,0 +1,74 @@
+"""The examples of docs/importing.md are read as the document says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.support import ROOT
+
+from leadline.importing.config import FORMATS, ImportConfig
+from leadline.importing.importing import import_cohort
+from leadline.importing.rejects import Ledger
+from leadline.importing.roles import KNOWN
+from leadline.importing.survey import read_mapping, read_survey
+
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "importing.md").read_text(encoding="utf-8")
+
+
+def block(after: str, language: str = "") -> str:
+    """The first code block of a language after a heading."""
+    start = PAGE.index(f"\n{after}\n")
+    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE[start:], re.DOTALL | re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("heading", "language", "name", "settings", "turns"),
+    [
+        ("### Long tables", "", "log.csv", ImportConfig(), 2),
+        ("### Chat logs", "json", "chat.json", ImportConfig(), 2),
+        ("### ShareGPT", "json", "s.json", ImportConfig(one_person_per_conversation=True), 2),
+        ("### DAIC-WOZ", "", "300_TRANSCRIPT.csv", ImportConfig(), 2),
+    ],
+)
+def test_examples_are_read(
+    tmp_path: Path, heading: str, language: str, name: str, settings: ImportConfig, turns: int
+) -> None:
+    (tmp_path / name).write_text(block(heading, language), encoding="utf-8")
+    cohort = import_cohort(tmp_path / name, settings, tmp_path / "cohort")
+    assert cohort.turns.height == turns
+    assert set(cohort.turns["role"]) == {"user", "assistant"}
+
+
+def test_label_example_fits_the_table_example(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(block("### Long tables"))
+    (tmp_path / "l.csv").write_text(block("## PHQ-9 labels"))
+    settings = ImportConfig(phq9=tmp_path / "l.csv")
+    cohort = import_cohort(tmp_path / "log.csv", settings, tmp_path / "cohort")
+    assert cohort.phq9["total"].to_list() == [14.0]
+
+
+def test_mapping_examples_are_valid(tmp_path: Path) -> None:
+    text = block("### Surveys", "toml")
+    (tmp_path / "m.toml").write_text(text)
+    mapping = read_mapping(tmp_path / "m.toml")
+    assert mapping.conversation == "wave"
+    assert len(mapping.items) == 9
+    columns = [*mapping.columns(), *mapping.ignore]
+    (tmp_path / "s.csv").write_text(",".join(columns) + "\n")
+    read_survey(tmp_path / "s.csv", ImportConfig(mapping=tmp_path / "m.toml"), Ledger())
+    example = read_mapping(DOCS / "examples" / "checkin.toml")
+    assert [bool(ask) for ask, _ in example.turns] == [True] * 6
+
+
+def test_every_format_and_speaker_is_named() -> None:
+    for layout in FORMATS[1:]:
+        assert f"| `{layout}` |" in PAGE
+    for word, role in KNOWN.items():
+        row = re.search(rf"^\| {role} \| (.*) \|$", PAGE, re.MULTILINE)
+        assert row is not None
+        assert word in row[1].split(", ")

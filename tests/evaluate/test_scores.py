@@ -1,0 +1,175 @@
+"""Scores of a model over its repeats, against plain loops over the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from tests.support.predictions import normal_distribution, predictions
+
+from leadline.evaluate.config import EvaluateConfig
+from leadline.evaluate.sample import Estimates, Sample, split_samples
+from leadline.evaluate.scores import (
+    Resamples,
+    curve_scores,
+    dialogue_bins,
+    quantile_bins,
+    scalar_scores,
+    spread,
+)
+
+CONFIG = EvaluateConfig()
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    (one,) = split_samples(predictions(90, labels=2, models={"leadline": 0.6}, repeats=2))
+    return one
+
+
+@pytest.fixture(scope="module")
+def model(sample) -> Estimates:
+    """Medians and distributions that differ from the mean, so that a mix-up would show."""
+    mean = sample.models["leadline"].mean
+    rng = np.random.default_rng(0)
+    widths = rng.uniform(1.5, 6, mean.shape[1])
+    each = [normal_distribution(row - 0.4, widths[:, None]) for row in mean]
+    return Estimates(mean=mean, median=np.round(mean) + 0.5, distribution=np.stack(each))
+
+
+@pytest.fixture(scope="module")
+def whole(sample) -> Resamples:
+    return Resamples.of(sample, np.ones((1, len(sample.gold))))
+
+
+@pytest.fixture(scope="module")
+def scalars(sample, model, whole) -> dict[str, float]:
+    return {k: float(v[0]) for k, v in scalar_scores(sample, model, whole, CONFIG).items()}
+
+
+def over(model: Estimates, compute) -> float:
+    return float(np.mean([compute(repeat) for repeat in range(model.repeats)]))
+
+
+def test_errors_in_points_use_the_median_and_the_rest_the_mean(sample, model, scalars) -> None:
+    error = np.abs(model.median - sample.gold)
+    assert scalars["mae"] == pytest.approx(error.mean())
+    assert scalars["off_by_5"] == pytest.approx((error >= 5).mean())
+    assert scalars["off_by_10"] == pytest.approx((error >= 10).mean())
+    assert scalars["mae_of_mean"] == pytest.approx(np.abs(model.mean - sample.gold).mean())
+    squared = over(model, lambda r: np.sqrt(np.mean((model.mean[r] - sample.gold) ** 2)))
+    assert scalars["rmse"] == pytest.approx(squared)
+    ranks = over(model, lambda r: stats.spearmanr(model.mean[r], sample.gold).statistic)
+    assert scalars["spearman"] == pytest.approx(ranks)
+
+
+@pytest.mark.parametrize("level", [50, 80, 90])
+def test_coverage_claim_and_width_equal_a_loop(sample, model, scalars, level) -> None:
+    tail, inside, claimed, width = (1 - level / 100) / 2, [], [], []
+    for rows in model.distribution:
+        for row, gold in zip(rows, sample.gold, strict=True):
+            cumulative = np.cumsum(row)
+            low = next(k for k in range(28) if cumulative[k] >= tail)
+            high = next(k for k in range(28) if cumulative[k] >= 1 - tail - 1e-12)
+            inside.append(low <= gold <= high)
+            claimed.append(row[low : high + 1].sum())
+            width.append(high - low)
+    assert scalars[f"coverage_{level}"] == pytest.approx(np.mean(inside))
+    assert scalars[f"claimed_{level}"] == pytest.approx(np.mean(claimed))
+    assert scalars[f"width_{level}"] == pytest.approx(np.mean(width))
+    assert scalars[f"claimed_{level}"] >= level / 100
+
+
+def test_most_certain_half_has_the_narrowest_distributions(sample, model, scalars) -> None:
+    def one(repeat: int) -> float:
+        order = np.argsort(spread(model.distribution[repeat]))[: len(sample.gold) // 2]
+        return float(np.abs(model.median[repeat] - sample.gold)[order].mean())
+
+    assert scalars["mae_certain_half"] == pytest.approx(over(model, one))
+
+
+def test_spread_equals_the_sd_of_scipy() -> None:
+    law = stats.binom(27, 0.3)
+    assert spread(law.pmf(np.arange(28))[None, :])[0] == pytest.approx(law.std())
+
+
+def test_brier_score_and_flags_by_probability(sample, model, scalars) -> None:
+    probability = model.distribution[:, :, 10:].sum(axis=2)
+    above = sample.gold >= 10
+    assert scalars["brier_10"] == pytest.approx(((probability - above) ** 2).mean())
+    hit = over(model, lambda r: (probability[r] >= 0.5)[above].mean())
+    assert scalars["by_probability/sensitivity"] == pytest.approx(hit)
+    by_mean = over(model, lambda r: (model.mean[r] < 10)[~above].mean())
+    assert scalars["by_mean/specificity"] == pytest.approx(by_mean)
+    assert scalars["by_mean/prevalence"] == pytest.approx(above.mean())
+
+
+def test_a_model_without_distribution_has_no_scores_of_one(sample, model, whole) -> None:
+    bare = Estimates(model.mean, model.median, None)
+    scores = scalar_scores(sample, bare, whole, CONFIG)
+    assert not {"crps", "coverage_90", "brier_10", "mae_certain_half"} & set(scores)
+    assert not any(name.startswith("by_probability") for name in scores)
+    assert "pit" not in curve_scores(sample, bare, whole, CONFIG)
+
+
+def test_curves_equal_loops(sample, model, whole) -> None:
+    curves = curve_scores(sample, model, whole, CONFIG)
+    mild = (sample.gold >= 5) & (sample.gold <= 9)
+    error = np.abs(model.median - sample.gold)
+    assert curves["bands/mae"][0, 1] == pytest.approx(error[:, mild].mean())
+    assert curves["bands/bias"][0, 1] == pytest.approx((model.mean - sample.gold)[:, mild].mean())
+    edges = np.quantile(model.mean, np.linspace(0, 1, 9))
+    first = model.mean < edges[1]
+    outcome = np.broadcast_to(sample.gold, model.mean.shape)[first].mean()
+    assert curves["calibration/outcome"][0, 0] == pytest.approx(outcome)
+    assert curves["calibration/forecast"][0, 0] == pytest.approx(model.mean[first].mean())
+    assert curves["calibration/share"][0].sum() == pytest.approx(1)
+
+
+def test_scores_of_weights_equal_those_of_the_rebuilt_sample(sample, model) -> None:
+    rng = np.random.default_rng(4)
+    counts = rng.multinomial(sample.people, np.full(sample.people, 1 / sample.people))
+    weights = counts[sample.person].astype(float)
+    rows = np.repeat(np.arange(len(weights)), weights.astype(int))
+    rebuilt = Sample(
+        **{
+            **vars(sample),
+            "person": sample.person[rows],
+            "label": np.arange(len(rows)),
+            "gold": sample.gold[rows],
+        }
+    )
+    again = Estimates(model.mean[:, rows], model.median[:, rows], model.distribution[:, rows])
+    weighted = scalar_scores(sample, model, Resamples.of(sample, weights[None, :]), CONFIG)
+    ones = Resamples.of(rebuilt, np.ones((1, len(rows))))
+    plain = scalar_scores(rebuilt, again, ones, CONFIG)
+    assert set(weighted) == set(plain)
+    for name in set(plain) - {"mae_certain_half"}:  # its half is fixed across resamples
+        assert weighted[name][0] == pytest.approx(plain[name][0]), name
+
+
+def test_dialogue_bins_hold_every_label_once_and_leave_out_what_is_constant(sample) -> None:
+    found = dialogue_bins(sample, 4)
+    assert set(found) == {"user_turns", "user_words"}
+    for mask, edges in found.values():
+        assert (mask.sum(axis=1) == 1).all()
+        assert mask.any(axis=0).all()
+        assert len(edges) == mask.shape[1] + 1
+    flat = Sample(**{**vars(sample), "user_turns": np.full(len(sample.gold), 6.0)})
+    assert set(dialogue_bins(flat, 4)) == {"user_words"}
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(2, 8))
+@settings(max_examples=100, deadline=None)
+def test_quantile_bins_are_ordered_filled_and_keep_ties_together(values, bins) -> None:
+    numbers = np.array(values, dtype=float)
+    edges, index = quantile_bins(numbers, bins)
+    assert len(edges) == index.max() + 2
+    assert set(index) == set(range(index.max() + 1))
+    assert index.max() < bins
+    for value in set(values):
+        assert len(set(index[numbers == value])) == 1
+    order = np.argsort(numbers, kind="stable")
+    assert (np.diff(index[order]) >= 0).all()

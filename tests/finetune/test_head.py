@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from leadline.finetune import head as heads
+from leadline.finetune.head import Head, crps, hl_gauss
+
+
+@given(st.floats(0, 27), st.floats(0.3, 5))
+def test_targets_are_the_truncated_normal_of_scipy(total, sigma):
+    (mass,) = hl_gauss(torch.tensor([total]), sigma)
+    expected = np.diff(norm.cdf(np.arange(29) - 0.5, total, sigma))
+    np.testing.assert_allclose(mass, expected / expected.sum(), atol=1e-5)
+
+
+def test_targets_without_smoothing_are_one_bin():
+    assert hl_gauss(torch.tensor([0.0, 27.0]), 0)[[0, 1], [0, 27]].tolist() == [1, 1]
+
+
+def test_mean_median_and_crps_of_known_distributions():
+    point = torch.zeros(1, 28)
+    point[0, 7] = 1
+    even = torch.zeros(1, 28)
+    even[0, [4, 10]] = 0.5
+    both = torch.cat([point, even])
+    assert heads.mean(both).tolist() == [7, 7]
+    assert heads.median(both).tolist() == [7, 4]
+    assert crps(point, torch.tensor([7.0])).item() == 0
+    assert crps(point, torch.tensor([12.0])).item() == 5
+    assert crps(even, torch.tensor([4.0])).item() == pytest.approx(6 * 0.25)
+
+
+@given(st.integers(0, 27), st.integers(0, 1000))
+def test_crps_is_the_energy_form(total, seed):
+    p = torch.softmax(torch.randn(1, 28, generator=torch.Generator().manual_seed(seed)), 1)
+    grid = torch.arange(28.0)
+    spread = (p[0][:, None] * p[0] * (grid[:, None] - grid).abs()).sum()
+    expected = (p[0] * (grid - total).abs()).sum() - spread / 2
+    assert crps(p, torch.tensor([float(total)])).item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("distribution", "mse"), ("scalar", "huber")])
+def test_a_head_computes_in_float32_also_under_autocast(kind, loss):
+    head = Head(kind, 8, loss=loss)
+    states = torch.randn(3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = head(states)
+    assert out.dtype == torch.float32
+    assert torch.equal(out, head(states))
+    assert head.losses(out, torch.tensor([3.0, 0, 27])).shape == (3,)
+
+
+def test_fit_finds_what_ridge_finds():
+    generator = torch.Generator().manual_seed(3)
+    states = torch.randn(60, 10, generator=generator) * 3 + 1
+    totals = (states @ torch.randn(10, generator=generator)).clamp(-10, 10) + 12
+    head = Head("scalar", 10)
+    head.standardise(states)
+    head.fit(states, totals, torch.ones(60), l2=0.5)
+    x = ((states - states.mean(0)) / states.std(0, correction=0)).numpy()
+    y = totals.numpy()
+    weights = np.linalg.solve(x.T @ x + 0.5 * 60 * np.eye(10), x.T @ (y - y.mean()))
+    np.testing.assert_allclose(head.linear.weight[0].detach(), weights, atol=2e-2)
+    np.testing.assert_allclose(head(states).detach(), x @ weights + y.mean(), atol=5e-2)
+
+
+def test_fit_of_a_distribution_separates_low_from_high():
+    states = torch.cat([torch.full((20, 2), -1.0), torch.full((20, 2), 1.0)])
+    totals = torch.tensor([3.0] * 20 + [20.0] * 20)
+    head = Head("distribution", 2)
+    head.fit(states, totals, torch.ones(40), l2=1e-3)
+    estimate = heads.mean(head.estimates(head(states))).detach()
+    assert abs(estimate[0] - 3) < 1.5
+    assert abs(estimate[-1] - 20) < 1.5
+
+
+def test_weights_count():
+    states, totals = torch.zeros(2, 2), torch.tensor([0.0, 20.0])
+    head = Head("scalar", 2)
+    head.fit(states, totals, torch.tensor([3.0, 1.0]), l2=1.0)
+    assert head(states)[0].item() == pytest.approx(5, abs=1e-2)

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from leadline.heads.calibration import LEVELS, Calibration, central_ranks, fit_calibration
+from leadline.phq9.distribution import (
+    at_least,
+    distribution_mean,
+    distribution_quantile,
+    total_probability,
+    totals_distribution,
+)
+
+means = st.floats(-30, 60)
+deviations = st.floats(0.05, 40)
+PLAIN = Calibration(centre=10, stretch=1, half_words=5, widen=1, few_words=10)
+
+
+@given(means, deviations)
+def test_a_distribution_is_the_rounded_and_bounded_normal(mean, sd):
+    (p,) = totals_distribution(np.array([mean]), np.array([sd]))
+    expected = np.diff(norm(mean, sd).cdf(np.arange(1, 28) - 0.5))
+    np.testing.assert_allclose(p[1:-1], expected, atol=1e-12)
+    assert p[0] == pytest.approx(norm(mean, sd).cdf(0.5), abs=1e-12)
+    assert p[27] == pytest.approx(norm(mean, sd).sf(26.5), abs=1e-12)
+    assert p.sum() == pytest.approx(1, abs=1e-12)
+    assert (p >= 0).all()
+
+
+@given(means, deviations)
+def test_the_probability_of_one_total_is_its_entry_in_the_distribution(mean, sd):
+    where, wide = np.full(28, mean), np.full(28, sd)
+    (p,) = totals_distribution(where[:1], wide[:1])
+    np.testing.assert_array_equal(total_probability(where, wide, np.arange(28.0)), p)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=28, max_size=28))
+def test_mean_tails_and_quantiles_are_those_of_the_piecewise_even_density(weights):
+    p = np.array([weights]) / np.sum(weights)
+    assert distribution_mean(p)[0] == pytest.approx(sum(k * x for k, x in enumerate(p[0])))
+    for k in (0, 1, 10, 27):
+        assert at_least(p, k)[0] == pytest.approx(min(p[0, k:].sum(), 1.0))
+
+    def cdf(x):
+        return sum(q * np.clip(x - (k - 0.5), 0, 1) for k, q in enumerate(p[0]))
+
+    for level in (0.03, 0.5, 0.9):
+        by_search = brentq(lambda x, level=level: cdf(x) - level, -0.5, 27.5)
+        expected = np.clip(by_search, 0, 27)
+        assert distribution_quantile(p, level)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_quantiles_take_one_level_a_row_and_stay_on_the_scale():
+    p = totals_distribution(np.array([-5.0, 12.0, 40.0]), np.array([1.0, 3.0, 1.0]))
+    low, middle, high = distribution_quantile(p, np.array([0.01, 0.5, 0.99]))
+    assert (low, high) == (0.0, 27.0)
+    assert middle == pytest.approx(12.0, abs=0.01)
+    assert distribution_quantile(p[:0], 0.5).shape == (0,)
+
+
+def test_the_rank_of_a_total_is_the_level_of_the_interval_that_just_reaches_it():
+    random = np.random.default_rng(0)
+    p = totals_distribution(random.uniform(4, 23, 50), random.uniform(1, 4, 50))
+    total = random.integers(1, 27, 50).astype(float)
+    level = central_ranks(p, total)
+    low = distribution_quantile(p, (1 - level) / 2)
+    high = distribution_quantile(p, (1 + level) / 2)
+    distance = np.minimum(np.abs(low - total), np.abs(high - total))
+    reached = np.abs(2 * (p.cumsum(1)[range(50), total.astype(int)]) - 1) < 1 - 1e-9
+    assert distance[reached].max() < 1e-6
+
+
+def simulate(people, seed, *, stretch=1.0, widen=1.0, half_words=0.01, few_words=0.01):
+    """Estimates that need just this calibration, and the totals that go with them."""
+    random = np.random.default_rng(seed)
+    words = np.exp(random.uniform(0, 6, people))
+    mean = random.normal(13, 3, people)
+    sd = random.uniform(2, 3, people)
+    truth = Calibration(13.0, stretch, half_words, widen, few_words)
+    location, scale = truth.location_scale(mean, sd, words)
+    total = np.clip(np.rint(random.normal(location, scale)), 0, 27)
+    return mean, sd, words, total
+
+
+def fit(mean, sd, words, total):
+    ones = np.ones(len(mean))
+    return fit_calibration(mean, sd, words, total, ones, ones.astype(bool))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        {"stretch": 1.3, "widen": 1.5},
+        {"stretch": 0.8, "widen": 0.6},
+        {"half_words": 30.0},
+        {"few_words": 20.0, "widen": 1.2},
+    ],
+)
+def test_the_fit_recovers_the_calibration_that_made_the_data(truth):
+    fitted = fit(*simulate(4000, 1, **truth))
+    for name, value in truth.items():
+        close = 0.25 if name in ("half_words", "few_words") else 0.08
+        assert abs(np.log(getattr(fitted, name) / value)) < close, name
+
+
+def test_few_people_leave_the_calibration_near_where_it_starts():
+    fitted = fit(*simulate(3, 2))
+    assert 0.8 < fitted.stretch < 1.25
+    assert 0.4 < fitted.widen < 2.5
+
+
+def test_central_intervals_cover_as_many_unseen_people_as_they_say():
+    """Also where the head's own deviation is far off and no normal."""
+    hits = {level: [] for level in (0.5, 0.8, 0.9)}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        mean = random.normal(13, 4, 700)
+        total = np.clip(np.rint(mean + 2.0 * random.standard_t(3, 700)), 0, 27)
+        words = np.full(700, 200.0)
+        sd = np.full(700, 6.0)
+        fitted = fit(mean[:100], sd[:100], words[:100], total[:100])
+        p = fitted.distribution(mean[100:], sd[100:], words[100:])
+        for level, found in hits.items():
+            width = fitted.width(level)
+            low = distribution_quantile(p, (1 - width) / 2)
+            high = distribution_quantile(p, (1 + width) / 2)
+            found.append(np.mean((low <= total[100:]) & (total[100:] <= high)))
+    for level, found in hits.items():
+        assert level - 0.02 < np.mean(found) < level + 0.06, level
+
+
+def test_too_few_people_to_vouch_for_a_level_give_the_whole_scale():
+    fitted = fit(*simulate(8, 3))
+    assert fitted.width(0.9) == 1.0
+    assert fitted.width(0.5) < 1.0
+    p = fitted.distribution(np.array([5.0]), np.array([2.0]), np.array([50.0]))
+    assert distribution_quantile(p, (1 - fitted.width(0.9)) / 2)[0] == 0.0
+    assert distribution_quantile(p, (1 + fitted.width(0.9)) / 2)[0] == 27.0
+
+
+def test_widths_grow_with_the_level():
+    fitted = fit(*simulate(300, 4))
+    assert list(fitted.widths) == sorted(fitted.widths)
+    assert fitted.width(0.0) == 0.0
+    assert fitted.width(1.0) == 1.0
+    assert fitted.width(LEVELS[3]) == fitted.widths[3]
+
+
+def test_an_estimate_leaves_the_centre_and_narrows_with_words():
+    words = np.array([0.0, 1.0, 3.0, 10.0, 100.0, 1e5])
+    location, scale = PLAIN.location_scale(np.full(6, 20.0), np.full(6, 3.0), words)
+    assert (np.diff(location) >= 0).all()
+    assert (np.diff(scale) <= 0).all()
+    assert location[-1] == pytest.approx(20, abs=0.01)
+    assert scale[-1] == pytest.approx(3, abs=0.01)
+    assert location[0] == location[1], "no words count as one"
+    half, extra = PLAIN.location_scale(np.array([20.0]), np.array([3.0]), np.array([5.0]))
+    assert half == pytest.approx(15.0), "half of the distance is kept at half_words"
+    assert extra == pytest.approx(3 * np.sqrt(1 + 10 / 5))
+
+
+def test_weights_and_readings_that_are_not_final():
+    mean, sd, words, total = simulate(400, 5, stretch=1.2)
+    final = np.arange(400) < 200
+    both = fit_calibration(mean, sd, words, total, np.where(final, 1.0, 1e-9), final)
+    alone = fit(mean[:200], sd[:200], words[:200], total[:200])
+    assert both.stretch == pytest.approx(alone.stretch, abs=0.02)
+    assert both.centre == alone.centre == total[:200].mean()
+
+
+def test_estimates_of_a_head_that_saw_others_too_are_moved_back_to_people_with_gold():
+    random = np.random.default_rng(5)
+    truth = random.normal(11, 5, 400)
+    total = np.clip(np.rint(truth + random.normal(0, 2, 400)), 0, 27)
+    mean, sd, words = truth + 1.7, np.full(400, 2.0), np.full(400, 500.0)
+    given = (mean, sd, words, total, np.ones(400), np.ones(400, bool))
+    moved, left = fit_calibration(*given, recentre=True), fit_calibration(*given)
+    assert left.shift == 0
+    assert moved.shift == pytest.approx(np.mean(mean - total))
+    gaps = [distribution_mean(c.distribution(mean, sd, words)) - total for c in (moved, left)]
+    assert abs(gaps[0].mean()) < 0.1 < 1.2 < gaps[1].mean()

@@ -1,0 +1,143 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from leadline.heads import candidates as module
+from leadline.heads.candidates import CANDIDATES, Candidate, Rows, fit_frozen, inner_estimates
+from leadline.heads.design import Design
+from leadline.phq9.distribution import distribution_mean
+
+PEOPLE, EACH = 36, 3
+RIDGE = Candidate("ridge", apart=False)
+
+
+def rows_of(seed=0, people=PEOPLE):
+    """Three readings of each person's label, the last of them the whole window."""
+    random = np.random.default_rng(seed)
+    person = np.repeat(np.arange(people), EACH)
+    total = random.integers(0, 28, people).astype(float)[person]
+    signal = (total - 13)[:, None] / 6
+    states = {
+        "a": np.concatenate([signal + random.normal(size=(len(person), 1)),
+                             random.normal(size=(len(person), 4))], axis=1),
+        "b": random.normal(size=(len(person), 3)),
+    }  # fmt: skip
+    anchors = {view: signal + random.normal(size=(len(person), 2)) for view in states}
+    words = np.tile([5.0, 30.0, 90.0], people)
+    final = np.tile([False, False, True], people)
+    ones = np.ones(len(person))
+    return Rows(Design(states, anchors, words), total, ones, person, final, ones / EACH)
+
+
+ROWS = rows_of()
+
+
+def fit(rows=ROWS, candidates=(RIDGE,), **more):
+    return fit_frozen(rows, candidates, **{"inner_folds": 3, "seed": 0, **more})
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
+def test_a_candidate_learns_and_gives_distributions(candidate):
+    model, table = fit(candidates=(candidate,))
+    p = model.distribution(rows_of(1).design)
+    np.testing.assert_allclose(p.sum(1), 1)
+    assert np.corrcoef(distribution_mean(p), rows_of(1).total)[0, 1] > 0.6
+    assert [row["candidate"] for row in table] == [candidate.name]
+    assert len(model.parts) == (2 if candidate.apart else 1)
+
+
+def test_the_candidate_of_the_best_inner_score_is_chosen_and_fitted_on_everyone():
+    model, table = fit(candidates=CANDIDATES)
+    best = min(table, key=lambda row: row["crps"])
+    assert model.candidate.name == best["candidate"]
+    alone, _ = fit(candidates=(model.candidate,))
+    np.testing.assert_array_equal(model.raw(ROWS.design)[0], alone.raw(ROWS.design)[0])
+    assert model.calibration == alone.calibration
+    assert len({row["crps"] for row in table}) == len(CANDIDATES)
+
+
+def test_inner_estimates_of_a_person_do_not_depend_on_the_persons_own_label():
+    folds = module._inner_folds(ROWS, 3, 0)
+    before = inner_estimates(RIDGE, ROWS, folds, 0)
+    mine = ROWS.person == 7
+    other = replace(ROWS, total=np.where(mine, 27 - ROWS.total, ROWS.total))
+    after = inner_estimates(RIDGE, other, folds, 0)
+    same = folds == folds[mine][0]
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one[same], two[same])
+        assert (one[~same] != two[~same]).all()
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_inner_folds_keep_people_whole_of_one_size_and_stratified(count):
+    folds = module._inner_folds(ROWS, count, 4)
+    by_person = folds.reshape(PEOPLE, EACH)
+    assert (by_person == by_person[:, :1]).all()
+    sizes = np.bincount(by_person[:, 0], minlength=count)
+    assert sizes.max() - sizes.min() <= 1
+    severity = ROWS.total[::EACH]
+    means = [severity[by_person[:, 0] == fold].mean() for fold in range(count)]
+    assert np.ptp(means) < 3
+    assert not np.array_equal(folds, module._inner_folds(ROWS, count, 5))
+
+
+def test_heads_are_fitted_on_whole_windows_only():
+    changed = np.where(ROWS.final[:, None], ROWS.design.states["a"], 99.0)
+    design = Design({**ROWS.design.states, "a": changed}, ROWS.design.anchors, ROWS.design.words)
+    one, other = (module.fit_parts(RIDGE, rows, 0) for rows in (ROWS, replace(ROWS, design=design)))
+    np.testing.assert_array_equal(one[0][1].coefficients, other[0][1].coefficients)
+
+
+def test_one_head_a_view_averages_what_they_say():
+    apart = Candidate("ridge", apart=True)
+    model, _ = fit(candidates=(apart,))
+    means, deviations = zip(
+        *(head.predict(ROWS.design.inputs(views, views)) for views, head in model.parts),
+        strict=True,
+    )
+    assert [views for views, _ in model.parts] == [("a",), ("b",)]
+    mean, sd = model.raw(ROWS.design)
+    np.testing.assert_allclose(mean, np.mean(means, axis=0))
+    np.testing.assert_allclose(sd**2, np.mean(np.square(deviations), axis=0))
+
+
+def test_without_anchors_the_scores_are_not_seen():
+    bare = Candidate("ridge", apart=False, anchored=False)
+    model, _ = fit(candidates=(bare,))
+    nonsense = Design(
+        ROWS.design.states, {v: x + 50 for v, x in ROWS.design.anchors.items()}, ROWS.design.words
+    )
+    np.testing.assert_array_equal(model.raw(nonsense)[0], model.raw(ROWS.design)[0])
+
+
+def test_with_many_people_some_choose_and_all_are_fitted(monkeypatch):
+    monkeypatch.setattr(module, "PEOPLE_FOR_SELECTION", 12)
+    seen = []
+    real = module.fit_calibration
+    monkeypatch.setattr(
+        module, "fit_calibration", lambda *given: seen.append(given) or real(*given)
+    )
+    model, _ = fit()
+    (given,) = seen
+    assert [len(part) for part in given] == [12 * EACH] * 6
+    monkeypatch.undo()
+    whole, _ = fit()
+    np.testing.assert_array_equal(model.raw(ROWS.design)[0], whole.raw(ROWS.design)[0])
+
+
+def test_weights_reach_the_score_and_the_heads():
+    light = np.where(ROWS.person < 12, 0.05, 1.0)
+    wrong = np.where(ROWS.person < 12, 27 - ROWS.total, ROWS.total)
+    weighted, table = fit(replace(ROWS, total=wrong, weight=light))
+    plain, other = fit(replace(ROWS, total=wrong))
+    new = rows_of(1)
+    errors = [np.abs(m.raw(new.design)[0] - new.total).mean() for m in (weighted, plain)]
+    assert errors[0] < errors[1]
+    assert table[0]["mae"] < other[0]["mae"]
+
+
+def test_progress_names_each_candidate():
+    named = []
+    fit(candidates=CANDIDATES[2:], progress=named.append)
+    assert named == [candidate.name for candidate in CANDIDATES[2:]]

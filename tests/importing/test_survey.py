@@ -1,0 +1,124 @@
+"""Mapping files: what they may say, and how rows become conversations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from leadline.cohort.store import Cohort
+from leadline.errors import LeadlineError
+from leadline.importing.config import ImportConfig
+from leadline.importing.importing import import_cohort
+from leadline.importing.survey import read_mapping
+
+TURN = '[[turns]]\nanswer = "words"\n'
+PERSON = 'person = "id"\n'
+
+
+def mapping(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "m.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(tmp_path: Path, table: Any, text: str, **settings: Any) -> Cohort:
+    source = tmp_path / ("s.csv" if isinstance(table, str) else "s.parquet")
+    if isinstance(table, str):
+        source.write_text(table, encoding="utf-8")
+    else:
+        table.write_parquet(source)
+    config = ImportConfig(mapping=mapping(tmp_path, text), **settings)
+    return import_cohort(source, config, tmp_path / "cohort")
+
+
+def test_the_least_mapping(tmp_path: Path) -> None:
+    found = read_mapping(mapping(tmp_path, PERSON + TURN))
+    assert (found.person, found.turns) == ("id", (("", "words"),))
+    assert found.columns() == ["id", "words"]
+    assert [found.total, found.items, found.people, found.ignore] == ["", (), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (TURN, "'person'"),
+        ("person = 5\n" + TURN, "'person'"),
+        (PERSON, "'turns'"),
+        (PERSON + "turns = []\n", "'turns'"),
+        (PERSON + "turns = [1]\n", "'turns'"),
+        (PERSON + '[[turns]]\nask = "how?"\n', "'answer'"),
+        (PERSON + '[[turns]]\nanswers = "words"\n', "answers"),
+        (PERSON + "ignore = [1]\n" + TURN, "'ignore'"),
+        (PERSON + "phq9 = 3\n" + TURN, "'phq9'"),
+        (PERSON + TURN + "[phq9]\nscore = 'x'\n", "score"),
+        (PERSON + TURN + "[phq9]\nitems = ['a', 'b', 'c']\n", "'items'"),
+        (PERSON + TURN + "[phq9]\ninstrument = 'gad7'\n", "'instrument'"),
+        (PERSON + TURN + "[people]\nlocked = 'x'\n", "people"),
+        (PERSON + TURN + "[people]\nage = 3\n", "'age'"),
+        (TURN + PERSON, "person"),
+        (PERSON + PERSON + TURN, "TOML"),
+    ],
+)
+def test_mappings_that_are_refused(tmp_path: Path, text: str, match: str) -> None:
+    path = mapping(tmp_path, text)
+    with pytest.raises(LeadlineError, match=match) as caught:
+        read_mapping(path)
+    assert caught.value.file == path or "people" in match
+
+
+def test_all_other_columns_can_be_ignored_at_once(tmp_path: Path) -> None:
+    text = PERSON + 'ignore = ["*"]\n' + TURN
+    cohort = load(tmp_path, "id,words,a,b\n1,low,x,y\n", text)
+    assert cohort.turns["text"].to_list() == ["low"]
+    assert cohort.people.columns == ["person_id", "locked"]
+
+
+def test_a_survey_in_parquet_keeps_its_types(tmp_path: Path) -> None:
+    table = pl.DataFrame(
+        {"id": [3, 4], "words": ["low", "fine"], "t": [12.0, None], "age": [30, None]}
+    )
+    text = PERSON + TURN + '[phq9]\ntotal = "t"\n[people]\nage = "age"\n'
+    cohort = load(tmp_path, table, text)
+    assert cohort.phq9.select("person_id", "total").rows() == [("3", 12.0)]
+    assert cohort.people.rows() == [("3", False, 30.0), ("4", False, None)]
+    assert cohort.manifest["import"]["transformations"] == {"rows without a PHQ-9": 1}
+
+
+def test_an_answer_column_without_text_is_refused(tmp_path: Path) -> None:
+    table = pl.DataFrame({"id": [1], "words": [3]})
+    with pytest.raises(LeadlineError, match="column words holds no text"):
+        load(tmp_path, table, PERSON + TURN)
+
+
+def test_waves_of_a_person(tmp_path: Path) -> None:
+    text = PERSON + 'conversation = "wave"\n' + TURN
+    table = "id,wave,words\n1,b,two\n1,a,one\n2,b,three\n"
+    cohort = load(tmp_path, table, text)
+    assert cohort.turns.select("person_id", "conversation_id", "text").rows() == [
+        ("1", "b", "two"), ("1", "a", "one"), ("2", "b", "three")
+    ]  # fmt: skip
+    twice = tmp_path / "twice.csv"
+    twice.write_text(table + "1,a,again\n")
+    settings = ImportConfig(mapping=tmp_path / "m.toml")
+    with pytest.raises(LeadlineError, match="twice") as caught:
+        import_cohort(twice, settings, tmp_path / "other")
+    assert caught.value.row == 5
+
+
+def test_the_phq9_may_have_its_own_time(tmp_path: Path) -> None:
+    text = PERSON + 'time = "said"\n' + TURN + '[phq9]\ntotal = "t"\ntime = "asked"\n'
+    text += 'instrument = "phq8"\n'
+    table = "id,said,words,asked,t\n1,2024-05-01,low,2024-05-03,20\n"
+    cohort = load(tmp_path, table, text, timezone="UTC")
+    assert str(cohort.turns["time"][0])[:10] == "2024-05-01"
+    assert str(cohort.phq9["time"][0])[:10] == "2024-05-03"
+    assert cohort.phq9["instrument"].to_list() == ["phq8"]
+
+
+def test_words_are_kept_to_the_letter(tmp_path: Path) -> None:
+    words = '  Ünï \u200b<b>\u00a0"quoted"\n\ttabs  '
+    cohort = load(tmp_path, pl.DataFrame({"id": ["x"], "words": [words]}), PERSON + TURN)
+    assert cohort.turns["text"].to_list() == [words]

