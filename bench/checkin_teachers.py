@@ -32,9 +32,9 @@ from leadline.runs.state_source import StateSource
 from leadline.tables import LABELS
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
-from leadline.teacher.label_table import FILE
+from leadline.teacher.label_table import LABELS_FILE
 from leadline.teacher.selection import cohort_readings
-from leadline.teacher.transcript import Reading, render
+from leadline.teacher.transcript import TeacherReading, render
 from local_teacher import MODEL, Server, rate
 
 WINDOW = WindowConfig(days=0)
@@ -42,12 +42,12 @@ LAYERS = (16, 22, 26)
 ANCHORS, DECISIONS = "anchors-smollm2", "decisions-smollm2"
 
 
-def readings_of(cohort: Cohort) -> list[Reading]:
+def readings_of(cohort: Cohort) -> list[TeacherReading]:
     """One reading a person, all of the check-in."""
     return list(cohort_readings(cohort, WINDOW, "all"))
 
 
-def anchor_ratings(readings: list[Reading], timelines: list[Any]) -> np.ndarray:
+def anchor_ratings(readings: list[TeacherReading], timelines: list[Any]) -> np.ndarray:
     """Totals by layer, shape (people, layers): 0 where statements of absence lie, 27 presence."""
     source = StateSource("smollm2", ReaderConfig(layers=LAYERS))
     reader = source.readers[0]
@@ -70,7 +70,7 @@ def anchor_ratings(readings: list[Reading], timelines: list[Any]) -> np.ndarray:
     return np.clip(np.column_stack(out), 0, 27)
 
 
-def decision_ratings(server: Server, readings: list[Reading]) -> np.ndarray:
+def decision_ratings(server: Server, readings: list[TeacherReading]) -> np.ndarray:
     """Probabilities of 0-3 for each person and item, shape (people, 9, 4)."""
     return np.array([rate(server, render(r.messages, r.person_id))[0] for r in readings])
 
@@ -88,7 +88,11 @@ def chat_answers(server: Server, cohort: Path, people: int, max_tokens: int) -> 
 
 
 def write_labels(
-    folder: Path, readings: list[Reading], model: str, draws: np.ndarray, items: np.ndarray | None
+    folder: Path,
+    readings: list[TeacherReading],
+    model: str,
+    draws: np.ndarray,
+    items: np.ndarray | None,
 ) -> Path:
     """Ratings as a LABELS directory.
 
@@ -106,20 +110,22 @@ def write_labels(
             rows.append(
                 {"person_id": reading.person_id, "time": reading.as_of, "first": reading.first,
                  "last": reading.last, "source": "teacher", "round": 0, "model": model,
-                 "draw": draw, **dict(zip(ITEM_COLUMNS, scores, strict=True)), "total": float(total),
-                 "weight": 1.0, "ancestors": [], "confidence": None, "quotes": 0,
-                 "quotes_found": 0, "user_words": reading.user_words}
+                 "draw": draw, **dict(zip(ITEM_COLUMNS, scores, strict=True)),
+                 "total": float(total), "weight": 1.0, "ancestors": [], "confidence": None,
+                 "quotes": 0, "quotes_found": 0, "user_words": reading.user_words}
             )  # fmt: skip
     folder.mkdir()
-    pl.DataFrame(rows, schema=LABELS).write_parquet(folder / FILE)
+    pl.DataFrame(rows, schema=LABELS).write_parquet(folder / LABELS_FILE)
     write_manifest(
         folder, kind="labels", command="bench", settings={}, inputs={},
-        files={FILE: sha256(folder / FILE)},
+        files={LABELS_FILE: sha256(folder / LABELS_FILE)},
     )  # fmt: skip
     return folder
 
 
-def agreement(people: list[CheckIn], readings: list[Reading], total: np.ndarray) -> dict[str, Any]:
+def agreement(
+    people: list[CheckIn], readings: list[TeacherReading], total: np.ndarray
+) -> dict[str, Any]:
     """How far ratings agree with the PHQ-9s: for the report alone, nothing is fitted to it."""
     gold = {person.person: person.total for person in people}
     given = np.array([gold[reading.person_id] for reading in readings])

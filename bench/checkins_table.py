@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from checkins import folds, load_checkins, save
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
-from leadline.heads.candidates import Candidate, Rows, fit_parts, member_average
+from leadline.heads.candidates import Candidate, LabelledReadings, average_over_views, fit_heads
 from leadline.heads.design import Design
 from leadline.readers.config import ReaderConfig
 from leadline.runs.state_source import StateSource
@@ -26,11 +26,11 @@ from leadline.runs.state_source import StateSource
 DRAWS = 3
 LM_LAYERS = (8, 12, 16, 20, 22, 24, 26, 28, 30)
 HEADS = {
-    "ridge": Candidate("ridge", apart=False, anchored=False),
-    "ridge + anchors": Candidate("ridge", apart=False),
-    "histogram (HL-Gauss)": Candidate("histogram", apart=False, anchored=False),
-    "Gaussian process": Candidate("gp", apart=False, anchored=False),
-    "Gaussian process + anchors": Candidate("gp", apart=False),
+    "ridge": Candidate("ridge", per_view=False, with_anchors=False),
+    "ridge + anchors": Candidate("ridge", per_view=False),
+    "histogram (HL-Gauss)": Candidate("histogram", per_view=False, with_anchors=False),
+    "Gaussian process": Candidate("gp", per_view=False, with_anchors=False),
+    "Gaussian process + anchors": Candidate("gp", per_view=False),
 }
 
 
@@ -62,7 +62,7 @@ def cross_validated(
 ) -> np.ndarray:
     """Out-of-fold means, shape (people,)."""
     mean = np.zeros(len(total))
-    everyone = Rows(
+    everyone = LabelledReadings(
         design=design,
         total=total,
         weight=np.ones(len(total)),
@@ -72,8 +72,8 @@ def cross_validated(
     )
     for number in range(5):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        parts = fit_parts(candidate, everyone.take(train), seed=0)
-        mean[test], _ = member_average(parts, candidate, design.take(test))
+        parts = fit_heads(candidate, everyone.take(train), seed=0)
+        mean[test], _ = average_over_views(parts, candidate, design.take(test))
     return np.clip(mean, 0, 27)
 
 
@@ -106,7 +106,7 @@ def main() -> None:
                         continue
                     if len(views) > 1:
                         candidate = Candidate(
-                            candidate.head, apart=True, anchored=candidate.anchored
+                            candidate.head, per_view=True, with_anchors=candidate.with_anchors
                         )
                     design = only(whole, views)
                     out = [cross_validated(design, candidate, total, fold) for fold in draws]

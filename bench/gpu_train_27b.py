@@ -28,7 +28,7 @@ from transformers import AutoModel, Qwen3_5TextConfig
 
 from checkins import save
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Example, Reading, collate
+from leadline.finetune.examples import LabelledSpan, TokenisedPerson, collate
 from leadline.finetune.module import Regressor, add_lora
 from leadline.finetune.resources import GIB, Shape, Step, memory, utilisation
 from leadline.readers.weights import warn_of_slow_kernels
@@ -65,8 +65,8 @@ def random_batch(tokens: int, vocabulary: int, device: str) -> dict[str, torch.T
     row = torch.randint(0, vocabulary, (tokens,), generator=generator).tolist()
     spans = [(0, at + 32, at + 64) for at in range(0, tokens - 63, 64)]
     ends = [len(spans) * (k + 1) // READINGS - 1 for k in range(READINGS)]
-    readings = [Reading(0, max(end, 0), float(3 * k)) for k, end in enumerate(ends)]
-    batch = collate([Example([row], spans, readings)], "mean")
+    readings = [LabelledSpan(0, max(end, 0), float(3 * k)) for k, end in enumerate(ends)]
+    batch = collate([TokenisedPerson([row], spans, readings)], "mean")
     return {name: value.to(device) for name, value in batch.items()}
 
 

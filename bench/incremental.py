@@ -28,8 +28,8 @@ from checkins import RESULTS, ROOT, save
 from leadline.cohort.timeline import Message
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
-from leadline.running.reader import Context, News, RunningReader
-from leadline.running.state_store import Course, new_course, save_course
+from leadline.running.reader import Context, NewMessages, RunningReader
+from leadline.running.state_store import ReadingState, new_reading, save_reading
 
 sys.path.insert(0, str(ROOT / "tests"))
 from tests.support.readers import WORDS, tiny_reader
@@ -68,7 +68,7 @@ def on(running: RunningReader, messages: list[Message], cuts: list[int]) -> np.n
     context, found, edges = Context(), [], [0, *cuts, len(messages)]
     for start, stop in pairwise(edges):
         earlier = lambda count, start=start: messages[start - count : start]  # noqa: E731
-        (read,) = running.read([News(context, messages[start:stop], earlier)])
+        (read,) = running.read([NewMessages(context, messages[start:stop], earlier)])
         context = read.context
         found.append(read.states)
     return np.concatenate(found)
@@ -119,7 +119,7 @@ for dtype in bench.DTYPES:
 def go_on(reader: LMReader, context: Context) -> np.ndarray:
     """States of the rest of a conversation."""
     rest = conversation(np.random.default_rng(1), 5, 12)
-    (read,) = RunningReader(reader).read([News(context, rest)])
+    (read,) = RunningReader(reader).read([NewMessages(context, rest)])
     return read.states
 
 
@@ -131,10 +131,10 @@ def process(names: dict[str, str], folder: Path) -> dict[str, Any]:
         for dtype in DTYPES:
             reader = open_reader(name, dtype)
             begun = conversation(np.random.default_rng(0), 10, 12)
-            (read,) = RunningReader(reader).read([News(Context(), begun)])
-            blank = new_course([reader.width])
-            course = Course((read.context,), blank.states, blank.sizes)
-            size = save_course(folder / f"{dtype}.safetensors", course, reader.identity)
+            (read,) = RunningReader(reader).read([NewMessages(Context(), begun)])
+            blank = new_reading([reader.width])
+            course = ReadingState((read.context,), blank.states, blank.sizes)
+            size = save_reading(folder / f"{dtype}.safetensors", course, reader.identity)
             expected[dtype] = go_on(reader, read.context)
             assert read.context.memory is not None
             out[f"{kind} {dtype}"] = {
@@ -194,9 +194,9 @@ def message() -> dict[str, Any]:
         running = RunningReader(reader)
         said = [sized(reader, random, 40) for _ in range(50)]
         new = sized(reader, random, 40)
-        (read,) = running.read([News(Context(), said)])
+        (read,) = running.read([NewMessages(Context(), said)])
         again = best(partial(reader.states, [[*said, new]]), 2)
-        more = best(partial(running.read, [News(read.context, [new])]), 12)
+        more = best(partial(running.read, [NewMessages(read.context, [new])]), 12)
         assert read.context.memory is not None
         out[dtype] = {
             "history_tokens": read.context.memory.tokens,
@@ -225,9 +225,9 @@ def batch(names: dict[str, str], count: int = 32) -> dict[str, Any]:
                 for n in random.integers(2, 8 if small else 13, count // 4)
             ]
             lengths = random.integers(10, 41 if small else 61, count)
-            begun = running.read([News(Context(), said) for said in histories])
+            begun = running.read([NewMessages(Context(), said) for said in histories])
             news = [
-                News(begun[row % len(begun)].context, [sized(reader, random, int(n))])
+                NewMessages(begun[row % len(begun)].context, [sized(reader, random, int(n))])
                 for row, n in enumerate(lengths)
             ]
             together = np.concatenate([read.states for read in running.read(news)])
@@ -245,7 +245,7 @@ def batch(names: dict[str, str], count: int = 32) -> dict[str, Any]:
     return out
 
 
-def _each(running: RunningReader, news: list[News]) -> None:
+def _each(running: RunningReader, news: list[NewMessages]) -> None:
     for some in news:
         running.read([some])
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from leadline.teacher.label_table import teacher_labels
 from leadline.teacher.request_store import Outcome, Planned, RequestStore, open_store
 from leadline.teacher.rubric import ITEM_NAMES, load_rubric, system_prompt
-from leadline.teacher.transcript import Reading
+from leadline.teacher.transcript import TeacherReading
 
 TEACHER = '{"model": "bench"}'
 DRAWS = 3
@@ -45,7 +45,7 @@ def planned(requests: int) -> Iterator[Planned]:
     moment = datetime(2025, 1, 1, tzinfo=UTC)
     for number in range(-(-requests // DRAWS)):
         transcript = "\n".join(f"Person: day {number} line {line} " * 4 for line in range(32))
-        reading = Reading(f"person-{number}", moment, ())
+        reading = TeacherReading(f"person-{number}", moment, ())
         draws = min(DRAWS, requests - number * DRAWS)
         yield Planned(TEACHER, system, (), transcript, draws, reading)
 

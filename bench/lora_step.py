@@ -21,7 +21,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkins import CheckIn, load_checkins, save
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.examples import LabelledSpan, TrainPerson, collate
 from leadline.finetune.lower_layers import lower_outputs
 from leadline.finetune.model import FinetunedModel
 from leadline.readers.fetch import reader_path
@@ -51,7 +51,9 @@ def plain_step(people: list[CheckIn]) -> Callable[[], None]:
 def our_step(people: list[CheckIn]) -> tuple[Callable[[], None], float]:
     """Forward and backward of ours, and the seconds that the lower layers took once."""
     model = FinetunedModel.untrained("smollm2", FinetuneConfig())
-    examples = model.encode([TrainPerson(p.messages, [Reading(0, 5, p.total)]) for p in people])
+    examples = model.encode(
+        [TrainPerson(p.messages, [LabelledSpan(0, 5, p.total)]) for p in people]
+    )
     rows = [row for example in examples for row in example.rows]
     start = time.perf_counter()
     outputs = lower_outputs(model.regressor.backbone, rows, limit=1)

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.train import finetune
 from leadline.readers.fetch import leadline_home
 from leadline.readers.language import LMReader
@@ -34,7 +34,7 @@ LOG = RESULTS / "lora_vs_frozen.jsonl"
 
 def example(person: CheckIn) -> TrainPerson:
     """One reading over all six turns of a person."""
-    return TrainPerson(person.messages, [Reading(0, TURNS - 1, person.total)])
+    return TrainPerson(person.messages, [LabelledSpan(0, TURNS - 1, person.total)])
 
 
 def frozen_fold(people: list[CheckIn], held: np.ndarray) -> np.ndarray:

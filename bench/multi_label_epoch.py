@@ -29,7 +29,7 @@ from checkins import save
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Message, timelines
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Example, Reading, TrainPerson, collate
+from leadline.finetune.examples import LabelledSpan, TokenisedPerson, TrainPerson, collate
 from leadline.finetune.model import FinetunedModel
 from leadline.finetune.train import plan_batches
 from leadline.simulate.cohort import simulate_cohort
@@ -66,7 +66,7 @@ def ways(talk: list[Message], number: int) -> dict[str, list[TrainPerson]]:
     ends = [len(at) * (k + 1) // LABELS - 1 for k in range(LABELS)]
     firsts = [0, *(end + 1 for end in ends[:-1])]
     readings = [
-        Reading(first, last, float((7 * number + 5 * k) % 28))
+        LabelledSpan(first, last, float((7 * number + 5 * k) % 28))
         for k, (first, last) in enumerate(zip(firsts, ends, strict=True))
     ]
     return {
@@ -76,7 +76,7 @@ def ways(talk: list[Message], number: int) -> dict[str, list[TrainPerson]]:
     }
 
 
-def epoch(model: FinetunedModel, examples: list[Example]) -> tuple[float, float]:
+def epoch(model: FinetunedModel, examples: list[TokenisedPerson]) -> tuple[float, float]:
     """Seconds, and seconds of processor time, of one epoch.
 
     Batches hold people of like length, at most 4,096 tokens.

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification
 
 from checkins import ROOT, save
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.examples import LabelledSpan, TrainPerson, collate
 from leadline.finetune.model import FinetunedModel
 from leadline.readers.fetch import reader_path
 
@@ -46,7 +46,7 @@ def compare(path: Path) -> dict[str, Any]:
     head = ours.regressor.head.linear
     head.weight.data.copy_(theirs.score.weight)
     people = [
-        TrainPerson(messages, [Reading(0, len(messages) // 2, float(total))])
+        TrainPerson(messages, [LabelledSpan(0, len(messages) // 2, float(total))])
         for messages, total in zip(TALKS, (17, 2, 9), strict=True)
     ]
     batch = collate(ours.encode(people), "last")

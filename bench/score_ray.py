@@ -55,7 +55,7 @@ def simulated(folder: Path, people: int, seed: int) -> Path:
     return folder
 
 
-def trained(folder: Path, reader: str) -> Path:
+def trained_run(folder: Path, reader: str) -> Path:
     """A run of ridge heads on 400 other people."""
     cohort = read_cohort(simulated(folder / "training", 400, 1))
     if reader == "stand-in":
@@ -129,7 +129,7 @@ def prepared(folder: Path, people: int, stand_in: bool) -> tuple[Path, Path, dic
     folder.mkdir(parents=True, exist_ok=True)
     run, cohort, home = folder / "run", folder / f"cohort-{people}", folder / "home"
     if not (run / MANIFEST).is_file():
-        trained(folder, "stand-in" if stand_in else "minilm")
+        trained_run(folder, "stand-in" if stand_in else "minilm")
     if not (cohort / MANIFEST).is_file():
         simulated(cohort, people, 2)
     if not home.is_dir():

@@ -25,7 +25,7 @@ import torch
 
 from checkins import RESULTS, CheckIn, figures, folds, load_checkins, save
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Example, collate
+from leadline.finetune.examples import TokenisedPerson, collate
 from leadline.finetune.lower_layers import lower_outputs
 from leadline.finetune.model import FinetunedModel
 from leadline.finetune.train import finetune
@@ -37,7 +37,7 @@ LOG = RESULTS / "top_vs_all_lora.jsonl"
 SPEED = RESULTS / "top_vs_all_lora_speed.jsonl"
 
 
-def speed_of(model: FinetunedModel, batch: list[Example], repeats: int) -> dict[str, float]:
+def speed_of(model: FinetunedModel, batch: list[TokenisedPerson], repeats: int) -> dict[str, float]:
     """Tokens of the batch a second of forward and backward pass, best of the repeats."""
     model.regressor.train()
     wall, used = float("inf"), float("inf")

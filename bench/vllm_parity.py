@@ -21,7 +21,7 @@ import numpy as np
 from checkins import save
 from leadline.export.checks import check_talks
 from leadline.export.to_vllm import prompt_ids
-from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     want, ids, chat = [], [], []
     for talk in check_talks():
         ends = [at for at, message in enumerate(talk) if message.role == "user"]
-        readings = [Reading(turn, turn) for turn in range(len(ends))]
+        readings = [LabelledSpan(turn, turn) for turn in range(len(ends))]
         want += model.predict([TrainPerson(talk, readings)])[0].tolist()
         for end in ends:
             said = talk[: end + 1]

@@ -19,7 +19,7 @@ from leadline import processes
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.model import WEIGHTS, FinetunedModel
-from leadline.finetune.train import Batches, collate_part, last_checkpoint
+from leadline.finetune.train import PlannedBatches, collate_part, last_checkpoint
 
 # Trains, notes the loss of each step and what the model estimates, and who wrote.
 TRAIN = """
@@ -146,7 +146,7 @@ def test_the_parts_of_a_batch_have_the_loss_of_the_batch(reader):
     model = FinetunedModel.untrained(str(reader), FinetuneConfig(dtype="float32", dropout=0.0))
     examples = model.encode(people(5))
     plan = [[0, 1, 2], [3], [4, 2]]
-    whole, parts = Batches(examples, plan), Batches(examples, plan, parts=2)
+    whole, parts = PlannedBatches(examples, plan), PlannedBatches(examples, plan, parts=2)
     assert len(parts) == 2 * len(whole)
     for number in range(len(plan)):
         one = model.regressor(**collate_part(whole[number], "mean"))["loss"]
@@ -157,9 +157,9 @@ def test_the_parts_of_a_batch_have_the_loss_of_the_batch(reader):
 
 
 def test_one_process_deals_itself_everything():
-    assert processes.dealt(3) == [(0, True), (1, True), (2, True)]
+    assert processes.assigned_jobs(3) == [(0, True), (1, True), (2, True)]
     assert processes.gather({0: "a", 1: "b"}, 2) == ["a", "b"]
-    assert (processes.world(), processes.rank(), processes.agree(4)) == (1, 0, 4)
+    assert (processes.world(), processes.rank(), processes.broadcast(4)) == (1, 0, 4)
 
 
 def test_shares_are_equally_long_and_cover_all_jobs(monkeypatch):
@@ -168,7 +168,7 @@ def test_shares_are_equally_long_and_cover_all_jobs(monkeypatch):
         shares = []
         for rank in range(3):
             monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
-            shares.append(processes.dealt(count))
+            shares.append(processes.assigned_jobs(count))
         assert len({len(share) for share in shares}) == 1
         counted = sorted(job for share in shares for job, counts in share if counts)
         assert counted == list(range(count))

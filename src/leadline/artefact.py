@@ -24,7 +24,7 @@ from leadline.errors import LeadlineError
 
 MANIFEST = "manifest.json"
 
-FORMAT = 1
+MANIFEST_FORMAT = 1
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -70,7 +70,7 @@ def write_manifest(
     """
     manifest = {
         "kind": kind,
-        "format": FORMAT,
+        "format": MANIFEST_FORMAT,
         "leadline": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -116,10 +116,10 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             remedy=f"Give the path of a {kind} directory.",
             file=directory,
         )
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") != MANIFEST_FORMAT:
         raise LeadlineError(
             f"This {kind} has format {manifest.get('format')!r}; "
-            f"Leadline {__version__} reads format {FORMAT}.",
+            f"Leadline {__version__} reads format {MANIFEST_FORMAT}.",
             remedy=f"Make it again with this version (it was written by Leadline "
             f"{manifest.get('leadline', 'unknown')}).",
             file=directory,

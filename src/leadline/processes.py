@@ -83,13 +83,13 @@ def leave() -> None:
         _group().destroy_process_group()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when every process has come here."""
     if world() > 1:
         _group().barrier()
 
 
-def agree(value: T) -> T:
+def broadcast(value: T) -> T:
     """What the first process says; every process must ask."""
     if world() == 1:
         return value
@@ -98,7 +98,7 @@ def agree(value: T) -> T:
     return said[0]  # type: ignore[no-any-return]
 
 
-def dealt(count: int) -> list[tuple[int, bool]]:
+def assigned_jobs(count: int) -> list[tuple[int, bool]]:
     """The share of this process in jobs ``0..count-1``; all shares are equally long.
 
     Returns:
@@ -117,8 +117,8 @@ def gather(mine: Mapping[int, T], count: int) -> list[T]:
         return [mine[number] for number in range(count)]
     parts: list[Any] = [None] * world()
     _group().all_gather_object(parts, dict(mine))
-    whole: dict[int, T] = {number: value for part in parts for number, value in part.items()}
-    return [whole[number] for number in range(count)]
+    full_tensor: dict[int, T] = {number: value for part in parts for number, value in part.items()}
+    return [full_tensor[number] for number in range(count)]
 
 
 def shard(backbone: Any, device: Any, *, mixed: bool) -> None:
@@ -146,17 +146,17 @@ def shard(backbone: Any, device: Any, *, mixed: bool) -> None:
         fully_shard(part, mesh=mesh, mp_policy=policy)
 
 
-def whole(tensor: Any) -> Any:
+def full_tensor(tensor: Any) -> Any:
     """A divided tensor put together (every process must ask); any other as it is."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def own(tensor: Any) -> Any:
+def local_part(tensor: Any) -> Any:
     """The part of this process in a divided tensor; any other as it is."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def put(parameter: Any, value: Any) -> None:
+def copy_into(parameter: Any, value: Any) -> None:
     """Copy a whole tensor into a parameter that may be divided (every process must)."""
     import torch
 

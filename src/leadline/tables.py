@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from leadline.phq9.items import ITEM_COLUMNS, THRESHOLDS
+from leadline.phq9.items import CUTS, ITEM_COLUMNS
 
 UTC_TIME = pl.Datetime("us", "UTC")
 
@@ -74,7 +74,7 @@ ESTIMATES: dict[str, pl.DataType] = {
     "median": pl.Float64(),
     "lower": pl.Float64(),  # central interval, bounds on the 0-27 scale
     "upper": pl.Float64(),
-    **{f"p_ge_{threshold}": pl.Float64() for threshold in THRESHOLDS},
+    **{f"p_ge_{threshold}": pl.Float64() for threshold in CUTS},
     "increment": pl.Float64(),  # mean minus the mean after the turn before
     "departure": pl.Float64(),  # part of it because turns grew too old; the rest is this turn's
     "model_id": pl.String(),

@@ -102,7 +102,8 @@ def test_help_imports_nothing_heavy_and_answers_fast():
 @pytest.mark.parametrize("verb", ["train", "import", "simulate", "score", "evaluate"])
 def test_help_of_a_verb_imports_no_torch(verb):
     script = (
-        f"import sys; from leadline.cli import app as cli; sys.argv = ['leadline', '{verb}', '--help']\n"
+        "import sys; from leadline.cli import app as cli; "
+        f"sys.argv = ['leadline', '{verb}', '--help']\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

@@ -19,8 +19,8 @@ from leadline.cohort.masking import (
     QUOTED,
     blank_spans,
     cohort_spans,
-    masked,
-    masked_on,
+    mask_continuation,
+    mask_messages,
     questionnaire_spans,
 )
 from leadline.cohort.timeline import Message
@@ -53,7 +53,7 @@ def test_administered_items_and_their_answers(question: str, answer: str) -> Non
     assert [(span.message, span.reason) for span in questionnaire_spans(messages)] == [
         (0, ASKED), (1, ANSWERED)
     ]  # fmt: skip
-    assert [message.text for message in masked(messages)] == [BLANK, BLANK]
+    assert [message.text for message in mask_messages(messages)] == [BLANK, BLANK]
 
 
 def test_later_items_need_no_frame_while_the_questionnaire_goes_on() -> None:
@@ -68,7 +68,7 @@ def test_later_items_need_no_frame_while_the_questionnaire_goes_on() -> None:
 def test_a_long_answer_loses_only_its_scale_words() -> None:
     long = "Nearly every day, because since the move in March I have had 2 jobs and no time to rest"
     messages = said(("assistant", ITEM), ("user", long))
-    assert masked(messages)[1].text == long.replace("Nearly every day", BLANK)
+    assert mask_messages(messages)[1].text == long.replace("Nearly every day", BLANK)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,15 @@ def test_a_long_answer_loses_only_its_scale_words() -> None:
 def test_quoted_scores(text: str, role: str) -> None:
     spans = questionnaire_spans(said((role, "Hello. " + text)))
     assert [span.reason for span in spans] == [QUOTED]
-    assert not any(character.isdigit() for character in masked(said((role, text)))[0].text[-2:])
+    assert not any(
+        character.isdigit() for character in mask_messages(said((role, text)))[0].text[-2:]
+    )
 
 
 def test_a_list_of_answers() -> None:
     messages = said(("user", "mine are 1, 2, 3, 0, 1, 2, 0, 0, 1 today"))
     assert [span.reason for span in questionnaire_spans(messages)] == [LISTED]
-    assert masked(messages)[0].text == f"mine are {BLANK} today"
+    assert mask_messages(messages)[0].text == f"mine are {BLANK} today"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_list_of_answers() -> None:
 def test_ordinary_talk_is_not_flagged(text: str) -> None:
     messages = said(("assistant", "How have you been sleeping these two weeks?"), ("user", text))
     assert questionnaire_spans(messages) == []
-    assert masked(messages) == messages
+    assert mask_messages(messages) == messages
 
 
 @pytest.mark.parametrize(
@@ -149,9 +151,9 @@ def test_messages_that_arrive_bit_by_bit_are_blanked_as_all_at_once(
     messages = said(*pairs)
     found, asked = [], NOT_ASKED
     for start, stop in itertools.pairwise(sorted({0, *cuts, len(messages)})):
-        some, asked = masked_on(messages[start:stop], asked)
+        some, asked = mask_continuation(messages[start:stop], asked)
         found += some
-    assert found == masked(messages)
+    assert found == mask_messages(messages)
 
 
 @given(CHATS, st.integers(0, 8))

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.cohorts import cohort_of, label_row, scored_people, turn_rows
 
-from leadline.cohort.splits import choose_locked, person_folds, person_severity, refuse_locked
+from leadline.cohort.splits import (
+    choose_locked,
+    person_folds,
+    person_severity,
+    refuse_locked_people,
+)
 from leadline.errors import LeadlineError
 
 TABLE = pl.DataFrame(
@@ -123,6 +128,6 @@ def test_someone_is_locked_and_someone_is_left(people, share, by):
 
 def test_locked_people_are_refused_by_number_not_by_name():
     cohort = cohort_of(turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 0)]), [], ("b",))
-    refuse_locked({"a", "unknown"}, cohort, "training")
+    refuse_locked_people({"a", "unknown"}, cohort, "training")
     with pytest.raises(LeadlineError, match="1 locked test people would be used for training"):
-        refuse_locked({"a", "b"}, cohort, "training")
+        refuse_locked_people({"a", "b"}, cohort, "training")

@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 from leadline.importing.config import FORMATS, ImportConfig
 from leadline.importing.importing import import_cohort
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import KNOWN
 from leadline.importing.survey import read_mapping, read_survey
 
@@ -60,7 +60,7 @@ def test_mapping_examples_are_valid(tmp_path: Path) -> None:
     assert len(mapping.items) == 9
     columns = [*mapping.columns(), *mapping.ignore]
     (tmp_path / "s.csv").write_text(",".join(columns) + "\n")
-    read_survey(tmp_path / "s.csv", ImportConfig(mapping=tmp_path / "m.toml"), Ledger())
+    read_survey(tmp_path / "s.csv", ImportConfig(mapping=tmp_path / "m.toml"), RejectedRows())
     example = read_mapping(DOCS / "examples" / "checkin.toml")
     assert [bool(ask) for ask, _ in example.turns] == [True] * 6
 

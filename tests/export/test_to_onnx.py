@@ -25,7 +25,7 @@ from leadline.export.config import ExportConfig
 from leadline.export.export import export_run
 from leadline.export.to_vllm import check_expressible, jinja_template, prompt_ids
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
 from leadline.readers.tokens import Tokens, chat_template
 from leadline.runs.checkpoint import load_ensemble
@@ -187,7 +187,7 @@ def test_transformers_own_class_gives_leadlines_estimates(merged, simulated, hom
     moved = []
     for person in strangers(simulated):
         turns = len(person.user)
-        readings = [Reading(turn, turn) for turn in range(turns)]
+        readings = [LabelledSpan(turn, turn) for turn in range(turns)]
         want = own.predict([TrainPerson(person.messages, readings)])[0]
         for turn in range(turns):
             said = person.messages[: int(person.user[turn]) + 1]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from leadline.finetune import head as heads
-from leadline.finetune.head import Head, crps, hl_gauss
+from leadline.finetune.head import LinearHead, crps, hl_gauss
 
 
 @given(st.floats(0, 27), st.floats(0.3, 5))
@@ -44,7 +44,7 @@ def test_crps_is_the_energy_form(total, seed):
 
 @pytest.mark.parametrize(("kind", "loss"), [("distribution", "mse"), ("scalar", "huber")])
 def test_a_head_computes_in_float32_also_under_autocast(kind, loss):
-    head = Head(kind, 8, loss=loss)
+    head = LinearHead(kind, 8, loss=loss)
     states = torch.randn(3, 8)
     with torch.autocast("cpu", torch.bfloat16):
         out = head(states)
@@ -57,7 +57,7 @@ def test_fit_finds_what_ridge_finds():
     generator = torch.Generator().manual_seed(3)
     states = torch.randn(60, 10, generator=generator) * 3 + 1
     totals = (states @ torch.randn(10, generator=generator)).clamp(-10, 10) + 12
-    head = Head("scalar", 10)
+    head = LinearHead("scalar", 10)
     head.standardise(states)
     head.fit(states, totals, torch.ones(60), l2=0.5)
     x = ((states - states.mean(0)) / states.std(0, correction=0)).numpy()
@@ -70,7 +70,7 @@ def test_fit_finds_what_ridge_finds():
 def test_fit_of_a_distribution_separates_low_from_high():
     states = torch.cat([torch.full((20, 2), -1.0), torch.full((20, 2), 1.0)])
     totals = torch.tensor([3.0] * 20 + [20.0] * 20)
-    head = Head("distribution", 2)
+    head = LinearHead("distribution", 2)
     head.fit(states, totals, torch.ones(40), l2=1e-3)
     estimate = heads.mean(head.estimates(head(states))).detach()
     assert abs(estimate[0] - 3) < 1.5
@@ -79,6 +79,6 @@ def test_fit_of_a_distribution_separates_low_from_high():
 
 def test_weights_count():
     states, totals = torch.zeros(2, 2), torch.tensor([0.0, 20.0])
-    head = Head("scalar", 2)
+    head = LinearHead("scalar", 2)
     head.fit(states, totals, torch.tensor([3.0, 1.0]), l2=1.0)
     assert head(states)[0].item() == pytest.approx(5, abs=1e-2)

@@ -11,7 +11,7 @@ from tests.support.readers import people, talk, tiny_reader
 
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.examples import LabelledSpan, TrainPerson, collate
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import build
 from leadline.readers.config import ReaderConfig
@@ -50,7 +50,7 @@ def test_before_training_it_pools_what_the_frozen_reader_gives(path, model):
 
 
 def test_the_same_holds_beyond_the_context_budget(path):
-    long = [TrainPerson(talk(*["so tired today"] * 21), [Reading(3, 10)])]
+    long = [TrainPerson(talk(*["so tired today"] * 21), [LabelledSpan(3, 10)])]
     config = replace(EXACT, max_tokens=64)
     states = FinetunedModel.untrained(str(path), config).running_states(long, 4096)
     reader = LMReader(str(path), ReaderConfig(layers=(0.5,), dtype="float32", max_tokens=64))
@@ -157,7 +157,7 @@ def test_people_without_readings_and_readings_outside(model):
     nobody = TrainPerson(talk("hello"), [])
     assert model.predict([nobody, PEOPLE[0]])[0].shape == (0, 28)
     with pytest.raises(LeadlineError, match="the person has 1"):
-        model.predict([TrainPerson(talk("hello"), [Reading(0, 1)])])
+        model.predict([TrainPerson(talk("hello"), [LabelledSpan(0, 1)])])
 
 
 def test_settings_that_cannot_be_meant():
@@ -226,7 +226,7 @@ def test_no_row_holds_two_people(model):
 def test_several_readings_of_a_person_have_the_gradients_of_as_many_examples(path):
     person = TrainPerson(
         talk(*["so tired", "why", "sad all the time", "how are you"] * 4),
-        [Reading(0, last, float(total)) for last, total in ((1, 20), (3, 12), (5, 9), (7, 3))],
+        [LabelledSpan(0, last, float(total)) for last, total in ((1, 20), (3, 12), (5, 9), (7, 3))],
     )
     apart = [TrainPerson(person.messages, [reading]) for reading in person.readings]
     model = FinetunedModel.untrained(str(path), replace(EXACT, layers=(1.0,), dropout=0.0))

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.finetune.config import POOLS
+from leadline.finetune.config import ADAPTED_POOLS
 from leadline.finetune.pool import Pool, inside
 
 STATES = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
@@ -37,7 +37,7 @@ def test_attention_starts_as_the_mean_and_then_prefers_its_direction():
     assert torch.allclose(weights.sum(1), torch.ones(5))
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", ADAPTED_POOLS)
 @given(data=st.data())
 def test_a_reading_sees_only_its_own_turns(kind, data):
     first = data.draw(st.integers(0, 5))

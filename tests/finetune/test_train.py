@@ -16,7 +16,7 @@ from tests.support.readers import people, talk, tiny_reader
 
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson, collate
+from leadline.finetune.examples import LabelledSpan, TrainPerson, collate
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import build
 from leadline.finetune.train import finetune, last_checkpoint, plan_batches
@@ -145,7 +145,7 @@ def test_batches_hold_people_of_like_length():
 
 
 def test_nothing_to_learn_from_and_an_output_that_exists(llama, tmp_path):
-    unlabelled = TrainPerson(talk("hello"), [Reading(0, 0)])
+    unlabelled = TrainPerson(talk("hello"), [LabelledSpan(0, 0)])
     with pytest.raises(LeadlineError, match="labelled reading"):
         finetune([unlabelled], str(llama), QUICK, tmp_path / "model")
     (tmp_path / "model").mkdir()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from leadline.heads.calibration import LEVELS, Calibration, central_ranks, fit_calibration
+from leadline.heads.calibration import WIDTH_LEVELS, Calibration, central_ranks, fit_calibration
 from leadline.phq9.distribution import (
     at_least,
     distribution_mean,
@@ -146,7 +146,7 @@ def test_widths_grow_with_the_level():
     assert list(fitted.widths) == sorted(fitted.widths)
     assert fitted.width(0.0) == 0.0
     assert fitted.width(1.0) == 1.0
-    assert fitted.width(LEVELS[3]) == fitted.widths[3]
+    assert fitted.width(WIDTH_LEVELS[3]) == fitted.widths[3]
 
 
 def test_an_estimate_leaves_the_centre_and_narrows_with_words():

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 
 from leadline.heads import candidates as module
-from leadline.heads.candidates import CANDIDATES, Candidate, Rows, fit_frozen, inner_estimates
+from leadline.heads.candidates import (
+    CANDIDATES,
+    Candidate,
+    LabelledReadings,
+    cross_validated_estimates,
+    fit_frozen,
+)
 from leadline.heads.design import Design
 from leadline.phq9.distribution import distribution_mean
 
 PEOPLE, EACH = 36, 3
-RIDGE = Candidate("ridge", apart=False)
+RIDGE = Candidate("ridge", per_view=False)
 
 
 def rows_of(seed=0, people=PEOPLE):
@@ -27,7 +33,7 @@ def rows_of(seed=0, people=PEOPLE):
     words = np.tile([5.0, 30.0, 90.0], people)
     final = np.tile([False, False, True], people)
     ones = np.ones(len(person))
-    return Rows(Design(states, anchors, words), total, ones, person, final, ones / EACH)
+    return LabelledReadings(Design(states, anchors, words), total, ones, person, final, ones / EACH)
 
 
 ROWS = rows_of()
@@ -44,7 +50,7 @@ def test_a_candidate_learns_and_gives_distributions(candidate):
     np.testing.assert_allclose(p.sum(1), 1)
     assert np.corrcoef(distribution_mean(p), rows_of(1).total)[0, 1] > 0.6
     assert [row["candidate"] for row in table] == [candidate.name]
-    assert len(model.parts) == (2 if candidate.apart else 1)
+    assert len(model.parts) == (2 if candidate.per_view else 1)
 
 
 def test_the_candidate_of_the_best_inner_score_is_chosen_and_fitted_on_everyone():
@@ -59,10 +65,10 @@ def test_the_candidate_of_the_best_inner_score_is_chosen_and_fitted_on_everyone(
 
 def test_inner_estimates_of_a_person_do_not_depend_on_the_persons_own_label():
     folds = module._inner_folds(ROWS, 3, 0)
-    before = inner_estimates(RIDGE, ROWS, folds, 0)
+    before = cross_validated_estimates(RIDGE, ROWS, folds, 0)
     mine = ROWS.person == 7
     other = replace(ROWS, total=np.where(mine, 27 - ROWS.total, ROWS.total))
-    after = inner_estimates(RIDGE, other, folds, 0)
+    after = cross_validated_estimates(RIDGE, other, folds, 0)
     same = folds == folds[mine][0]
     for one, two in zip(before, after, strict=True):
         np.testing.assert_array_equal(one[same], two[same])
@@ -85,12 +91,12 @@ def test_inner_folds_keep_people_whole_of_one_size_and_stratified(count):
 def test_heads_are_fitted_on_whole_windows_only():
     changed = np.where(ROWS.final[:, None], ROWS.design.states["a"], 99.0)
     design = Design({**ROWS.design.states, "a": changed}, ROWS.design.anchors, ROWS.design.words)
-    one, other = (module.fit_parts(RIDGE, rows, 0) for rows in (ROWS, replace(ROWS, design=design)))
+    one, other = (module.fit_heads(RIDGE, rows, 0) for rows in (ROWS, replace(ROWS, design=design)))
     np.testing.assert_array_equal(one[0][1].coefficients, other[0][1].coefficients)
 
 
 def test_one_head_a_view_averages_what_they_say():
-    apart = Candidate("ridge", apart=True)
+    apart = Candidate("ridge", per_view=True)
     model, _ = fit(candidates=(apart,))
     means, deviations = zip(
         *(head.predict(ROWS.design.inputs(views, views)) for views, head in model.parts),
@@ -103,7 +109,7 @@ def test_one_head_a_view_averages_what_they_say():
 
 
 def test_without_anchors_the_scores_are_not_seen():
-    bare = Candidate("ridge", apart=False, anchored=False)
+    bare = Candidate("ridge", per_view=False, with_anchors=False)
     model, _ = fit(candidates=(bare,))
     nonsense = Design(
         ROWS.design.states, {v: x + 50 for v, x in ROWS.design.anchors.items()}, ROWS.design.words

@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from leadline.errors import LeadlineError
-from leadline.heads.config import HEADS
+from leadline.heads.config import FROZEN_HEADS
 from leadline.heads.head import fit_head, head_state, restore_head
 from leadline.heads.inputs import Inputs
 from leadline.heads.linear import (
@@ -19,7 +19,7 @@ from leadline.heads.linear import (
 )
 from leadline.phq9.distribution import totals_distribution
 
-CLOSED = [name for name in HEADS if name != "network"]  # test_network.py has that
+CLOSED = [name for name in FROZEN_HEADS if name != "network"]  # test_network.py has that
 
 
 def inputs(rows, seed=0, width=12):

@@ -250,8 +250,8 @@ def test_a_network_is_calibrated_on_everyone_however_many(monkeypatch):
     )  # fmt: skip
     ones, person = np.ones(len(Y)), np.arange(len(Y))
     design = Design(X.states, {view: np.zeros((len(Y), 1)) for view in X.states}, ones, X.turns)
-    rows = candidates.Rows(design, Y, ones, person, person >= 0, ones)
-    for candidate in (NETWORK, candidates.Candidate("ridge", apart=False)):
+    rows = candidates.LabelledReadings(design, Y, ones, person, person >= 0, ones)
+    for candidate in (NETWORK, candidates.Candidate("ridge", per_view=False)):
         candidates.fit_frozen(rows, (candidate,), inner_folds=2, seed=0)
     assert seen == [len(Y), 60]
 

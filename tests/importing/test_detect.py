@@ -11,14 +11,14 @@ import pytest
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.detect import detect_format
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 
 MESSAGES = [{"role": "user", "content": "a"}]
 SHARED = [{"from": "human", "value": "a"}]
 
 
 def detect(path: Path, **settings: Any) -> str:
-    layout, seen = detect_format(path, ImportConfig(**settings), Ledger())
+    layout, seen = detect_format(path, ImportConfig(**settings), RejectedRows())
     assert len(seen) > 5
     return layout
 

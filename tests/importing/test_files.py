@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from leadline.errors import LeadlineError
 from leadline.importing import files
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 
 CELL = st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from('\n",;'))
 
 
 def rows_of(path: Path) -> list[tuple[int, list[str]]]:
-    return list(files.csv_rows(path, Ledger())[1])
+    return list(files.csv_rows(path, RejectedRows())[1])
 
 
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8), st.sampled_from(",;\t"))
@@ -46,7 +46,7 @@ def test_what_csv_wrote_is_read_back_with_its_line(
 def test_blank_lines_are_passed_over_and_lines_still_count(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfa,b\r\n\r\n1,2\r\n\r\n\r\n3,4\r\n")
-    header, rows = files.csv_rows(path, Ledger())
+    header, rows = files.csv_rows(path, RejectedRows())
     assert header == ["a", "b"]
     assert list(rows) == [(3, ["1", "2"]), (6, ["3", "4"])]
 
@@ -54,7 +54,7 @@ def test_blank_lines_are_passed_over_and_lines_still_count(tmp_path: Path) -> No
 def test_empty_fields_of_text_tables_are_null(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('a,b\n,""\nx, \n')
-    (frame,) = files.table_batches(path, Ledger())
+    (frame,) = files.table_batches(path, RejectedRows())
     assert frame.select("a", "b", "__row").rows() == [(None, None, 2), ("x", " ", 3)]
 
 
@@ -66,12 +66,12 @@ def test_batches_of_parquet_and_text_count_rows_alike(
     table.write_parquet(tmp_path / "a.parquet")
     table.write_csv(tmp_path / "a.csv")
     for name, first in (("a.parquet", 1), ("a.csv", 2)):
-        batches = list(files.table_batches(tmp_path / name, Ledger()))
+        batches = list(files.table_batches(tmp_path / name, RejectedRows()))
         assert [batch.height for batch in batches] == [2, 2, 1]
         whole = pl.concat(batches)
         assert whole["a"].to_list() == table["a"].to_list()
         assert whole["__row"].to_list() == list(range(first, first + 5))
-        assert files.table_header(tmp_path / name, Ledger()) == ["a"]
+        assert files.table_header(tmp_path / name, RejectedRows()) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ def test_batches_of_parquet_and_text_count_rows_alike(
 def test_json_values(tmp_path: Path, name: str, text: str, expected: list[Any]) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    assert list(files.json_values(path, Ledger())) == expected
+    assert list(files.json_values(path, RejectedRows())) == expected
 
 
 def test_a_line_separator_inside_a_text_does_not_break_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     records = [{"t": "a\u2028b\u0085c\x0bd"}, {"t": "e"}]
     path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in records), "utf-8")
-    assert [value for _, value in files.json_values(path, Ledger())] == records
+    assert [value for _, value in files.json_values(path, RejectedRows())] == records
 
 
 def test_bad_json_lines_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n{"a": \n{"a": NaN}\n{"a": 4}\n')
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     assert [where for where, _ in files.json_values(path, ledger)] == ["line 1", "line 4"]
     assert [bad["row"] for bad in ledger.bad] == ["line 2", "line 3"]
 

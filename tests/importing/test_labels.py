@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.fhir import fhir_labels
-from leadline.importing.labels import NAMES, Label, find_columns, label_table, number, table_labels
-from leadline.importing.rejects import Ledger
+from leadline.importing.labels import (
+    LABEL_COLUMN_NAMES,
+    Label,
+    find_columns,
+    label_table,
+    number,
+    table_labels,
+)
+from leadline.importing.rejects import RejectedRows
 from leadline.phq9.items import ITEM_COLUMNS, LOINC_ANSWERS, LOINC_ITEMS
 from leadline.tables import PHQ9
 
@@ -27,7 +34,7 @@ def label(**changes: Any) -> Label:
 
 def test_columns_are_found_by_usual_names() -> None:
     header = ["PHQ1", "phq2", "Date", "Patient_ID", "PHQ9_Total", "notes"]
-    assert find_columns(header, {}, NAMES, "--phq9-column", FILE) == {
+    assert find_columns(header, {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE) == {
         "person": "Patient_ID", "time": "Date", "total": "PHQ9_Total",
         "item_1": "PHQ1", "item_2": "phq2",
     }  # fmt: skip
@@ -35,17 +42,21 @@ def test_columns_are_found_by_usual_names() -> None:
 
 def test_what_is_given_is_used_once() -> None:
     header = ["person_id", "total", "score"]
-    found = find_columns(header, {"total": "score"}, NAMES, "--phq9-column", FILE)
+    found = find_columns(header, {"total": "score"}, LABEL_COLUMN_NAMES, "--phq9-column", FILE)
     assert found == {"person": "person_id", "total": "score"}
     with pytest.raises(LeadlineError, match="no column points"):
-        find_columns(header, {"total": "points"}, NAMES, "--phq9-column", FILE)
+        find_columns(header, {"total": "points"}, LABEL_COLUMN_NAMES, "--phq9-column", FILE)
 
 
 def test_two_usual_names_need_a_word_unless_one_is_exact() -> None:
     with pytest.raises(LeadlineError, match="date, created_at") as caught:
-        find_columns(["person_id", "date", "created_at"], {}, NAMES, "--phq9-column", FILE)
+        find_columns(
+            ["person_id", "date", "created_at"], {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE
+        )
     assert "--phq9-column time=NAME" in caught.value.remedy
-    assert find_columns(["date", "time"], {}, NAMES, "--phq9-column", FILE) == {"time": "time"}
+    assert find_columns(["date", "time"], {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE) == {
+        "time": "time"
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,8 +76,8 @@ def test_a_table_of_items_with_given_names(tmp_path: Path) -> None:
         "person=who",
         *(f"{item}={name}" for item, name in zip(ITEM_COLUMNS, names, strict=True)),
     )
-    labels = list(table_labels(path, ImportConfig(phq9_column=columns), Ledger()))
-    table = label_table(labels, ImportConfig(), Ledger(), {"p"})
+    labels = list(table_labels(path, ImportConfig(phq9_column=columns), RejectedRows()))
+    table = label_table(labels, ImportConfig(), RejectedRows(), {"p"})
     assert table.schema == PHQ9
     assert table.select("person_id", "total", "item_3", "prorated").rows() == [
         ("p", 13.0, 2, False)
@@ -75,7 +86,7 @@ def test_a_table_of_items_with_given_names(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 3) | st.none(), min_size=9, max_size=9), st.integers(0, 27))
 def test_any_answers_give_a_valid_row_or_a_listed_one(items: list[int | None], total: int) -> None:
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     given_labels = [label(items=tuple(items), total=None), label(person="q", total=total)]
     table = label_table(given_labels, ImportConfig(), ledger, {"p", "q"})
     assert table.height + len(ledger.bad) == 2
@@ -86,12 +97,12 @@ def test_any_answers_give_a_valid_row_or_a_listed_one(items: list[int | None], t
 
 def test_times_of_mixed_kinds() -> None:
     labels = [label(time=1714521600), label(time="2024-05-02T00:00:00Z"), label(time=None)]
-    table = label_table(labels, ImportConfig(), Ledger(), {"p"})
+    table = label_table(labels, ImportConfig(), RejectedRows(), {"p"})
     assert [str(time)[:10] for time in table["time"]] == ["2024-05-01", "2024-05-02", "None"]
 
 
 def test_the_start_of_the_day_is_noted() -> None:
-    ledger = Ledger()
+    ledger = RejectedRows()
     settings = ImportConfig(timezone="America/New_York")
     table = label_table([label(time="2024-05-01")], settings, ledger, {"p"})
     assert str(table["time"][0]) == "2024-05-01 04:00:00+00:00"
@@ -114,7 +125,7 @@ def test_the_start_of_the_day_is_noted() -> None:
 def test_a_bad_label_is_left_out_and_the_good_one_stays(
     changes: dict[str, Any], reason: str
 ) -> None:
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     good = label(row=3, time="2023-01-01T00:00:00Z")
     table = label_table([label(**changes), good], ImportConfig(), ledger, {"p"})
     assert table.height == 1
@@ -130,10 +141,10 @@ def observation(code: str, **value: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read(tmp_path: Path, *resources: Any) -> tuple[list[Label], Ledger]:
+def read(tmp_path: Path, *resources: Any) -> tuple[list[Label], RejectedRows]:
     path = tmp_path / "l.json"
     path.write_text(json.dumps(resources))
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     return list(fhir_labels(path, ledger)), ledger
 
 

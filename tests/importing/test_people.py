@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.errors import LeadlineError
-from leadline.importing.people import People, picked, typed
-from leadline.importing.rejects import LISTED, Ledger
+from leadline.importing.people import PeopleColumns, picked, typed
+from leadline.importing.rejects import LISTED, RejectedRows
 
 FILE = Path("a.csv")
 
@@ -50,17 +50,17 @@ def test_text_columns_never_lose_a_value(values: list[Any]) -> None:
 
 
 def test_table_lists_speakers_first_then_others() -> None:
-    people = People(("age",))
-    people.add("quiet", ["60"], FILE, 1, Ledger())
-    people.add("b", [None], FILE, 2, Ledger())
-    people.add("b", ["40"], FILE, 3, Ledger())
+    people = PeopleColumns(("age",))
+    people.add("quiet", ["60"], FILE, 1, RejectedRows())
+    people.add("b", [None], FILE, 2, RejectedRows())
+    people.add("b", ["40"], FILE, 3, RejectedRows())
     assert people.table(["c", "b"]).rows() == [
         ("c", False, None), ("b", False, 40), ("quiet", False, 60)
     ]  # fmt: skip
 
 
 def test_another_value_is_a_bad_row_and_the_first_stays() -> None:
-    people, ledger = People(("age", "sex")), Ledger(skip_bad=True)
+    people, ledger = PeopleColumns(("age", "sex")), RejectedRows(skip_bad=True)
     people.add("a", ["30", "f"], FILE, 2, ledger)
     people.add("a", ["31", "f"], FILE, 7, ledger)
     assert ledger.bad == [
@@ -68,16 +68,16 @@ def test_another_value_is_a_bad_row_and_the_first_stays() -> None:
     ]
     assert people.values["a"] == ("30", "f")
     with pytest.raises(LeadlineError, match="age") as caught:
-        people.add("a", ["31", "f"], FILE, 7, Ledger())
+        people.add("a", ["31", "f"], FILE, 7, RejectedRows())
     assert caught.value.row == 7
 
 
 def test_rows_of_a_frame_are_looked_at_once_each() -> None:
-    people = People(("site",))
+    people = PeopleColumns(("site",))
     rows = pl.DataFrame(
         {"row": [1, 2, 3, 4], "person": ["a", "a", None, "b"], "site": ["n", "n", "q", "s"]}
     )
-    people.add_rows(rows, FILE, Ledger())
+    people.add_rows(rows, FILE, RejectedRows())
     assert people.values == {"a": ("n",), "b": ("s",)}
 
 
@@ -87,7 +87,7 @@ def test_picked_takes_plain_values_only() -> None:
 
 
 def test_the_ledger_counts_all_and_lists_some() -> None:
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     for row in range(LISTED + 5):
         ledger.reject(FILE, row, "Bad.", "Mend it.")
     ledger.note("odd")
@@ -98,4 +98,4 @@ def test_the_ledger_counts_all_and_lists_some() -> None:
     assert summary["left_out_by_reason"] == {"Bad.": LISTED + 5}
     assert summary["transformations"] == {"odd": 1}
     with pytest.raises(LeadlineError, match="--skip-bad"):
-        Ledger().reject(FILE, 1, "Bad.", "Mend it.")
+        RejectedRows().reject(FILE, 1, "Bad.", "Mend it.")

@@ -12,24 +12,26 @@ import pytest
 from leadline.errors import LeadlineError
 from leadline.importing import spool as spool_module
 from leadline.importing.config import ROLES, ImportConfig
-from leadline.importing.records import Rows, at, encodable, identifier
-from leadline.importing.rejects import Ledger
+from leadline.importing.records import RawTurns, at, encodable, identifier
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.spool import Batch, Spool, as_identifier, clean, order, write_turns
+from leadline.importing.spool import RawTurnBatch, Spool, as_identifier, clean, order, write_turns
 from leadline.tables import TURNS
 
 FILE = Path("a.csv")
 
 
-def raw(**columns: Any) -> Batch:
+def raw(**columns: Any) -> RawTurnBatch:
     given = {"person": ["p", "p", "q"], "speaker": ["user", "bot", "user"], "text": list("abc")}
     given |= columns
-    return Batch(FILE, pl.DataFrame({"row": [2, 3, 4], **given}))
+    return RawTurnBatch(FILE, pl.DataFrame({"row": [2, 3, 4], **given}))
 
 
-def cleaned(batch: Batch, ledger: Ledger | None = None, **settings: Any) -> pl.DataFrame:
+def cleaned(
+    batch: RawTurnBatch, ledger: RejectedRows | None = None, **settings: Any
+) -> pl.DataFrame:
     config = ImportConfig(**settings)
-    return clean(batch, roles_of(config), config, ledger or Ledger())
+    return clean(batch, roles_of(config), config, ledger or RejectedRows())
 
 
 def spool_of(tmp_path: Path, *batches: pl.DataFrame) -> Spool:
@@ -61,7 +63,7 @@ def test_clean_gives_codes_and_defaults() -> None:
 def test_bad_rows_are_left_out_one_by_one(
     columns: dict[str, Any], left: list[int], reason: str
 ) -> None:
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     rows = cleaned(raw(**columns), ledger, max_turn_chars=10)
     assert rows["row"].to_list() == left
     assert [bad["row"] for bad in ledger.bad] == sorted({2, 3, 4} - set(left))
@@ -69,7 +71,7 @@ def test_bad_rows_are_left_out_one_by_one(
 
 
 def test_a_row_is_bad_for_one_reason_only() -> None:
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     cleaned(raw(person=[None, "p", "q"], text=[None, "b", "c"]), ledger)
     assert sum(ledger.reasons.values()) == 1
 
@@ -106,9 +108,9 @@ def test_repeated_positions_across_batches_name_the_later_row(tmp_path: Path) ->
     second = first.with_columns(row=pl.col("row") + 100)
     spool = spool_of(tmp_path, first, second)
     with pytest.raises(LeadlineError, match="twice") as caught:
-        order(spool, Ledger())
+        order(spool, RejectedRows())
     assert caught.value.row == 102
-    ledger = Ledger(skip_bad=True)
+    ledger = RejectedRows(skip_bad=True)
     ordered = order(spool, ledger)
     assert (ordered.height, ordered.place.tolist()) == (3, [0, 1, 2, -1, -1, -1])
     assert [bad["row"] for bad in ledger.bad] == [102, 103, 104]
@@ -121,7 +123,7 @@ def test_writing_in_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buc
     first = cleaned(raw(conversation=["late", "late", "only"], time=[late, late, early]))
     second = cleaned(raw(conversation=["early", "early", "only"], time=[early, early, late]))
     spool = spool_of(tmp_path, first, second)
-    write_turns(spool, order(spool, Ledger()), tmp_path / "turns.parquet")
+    write_turns(spool, order(spool, RejectedRows()), tmp_path / "turns.parquet")
     turns = pl.read_parquet(tmp_path / "turns.parquet")
     assert turns.schema == TURNS
     assert turns.select("person_id", "conversation_id", "turn", "text").rows() == [
@@ -133,7 +135,7 @@ def test_writing_in_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buc
 
 def test_conversations_of_one_name_belong_to_their_person(tmp_path: Path) -> None:
     spool = spool_of(tmp_path, cleaned(raw(conversation=["c", "c", "c"])))
-    write_turns(spool, order(spool, Ledger()), tmp_path / "t.parquet")
+    write_turns(spool, order(spool, RejectedRows()), tmp_path / "t.parquet")
     turns = pl.read_parquet(tmp_path / "t.parquet")
     assert turns.select("person_id", "turn").rows() == [("p", 0), ("p", 1), ("q", 0)]
 
@@ -159,8 +161,8 @@ def test_values_inside_objects() -> None:
 
 
 def test_rows_reject_what_no_table_can_hold() -> None:
-    ledger = Ledger(skip_bad=True)
-    rows = Rows(FILE, ledger)
+    ledger = RejectedRows(skip_bad=True)
+    rows = RawTurns(FILE, ledger)
     rows.add("1", "p", "c", "user", "fine \U0001f600", 5)
     for speaker, text, time in ((1, "a", None), ("user", ["a"], None), ("user", "a", True),
                                 ("user", "\ud83d", None), ("\ud83d", "a", None)):  # fmt: skip

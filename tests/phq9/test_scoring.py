@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leadline.errors import LeadlineError
 from leadline.phq9 import change, scoring
-from leadline.phq9.items import BANDS, LOINC_ITEMS, LOINC_TOTAL, MAX_TOTAL
+from leadline.phq9.items import BANDS, LOINC_ITEMS, LOINC_TOTAL, MAX_TOTALS
 
 ANSWERS = st.lists(st.integers(0, 3), min_size=9, max_size=9)
 
@@ -43,7 +43,7 @@ def test_missing_items(items: list[int], missing: set[int]) -> None:
     assert result.raw_total == pytest.approx(raw)
     assert result.total == math.floor(raw + 0.5)
     assert result.prorated
-    assert sum(given_items) <= result.total <= MAX_TOTAL["phq9"]
+    assert sum(given_items) <= result.total <= MAX_TOTALS["phq9"]
     assert scoring.score(answers, total=result.total) == result
     assert scoring.score(answers, total=round(raw, 2)).total == result.total
 

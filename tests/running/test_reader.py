@@ -10,13 +10,13 @@ from tests.support.readers import WORDS, talk, tiny_reader
 from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
 from leadline.readers.sentence import SentenceReader
 from leadline.running.memory import check_layers
-from leadline.running.reader import Context, News, RunningReader
+from leadline.running.reader import Context, NewMessages, RunningReader
 
 SPREAD = {"llama": 0.2, "qwen": 0.02}
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -53,7 +53,7 @@ def in_chunks(running, messages, cuts):
     context, found, said = Context(), [], 0
     for chunk in chunks(messages, cuts):
         earlier = lambda count, said=said: messages[said - count : said]  # noqa: E731
-        (read,) = running.read([News(context, chunk, earlier)])
+        (read,) = running.read([NewMessages(context, chunk, earlier)])
         context, said = read.context, said + len(chunk)
         found.append(read.states)
     return np.concatenate(found), context
@@ -92,15 +92,15 @@ def drawn(seed, counts):
 def test_many_at_once_are_as_one_by_one(reader):
     running = RunningReader(reader, batch_tokens=400)
     old, new = drawn(1, [9, 0, 2, 1, 5, 14, 3]), drawn(2, [1, 2, 3, 1, 0, 2, 5])
-    begun = running.read([News(Context(), messages) for messages in old])
-    together = running.read([News(b.context, m) for b, m in zip(begun, new, strict=True)])
+    begun = running.read([NewMessages(Context(), messages) for messages in old])
+    together = running.read([NewMessages(b.context, m) for b, m in zip(begun, new, strict=True)])
     for was, said, first, then in zip(old, new, begun, together, strict=True):
-        (alone,) = running.read([News(Context(), was)])
+        (alone,) = running.read([NewMessages(Context(), was)])
         np.testing.assert_allclose(first.states, alone.states, atol=1e-5)
-        (after,) = running.read([News(alone.context, said)])
+        (after,) = running.read([NewMessages(alone.context, said)])
         np.testing.assert_allclose(then.states, after.states, atol=1e-5)
         assert_same_memory(then.context.memory, after.context.memory)
-    third = running.read([News(read.context, talk("so very tired")) for read in together])
+    third = running.read([NewMessages(read.context, talk("so very tired")) for read in together])
     for was, said, read in zip(old, new, third, strict=True):
         whole = reader.states([[*was, *said, *talk("so very tired")]])[0]
         np.testing.assert_allclose(read.states, whole[-1:], atol=1e-5)
@@ -122,7 +122,7 @@ def test_many_at_once_also_beyond_the_budget(narrow):
     contexts, found = [Context()] * len(talks), [[] for _ in talks]
     for at in range(0, 14, 4):
         news = [
-            News(c, t[at : at + 4], lambda n, t=t, at=at: t[:at][-n:])
+            NewMessages(c, t[at : at + 4], lambda n, t=t, at=at: t[:at][-n:])
             for c, t in zip(contexts, talks, strict=True)
         ]
         for row, read in enumerate(running.read(news)):
@@ -134,7 +134,7 @@ def test_many_at_once_also_beyond_the_budget(narrow):
 
 def test_the_recurrent_state_stays_in_float32(path):
     half = LMReader(str(path), ReaderConfig(layers=(1.0,), dtype="bfloat16"))
-    (read,) = RunningReader(half).read([News(Context(), talk("so tired", "why"))])
+    (read,) = RunningReader(half).read([NewMessages(Context(), talk("so tired", "why"))])
     kinds = {name.split(".")[1]: x.dtype for name, x in read.context.memory.tensors().items()}
     expected = {"keys": torch.bfloat16, "values": torch.bfloat16}
     if "qwen" in str(path):
@@ -144,13 +144,13 @@ def test_the_recurrent_state_stays_in_float32(path):
 
 def test_a_context_can_be_continued_twice(reader):
     running = RunningReader(reader)
-    (first,) = running.read([News(Context(), talk("so tired", "why", "can not sleep"))])
-    (one,) = running.read([News(first.context, talk("better today"))])
-    (other,) = running.read([News(first.context, talk("sad and fine"))])
-    (again,) = running.read([News(first.context, talk("better today"))])
+    (first,) = running.read([NewMessages(Context(), talk("so tired", "why", "can not sleep"))])
+    (one,) = running.read([NewMessages(first.context, talk("better today"))])
+    (other,) = running.read([NewMessages(first.context, talk("sad and fine"))])
+    (again,) = running.read([NewMessages(first.context, talk("better today"))])
     np.testing.assert_array_equal(one.states, again.states)
     assert not np.allclose(one.states, other.states, atol=1e-3)
-    (on,) = running.read([News(one.context, talk("how"))])
+    (on,) = running.read([NewMessages(one.context, talk("how"))])
     joined = [*talk("so tired", "why", "can not sleep"), *talk("better today"), *talk("how")]
     np.testing.assert_allclose(on.states, reader.states([joined])[0][-1:], atol=1e-5)
 
@@ -159,12 +159,12 @@ def test_a_full_context_asks_for_the_earlier_messages(narrow):
     running = RunningReader(narrow)
     said = talk(*["tired"] * 5)
     long = [Message("user", "tired " * 40)]
-    (read,) = running.read([News(Context(), said)])
+    (read,) = running.read([NewMessages(Context(), said)])
     with pytest.raises(LeadlineError, match="must be read again"):
-        running.read([News(read.context, talk(*["sad"] * 3))])
+        running.read([NewMessages(read.context, talk(*["sad"] * 3))])
     with pytest.raises(LeadlineError, match="not those that were read"):
-        running.read([News(read.context, talk(*["sad"] * 3), lambda n: long * n)])
-    (fits,) = running.read([News(read.context, long, lambda n: pytest.fail("not needed"))])
+        running.read([NewMessages(read.context, talk(*["sad"] * 3), lambda n: long * n)])
+    (fits,) = running.read([NewMessages(read.context, long, lambda n: pytest.fail("not needed"))])
     assert len(fits.context.lengths) == 1, "a message beyond half the budget stands alone"
 
 
@@ -191,11 +191,11 @@ def test_an_adapted_reader_goes_on_too(path, layers):
     readings = np.array([(0, 5), (2, 3), (4, 5)])
     pieces = model.tokens.pieces([m for m in messages if m.role == "user"], 96)
     sizes = np.array([piece.stop - piece.start for piece in pieces])
-    person = TrainPerson(messages, [Reading(int(a), int(b)) for a, b in readings])
+    person = TrainPerson(messages, [LabelledSpan(int(a), int(b)) for a, b in readings])
     np.testing.assert_allclose(
         model.estimates(states, sizes, readings), model.predict([person])[0], atol=1e-5
     )
-    (last,) = RunningReader(model).read([News(Context(), messages)])
+    (last,) = RunningReader(model).read([NewMessages(Context(), messages)])
     np.testing.assert_array_equal(last.sizes, sizes)
     assert model.identity != FinetunedModel.untrained(str(path), config).identity
 

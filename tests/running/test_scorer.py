@@ -16,7 +16,7 @@ from tests.support.readers import tiny_reader
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.errors import LeadlineError
-from leadline.running.scorer import RunningConfig, RunningScorer, Said
+from leadline.running.scorer import RunningConfig, RunningScorer, TimedMessage
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
 from leadline.scoring.score import score_cohort
@@ -32,7 +32,9 @@ def said_by(cohort):
     """Messages of each person, as a caller has them."""
     people = {}
     for row in cohort.turns.iter_rows(named=True):
-        said = Said(row["role"], row["text"], row["time"], row["conversation_id"], row["turn"])
+        said = TimedMessage(
+            row["role"], row["text"], row["time"], row["conversation_id"], row["turn"]
+        )
         people.setdefault(row["person_id"], []).append(said)
     return people
 
@@ -334,7 +336,7 @@ def test_undated_and_disordered_messages_give_what_score_gives(
 
 
 def test_turns_beyond_the_window_are_dropped(light):
-    said = [Said("user", f"so tired {i}", day(8 * i), "c", i) for i in range(9)]
+    said = [TimedMessage("user", f"so tired {i}", day(8 * i), "c", i) for i in range(9)]
     scorer = light()
     for one in said:
         scorer.add(NEW, [one])

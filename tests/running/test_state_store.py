@@ -8,15 +8,21 @@ from leadline.errors import LeadlineError
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
 from leadline.running.memory import KeyValues
-from leadline.running.reader import Context, News, RunningReader
-from leadline.running.state_store import Course, StateStore, load_course, new_course, save_course
+from leadline.running.reader import Context, NewMessages, RunningReader
+from leadline.running.state_store import (
+    ReadingState,
+    StateStore,
+    load_reading,
+    new_reading,
+    save_reading,
+)
 
 CPU = torch.device("cpu")
 
 
 def course_of(reader, messages):
-    (read,) = RunningReader(reader).read([News(Context(), messages)])
-    return Course(
+    (read,) = RunningReader(reader).read([NewMessages(Context(), messages)])
+    return ReadingState(
         contexts=(read.context, Context(3)),
         states=(read.states, np.zeros((len(read.states), 2), np.float32)),
         sizes=(read.sizes, read.sizes.copy()),
@@ -36,14 +42,14 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
     reader = LMReader(str(path), ReaderConfig(layers=(0.5, 1.0), dtype=dtype))
     course = course_of(reader, talk("so tired", "why is that", "can not sleep"))
     file = tmp_path / "state.safetensors"
-    size = save_course(file, course, "me")
+    size = save_reading(file, course, "me")
     assert size == file.stat().st_size
     assert file.stat().st_mode & 0o777 == 0o600
     assert sorted(p.name for p in tmp_path.iterdir()) == [kind, file.name]
     for secret in (b"tired", b"sleep", b"why"):
         assert secret not in file.read_bytes()
-    back = load_course(file, "me", [CPU, CPU])
-    assert load_course(file, "someone else", [CPU, CPU]) is None
+    back = load_reading(file, "me", [CPU, CPU])
+    assert load_reading(file, "someone else", [CPU, CPU]) is None
     for name in ("read", "turns", "edge", "asked"):
         assert getattr(back, name) == getattr(course, name)
     for name in ("words", "times"):
@@ -55,7 +61,7 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
     assert all(torch.equal(x, other[name]) for name, x in one.items())
     running = RunningReader(reader)
     both = [
-        running.read([News(context, talk("fine today", "good", "not at all"))])[0]
+        running.read([NewMessages(context, talk("fine today", "good", "not at all"))])[0]
         for context in (course.contexts[0], back.contexts[0])
     ]
     np.testing.assert_array_equal(both[0].states, both[1].states)
@@ -63,10 +69,10 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
 
 
 def test_someone_new_has_no_size_and_no_estimate(tmp_path):
-    course = new_course([4, 2])
+    course = new_reading([4, 2])
     assert (course.nbytes, course.read) == (0, 0)
-    save_course(tmp_path / "new.safetensors", course, "me")
-    back = load_course(tmp_path / "new.safetensors", "me", [CPU, CPU])
+    save_reading(tmp_path / "new.safetensors", course, "me")
+    back = load_reading(tmp_path / "new.safetensors", "me", [CPU, CPU])
     assert [x.shape for x in back.states] == [(0, 4), (0, 2)]
     assert back.read == 0
     assert np.isnat(back.edge)
@@ -87,9 +93,9 @@ def test_keys_and_values_only_grow():
 
 def test_the_least_recently_used_leave_first(tmp_path):
     def some(number):
-        blank = new_course([250])
+        blank = new_reading([250])
         states = (np.full((1, 250), number, np.float32),)
-        return Course(blank.contexts, states, blank.sizes, read=number)
+        return ReadingState(blank.contexts, states, blank.sizes, read=number)
 
     store = StateStore("me", [CPU], folder=tmp_path / "s", memory_bytes=2500, disk_bytes=1e9)
     for number in range(4):

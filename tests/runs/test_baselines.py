@@ -6,7 +6,7 @@ from leadline.cohort.timeline import timelines
 from leadline.runs.baselines import (
     BASELINES,
     NO_WORDS,
-    Readings,
+    BaselineFeatures,
     describe,
     predict_baseline,
     reading_texts,
@@ -42,7 +42,7 @@ def readings(count=60, seed=0, *, told="said"):
         counts[:, 1] = totals
     if told == "embeddings":
         embeddings[:, 0] = totals
-    return Readings(
+    return BaselineFeatures(
         spoken if told == "said" else same,
         spoken if told == "heard" else same,
         counts, embeddings,
@@ -89,7 +89,7 @@ def test_words_from_which_nothing_can_be_learned_give_the_constant(name, words):
         "signs": ["..." if i % 2 else "!?" for i in range(60)],
     }[words]
     made = np.array(said, dtype=object)
-    mean, _ = predict_baseline(name, Readings(made, made, train.counts, None), total, train)
+    mean, _ = predict_baseline(name, BaselineFeatures(made, made, train.counts, None), total, train)
     np.testing.assert_allclose(mean, total.mean())
 
 
@@ -97,7 +97,7 @@ def test_a_test_text_of_unknown_words_is_estimated():
     train, total = readings()
     strange = np.array(["zzz"] * 60, dtype=object)
     mean, _ = predict_baseline(
-        "tf-idf", train, total, Readings(strange, strange, train.counts, None)
+        "tf-idf", train, total, BaselineFeatures(strange, strange, train.counts, None)
     )
     assert np.isfinite(mean).all()
 
@@ -126,7 +126,7 @@ def test_amounts_and_times_of_a_reading_look_at_no_word():
 
 def test_later_turns_are_not_in_a_reading(simulated):
     people = list(timelines(simulated))[:3]
-    made = Readings.of(people, [(0, 0, 2), (1, 1, 3)], None)
+    made = BaselineFeatures.of(people, [(0, 0, 2), (1, 1, 3)], None)
     for row, (person, last) in enumerate([(0, 2), (1, 3)]):
         later = people[person].messages[people[person].user[last] + 1 :]
         for message in later:

@@ -509,7 +509,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(few_path, llama, home, tmp_
 def test_the_models_of_a_run_share_one_base(fit, few_path, llama, home):
     from tests.support.readers import talk
 
-    from leadline.finetune.examples import Reading, TrainPerson
+    from leadline.finetune.examples import LabelledSpan, TrainPerson
     from leadline.finetune.model import FinetunedModel
     from leadline.runs.checkpoint import load_ensemble
 
@@ -518,7 +518,7 @@ def test_the_models_of_a_run_share_one_base(fit, few_path, llama, home):
     stored = [member.model.model for member in ensemble.members]
     assert len(stored) == 4
     assert len({id(model.base.model) for model in stored}) == 1
-    someone = [TrainPerson(talk("so tired", "why", "all the time"), [Reading(0, 1)])]
+    someone = [TrainPerson(talk("so tired", "why", "all the time"), [LabelledSpan(0, 1)])]
     apart = [FinetunedModel.load(m.checkpoint, home=home).predict(someone)[0] for m in stored]
     for turn in (stored, stored[::-1]):  # whoever was in before leaves no trace
         for model in turn:

@@ -16,9 +16,9 @@ from leadline.cohort.timeline import timelines
 from leadline.errors import LeadlineError
 from leadline.scoring import blocks
 from leadline.scoring import parts as parts_module
-from leadline.scoring.blocks import call_roll, read_people
+from leadline.scoring.blocks import index_cohort, read_people
 from leadline.scoring.config import ScoreConfig
-from leadline.scoring.parts import Parts, open_parts
+from leadline.scoring.parts import PartFolder, open_parts
 from leadline.scoring.score import score_cohort
 from leadline.tables import ESTIMATES
 
@@ -34,7 +34,7 @@ class Stopped(Exception):
 def write_log(monkeypatch):
     """Numbers of the parts that are written, and after how many the run is to stop."""
     log = {"written": [], "stop": None}
-    write = Parts.write
+    write = PartFolder.write
 
     def logged(self, number, table, counts):
         if log["stop"] == len(log["written"]):
@@ -42,7 +42,7 @@ def write_log(monkeypatch):
         write(self, number, table, counts)
         log["written"].append(number)
 
-    monkeypatch.setattr(Parts, "write", logged)
+    monkeypatch.setattr(PartFolder, "write", logged)
     return log
 
 
@@ -148,7 +148,7 @@ def test_what_someone_else_put_there_is_not_removed(stopped):
 
 def test_small_row_groups_are_joined_in_order(whole, stopped, monkeypatch):
     out, go = stopped
-    monkeypatch.setattr(parts_module, "ROWS", 100)
+    monkeypatch.setattr(parts_module, "GROUP_ROWS", 100)
     go()
     assert pl.read_parquet(out).equals(pl.read_parquet(whole[1]))
 
@@ -172,8 +172,8 @@ def test_without_a_cache_the_bits_are_those_of_an_empty_one(simulated_path, trai
 
 @pytest.mark.parametrize("rows", [1, 7, 10_000])
 def test_the_roll_says_where_everyone_is(simulated, simulated_path, monkeypatch, rows):
-    monkeypatch.setattr(blocks, "ROWS", rows)
-    disk, memory = call_roll(simulated_path), call_roll(simulated)
+    monkeypatch.setattr(blocks, "READ_ROWS", rows)
+    disk, memory = index_cohort(simulated_path), index_cohort(simulated)
     assert np.array_equal(disk.starts, memory.starts)
     expected = list(timelines(simulated))
     assert len(disk) == len(expected)
@@ -188,9 +188,9 @@ def test_the_roll_says_where_everyone_is(simulated, simulated_path, monkeypatch,
 
 def test_people_whose_turns_lie_apart_are_refused():
     ann, ben = turn_rows("ann", [("user", 0)]), turn_rows("ben", [("user", 1)])
-    assert len(call_roll(cohort_of(ann + ben, []))) == 2
+    assert len(index_cohort(cohort_of(ann + ben, []))) == 2
     with pytest.raises(LeadlineError, match="do not lie together"):
-        call_roll(cohort_of(ann + ben + ann, []))
+        index_cohort(cohort_of(ann + ben + ann, []))
 
 
 def test_a_cohort_is_checked_without_being_read(cohort_path):

@@ -31,10 +31,10 @@ pytestmark = pytest.mark.filterwarnings(
 def ray():
     """One Ray for the tests of this file; the engine leaves one that was running alone."""
     ray = pytest.importorskip("ray")
-    from leadline.scoring.ray import _import_ray, _start
+    from leadline.scoring.ray import _import_ray, start_ray
 
     _import_ray(RAY)
-    _start(ray, RAY)
+    start_ray(ray, RAY)
     yield ray
     ray.shutdown()
 
@@ -159,13 +159,13 @@ def test_a_driver_that_is_killed_leaves_parts_that_the_next_run_keeps(
     kept = {path.name for path in parts_of(out)}
     assert 5 <= len(kept) < 60
     written = []
-    write = parts_module.Parts.write
+    write = parts_module.PartFolder.write
 
     def recorded(self, number, table, counts):
         written.append(self.file(number).name)
         write(self, number, table, counts)
 
-    monkeypatch.setattr(parts_module.Parts, "write", recorded)
+    monkeypatch.setattr(parts_module.PartFolder, "write", recorded)
     score_on_one_core(simulated_path, trained, out, config, home=home)
     assert not kept & set(written)
     assert len(kept) + len(written) == 60
@@ -259,9 +259,9 @@ def test_a_problem_in_a_worker_reads_as_in_this_process(
 
 
 def one_row():
-    from leadline.scoring.blocks import Stretch
+    from leadline.scoring.blocks import PeopleBlock
 
-    return Stretch(0, 0, 1)
+    return PeopleBlock(0, 0, 1)
 
 
 def test_a_cohort_in_memory_is_not_sent_to_workers(trained, home, tmp_path):

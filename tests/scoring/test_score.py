@@ -73,7 +73,7 @@ def test_training_people_get_what_the_run_said_of_them(scored, trained):
 
 def spoiled(ensemble, person):
     """The ensemble with nonsense in every model that saw the person."""
-    unseen = ensemble.unseen(person)
+    unseen = ensemble.members_for(person)
     members = tuple(
         member
         if row in unseen
@@ -94,12 +94,12 @@ def spoiled(ensemble, person):
 def test_a_training_person_is_estimated_only_by_models_that_never_saw_them(ensemble, simulated):
     everyone = {timeline.person_id: timeline for timeline in timelines(simulated)}
     for person in sorted(ensemble.left_out)[:6]:
-        assert len(ensemble.unseen(person)) == 2, "one a repeat"
+        assert len(ensemble.members_for(person)) == 2, "one a repeat"
         batch = [everyone[person]]
         before = running_estimates(ensemble, batch, WINDOW, "m")
         assert running_estimates(spoiled(ensemble, person), batch, WINDOW, "m").equals(before)
         stranger = [replace(everyone[person], person_id="stranger")]
-        assert ensemble.unseen("stranger") == tuple(range(6))
+        assert ensemble.members_for("stranger") == tuple(range(6))
         plain = running_estimates(ensemble, stranger, WINDOW, "m")
         after = running_estimates(spoiled(ensemble, person), stranger, WINDOW, "m")
         assert not plain["mean"].equals(before["mean"])
@@ -110,7 +110,7 @@ def test_a_fold_that_left_the_person_out_did_so_in_training(ensemble, trained):
     predictions = pl.read_parquet(trained / "predictions.parquet")
     rows = predictions.filter((pl.col("model") == "leadline") & (pl.col("fold") >= 0))
     for person, repeat, fold in rows.select("person_id", "repeat", "fold").iter_rows():
-        members = [ensemble.members[row] for row in ensemble.unseen(person)]
+        members = [ensemble.members[row] for row in ensemble.members_for(person)]
         assert (repeat, fold) in {(member.repeat, member.fold) for member in members}
 
 

@@ -12,13 +12,13 @@ from leadline.selftrain.ancestry import (
     BATCHES,
     PSEUDOLABEL_COLUMNS,
     AncestryLedger,
-    Batch,
     Fitted,
+    PseudolabelBatch,
     TaintedLabel,
-    check_run,
+    check_ancestry,
     member_of,
     model_name,
-    read_ledger,
+    read_ancestry,
 )
 
 NOBODY: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ def test_refuses_exactly_what_depends_on_itself_or_on_a_locked_person(steps, loc
         to, made_by, measured = rest
         kin = brute_force(steps, name)
         tainted = bool(kin & to or (kin | to) & locked)
-        batch = Batch(name, to, made_by, ("oracle",), measured)
+        batch = PseudolabelBatch(name, to, made_by, ("oracle",), measured)
         if tainted:
             with pytest.raises(TaintedLabel):
                 ledger.add_batch(batch)
@@ -84,9 +84,9 @@ def three_rounds(leak: str | None = None) -> AncestryLedger:
     """u0 is labelled from gold, u1 from u0's label; `leak` puts someone where they must not be."""
     ledger = AncestryLedger(frozenset({"locked"}))
     ledger.add_model(Fitted("m0", frozenset({"g0", "g1"} | ({leak} if leak else set())), ()))
-    ledger.add_batch(Batch("b1", frozenset({"u0"}), ("m0",), (), frozenset({"g0"})))
+    ledger.add_batch(PseudolabelBatch("b1", frozenset({"u0"}), ("m0",), (), frozenset({"g0"})))
     ledger.add_model(Fitted("m1", frozenset({"g0"}), ("b1",)))
-    ledger.add_batch(Batch("b2", frozenset({"u1"}), ("m1",), (), NOBODY))
+    ledger.add_batch(PseudolabelBatch("b2", frozenset({"u1"}), ("m1",), (), NOBODY))
     return ledger
 
 
@@ -121,12 +121,12 @@ def labels_of(ledger: AncestryLedger) -> pl.DataFrame:
 def test_written_and_read_it_is_the_same_and_its_ancestors_are_checked(tmp_path):
     ledger = three_rounds()
     ledger.write(tmp_path, labels_of(ledger))
-    again = read_ledger(tmp_path, ledger.locked)
+    again = read_ancestry(tmp_path, ledger.locked)
     assert again.batches == ledger.batches
     assert again.fitted == ledger.fitted
     assert again.ancestors("b2") == {"g0", "g1", "u0"}
     with pytest.raises(TaintedLabel):  # the lock was drawn after the run was made
-        read_ledger(tmp_path, frozenset({"g1"}))
+        read_ancestry(tmp_path, frozenset({"g1"}))
 
 
 @pytest.mark.parametrize("column", ["ancestors", "labelled", "models"])
@@ -139,12 +139,12 @@ def test_a_ledger_changed_by_hand_is_refused(tmp_path, column):
         tmp_path / BATCHES
     )
     with pytest.raises(TaintedLabel, match="changed by hand"):
-        read_ledger(tmp_path, ledger.locked)
+        read_ancestry(tmp_path, ledger.locked)
 
 
 def test_an_absent_or_damaged_ledger_is_a_users_error(tmp_path):
     with pytest.raises(LeadlineError, match="cannot be read"):
-        read_ledger(tmp_path, NOBODY)
+        read_ancestry(tmp_path, NOBODY)
 
 
 def test_a_run_whose_model_saw_its_own_fold_is_refused(tmp_path):
@@ -152,9 +152,9 @@ def test_a_run_whose_model_saw_its_own_fold_is_refused(tmp_path):
     name = model_name("main", "posterior", 1, 0, {2}, {2})
     ledger.add_model(Fitted(name, frozenset({"g0"}), ()))
     ledger.write(tmp_path, pl.DataFrame(schema=PSEUDOLABEL_COLUMNS))
-    assert check_run(tmp_path, NOBODY, {"g1": {0: 2}}) == 0
+    assert check_ancestry(tmp_path, NOBODY, {"g1": {0: 2}}) == 0
     with pytest.raises(TaintedLabel, match="has seen 1"):
-        check_run(tmp_path, NOBODY, {"g0": {0: 2}, "g1": {0: 2}})
+        check_ancestry(tmp_path, NOBODY, {"g0": {0: 2}, "g1": {0: 2}})
 
 
 def test_names_say_which_fold_a_final_model_left_out():

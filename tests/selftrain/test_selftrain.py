@@ -24,12 +24,12 @@ from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.scoring.score import score_cohort
 from leadline.selftrain import selftrain as selftrain_module
-from leadline.selftrain.ancestry import TaintedLabel, check_run, member_of, read_ledger
+from leadline.selftrain.ancestry import TaintedLabel, check_ancestry, member_of, read_ancestry
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fusion import check_fusion, fuse_estimates, fuse_file, load_fusion
 from leadline.selftrain.selftrain import possible_rounds, selftrain_run
 from leadline.teacher.label_model import fit
-from leadline.teacher.label_table import FILE, read_labels
+from leadline.teacher.label_table import LABELS_FILE, read_labels
 
 SIZES = {"gold": 150, "free": 150, "locked": 120}
 TRAIN = TrainConfig(reader="numbers", fit="ridge", folds=4, baselines=False)
@@ -108,9 +108,9 @@ def test_raw_teacher_labels_harm_and_the_label_model_does_not(finished):
 def test_nobody_descends_from_themselves_or_from_a_locked_person(data, finished):
     run, _ = finished
     *_, locked = data
-    ledger = read_ledger(run, locked)
+    ledger = read_ancestry(run, locked)
     left_out = load_ensemble(run)[0].left_out
-    assert check_run(run, locked, left_out) == len(ledger.batches) > 0
+    assert check_ancestry(run, locked, left_out) == len(ledger.batches) > 0
     finals = [name for name in ledger.fitted if member_of(name)[1] is not None]
     assert len(finals) == 4 * TRAIN.folds  # gold, posterior, raw, teacher
     for name in finals:
@@ -131,7 +131,7 @@ def test_folds_redrawn_between_rounds_are_caught(data, tmp_path, monkeypatch):
         for chain in course.chains:
             chain.fold = np.where(chain.fold >= 0, (chain.fold + 1) % TRAIN.folds, -1)
 
-    monkeypatch.setattr(selftrain_module.Course, "canary_figures", redraw)
+    monkeypatch.setattr(selftrain_module.RoundsInProgress, "canary_figures", redraw)
     with pytest.raises(TaintedLabel, match="has seen"):
         go(data, tmp_path / "run", ablation=False, canary=0.0)
     assert not (tmp_path / "run" / "manifest.json").exists()
@@ -160,7 +160,7 @@ def test_two_rounds_go_one_level_deeper_and_stay_clean(data, tmp_path, monkeypat
     rounds = manifest["selftraining"]["rounds"]
     assert [one["round"] for one in rounds] == [0, 1, 2, 3]
     assert "allow 2 rounds" in rounds[3]["reasons"][0]
-    ledger = read_ledger(tmp_path / "run", locked)
+    ledger = read_ancestry(tmp_path / "run", locked)
     second = [name for name in ledger.batches if name.startswith("main-posterior-2")]
     assert second
     for name in second:  # labels of round 2 descend from labels of round 1, of others
@@ -276,7 +276,7 @@ def test_settings_that_cannot_work_are_refused(data, tmp_path):
 
 
 def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
-    truth = make_cohort(tmp_path / "cohort", gold=40, free=30, locked=10)
+    truth = make_cohort(tmp_path / "cohort", gold=40, unlabelled=30, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
     make_labels(tmp_path / "labels", truth, set(cohort.people.filter("locked")["person_id"]))
     manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
@@ -286,7 +286,7 @@ def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
 
 
 def test_a_cohort_without_anyone_to_label_is_refused(tmp_path):
-    make_cohort(tmp_path / "cohort", gold=60, free=0, locked=10)
+    make_cohort(tmp_path / "cohort", gold=60, unlabelled=0, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
     with pytest.raises(LeadlineError, match="nobody to pseudolabel"):
         go((tmp_path, cohort), tmp_path / "run", labels=None)
@@ -359,4 +359,4 @@ def test_a_run_killed_in_a_round_goes_on_and_ends_as_if_it_had_not_been(data, fi
         assert_frame_equal(new, old, check_exact=True)
     for name in ("selftraining.json", "fusion.json"):
         assert (out / name).read_text() == (finished[0] / name).read_text()
-    assert (folder / "labels" / FILE).is_file()
+    assert (folder / "labels" / LABELS_FILE).is_file()

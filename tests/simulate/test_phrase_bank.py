@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from leadline.simulate.config import preset
-from leadline.simulate.item_response import ITEM_COUNT, LEVELS, level_probabilities
+from leadline.simulate.item_response import ANSWER_LEVELS, ITEM_COUNT, level_probabilities
 from leadline.simulate.likelihood import GRID, tabulate
 from leadline.simulate.phrase_bank import BARE, EVASIVE, FIRST, LIFE, assistant, extras, load_bank
 from leadline.simulate.wording import TYPED
@@ -26,7 +26,7 @@ def test_templates_of_every_cell_sum_to_one_at_every_level_in_both_halves() -> N
     for form in np.unique(BANK.form):
         for topic in np.unique(BANK.topic[form == BANK.form]):
             cell = (BANK.form == form) & (BANK.topic == topic)
-            assert BANK.share[:, cell].sum(axis=1) == pytest.approx(np.ones((2, LEVELS)))
+            assert BANK.share[:, cell].sum(axis=1) == pytest.approx(np.ones((2, ANSWER_LEVELS)))
 
 
 def test_every_template_occurs_at_two_levels_or_more() -> None:

@@ -13,7 +13,7 @@ from leadline.cohort.store import write_cohort
 from leadline.heads.design import PersonStates
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import LABELS, PHQ9, TURNS
-from leadline.teacher.label_table import FILE
+from leadline.teacher.label_table import LABELS_FILE
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 WIDTH = 6
@@ -97,6 +97,6 @@ def make_labels(path: Path, truth: dict[str, float], locked: set[str], *, noise=
             if name not in locked:
                 rows.append(row)
     path.mkdir()
-    pl.DataFrame(rows, schema=LABELS).write_parquet(path / FILE)
+    pl.DataFrame(rows, schema=LABELS).write_parquet(path / LABELS_FILE)
     write_manifest(path, kind="labels", command="test", settings={}, inputs={})
     return path

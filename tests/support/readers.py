@@ -85,7 +85,7 @@ def people(count: int, seed: int = 0) -> list[Any]:
     """Training people whose words follow their totals, two readings each."""
     import numpy as np
 
-    from leadline.finetune.examples import Reading, TrainPerson
+    from leadline.finetune.examples import LabelledSpan, TrainPerson
 
     generator = np.random.default_rng(seed)
     out = []
@@ -95,5 +95,9 @@ def people(count: int, seed: int = 0) -> list[Any]:
         texts = [
             " ".join(generator.choice(words, generator.integers(1, 9))) for _ in range(2 * turns)
         ]
-        out.append(TrainPerson(talk(*texts), [Reading(0, turns - 1, total), Reading(0, 0, total)]))
+        out.append(
+            TrainPerson(
+                talk(*texts), [LabelledSpan(0, turns - 1, total), LabelledSpan(0, 0, total)]
+            )
+        )
     return out

@@ -26,7 +26,7 @@ from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import PEOPLE, PHQ9, TURNS
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
-from leadline.teacher.label_table import read_labels, refuse_locked
+from leadline.teacher.label_table import read_labels, refuse_locked_labels
 from leadline.teacher.selection import gold_examples
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -379,12 +379,12 @@ def test_an_example_is_an_ancestor_and_never_shown_for_its_own_person(tmp_path, 
     kin = dict(labels.select("person_id", "ancestors").iter_rows())
     assert kin["user-0001-quokka"] == people
     assert kin["user-0000-quokka"] == ["user-0002-quokka"]
-    refuse_locked(labels, frozenset())
+    refuse_locked_labels(labels, frozenset())
     with pytest.raises(LeadlineError, match="descend"):
-        refuse_locked(labels, frozenset({"user-0002-quokka"}))
+        refuse_locked_labels(labels, frozenset({"user-0002-quokka"}))
     own = labels.with_columns(ancestors=pl.concat_list("person_id"))
     with pytest.raises(LeadlineError, match="their own person"):
-        refuse_locked(own, frozenset())
+        refuse_locked_labels(own, frozenset())
 
 
 # Money

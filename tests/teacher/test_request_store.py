@@ -19,7 +19,7 @@ from tests.support import ROOT
 from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
 from leadline.teacher.request_store import Outcome, Planned, digest, open_store
-from leadline.teacher.transcript import Reading
+from leadline.teacher.transcript import TeacherReading
 
 TEACHER = '{"model": "m"}'
 
@@ -33,7 +33,7 @@ def planned(count: int, draws: int = 1, teacher: str = TEACHER) -> list[Planned]
             ("ancestor",),
             f"Person: text {number}",
             draws,
-            Reading(f"p{number}", moment, (Message("user", f"text {number}"),)),
+            TeacherReading(f"p{number}", moment, (Message("user", f"text {number}"),)),
         )
         for number in range(count)
     ]

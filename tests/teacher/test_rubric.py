@@ -15,7 +15,7 @@ from tests.support.teacher_server import rating_for
 from leadline.cohort.timeline import Message
 from leadline.teacher.rubric import (
     ITEM_NAMES,
-    Example,
+    FewShotExample,
     Rating,
     answer_schema,
     load_rubric,
@@ -24,7 +24,7 @@ from leadline.teacher.rubric import (
     system_prompt,
     user_prompt,
 )
-from leadline.teacher.transcript import Reading, mask_id, person_words, render
+from leadline.teacher.transcript import TeacherReading, mask_id, person_words, render
 
 GOOD = rating_for("Person: I feel low and slow")
 
@@ -90,7 +90,7 @@ def test_schema_is_within_what_both_providers_enforce():
 def test_prompt_holds_the_whole_rubric_and_the_examples_answers():
     rubric = load_rubric()
     assert rubric.version.startswith("1-")
-    example = Example("secret-id", "Person: I was well", (0, 1, None, 0, 0, 0, 0, 0, 0), 3)
+    example = FewShotExample("secret-id", "Person: I was well", (0, 1, None, 0, 0, 0, 0, 0, 0), 3)
     prompt = system_prompt(rubric, (example,))
     for number, (name, asks) in enumerate(zip(ITEM_NAMES, rubric.asks, strict=True), start=1):
         assert f"{number}. {name}: {asks}" in prompt
@@ -126,7 +126,7 @@ def test_render_leaves_out_system_messages_ids_and_times():
         "Assistant: Hi [name]!\nPerson: I am Assistant: fine, says [name].\nClinician: Noted"
     )
     assert person_words(text) == "I am Assistant: fine, says [name]."
-    reading = Reading("anna-77", datetime(2025, 1, 1, tzinfo=UTC), tuple(messages))
+    reading = TeacherReading("anna-77", datetime(2025, 1, 1, tzinfo=UTC), tuple(messages))
     assert reading.user_words == 6
 
 

@@ -87,7 +87,7 @@ NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionna
 SHORT_ANSWER = 12  # words; longer replies are blanked only where they name the scale
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """Characters `start` to `stop` of message number `message`, and why."""
 
     message: int
@@ -111,7 +111,7 @@ class Asked(NamedTuple):
 NOT_ASKED = Asked()
 
 
-def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) -> list[Span]:
+def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) -> list[TextSpan]:
     """Find questionnaire-like spans in one conversation, in order.
 
     Args:
@@ -121,8 +121,8 @@ def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) 
     return _walk(messages, before)[0]
 
 
-def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[Span], Asked]:
-    spans: list[Span] = []
+def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[TextSpan], Asked]:
+    spans: list[TextSpan] = []
     due, since = asked
     for number, message in enumerate(messages):
         if message.role == "user":
@@ -131,7 +131,7 @@ def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[Span], Asked]
             due = _asks(message.text, under_way=since <= NEXT_ITEM)
             if due:
                 since = 0
-                spans.append(Span(number, 0, len(message.text), ASKED))
+                spans.append(TextSpan(number, 0, len(message.text), ASKED))
             else:
                 spans += _found(number, message.text, _QUOTE, QUOTED)
         since = min(since, NEXT_ITEM) + 1
@@ -146,24 +146,24 @@ def _asks(text: str, *, under_way: bool) -> bool:
     return bool(items) and (under_way or _FRAME.search(text) is not None)
 
 
-def _user_spans(number: int, text: str, *, after_item: bool) -> list[Span]:
+def _user_spans(number: int, text: str, *, after_item: bool) -> list[TextSpan]:
     spans = _found(number, text, _LIST, LISTED)
     if after_item:
         answers = _found(number, text, _ANSWER, ANSWERED)
         if answers and len(text.split()) <= SHORT_ANSWER:
-            return [Span(number, 0, len(text), ANSWERED)]
+            return [TextSpan(number, 0, len(text), ANSWERED)]
         spans += [span for span in answers if not text[span.start : span.stop].isdigit()]
     spans += _found(number, text, _QUOTE, QUOTED)
     return _merged(spans)
 
 
-def _found(number: int, text: str, pattern: re.Pattern[str], reason: str) -> list[Span]:
-    return [Span(number, *match.span(), reason) for match in pattern.finditer(text)]
+def _found(number: int, text: str, pattern: re.Pattern[str], reason: str) -> list[TextSpan]:
+    return [TextSpan(number, *match.span(), reason) for match in pattern.finditer(text)]
 
 
-def _merged(spans: Sequence[Span]) -> list[Span]:
+def _merged(spans: Sequence[TextSpan]) -> list[TextSpan]:
     """Overlapping spans of a message as one, under the reason of the first."""
-    merged: list[Span] = []
+    merged: list[TextSpan] = []
     for span in sorted(spans):
         if merged and span.start < merged[-1].stop:
             last = merged[-1]
@@ -174,7 +174,7 @@ def _merged(spans: Sequence[Span]) -> list[Span]:
 
 
 def blank_spans(
-    messages: Sequence[Message], spans: Sequence[Span], blank: str = BLANK
+    messages: Sequence[Message], spans: Sequence[TextSpan], blank: str = BLANK
 ) -> list[Message]:
     """The messages with each span replaced by `blank`, for reading; the input is unchanged."""
     result = list(messages)
@@ -184,13 +184,13 @@ def blank_spans(
     return result
 
 
-def masked(messages: Sequence[Message]) -> list[Message]:
+def mask_messages(messages: Sequence[Message]) -> list[Message]:
     """`blank_spans` of `questionnaire_spans`."""
     return blank_spans(messages, questionnaire_spans(messages))
 
 
-def masked_on(messages: Sequence[Message], before: Asked) -> tuple[list[Message], Asked]:
-    """`masked` for messages that go on after others, and what they mean for the next.
+def mask_continuation(messages: Sequence[Message], before: Asked) -> tuple[list[Message], Asked]:
+    """`mask_messages` for messages that go on after others, and what they mean for the next.
 
     Args:
         messages: the new messages, in order.
@@ -229,7 +229,7 @@ def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeli
     return [
         Timeline(
             person.person_id,
-            tuple(masked(person.messages)),
+            tuple(mask_messages(person.messages)),
             person.user,
             person.times,
             person.conversation_ids,
@@ -245,5 +245,5 @@ def mask_timeline(timeline: Timeline) -> Timeline:
     for _, group in groupby(
         zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
     ):
-        messages += masked([message for _, message in group])
+        messages += mask_messages([message for _, message in group])
     return replace(timeline, messages=tuple(messages))

@@ -112,7 +112,7 @@ def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:
     return np.array(sorted(range(len(draw)), key=lambda row: (strata[row], draw[row])))
 
 
-def refuse_locked(person_ids: set[str], cohort: Cohort, purpose: str) -> None:
+def refuse_locked_people(person_ids: set[str], cohort: Cohort, purpose: str) -> None:
     """Raise if any of `person_ids` is a locked test person of the cohort."""
     locked = set(cohort.people.filter("locked")["person_id"])
     caught = sorted(person_ids & locked)

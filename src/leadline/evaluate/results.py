@@ -23,7 +23,7 @@ from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
-from leadline.evaluate.scores import LEVELS, THRESHOLDS, dialogue_bins
+from leadline.evaluate.scores import AUC_CUTS, INTERVAL_LEVELS, dialogue_bins
 from leadline.phq9.items import BANDS, TOTALS
 
 RESULTS_FORMAT = 2
@@ -161,7 +161,7 @@ def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
         why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
         return {"default": None, "reason": why, "by_reliability": []}
     each = [
-        noise_ceiling(sample.gold, rho, THRESHOLDS, config.cut).as_dict()
+        noise_ceiling(sample.gold, rho, AUC_CUTS, config.cut).as_dict()
         for rho in config.reliability
     ]
     return {"default": each[0], "by_reliability": each}
@@ -260,7 +260,7 @@ def _points(key: str, values: Curves, drawn: Curves | None, index: int) -> dict[
 
 def _auc_curve(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
     out = []
-    for index, threshold in enumerate(THRESHOLDS):
+    for index, threshold in enumerate(AUC_CUTS):
         above, below = sample.people_at_or_above(threshold)
         replicates = None if drawn is None else drawn["auc"][:, index]
         reason = _few_in_class(sample, threshold)
@@ -337,7 +337,7 @@ def _uncertainty(
                 "claimed": scores[f"claimed_{level}"]["value"],
                 "width": scores[f"width_{level}"]["value"],
             }
-            for level in LEVELS
+            for level in INTERVAL_LEVELS
         ],
         "pit": values["pit"][0].tolist() if sample.people >= MIN_PEOPLE else [],
         "reliability": _bins("reliability", sample, values, drawn),

@@ -19,9 +19,9 @@ from leadline.evaluate.sample import Estimates, Sample, band_of
 from leadline.phq9.distribution import crps
 from leadline.phq9.items import BANDS
 
-LEVELS = (50, 80, 90)  # per cent, of the central intervals
+INTERVAL_LEVELS = (50, 80, 90)  # per cent, of the central intervals
 
-THRESHOLDS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported
+AUC_CUTS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported
 
 PIT_BINS = 10
 
@@ -145,7 +145,7 @@ def _uncertainty(
         f"brier_{config.cut}": (probability - above) ** 2,
     }
     totals = np.arange(distribution.shape[1])
-    for level in LEVELS:
+    for level in INTERVAL_LEVELS:
         lower, upper = metrics.central_interval(distribution, level / 100)
         inside = (totals >= lower[:, None]) & (totals <= upper[:, None])
         columns |= {
@@ -187,7 +187,7 @@ def curve_scores(
     def one(repeat: int) -> dict[str, Array]:
         mean, median = estimates.mean[repeat], estimates.median[repeat]
         error = np.abs(median - sample.gold)
-        curve = metrics.auc(sample.gold, mean, THRESHOLDS, weights)
+        curve = metrics.auc(sample.gold, mean, AUC_CUTS, weights)
         scores = {
             "auc": curve.T,
             "bands/mae": metrics.grouped_means(error, bands, weights),

@@ -179,7 +179,7 @@ class MemberGraph(nn.Module):
     def __init__(self, model: FrozenModel, erf: torch.dtype) -> None:
         super().__init__()
         self.views = [tuple(views) for views, _ in model.parts]
-        self.anchored, self.erf = model.candidate.anchored, erf
+        self.with_anchors, self.erf = model.candidate.with_anchors, erf
         self.heads = nn.ModuleList(graph_of(head, erf) for _, head in model.parts)
         self.calibration: Calibration = model.calibration
         self.register_buffer("edges", torch.from_numpy(EDGES[1:-1].copy()))
@@ -196,7 +196,7 @@ class MemberGraph(nn.Module):
         for views, head in zip(self.views, self.heads, strict=True):
             seen_by = turns if isinstance(head, NetworkGraph) else states
             joined = torch.cat([seen_by[view] for view in views], dim=-1)
-            seen = [anchors[view] for view in views] if self.anchored else [joined[:0]]
+            seen = [anchors[view] for view in views] if self.with_anchors else [joined[:0]]
             mean, variance = head(joined, torch.cat(seen))
             means.append(mean)
             variances.append(variance)

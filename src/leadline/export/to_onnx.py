@@ -188,7 +188,7 @@ def _write(
     outputs: list[str],
     shapes: Any,
 ) -> None:
-    with _quiet(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
             module,
             example,
@@ -204,7 +204,7 @@ def _write(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Without the exporter's talk of its own deprecations and of absent torchvision."""
     log = logging.getLogger("torch.onnx")
     level = log.level

@@ -28,7 +28,7 @@ from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
 from leadline.export.checks import check_talks
 from leadline.export.config import ExportConfig
-from leadline.finetune.examples import Reading, TrainPerson, encode
+from leadline.finetune.examples import LabelledSpan, TrainPerson, encode
 from leadline.finetune.model import FinetunedModel
 from leadline.heads.calibration import plain_calibration
 from leadline.readers.backbone import DTYPES
@@ -134,7 +134,7 @@ class Check:
 
 
 def _export_member(member: AdaptedModel, path: Path, dtype: str) -> dict[str, Any]:
-    model: FinetunedModel = member.model.ready()
+    model: FinetunedModel = member.model.shared()
     backbone = model.regressor.backbone
     architecture = _architecture(model)
     own = _checks(model)  # in the arithmetic that Leadline scores in
@@ -196,7 +196,7 @@ def _checks(model: FinetunedModel) -> list[Check]:
     out = []
     for talk in check_talks():
         ends = [n for n, message in enumerate(talk) if message.role == "user"]
-        readings = [Reading(turn, turn) for turn in range(len(ends))]
+        readings = [LabelledSpan(turn, turn) for turn in range(len(ends))]
         raw = model.predict([TrainPerson(talk, readings)])[0]
         out += [
             Check(prompt_ids(model.tokens, model.budget, talk[: end + 1]), talk[: end + 1],
@@ -215,7 +215,7 @@ def prompt_ids(tokens: Tokens, budget: int, messages: Sequence[Message]) -> list
         messages: of a person, up to and including a user turn.
     """
     turn = sum(message.role == "user" for message in messages) - 1
-    example = encode(TrainPerson(messages, [Reading(turn, turn)]), tokens, budget)
+    example = encode(TrainPerson(messages, [LabelledSpan(turn, turn)]), tokens, budget)
     row, _, stop = example.spans[-1]
     return example.rows[row][:stop]
 
@@ -232,7 +232,7 @@ def merge_adapters(backbone: Any) -> None:
 
 
 def folded_head(head: Any) -> tuple[Tensor, float]:
-    """A scalar `Head` as one weight on raw states, float32 (1, width), and an intercept."""
+    """A scalar `LinearHead` as one weight on raw states, float32 (1, width), and an intercept."""
     weight = head.linear.weight.detach().double() / head.scale.double()
     intercept = head.linear.bias.detach().double() - weight @ head.centre.double()
     return weight.float(), float(intercept)

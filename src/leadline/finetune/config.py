@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from leadline.errors import LeadlineError
 from leadline.settings import check_choices, setting
 
-POOLS = ("mean", "tokens", "attention", "last")
+ADAPTED_POOLS = ("mean", "tokens", "attention", "last")
 
 CHECKPOINTING = ("none", "recompute", "offload")  # what of a layer the backward pass finds
 
 BASES = ("auto", "nf4", "fp8")  # how the weights lie that LoRA leaves alone
 
-HEADS = ("distribution", "scalar")
+ADAPTED_HEADS = ("distribution", "scalar")
 
 SIGMA = 1.5
 
@@ -27,8 +27,8 @@ class FinetuneConfig:
         (2 / 3,), "Layers to read; several are combined by a learned mix."
     )
     state: str = setting("mean", "State of a turn.", choices=("mean", "last"))
-    pooling: str = setting("mean", "How turn states are combined.", choices=POOLS)
-    head: str = setting("distribution", "What is estimated.", choices=HEADS)
+    pooling: str = setting("mean", "How turn states are combined.", choices=ADAPTED_POOLS)
+    head: str = setting("distribution", "What is estimated.", choices=ADAPTED_HEADS)
     loss: str = setting("mse", "Loss of the scalar head.", choices=("mse", "huber"))
     sigma: float = setting(SIGMA, "Smoothing of the distribution's targets, in points.")
     top: float = setting(1 / 3, "Share of the layers read that LoRA adapts, from the top.")

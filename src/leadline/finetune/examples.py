@@ -20,7 +20,7 @@ from leadline.readers.batching import join_pieces, pad_right
 from leadline.readers.tokens import Tokens, plan_passes
 
 
-class Reading(NamedTuple):
+class LabelledSpan(NamedTuple):
     """User turns `first..last` (inclusive) of a person, and the label if there is one."""
 
     first: int
@@ -34,15 +34,15 @@ class TrainPerson:
     """One example: all messages of a person in order, and the readings among them."""
 
     messages: Sequence[Message]
-    readings: Sequence[Reading]
+    readings: Sequence[LabelledSpan]
 
 
-class Example(NamedTuple):
+class TokenisedPerson(NamedTuple):
     """One person as tokens: rows of ids, where turn states come from, readings."""
 
     rows: list[list[int]]
     spans: list[tuple[int, int, int]]  # row, start, stop of each user turn
-    readings: list[Reading]
+    readings: list[LabelledSpan]
     lower: list[Tensor] | None = None  # per row, see `lower.lower_outputs`
 
     @property
@@ -51,7 +51,7 @@ class Example(NamedTuple):
         return sum(len(row) for row in self.rows)
 
 
-def encode(person: TrainPerson, tokens: Tokens, budget: int) -> Example:
+def encode(person: TrainPerson, tokens: Tokens, budget: int) -> TokenisedPerson:
     """Tokens of a person, divided into passes as the frozen reader divides them.
 
     Raises:
@@ -72,10 +72,10 @@ def encode(person: TrainPerson, tokens: Tokens, budget: int) -> Example:
                 f"the person has {len(spans)}.",
                 remedy="Give indices of user turns, first and last inclusive, from 0.",
             )
-    return Example(rows, spans, list(person.readings))
+    return TokenisedPerson(rows, spans, list(person.readings))
 
 
-def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
+def collate(examples: Sequence[TokenisedPerson], state: str) -> dict[str, Tensor]:
     """People as one batch of tensors: rows padded on the right, no attention mask.
 
     Every token that a turn state is made of has an entry in `where` (its place in the
@@ -113,7 +113,7 @@ def collate(examples: Sequence[Example], state: str) -> dict[str, Tensor]:
     }
 
 
-def token_groups(examples: Sequence[Example], budget: int) -> Iterator[list[int]]:
+def token_groups(examples: Sequence[TokenisedPerson], budget: int) -> Iterator[list[int]]:
     """Indices of people with a reading, longest first, at most `budget` padded tokens a group."""
     rows = [max((len(row) for row in example.rows), default=0) for example in examples]
     order = [i for i in sorted(range(len(rows)), key=lambda i: -rows[i]) if examples[i].readings]

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.finetune.config import SIGMA
-
-TOTALS = 28
+from leadline.phq9.items import TOTALS
 
 
 def hl_gauss(totals: Tensor, sigma: float = SIGMA) -> Tensor:
@@ -53,7 +52,7 @@ def crps(distribution: Tensor, totals: Tensor) -> Tensor:
     return ((distribution.cumsum(dim=1) - reached) ** 2).sum(dim=1)
 
 
-class Head(nn.Module):
+class LinearHead(nn.Module):
     """A linear map behind a fixed standardisation of its inputs.
 
     Args:

@@ -70,13 +70,13 @@ def lower_outputs(
     backbone.eval()
     found: dict[int, Tensor] = {}
     with torch.no_grad(), only_layers(backbone, 0, first):
-        for number, counts in processes.dealt(len(rows)):
+        for number, counts in processes.assigned_jobs(len(rows)):
             ids = torch.tensor([list(rows[number])], device=weight.device)
             hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
             if counts:
                 found[number] = hidden[0].cpu()
     outputs = processes.gather(found, len(rows))
-    same = processes.agree(_same(backbone, rows[0], outputs[0], (first, depth)))
+    same = processes.broadcast(_same(backbone, rows[0], outputs[0], (first, depth)))
     backbone.train(training)
     return outputs if same else None
 

@@ -22,7 +22,7 @@ import numpy as np
 from leadline.arrays import Array
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
-from leadline.finetune.examples import Reading, TrainPerson
+from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
 from leadline.phq9.distribution import distribution_mean
 from leadline.phq9.items import TOTALS
@@ -38,7 +38,7 @@ class SharedBase:
     model: FinetunedModel | None = None
     held: Path | None = None
 
-    def having(self, checkpoint: Path) -> FinetunedModel:
+    def load(self, checkpoint: Path) -> FinetunedModel:
         """The model with the weights of `checkpoint`.
 
         Raises:
@@ -47,7 +47,7 @@ class SharedBase:
         if self.model is None:
             self.model = FinetunedModel.load(checkpoint, home=self.home)
         elif self.held != checkpoint:
-            self.model.take(checkpoint)
+            self.model.load_weights(checkpoint)
         self.held = checkpoint
         return self.model
 
@@ -61,13 +61,13 @@ class StoredModel:
 
     def predict(self, people: Sequence[TrainPerson]) -> list[np.ndarray]:
         """As `FinetunedModel.predict`."""
-        return self.ready().predict(people)
+        return self.shared().predict(people)
 
-    def ready(self) -> FinetunedModel:
+    def shared(self) -> FinetunedModel:
         """The shared base with these weights in it, until another member asks for it."""
-        return self.base.having(self.checkpoint)
+        return self.base.load(self.checkpoint)
 
-    def alone(self) -> FinetunedModel:
+    def separate(self) -> FinetunedModel:
         """The model on a base of its own, for who uses several members by turns."""
         return FinetunedModel.load(self.checkpoint, home=self.base.home)
 
@@ -85,7 +85,7 @@ def raw_estimates(model: Any, people: Sequence[Timeline], spans: Sequence[Span])
     for row, span in enumerate(spans):
         order.setdefault(span.person, []).append(row)
     asked = [
-        TrainPerson(people[p].messages, [Reading(spans[r].first, spans[r].last) for r in rows])
+        TrainPerson(people[p].messages, [LabelledSpan(spans[r].first, spans[r].last) for r in rows])
         for p, rows in order.items()
     ]
     found = model.predict(asked)

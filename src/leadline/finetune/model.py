@@ -27,14 +27,14 @@ from leadline import processes
 from leadline.artefact import new_directory, write_json, write_manifest
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Example, TrainPerson, collate, encode, token_groups
+from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
 from leadline.finetune.module import Regressor, build
 from leadline.readers.backbone import default_device, load_tokenizer
 from leadline.readers.batching import pad_right
 from leadline.readers.fetch import reader_path, reader_revision
 from leadline.readers.tokens import Tokens, chat_template
 
-FORMAT = 1
+MODEL_FORMAT = 1
 
 WEIGHTS = "model.safetensors"
 
@@ -93,7 +93,7 @@ class FinetunedModel:
             "config": asdict(self.config),
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        for name, value in sorted(self.regressor.trained().items()):
+        for name, value in sorted(self.regressor.trained_tensors().items()):
             digest.update(name.encode())
             digest.update(value.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -134,7 +134,7 @@ class FinetunedModel:
         out: np.ndarray = head.estimates(head(pooled)).cpu().numpy()
         return out
 
-    def encode(self, people: Sequence[TrainPerson]) -> list[Example]:
+    def encode(self, people: Sequence[TrainPerson]) -> list[TokenisedPerson]:
         """People as tokens."""
         return [encode(person, self.tokens, self.budget) for person in people]
 
@@ -161,7 +161,7 @@ class FinetunedModel:
         out = [torch.zeros(0, width, device=self.device) for _ in examples]
         groups = list(token_groups(examples, batch_tokens))
         found: dict[int, Tensor] = {}
-        for number, counts in processes.dealt(len(groups)):
+        for number, counts in processes.assigned_jobs(len(groups)):
             batch = collate([examples[index] for index in groups[number]], self.config.state)
             batch = {name: value.to(self.device) for name, value in batch.items()}
             states = self.regressor.pooled(batch)
@@ -182,13 +182,13 @@ class FinetunedModel:
         Raises:
             LeadlineError: `path` exists.
         """
-        tensors = self.regressor.trained()
+        tensors = self.regressor.trained_tensors()
         if processes.rank() > 0:
             return
         with new_directory(path) as scratch:
             save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
             about = {
-                "format": FORMAT,
+                "format": MODEL_FORMAT,
                 "reader": self.reader,
                 "revision": self.revision,
                 "template": asdict(self.tokens.template),
@@ -231,11 +231,11 @@ class FinetunedModel:
                 remedy="Fetch the revision that it was trained on, or train again.",
                 file=path,
             )
-        model.take(path)
+        model.load_weights(path)
         model.config = FinetuneConfig(**fields)
         return model
 
-    def take(self, path: Path) -> None:
+    def load_weights(self, path: Path) -> None:
         """Put in the weights of another checkpoint of the same reader and settings.
 
         Raises:
@@ -268,10 +268,10 @@ def _read_config(path: Path) -> dict[str, Any]:
             remedy="Give the directory that training wrote.",
             file=file,
         ) from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    if not isinstance(about, dict) or about.get("format") != MODEL_FORMAT:
         found = about.get("format") if isinstance(about, dict) else None
         raise LeadlineError(
-            f"This checkpoint has format {found!r}; this version reads format {FORMAT}.",
+            f"This checkpoint has format {found!r}; this version reads format {MODEL_FORMAT}.",
             remedy="Train again with this version of Leadline.",
             file=file,
         )

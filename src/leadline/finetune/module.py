@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from leadline import processes
 from leadline.errors import LeadlineError, missing_package
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.head import Head
+from leadline.finetune.head import LinearHead
 from leadline.finetune.lower_layers import first_adapted, only_layers
 from leadline.finetune.pool import Pool
 from leadline.readers.backbone import cut_above, load_backbone, pick_dtype, resolve_layers
@@ -42,7 +42,7 @@ class Regressor(nn.Module):
         width = int(backbone.config.hidden_size)
         self.mix = nn.Parameter(torch.zeros(len(layers))) if len(layers) > 1 else None
         self.pool = Pool(config.pooling, width)
-        self.head = Head(
+        self.head = LinearHead(
             config.head, width, loss=config.loss, sigma=config.sigma, dropout=config.dropout
         )
 
@@ -100,30 +100,30 @@ class Regressor(nn.Module):
         mass = batch.get("mass", weights.sum())
         return {"loss": (losses * weights).sum() / mass, "out": out}
 
-    def kept(self) -> dict[str, Tensor]:
+    def trained_parameters(self) -> dict[str, Tensor]:
         """Name -> tensor, where it lies, of everything that a checkpoint holds."""
         trained = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
         return trained | {f"head.{name}": b for name, b in self.head.named_buffers()}
 
-    def trained(self) -> dict[str, Tensor]:
+    def trained_tensors(self) -> dict[str, Tensor]:
         """Name -> whole tensor on the CPU of everything that a checkpoint holds.
 
         Every process must ask; those that write nothing get nothing.
         """
         out = {}
-        for name, value in self.kept().items():
-            gathered = processes.whole(value)
+        for name, value in self.trained_parameters().items():
+            gathered = processes.full_tensor(value)
             if processes.rank() == 0:
                 out[name] = gathered.cpu().contiguous()
         return out
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `trained` gave; every trained tensor must be there and no other."""
-        mine = self.kept()
+        """Put back what `trained_tensors` gave; every trained tensor must be there and no other."""
+        mine = self.trained_parameters()
         assert set(mine) == set(tensors), sorted(set(mine) ^ set(tensors))[:3]
         for name, value in mine.items():
             assert value.shape == tensors[name].shape, name
-            processes.put(value, tensors[name])
+            processes.copy_into(value, tensors[name])
 
 
 def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor:

@@ -25,7 +25,7 @@ class Pool(nn.Module):
     (it starts as ``mean``, the direction being zero).
 
     Args:
-        kind: one of `POOLS`.
+        kind: one of `ADAPTED_POOLS`.
         width: numbers in a turn state.
     """
 

@@ -34,7 +34,7 @@ from transformers.trainer_callback import PrinterCallback
 from leadline import processes
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.examples import Example, TrainPerson, collate
+from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate
 from leadline.finetune.lower_layers import lower_outputs
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import Regressor
@@ -84,7 +84,7 @@ def finetune(
     _check_group(config)
     model = FinetunedModel.untrained(reader, config, home=home)
     work = out.with_name(f"{out.name}.training")
-    resume = processes.agree(last_checkpoint(work))
+    resume = processes.broadcast(last_checkpoint(work))
     if resume is None:
         _prepare_head(model, labelled)
     _train(model, _with_lower(model, model.encode(labelled)), work, resume)
@@ -92,7 +92,7 @@ def finetune(
     model.save(out)
     if processes.rank() == 0:
         _remove(work)
-    processes.wait()
+    processes.barrier()
     return model
 
 
@@ -111,7 +111,7 @@ def _labelled(person: TrainPerson) -> TrainPerson:
     return TrainPerson(person.messages, kept)
 
 
-def _with_lower(model: FinetunedModel, examples: list[Example]) -> list[Example]:
+def _with_lower(model: FinetunedModel, examples: list[TokenisedPerson]) -> list[TokenisedPerson]:
     """Examples with the outputs of the layers that do not change, where that is possible."""
     if model.config.adapt != "lora" or model.regressor.mix is not None:
         return examples
@@ -167,45 +167,45 @@ def plan_batches(lengths: Sequence[int], people: int, epochs: float, seed: int) 
     return plan[: max(1, round(per_epoch * epochs))]
 
 
-class Part(NamedTuple):
+class BatchShare(NamedTuple):
     """What one process reads of a batch, and what its sum of losses is divided by."""
 
-    examples: list[Example]
+    examples: list[TokenisedPerson]
     mass: float | None  # None for a whole batch, which is divided by its own weight
 
 
-class Batches(Dataset[Part]):
+class PlannedBatches(Dataset[BatchShare]):
     """The planned batches, each in as many parts as there are processes.
 
     Item ``batch * parts + part`` is a part: accelerate deals items to the processes in turn.
     """
 
     def __init__(
-        self, examples: Sequence[Example], plan: Sequence[Sequence[int]], parts: int = 1
+        self, examples: Sequence[TokenisedPerson], plan: Sequence[Sequence[int]], parts: int = 1
     ) -> None:
         self.examples, self.plan, self.parts = examples, plan, parts
 
     def __len__(self) -> int:
         return len(self.plan) * self.parts
 
-    def __getitem__(self, index: int) -> Part:
+    def __getitem__(self, index: int) -> BatchShare:
         batch = [self.examples[person] for person in self.plan[index // self.parts]]
         if self.parts == 1:
-            return Part(batch, None)
+            return BatchShare(batch, None)
         batch.sort(key=lambda example: -example.tokens)
         # The mean over the processes is taken of the gradients: their sum times 1/parts.
         mass = sum(r.weight for example in batch for r in example.readings) / self.parts
         # A process without a person still takes part in the step: it reads the shortest one, at
         # no weight.
         mine = batch[index % self.parts :: self.parts] or [_weightless(batch[-1])]
-        return Part(mine, mass)
+        return BatchShare(mine, mass)
 
 
-def _weightless(example: Example) -> Example:
+def _weightless(example: TokenisedPerson) -> TokenisedPerson:
     return example._replace(readings=[r._replace(weight=0.0) for r in example.readings])
 
 
-def collate_part(part: Part, state: str) -> dict[str, Tensor]:
+def collate_part(part: BatchShare, state: str) -> dict[str, Tensor]:
     """A part of a batch as tensors: `examples.collate`, and its ``mass``."""
     batch = collate(part.examples, state)
     return batch if part.mass is None else {**batch, "mass": torch.tensor(part.mass)}
@@ -216,7 +216,7 @@ class MarkComplete(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Called by the Trainer after the last file of a checkpoint."""
-        processes.wait()
+        processes.barrier()
         if processes.rank() == 0:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
@@ -259,7 +259,7 @@ class RegressorTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict  # the Trainer would write the whole base with it
-        tensors = self.regressor.trained()
+        tensors = self.regressor.trained_tensors()
         if processes.rank() > 0:
             return
         folder = Path(output_dir or str(self.args.output_dir))
@@ -300,7 +300,7 @@ class RegressorTrainer(Trainer):
 
 
 def _train(
-    model: FinetunedModel, examples: Sequence[Example], work: Path, resume: Path | None
+    model: FinetunedModel, examples: Sequence[TokenisedPerson], work: Path, resume: Path | None
 ) -> None:
     config = model.config
     lengths = [example.tokens for example in examples]
@@ -309,7 +309,7 @@ def _train(
         trainer = RegressorTrainer(
             model=model.regressor,
             args=_arguments(config, work, model.device, steps=len(plan) // config.accumulate),
-            train_dataset=Batches(examples, plan, processes.world()),
+            train_dataset=PlannedBatches(examples, plan, processes.world()),
             data_collator=lambda items: collate_part(items[0], config.state),
             callbacks=[MarkComplete(), ShowSteps(advance)],
         )
@@ -325,7 +325,10 @@ def _train(
 
 def _fingerprint(regressor: Regressor) -> dict[str, tuple[float, float]]:
     """Sum and sum of squares of this process's part of every trained tensor."""
-    parts = {name: processes.own(value).double() for name, value in regressor.kept().items()}
+    parts = {
+        name: processes.local_part(value).double()
+        for name, value in regressor.trained_parameters().items()
+    }
     return {name: (float(x.sum()), float((x * x).sum())) for name, x in parts.items()}
 
 

@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from leadline.arrays import Array
 from leadline.phq9.distribution import total_probability, totals_distribution
 
-LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+WIDTH_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 SMALLEST = 1e-12
 START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
@@ -50,8 +50,8 @@ class Calibration:
     half_words: float
     widen: float
     few_words: float
-    levels: tuple[float, ...] = LEVELS
-    widths: tuple[float, ...] = LEVELS
+    levels: tuple[float, ...] = WIDTH_LEVELS
+    widths: tuple[float, ...] = WIDTH_LEVELS
     shift: float = 0.0
 
     def location_scale(self, mean: Array, sd: Array, words: Array) -> tuple[Array, Array]:
@@ -143,7 +143,7 @@ def _conformal_widths(centrality: Array) -> tuple[float, ...]:
     """
     n = len(centrality)
     ordered = np.append(np.sort(centrality), 1.0)
-    ranks = [min(int(np.ceil((n + 1) * level)), n + 1) - 1 for level in LEVELS]
+    ranks = [min(int(np.ceil((n + 1) * level)), n + 1) - 1 for level in WIDTH_LEVELS]
     return tuple(float(min(ordered[rank], 1.0)) for rank in ranks)
 
 
@@ -165,4 +165,4 @@ def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
     names = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
     values = {key: float(plain[key]) for key in names}
     widths = tuple(float(width) for width in plain["widths"])
-    return Calibration(**values, levels=LEVELS, widths=widths)
+    return Calibration(**values, levels=WIDTH_LEVELS, widths=widths)

@@ -32,29 +32,29 @@ class Candidate:
     """A head, whether each view gets one of its own, and whether it sees anchor scores."""
 
     head: str
-    apart: bool
-    anchored: bool = True
+    per_view: bool
+    with_anchors: bool = True
 
     @property
     def name(self) -> str:
         """Such as ``gp, one a view, anchored``."""
-        seen = "one a view" if self.apart else "views joined"
-        return f"{self.head}, {seen}{', anchored' if self.anchored else ''}"
+        seen = "one a view" if self.per_view else "views joined"
+        return f"{self.head}, {seen}{', anchored' if self.with_anchors else ''}"
 
 
 CANDIDATES = (
-    Candidate("gp", apart=True),
-    Candidate("gp", apart=False),
-    Candidate("ridge", apart=False),
-    Candidate("histogram", apart=False),
+    Candidate("gp", per_view=True),
+    Candidate("gp", per_view=False),
+    Candidate("ridge", per_view=False),
+    Candidate("histogram", per_view=False),
 )
 """What `--fit auto` compares."""
 
-NETWORK = Candidate("network", apart=False, anchored=False)
+NETWORK = Candidate("network", per_view=False, with_anchors=False)
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledReadings:
     """Labelled readings of every length, several of a label and of a person.
 
     Attributes:
@@ -73,9 +73,9 @@ class Rows:
     final: npt.NDArray[np.bool_]
     share: Array
 
-    def take(self, rows: Ints) -> Rows:
+    def take(self, rows: Ints) -> LabelledReadings:
         """The readings at `rows`."""
-        return Rows(
+        return LabelledReadings(
             self.design.take(rows),
             self.total[rows],
             self.weight[rows],
@@ -84,9 +84,9 @@ class Rows:
             self.share[rows],
         )
 
-    def join(self, other: Rows) -> Rows:
+    def join(self, other: LabelledReadings) -> LabelledReadings:
         """These readings and then those of `other`."""
-        return Rows(
+        return LabelledReadings(
             self.design.join(other.design),
             np.concatenate([self.total, other.total]),
             np.concatenate([self.weight, other.weight]),
@@ -106,7 +106,7 @@ class FrozenModel:
 
     def raw(self, design: Design) -> tuple[Array, Array]:
         """Mean and deviation before calibration, each (R,)."""
-        return member_average(self.parts, self.candidate, design)
+        return average_over_views(self.parts, self.candidate, design)
 
     def distribution(self, design: Design) -> Array:
         """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
@@ -114,25 +114,29 @@ class FrozenModel:
         return self.calibration.distribution(mean, sd, design.words)
 
 
-Parts = tuple[tuple[tuple[str, ...], Head], ...]
+ViewHeads = tuple[tuple[tuple[str, ...], Head], ...]
 
 
-def fit_parts(
-    candidate: Candidate, rows: Rows, seed: int, *, scales: Sequence[Array] | None = None
-) -> Parts:
+def fit_heads(
+    candidate: Candidate,
+    rows: LabelledReadings,
+    seed: int,
+    *,
+    scales: Sequence[Array] | None = None,
+) -> ViewHeads:
     """Fit the heads of a candidate to the whole-window readings of `rows`.
 
-    `scales`: hyperparameters that are kept from an earlier fit, as `part_scales` gives them.
+    `scales`: hyperparameters kept from an earlier fit, as `head_hyperparameters` gives them.
     """
     whole = rows.take(np.flatnonzero(rows.final))
     views = tuple(whole.design.states)
-    groups = [(view,) for view in views] if candidate.apart else [views]
+    groups = [(view,) for view in views] if candidate.per_view else [views]
     return tuple(
         (
             group,
             fit_head(
                 candidate.head,
-                whole.design.inputs(group, group if candidate.anchored else ()),
+                whole.design.inputs(group, group if candidate.with_anchors else ()),
                 whole.total,
                 whole.weight,
                 seed=seed,
@@ -143,25 +147,27 @@ def fit_parts(
     )
 
 
-def part_scales(parts: Parts) -> list[Array] | None:
+def head_hyperparameters(parts: ViewHeads) -> list[Array] | None:
     """Hyperparameters of each head of a fitted Gaussian process; None for other heads."""
     heads = [head for _, head in parts]
     scales = [head.log_scales for head in heads if isinstance(head, GaussianProcess)]
     return scales if len(scales) == len(heads) else None
 
 
-def member_average(parts: Parts, candidate: Candidate, design: Design) -> tuple[Array, Array]:
+def average_over_views(
+    parts: ViewHeads, candidate: Candidate, design: Design
+) -> tuple[Array, Array]:
     """Mean and deviation of a candidate's heads, averaged over views, each (R,)."""
     means, variances = [], []
     for views, head in parts:
-        mean, sd = head.predict(design.inputs(views, views if candidate.anchored else ()))
+        mean, sd = head.predict(design.inputs(views, views if candidate.with_anchors else ()))
         means.append(mean)
         variances.append(sd**2)
     return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
 
 
-def inner_estimates(
-    candidate: Candidate, rows: Rows, folds: Ints, seed: int
+def cross_validated_estimates(
+    candidate: Candidate, rows: LabelledReadings, folds: Ints, seed: int
 ) -> tuple[Array, Array]:
     """Cross-validated mean and deviation of every reading, each (R,).
 
@@ -170,13 +176,13 @@ def inner_estimates(
     mean, sd = np.zeros(len(rows.total)), np.ones(len(rows.total))
     for fold in range(int(folds.max()) + 1):
         out = np.flatnonzero(folds == fold)
-        parts = fit_parts(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
-        mean[out], sd[out] = member_average(parts, candidate, rows.design.take(out))
+        parts = fit_heads(candidate, rows.take(np.flatnonzero(folds != fold)), seed)
+        mean[out], sd[out] = average_over_views(parts, candidate, rows.design.take(out))
     return mean, sd
 
 
 def fit_frozen(
-    rows: Rows,
+    rows: LabelledReadings,
     candidates: Sequence[Candidate],
     *,
     inner_folds: int,
@@ -202,7 +208,7 @@ def fit_frozen(
     for candidate in candidates:
         if progress is not None:
             progress(candidate.name)
-        mean, sd = inner_estimates(candidate, some, folds, seed)
+        mean, sd = cross_validated_estimates(candidate, some, folds, seed)
         gold = some.final
         scores = crps(totals_distribution(mean[gold], sd[gold]), some.total[gold])
         score = float(np.average(scores, weights=some.weight[gold]))
@@ -216,11 +222,11 @@ def fit_frozen(
     calibration = fit_calibration(
         mean, sd, some.design.words, some.total, some.share * some.weight, some.final
     )
-    model = FrozenModel(chosen, fit_parts(chosen, rows, seed), calibration)
+    model = FrozenModel(chosen, fit_heads(chosen, rows, seed), calibration)
     return model, table
 
 
-def _people_subset(rows: Rows, most: int, seed: int) -> Rows:
+def _people_subset(rows: LabelledReadings, most: int, seed: int) -> LabelledReadings:
     people = np.unique(rows.person)
     if len(people) <= most:
         return rows
@@ -228,7 +234,7 @@ def _people_subset(rows: Rows, most: int, seed: int) -> Rows:
     return rows.take(np.flatnonzero(np.isin(rows.person, kept)))
 
 
-def _inner_folds(rows: Rows, count: int, seed: int) -> Ints:
+def _inner_folds(rows: LabelledReadings, count: int, seed: int) -> Ints:
     """Fold of each reading: people sorted by severity, dealt in shuffled rounds."""
     people, position = np.unique(rows.person, return_inverse=True)
     gold = rows.final.astype(np.float64)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-HEADS = ("gp", "ridge", "histogram", "network")  # heads of frozen readers
+FROZEN_HEADS = ("gp", "ridge", "histogram", "network")  # heads of frozen readers
 
-POOLS = ("mean", "words", "last")  # pools of frozen states
+FROZEN_POOLS = ("mean", "words", "last")  # pools of frozen states

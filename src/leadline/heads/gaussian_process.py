@@ -31,7 +31,7 @@ ROWS_FOR_SCALES = 700
 
 JITTER = 1e-8
 
-NAMES = (
+HYPERPARAMETERS = (
     "anchors",
     "anchors_rbf",
     "states",
@@ -56,7 +56,7 @@ class GaussianProcess:
         views: names of the state views, in the order in which they are concatenated.
         states, anchors: standardised training inputs, (R, D) and (R, A).
         state_scaler, anchor_scaler: how inputs are standardised.
-        log_scales: the hyperparameters named in `NAMES`.
+        log_scales: the hyperparameters named in `COLUMN_NAMES`.
         centre, spread: weighted mean and deviation of the training targets.
         medians: median squared distance between training rows, of anchors and of states.
         dual: K^-1 (y - centre) / spread, shape (R,).
@@ -164,7 +164,7 @@ class Gram:
         return cls(a @ b.T, _squares(a, b) / medians[0], s @ t.T, _squares(s, t) / medians[1])
 
     def parts(self, log_scales: Array) -> tuple[Array, Array, Array, Array]:
-        """The four parts of the prior covariance, in the order of `NAMES`."""
+        """The four parts of the prior covariance, in the order of `COLUMN_NAMES`."""
         own = np.exp(log_scales)
         return (
             own[0] * self.anchors,

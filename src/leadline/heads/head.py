@@ -49,7 +49,7 @@ def fit_head(
     seed: int = 0,
     log_scales: Array | None = None,
 ) -> Head:
-    """Fit the head called `name`, one of `settings.HEADS`.
+    """Fit the head called `name`, one of `settings.ADAPTED_HEADS`.
 
     A Gaussian process keeps the hyperparameters `log_scales` of an earlier fit, if given: then
     a fit is one Cholesky factorisation. Other heads choose theirs in any case.

@@ -16,12 +16,12 @@ from typing import Any
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.files import json_values
-from leadline.importing.people import People, picked
-from leadline.importing.records import Rows, at, first_of, identifier
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns, picked
+from leadline.importing.records import RawTurns, at, first_of, identifier
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import ONLY, Batch
+from leadline.importing.source import Source
+from leadline.importing.spool import ONLY, RawTurnBatch
 
 TURN_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "chat")
 
@@ -54,23 +54,25 @@ OTHER_PARTS = "parts of a message that are not text (images, files), left out"
 JOINED = "messages whose text parts were joined by line breaks"
 
 
-def read_chat(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_chat(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a chat log; see the module."""
     return _read(source, settings, ledger, {})
 
 
-def read_sharegpt(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_sharegpt(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a ShareGPT file: `conversations` of `from` (human, gpt) and `value`."""
     return _read(source, settings, ledger, SHAREGPT_WORDS)
 
 
-def _read(source: Path, settings: ImportConfig, ledger: Ledger, words: Mapping[str, str]) -> Parts:
-    people = People(settings.people_column)
+def _read(
+    source: Path, settings: ImportConfig, ledger: RejectedRows, words: Mapping[str, str]
+) -> Source:
+    people = PeopleColumns(settings.people_column)
     reader = ChatReader(source, settings, ledger, people)
-    return Parts(reader.batches(), roles_of(settings, words), people, inputs=[source])
+    return Source(reader.batches(), roles_of(settings, words), people, inputs=[source])
 
 
-def conversations(source: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     """Records of a chat file with their locators; a wrapper object is opened."""
     for where, value in json_values(source, ledger):
         key = _wrapper(value)
@@ -117,14 +119,14 @@ class ChatReader:
 
     source: Path
     settings: ImportConfig
-    ledger: Ledger
-    people: People
+    ledger: RejectedRows
+    people: PeopleColumns
     person_key: str = ""
     seen: set[tuple[str, str]] = field(default_factory=set)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[RawTurnBatch]:
         """Raw turns of all records."""
-        rows = Rows(self.source, self.ledger)
+        rows = RawTurns(self.source, self.ledger)
         for number, (where, record) in enumerate(conversations(self.source, self.ledger), 1):
             if is_message(record):
                 self._flat(rows, record, where)
@@ -134,7 +136,7 @@ class ChatReader:
                 yield rows.batch()
         yield rows.batch()
 
-    def _nested(self, rows: Rows, record: Any, where: str, number: int) -> None:
+    def _nested(self, rows: RawTurns, record: Any, where: str, number: int) -> None:
         if not isinstance(record, Mapping):
             rows.reject(where, "The conversation is not a JSON object.", "Check the layout.")
             return
@@ -160,7 +162,9 @@ class ChatReader:
                 rows, message, f"{where}, {keys[0]}[{place}]", str(person), str(conversation)
             )
 
-    def _known(self, rows: Rows, person: str | None, conversation: str | None, where: str) -> bool:
+    def _known(
+        self, rows: RawTurns, person: str | None, conversation: str | None, where: str
+    ) -> bool:
         if person is None or conversation is None:
             what = "person" if person is None else "conversation"
             rows.reject(where, f"The {what} identifier is missing or not text.", "Fill it in.")
@@ -175,7 +179,7 @@ class ChatReader:
         self.seen.add((person, conversation))
         return True
 
-    def _flat(self, rows: Rows, record: Mapping[str, Any], where: str) -> None:
+    def _flat(self, rows: RawTurns, record: Mapping[str, Any], where: str) -> None:
         """A record that is a message; without a conversation, all of a person's are one."""
         given = first_of(record, CONVERSATION_KEYS[:-1])
         conversation = identifier(given) if given is not None else ONLY
@@ -213,7 +217,7 @@ class ChatReader:
         return self.person_key
 
     def _message(
-        self, rows: Rows, message: Any, where: str, person: str, conversation: str
+        self, rows: RawTurns, message: Any, where: str, person: str, conversation: str
     ) -> None:
         if not isinstance(message, Mapping):
             rows.reject(where, "The message is not a JSON object.", "Give it a role and a text.")

@@ -15,12 +15,12 @@ from typing import Any
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.files import check_file, json_values, parse_json, read_text
-from leadline.importing.people import People, picked
-from leadline.importing.records import Rows, encodable, first_of, identifier, require_mapping
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns, picked
+from leadline.importing.records import RawTurns, encodable, first_of, identifier, require_mapping
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import Roles, roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import Batch
+from leadline.importing.source import Source
+from leadline.importing.spool import RawTurnBatch
 from leadline.importing.times import FIRST_EPOCH
 
 UTTERANCES = "utterances.jsonl"
@@ -44,7 +44,7 @@ class Utterance:
     time: Any
 
 
-def read_convokit(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_convokit(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a ConvoKit corpus folder."""
     if not source.is_dir():
         raise LeadlineError(
@@ -54,10 +54,10 @@ def read_convokit(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts
         )
     path = check_file(source / UTTERANCES)
     speakers, inputs = _speakers(source)
-    people = People(settings.people_column)
+    people = PeopleColumns(settings.people_column)
     roles = roles_of(settings)
     batches = _batches(path, speakers, settings, roles, people, ledger)
-    return Parts(batches, roles, people, inputs=[path, *inputs])
+    return Source(batches, roles, people, inputs=[path, *inputs])
 
 
 def _speakers(source: Path) -> tuple[dict[str, Mapping[str, Any]], list[Path]]:
@@ -79,9 +79,9 @@ def _batches(
     speakers: Mapping[str, Mapping[str, Any]],
     settings: ImportConfig,
     roles: Roles,
-    people: People,
-    ledger: Ledger,
-) -> Iterator[Batch]:
+    people: PeopleColumns,
+    ledger: RejectedRows,
+) -> Iterator[RawTurnBatch]:
     """Utterances by conversation: the person is known only when a conversation is whole."""
     by_conversation: dict[str, list[Utterance]] = {}
     seen: set[str] = set()
@@ -89,7 +89,7 @@ def _batches(
         utterance = _utterance(record, where, path, speakers, settings, ledger, seen)
         if utterance is not None:
             by_conversation.setdefault(utterance.conversation, []).append(utterance)
-    rows = Rows(path, ledger)
+    rows = RawTurns(path, ledger)
     for utterances in by_conversation.values():
         person = _person(utterances, roles, path, ledger)
         if person is None:
@@ -120,7 +120,7 @@ def _utterance(
     path: Path,
     speakers: Mapping[str, Mapping[str, Any]],
     settings: ImportConfig,
-    ledger: Ledger,
+    ledger: RejectedRows,
     seen: set[str],
 ) -> Utterance | None:
     if not isinstance(record, Mapping):
@@ -164,7 +164,9 @@ def _role_word(
     return speaker
 
 
-def _person(utterances: list[Utterance], roles: Roles, path: Path, ledger: Ledger) -> str | None:
+def _person(
+    utterances: list[Utterance], roles: Roles, path: Path, ledger: RejectedRows
+) -> str | None:
     """The one speaker of a conversation whose role is user."""
     found = {turn.speaker for turn in utterances if roles.of(turn.word, path, turn.row) == "user"}
     if len(found) == 1:

@@ -16,12 +16,12 @@ from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.files import check_encoding, check_file, csv_rows, reading, table_header
 from leadline.importing.labels import Label, number
-from leadline.importing.people import People
-from leadline.importing.records import Rows
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns
+from leadline.importing.records import RawTurns
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import ONLY, Batch
+from leadline.importing.source import Source
+from leadline.importing.spool import ONLY, RawTurnBatch
 
 TRANSCRIPT = re.compile(r"^(\d+)_TRANSCRIPT\.csv$", re.IGNORECASE)
 
@@ -35,9 +35,9 @@ SCRIPTED = re.compile(r"^\S+ \((.+)\)$")  # name of the scripted utterance (what
 
 PERSON = "participant_id"
 
-TOTALS = ("phq8_score", "phq_score", "phq_8total", "phq8_total")
+TOTAL_COLUMNS = ("phq8_score", "phq_score", "phq_8total", "phq8_total")
 
-ITEM_COLUMNS = ("nointerest", "depressed", "sleep", "tired", "appetite", "failure",
+PHQ8_COLUMNS = ("nointerest", "depressed", "sleep", "tired", "appetite", "failure",
                 "concentrating", "moving")  # fmt: skip
 
 NOT_ASKED = "-1"
@@ -50,7 +50,7 @@ def transcripts(source: Path) -> list[tuple[str, Path]]:
     return sorted((match[1], path) for match, path in found if match)
 
 
-def read_daic(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_daic(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a folder of transcripts, or one transcript.
 
     Label tables that lie in the folder are read unless --phq9 names others.
@@ -73,8 +73,8 @@ def read_daic(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
             remedy="Keep one transcript of each participant.",
             file=source,
         )
-    people = People(settings.people_column)
-    parts = Parts(
+    people = PeopleColumns(settings.people_column)
+    parts = Source(
         _batches(sessions, settings, ledger),
         roles_of(settings, WORDS),
         people,
@@ -89,10 +89,10 @@ def read_daic(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
 
 
 def _batches(
-    sessions: Sequence[tuple[str, Path]], settings: ImportConfig, ledger: Ledger
-) -> Iterator[Batch]:
+    sessions: Sequence[tuple[str, Path]], settings: ImportConfig, ledger: RejectedRows
+) -> Iterator[RawTurnBatch]:
     for participant, path in sessions:
-        rows = Rows(path, ledger)
+        rows = RawTurns(path, ledger)
         for line, speaker, value in _lines(path, ledger):
             text = _stripped(value, ledger) if settings.strip_annotations else value
             if text.strip():
@@ -102,7 +102,7 @@ def _batches(
         yield rows.batch()
 
 
-def _lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, str, str]]:
+def _lines(path: Path, ledger: RejectedRows) -> Iterator[tuple[int, str, str]]:
     """Line number, speaker and words of each row. Quotes in words are plain characters."""
     check_encoding(check_file(path))
     with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
@@ -141,7 +141,7 @@ def _check_header(header: list[str], path: Path) -> None:
         )
 
 
-def _stripped(value: str, ledger: Ledger) -> str:
+def _stripped(value: str, ledger: RejectedRows) -> str:
     """Words without transcriber's marks and without names of scripted utterances."""
     scripted = SCRIPTED.match(value.strip())
     text = scripted[1] if scripted else value
@@ -152,7 +152,7 @@ def _stripped(value: str, ledger: Ledger) -> str:
     return text
 
 
-def label_tables(folder: Path, ledger: Ledger) -> list[Path]:
+def label_tables(folder: Path, ledger: RejectedRows) -> list[Path]:
     """CSV tables of a folder that name participants and are no transcripts."""
     tables = [path for path in sorted(folder.glob("*.csv")) if not TRANSCRIPT.match(path.name)]
     return [
@@ -162,8 +162,8 @@ def label_tables(folder: Path, ledger: Ledger) -> list[Path]:
 
 def daic_labels(
     path: Path,
-    ledger: Ledger,
-    people: People | None = None,
+    ledger: RejectedRows,
+    people: PeopleColumns | None = None,
     here: set[str] | None = None,
 ) -> list[Label]:
     """PHQ-8 totals and items of a split table; rows of participants not `here` are noted.
@@ -180,8 +180,8 @@ def daic_labels(
             file=path,
             row=1,
         )
-    total = next((lower.index(name) for name in TOTALS if name in lower), None)
-    items = [_item_place(lower, word) for word in ITEM_COLUMNS]
+    total = next((lower.index(name) for name in TOTAL_COLUMNS if name in lower), None)
+    items = [_item_place(lower, word) for word in PHQ8_COLUMNS]
     if total is None and None in items:
         ledger.note("tables without PHQ-8 scores, from which no label is read")
     labels = []

@@ -14,14 +14,14 @@ from leadline.importing.convokit import UTTERANCES
 from leadline.importing.daic import TRANSCRIPT, transcripts
 from leadline.importing.files import JSON_LINES, TEXT_TABLES, check_file
 from leadline.importing.long_table import columns_of
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 
 JSON = (".json", *JSON_LINES)
 
 TABLES = (*TEXT_TABLES, ".parquet", ".pq")
 
 
-def detect_format(source: Path, settings: ImportConfig, ledger: Ledger) -> tuple[str, str]:
+def detect_format(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
     """The format of a source and what was seen of it.
 
     Raises:
@@ -71,7 +71,7 @@ def _folder(source: Path) -> tuple[str, str]:
     )
 
 
-def _table(source: Path, settings: ImportConfig, ledger: Ledger) -> tuple[str, str]:
+def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
     columns = columns_of(source, settings, ledger)
     if {"role", "text"} <= set(columns):
         return "table", "a table with a role and a text column"
@@ -86,7 +86,7 @@ def _table(source: Path, settings: ImportConfig, ledger: Ledger) -> tuple[str, s
 
 def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     # With --skip-bad, bad lines are passed over; the reader will meet and count them again.
-    ledger = Ledger(settings.skip_bad)
+    ledger = RejectedRows(settings.skip_bad)
     where, record = next(conversations(source, ledger), ("", None))
     if not isinstance(record, Mapping):
         raise unclear(source, "The first record is not a JSON object.")

@@ -15,7 +15,7 @@ from typing import Any
 from leadline.importing.files import json_values
 from leadline.importing.labels import Label
 from leadline.importing.records import identifier
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 from leadline.phq9.items import (
     LOINC_ANSWERS,
     LOINC_ITEMS,
@@ -44,7 +44,7 @@ class Answers:
     phq2: Any = None
 
 
-def fhir_labels(path: Path, ledger: Ledger) -> Iterator[Label]:
+def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
     """Labels of a FHIR file; resources of one person at one time are taken together."""
     found: dict[tuple[str, Any], Answers] = {}
     for where, resource in _resources(path, ledger):
@@ -82,7 +82,7 @@ def _merge(
     coded: Mapping[str, Any],
     where: str,
     path: Path,
-    ledger: Ledger,
+    ledger: RejectedRows,
 ) -> None:
     """Add a resource to the answers of its person and time; contradictions are bad."""
     answers = found.setdefault(key, Answers(where))
@@ -102,7 +102,7 @@ def _merge(
             )
 
 
-def _resources(path: Path, ledger: Ledger) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _resources(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for where, value in json_values(path, ledger):
         if not isinstance(value, Mapping) or not isinstance(value.get("resourceType"), str):
             ledger.reject(

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 
 BATCH = 250_000  # rows of a table that are in memory at a time
 
@@ -148,7 +148,7 @@ def is_json_lines(path: Path) -> bool:
     return True
 
 
-def json_values(path: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+def json_values(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     """Top-level values of a JSON or JSON-lines file, each with its locator.
 
     A JSON array gives its entries (``entry 3``), JSON lines its lines (``line 3``; a bad one
@@ -168,7 +168,7 @@ def json_values(path: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
         yield "entry 1", value
 
 
-def _json_lines(path: Path, ledger: Ledger) -> Iterator[tuple[str, Any]]:
+def _json_lines(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     with reading(path), path.open(encoding="utf-8-sig", newline="\n") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -189,7 +189,7 @@ def sniff_separator(path: Path) -> str:
     return max(",;\t", key=header.count)
 
 
-def csv_rows(path: Path, ledger: Ledger) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def csv_rows(path: Path, ledger: RejectedRows) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The header of a delimited text file and its records, each with its line number.
 
     Blank lines are passed over. A record with another number of fields than the header is
@@ -217,7 +217,7 @@ def check_header(header: list[str], path: Path) -> None:
 
 
 def _full_records(
-    records: Iterator[tuple[int, list[str]]], width: int, path: Path, ledger: Ledger
+    records: Iterator[tuple[int, list[str]]], width: int, path: Path, ledger: RejectedRows
 ) -> Iterator[tuple[int, list[str]]]:
     for line, fields in records:
         if len(fields) == width:
@@ -253,7 +253,7 @@ def _csv_records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def table_batches(
-    path: Path, ledger: Ledger, columns: list[str] | None = None
+    path: Path, ledger: RejectedRows, columns: list[str] | None = None
 ) -> Iterator[pl.DataFrame]:
     """Batches of a CSV, TSV or Parquet table, with a column ``__row`` that locates rows.
 
@@ -268,7 +268,7 @@ def table_batches(
         yield from _parquet_batches(path, columns)
 
 
-def _text_batches(path: Path, ledger: Ledger) -> Iterator[pl.DataFrame]:
+def _text_batches(path: Path, ledger: RejectedRows) -> Iterator[pl.DataFrame]:
     header, records = csv_rows(path, ledger)
     lines: list[int] = []
     rows: list[list[str]] = []
@@ -310,7 +310,7 @@ def _parquet_batches(path: Path, columns: list[str] | None) -> Iterator[pl.DataF
         ) from error
 
 
-def table_header(path: Path, ledger: Ledger) -> list[str]:
+def table_header(path: Path, ledger: RejectedRows) -> list[str]:
     """The column names of a CSV, TSV or Parquet table."""
     check_file(path)
     if path.suffix.lower() in TEXT_TABLES:

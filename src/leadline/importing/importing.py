@@ -20,12 +20,12 @@ from leadline.importing.fhir import fhir_labels
 from leadline.importing.intercom import read_intercom
 from leadline.importing.labels import Label, label_table, table_labels
 from leadline.importing.long_table import read_table
-from leadline.importing.rejects import Ledger
-from leadline.importing.source import Parts
+from leadline.importing.rejects import RejectedRows
+from leadline.importing.source import Source
 from leadline.importing.spool import Spool, clean, order, write_turns
 from leadline.importing.survey import read_survey
 
-READERS: dict[str, Callable[[Path, ImportConfig, Ledger], Parts]] = {
+READERS: dict[str, Callable[[Path, ImportConfig, RejectedRows], Source]] = {
     "table": read_table,
     "survey": read_survey,
     "chat": read_chat,
@@ -79,7 +79,7 @@ def import_files(
             "There is no such file or folder.", remedy="Check the path.", file=source
         )
     with new_directory(out, overwrite=overwrite) as scratch:
-        ledger = Ledger(settings.skip_bad)
+        ledger = RejectedRows(settings.skip_bad)
         layout, seen = settings.format, ""
         if layout == "auto":
             layout, seen = detect_format(source, settings, ledger)
@@ -111,9 +111,9 @@ def import_files(
 
 
 def _gather(
-    parts: Parts,
+    parts: Source,
     settings: ImportConfig,
-    ledger: Ledger,
+    ledger: RejectedRows,
     directory: Path,
     progress: Callable[[int], None] | None,
 ) -> Spool:
@@ -127,7 +127,7 @@ def _gather(
 
 
 def _separate_labels(
-    layout: str, settings: ImportConfig, parts: Parts, ledger: Ledger
+    layout: str, settings: ImportConfig, parts: Source, ledger: RejectedRows
 ) -> list[Label]:
     """Labels of --phq9: a table or FHIR."""
     path = settings.phq9

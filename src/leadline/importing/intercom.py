@@ -15,12 +15,12 @@ from typing import Any
 
 from leadline.importing.chat import conversations
 from leadline.importing.config import ImportConfig
-from leadline.importing.people import People, picked
-from leadline.importing.records import Rows, identifier
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns, picked
+from leadline.importing.records import RawTurns, identifier
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import Batch
+from leadline.importing.source import Source
+from leadline.importing.spool import RawTurnBatch
 
 PERSON_TYPES = ("user", "lead", "contact")
 
@@ -74,22 +74,22 @@ def html_to_text(body: str) -> str:
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
-def read_intercom(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_intercom(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open an Intercom export: one conversation, a list of them, or one a line."""
-    people = People(settings.people_column)
+    people = PeopleColumns(settings.people_column)
     roles = roles_of(settings, WORDS)
     # user, lead and contact are one kind of author here, not rival words for the person.
     for word in PERSON_TYPES:
         if not settings.person_role:
             roles.given = {word: "user", **roles.given}
     batches = _batches(source, settings, people, ledger)
-    return Parts(batches, roles, people, inputs=[source])
+    return Source(batches, roles, people, inputs=[source])
 
 
 def _batches(
-    source: Path, settings: ImportConfig, people: People, ledger: Ledger
-) -> Iterator[Batch]:
-    rows = Rows(source, ledger)
+    source: Path, settings: ImportConfig, people: PeopleColumns, ledger: RejectedRows
+) -> Iterator[RawTurnBatch]:
+    rows = RawTurns(source, ledger)
     seen: set[str] = set()
     for where, record in conversations(source, ledger):
         if not isinstance(record, Mapping):
@@ -114,7 +114,7 @@ def _batches(
 
 
 def _said(
-    record: Mapping[str, Any], rows: Rows, where: str
+    record: Mapping[str, Any], rows: RawTurns, where: str
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The first message and the parts, each as one object with author, body, created_at."""
     first = record.get("source")
@@ -136,7 +136,9 @@ def _said(
             rows.reject(place, "The part is not a JSON object.", "Check the export.")
 
 
-def _add(rows: Rows, part: Mapping[str, Any], where: str, person: str, conversation: str) -> None:
+def _add(
+    rows: RawTurns, part: Mapping[str, Any], where: str, person: str, conversation: str
+) -> None:
     if part.get("part_type") == "note":
         rows.ledger.note(NOTES)
         return
@@ -156,7 +158,7 @@ def _add(rows: Rows, part: Mapping[str, Any], where: str, person: str, conversat
 
 
 def _person(
-    record: Mapping[str, Any], settings: ImportConfig, rows: Rows, where: str
+    record: Mapping[str, Any], settings: ImportConfig, rows: RawTurns, where: str
 ) -> str | None:
     """The contact of a conversation, or its one author who is a user, lead or contact."""
     if settings.person_key:

@@ -12,7 +12,7 @@ import polars as pl
 from leadline.errors import LeadlineError
 from leadline.importing.config import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.importing.files import table_batches, table_header
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.spool import as_identifier
 from leadline.importing.times import FUTURE, TIME_REMEDY, UNREADABLE, latest, naive_error, to_utc
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
@@ -21,7 +21,7 @@ from leadline.tables import PHQ9
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "."))
 
-NAMES = {
+LABEL_COLUMN_NAMES = {
     "person": ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id",
                "subject_id", "participant"),
     "time": ("time", "date", "timestamp", "completed_at", "created_at", "authored"),
@@ -112,11 +112,11 @@ def need(columns: dict[str, str], kinds: Iterable[str], flag_name: str, file: Pa
             )
 
 
-def table_labels(path: Path, settings: ImportConfig, ledger: Ledger) -> Iterator[Label]:
+def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Label]:
     """Labels of a table with one row an administration: items, a total, or both."""
     header = table_header(path, ledger)
     given = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
-    columns = find_columns(header, given, NAMES, "--phq9-column", path)
+    columns = find_columns(header, given, LABEL_COLUMN_NAMES, "--phq9-column", path)
     need(columns, ("person",), "--phq9-column", path)
     items = [columns.get(item) for item in ITEM_COLUMNS]
     if "total" not in columns and not any(items):
@@ -138,7 +138,7 @@ def table_labels(path: Path, settings: ImportConfig, ledger: Ledger) -> Iterator
 
 
 def label_table(
-    labels: Iterable[Label], settings: ImportConfig, ledger: Ledger, people: Container[str]
+    labels: Iterable[Label], settings: ImportConfig, ledger: RejectedRows, people: Container[str]
 ) -> pl.DataFrame:
     """Check and score labels; return the table of `schema.PHQ9`, by person and time.
 
@@ -199,7 +199,9 @@ def _label_problem(label: Label, people: Container[str], repeated: bool) -> tupl
     return None
 
 
-def _label_times(labels: Sequence[Label], settings: ImportConfig, ledger: Ledger) -> list[Any]:
+def _label_times(
+    labels: Sequence[Label], settings: ImportConfig, ledger: RejectedRows
+) -> list[Any]:
     """UTC times, `UNREADABLE` in the place of a bad one (then already rejected)."""
     values = [label.time for label in labels]
     kinds = {type(value) for value in values if value is not None}

@@ -10,13 +10,13 @@ import polars as pl
 from leadline.importing.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.importing.files import table_batches, table_header
 from leadline.importing.labels import find_columns, need
-from leadline.importing.people import People
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import Batch, as_identifier
+from leadline.importing.source import Source
+from leadline.importing.spool import RawTurnBatch, as_identifier
 
-NAMES = {
+COLUMN_NAMES = {
     "person": ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id"),
     "conversation": ("conversation_id", "conversation", "session_id", "chat_id", "thread_id",
                      "dialogue_id", "dialog_id"),
@@ -27,13 +27,13 @@ NAMES = {
 }  # fmt: skip
 
 
-def columns_of(path: Path, settings: ImportConfig, ledger: Ledger) -> dict[str, str]:
+def columns_of(path: Path, settings: ImportConfig, ledger: RejectedRows) -> dict[str, str]:
     """Which column of a long table holds what."""
     given = pairs(settings.column, "column", TABLE_COLUMNS)
-    return find_columns(table_header(path, ledger), given, NAMES, "--column", path)
+    return find_columns(table_header(path, ledger), given, COLUMN_NAMES, "--column", path)
 
 
-def read_table(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a long table. Person, role and text are needed; the rest is optional.
 
     Without a conversation column all turns of a person are one conversation; without a turn
@@ -43,14 +43,14 @@ def read_table(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
     need(columns, ("person", "role", "text"), "--column", source)
     extra = {name: name for name in settings.people_column}
     find_columns(table_header(source, ledger), extra, {}, "--people-column", source)
-    people = People(settings.people_column)
+    people = PeopleColumns(settings.people_column)
     batches = _batches(source, columns, people, ledger)
-    return Parts(batches, roles_of(settings), people, inputs=[source])
+    return Source(batches, roles_of(settings), people, inputs=[source])
 
 
 def _batches(
-    source: Path, columns: dict[str, str], people: People, ledger: Ledger
-) -> Iterator[Batch]:
+    source: Path, columns: dict[str, str], people: PeopleColumns, ledger: RejectedRows
+) -> Iterator[RawTurnBatch]:
     wanted = list(dict.fromkeys([*columns.values(), *people.columns]))
     for frame in table_batches(source, ledger, wanted):
         names = {"person": "person", "conversation": "conversation", "turn": "turn",
@@ -66,4 +66,4 @@ def _batches(
                 *people.columns,
             )
             people.add_rows(described, source, ledger)
-        yield Batch(source, rows)
+        yield RawTurnBatch(source, rows)

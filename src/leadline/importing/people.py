@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 from leadline.tables import PEOPLE
 
 WHOLE = re.compile(r"^-?(0|[1-9]\d{0,17})$")
@@ -19,14 +19,14 @@ DECIMAL = re.compile(r"^-?(0|[1-9]\d*)(\.\d+)?$")
 
 
 @dataclass
-class People:
+class PeopleColumns:
     """Extra columns of people, one value each, as the source gave them."""
 
     columns: tuple[str, ...]
     values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def add(
-        self, person: str, values: Sequence[Any], file: Path, row: int | str, ledger: Ledger
+        self, person: str, values: Sequence[Any], file: Path, row: int | str, ledger: RejectedRows
     ) -> None:
         """Note the values of a person; another value than before is a bad row."""
         known = self.values.get(person)
@@ -45,7 +45,7 @@ class People:
                 "Correct one, or leave the column out: a people column is constant.",
             )
 
-    def add_rows(self, rows: pl.DataFrame, file: Path, ledger: Ledger) -> None:
+    def add_rows(self, rows: pl.DataFrame, file: Path, ledger: RejectedRows) -> None:
         """`add` for a frame with the columns row, person and `columns`."""
         if not self.columns:
             return

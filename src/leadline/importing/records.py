@@ -9,18 +9,18 @@ from typing import Any
 import polars as pl
 
 from leadline.errors import LeadlineError
-from leadline.importing.rejects import Ledger
-from leadline.importing.spool import Batch
+from leadline.importing.rejects import RejectedRows
+from leadline.importing.spool import RawTurnBatch
 
 FULL = 100_000  # rows after which a batch is handed on
 
 COLUMNS = ("row", "person", "conversation", "speaker", "text", "time")
 
 
-class Rows:
+class RawTurns:
     """Raw turns of one file, collected until there are enough for a batch."""
 
-    def __init__(self, file: Path, ledger: Ledger) -> None:
+    def __init__(self, file: Path, ledger: RejectedRows) -> None:
         self.file = file
         self.ledger = ledger
         self.rows: list[tuple[str | None, ...]] = []
@@ -52,12 +52,12 @@ class Rows:
         """Whether there are enough rows for a batch."""
         return len(self.rows) >= FULL
 
-    def batch(self) -> Batch:
+    def batch(self) -> RawTurnBatch:
         """The rows so far as a batch; starts anew."""
         schema = dict.fromkeys(COLUMNS, pl.String())
         frame = pl.DataFrame(self.rows, schema=schema, orient="row")
         self.rows = []
-        return Batch(self.file, frame)
+        return RawTurnBatch(self.file, frame)
 
 
 def encodable(text: str | None) -> bool:

@@ -13,7 +13,7 @@ LISTED = 10_000  # bad rows that are listed one by one; all are counted
 
 
 @dataclass
-class Ledger:
+class RejectedRows:
     """Collects bad rows (or raises on the first) and counts transformations.
 
     Attributes:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leadline.importing.labels import Label
-from leadline.importing.people import People
+from leadline.importing.people import PeopleColumns
 from leadline.importing.roles import Roles
-from leadline.importing.spool import Batch
+from leadline.importing.spool import RawTurnBatch
 
 
 @dataclass
-class Parts:
+class Source:
     """A source, opened: raw turns to be drawn, and what is found on the way.
 
     Attributes:
@@ -24,8 +24,8 @@ class Parts:
         inputs: files that were read, for the manifest.
     """
 
-    batches: Iterator[Batch]
+    batches: Iterator[RawTurnBatch]
     roles: Roles
-    people: People
+    people: PeopleColumns
     labels: list[Label] = field(default_factory=list)
     inputs: list[Path] = field(default_factory=list)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ROLES, ImportConfig
-from leadline.importing.rejects import Ledger
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import Roles
 from leadline.importing.times import FUTURE, TIME_REMEDY, UNREADABLE, latest, naive_error, to_utc
 from leadline.tables import TURNS
@@ -30,7 +30,7 @@ BUCKET = 500_000  # rows that are sorted and written at a time
 ONLY = "1"  # the conversation's name where the source has none
 
 
-class Batch(NamedTuple):
+class RawTurnBatch(NamedTuple):
     """Raw turns of one file.
 
     `rows` has the columns ``row`` (locator: number or text), ``person``, ``speaker``,
@@ -63,7 +63,9 @@ def as_identifier(values: pl.Series, what: str, file: Path) -> pl.Series:
     )
 
 
-def clean(batch: Batch, roles: Roles, settings: ImportConfig, ledger: Ledger) -> pl.DataFrame:
+def clean(
+    batch: RawTurnBatch, roles: Roles, settings: ImportConfig, ledger: RejectedRows
+) -> pl.DataFrame:
     """Check a batch; return the good rows with roles as codes and times in UTC.
 
     Returns:
@@ -130,7 +132,7 @@ def _times(raw: pl.DataFrame, settings: ImportConfig, file: Path) -> pl.DataFram
 
 
 def _reject_bad(
-    frame: pl.DataFrame, settings: ImportConfig, ledger: Ledger, file: Path
+    frame: pl.DataFrame, settings: ImportConfig, ledger: RejectedRows, file: Path
 ) -> pl.DataFrame:
     limit = settings.max_turn_chars
     text = pl.col("text")
@@ -218,7 +220,7 @@ class Order(NamedTuple):
     height: int
 
 
-def order(spool: Spool, ledger: Ledger) -> Order:
+def order(spool: Spool, ledger: RejectedRows) -> Order:
     """Place people in order of appearance, their dated conversations by first time, then the
     undated in order of appearance; within a conversation by position, else time, else row.
 

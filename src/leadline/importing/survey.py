@@ -20,11 +20,11 @@ from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig, check_people_columns
 from leadline.importing.files import read_text, table_batches, table_header
 from leadline.importing.labels import Label, number
-from leadline.importing.people import People
-from leadline.importing.rejects import Ledger
+from leadline.importing.people import PeopleColumns
+from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
-from leadline.importing.source import Parts
-from leadline.importing.spool import Batch, as_identifier
+from leadline.importing.source import Source
+from leadline.importing.spool import RawTurnBatch, as_identifier
 from leadline.phq9.items import INSTRUMENTS
 
 KEYS = ("person", "conversation", "time", "turns", "phq9", "people", "ignore")
@@ -174,7 +174,7 @@ def _turns(value: Any, path: Path) -> tuple[tuple[str, str], ...]:
     return tuple(turns)
 
 
-def read_survey(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
+def read_survey(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a survey by its mapping file (`settings.mapping`)."""
     if settings.mapping is None:
         raise LeadlineError(
@@ -184,8 +184,8 @@ def read_survey(source: Path, settings: ImportConfig, ledger: Ledger) -> Parts:
         )
     mapping = read_mapping(settings.mapping)
     _check_columns(mapping, table_header(source, ledger), source)
-    people = People(tuple(name for name, _ in mapping.people))
-    parts = Parts(iter(()), roles_of(settings), people, inputs=[source, settings.mapping])
+    people = PeopleColumns(tuple(name for name, _ in mapping.people))
+    parts = Source(iter(()), roles_of(settings), people, inputs=[source, settings.mapping])
     parts.batches = _batches(source, mapping, settings, parts, ledger)
     return parts
 
@@ -211,8 +211,8 @@ def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
 
 
 def _batches(
-    source: Path, mapping: SurveyMap, settings: ImportConfig, parts: Parts, ledger: Ledger
-) -> Iterator[Batch]:
+    source: Path, mapping: SurveyMap, settings: ImportConfig, parts: Source, ledger: RejectedRows
+) -> Iterator[RawTurnBatch]:
     met: Counter[str] = Counter()
     conversations: set[tuple[str, str]] = set()
     for frame in table_batches(source, ledger, mapping.columns()):
@@ -234,11 +234,15 @@ def _batches(
             conversations.add(key)
             turns += _turn_rows(row, mapping, conversation, source, ledger)
             _describe(row, mapping, settings, parts, source, ledger)
-        yield Batch(source, _turn_frame(turns, frame, mapping))
+        yield RawTurnBatch(source, _turn_frame(turns, frame, mapping))
 
 
 def _conversation(
-    row: Mapping[str, Any], mapping: SurveyMap, met: Counter[str], source: Path, ledger: Ledger
+    row: Mapping[str, Any],
+    mapping: SurveyMap,
+    met: Counter[str],
+    source: Path,
+    ledger: RejectedRows,
 ) -> str | None:
     """The conversation's name; None where the row is bad."""
     person = row[mapping.person]
@@ -266,7 +270,11 @@ def _conversation(
 
 
 def _turn_rows(
-    row: Mapping[str, Any], mapping: SurveyMap, conversation: str, source: Path, ledger: Ledger
+    row: Mapping[str, Any],
+    mapping: SurveyMap,
+    conversation: str,
+    source: Path,
+    ledger: RejectedRows,
 ) -> list[tuple[Any, ...]]:
     time = row[mapping.time] if mapping.time else None
     turns: list[tuple[Any, ...]] = []
@@ -302,9 +310,9 @@ def _describe(
     row: Mapping[str, Any],
     mapping: SurveyMap,
     settings: ImportConfig,
-    parts: Parts,
+    parts: Source,
     source: Path,
-    ledger: Ledger,
+    ledger: RejectedRows,
 ) -> None:
     """Note the person and their PHQ-9, if the row has one."""
     person = row[mapping.person]

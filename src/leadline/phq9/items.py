@@ -16,7 +16,7 @@ ITEM_COLUMNS = tuple(f"item_{number}" for number in range(1, 10))
 
 TOTALS = 28  # the totals 0..27
 
-THRESHOLDS = (5, 10, 15, 20)  # of the P(>= k) columns of `estimates`
+CUTS = (5, 10, 15, 20)  # of the P(>= k) columns of `estimates`
 
 ITEMS: Final = (
     "anhedonia",
@@ -32,9 +32,9 @@ ITEMS: Final = (
 
 SELF_HARM: Final = 8  # position of item 9, which is never imputed
 
-ITEM_COUNT: Final = {"phq9": 9, "phq8": 8, "phq2": 2}
+ITEM_COUNTS: Final = {"phq9": 9, "phq8": 8, "phq2": 2}
 
-MAX_TOTAL: Final = {"phq9": 27, "phq8": 24, "phq2": 6}
+MAX_TOTALS: Final = {"phq9": 27, "phq8": 24, "phq2": 6}
 
 MAX_MISSING: Final = {"phq9": 2, "phq8": 2, "phq2": 0}
 

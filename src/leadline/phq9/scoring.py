@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import LeadlineError
-from leadline.phq9.items import BANDS, ITEM_COUNT, MAX_MISSING, MAX_TOTAL, SELF_HARM
+from leadline.phq9.items import BANDS, ITEM_COUNTS, MAX_MISSING, MAX_TOTALS, SELF_HARM
 
 ITEM_SLOTS = 9
 
@@ -101,7 +101,7 @@ def check_total(value: Any, instrument: str = "phq9", *, whole: bool = True) -> 
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    top = MAX_TOTAL[instrument]
+    top = MAX_TOTALS[instrument]
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0 <= value <= top:
         raise LeadlineError(
@@ -127,11 +127,11 @@ def round_half_up(value: float) -> int:
 
 
 def _item_count(instrument: str) -> int:
-    if instrument not in ITEM_COUNT:
+    if instrument not in ITEM_COUNTS:
         raise LeadlineError(
-            "The instrument is not known.", remedy=f"Use one of: {', '.join(ITEM_COUNT)}."
+            "The instrument is not known.", remedy=f"Use one of: {', '.join(ITEM_COUNTS)}."
         )
-    return ITEM_COUNT[instrument]
+    return ITEM_COUNTS[instrument]
 
 
 def _raw_total(answers: Sequence[int | None], instrument: str) -> tuple[float | None, bool]:
@@ -171,7 +171,7 @@ def band(total: float) -> str:
 def band_index(totals: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Index into `BANDS` of each total, any shape; fractions by their half-up rounding."""
     values = np.floor(np.asarray(totals, dtype=np.float64) + 0.5)
-    if values.size and not (np.all(values >= 0) and np.all(values <= MAX_TOTAL["phq9"])):
+    if values.size and not (np.all(values >= 0) and np.all(values <= MAX_TOTALS["phq9"])):
         raise LeadlineError("A total is outside 0-27.", remedy="Correct the total.")
     return np.searchsorted([low for _, low, _ in BANDS[1:]], values, side="right")
 

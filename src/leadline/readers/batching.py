@@ -12,7 +12,7 @@ from leadline.readers.tokens import Pass
 
 
 @dataclass(frozen=True)
-class Job:
+class TokenRow:
     """Tokens to be read in one row of a batch and where the states belong."""
 
     conversation: int
@@ -42,9 +42,9 @@ def join_pieces(
     return ids, spans
 
 
-def batches(jobs: Sequence[Job], budget: int) -> Iterator[list[Job]]:
+def batches(jobs: Sequence[TokenRow], budget: int) -> Iterator[list[TokenRow]]:
     """Jobs of like length together, longest first, at most `budget` tokens with padding."""
-    batch: list[Job] = []
+    batch: list[TokenRow] = []
     for job in sorted(jobs, key=lambda job: -len(job.ids)):
         if batch and (len(batch) + 1) * len(batch[0].ids) > budget:
             yield batch

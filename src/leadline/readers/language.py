@@ -30,7 +30,7 @@ from leadline.readers.backbone import (
     pick_dtype,
     resolve_layers,
 )
-from leadline.readers.batching import Job, batches, join_pieces, pad_right
+from leadline.readers.batching import TokenRow, batches, join_pieces, pad_right
 from leadline.readers.config import ReaderConfig
 from leadline.readers.fetch import reader_path, reader_revision
 from leadline.readers.protocol import Conversation, reader_identity
@@ -115,7 +115,7 @@ class LMReader:
                 progress(done, total)
         return out
 
-    def _jobs(self, index: int, talk: Conversation) -> Iterator[Job]:
+    def _jobs(self, index: int, talk: Conversation) -> Iterator[TokenRow]:
         """The passes of one conversation that hold a user turn to be read."""
         start = self.tokens.start
         pieces = self.tokens.pieces(talk, self.budget)
@@ -123,10 +123,10 @@ class LMReader:
         for part in plan_passes([len(p.ids) for p in pieces], self.budget - len(start)):
             ids, spans = join_pieces(start, pieces, part)
             if spans:
-                yield Job(index, row, ids, spans)
+                yield TokenRow(index, row, ids, spans)
             row += len(spans)
 
-    def _read(self, batch: Sequence[Job]) -> list[States]:
+    def _read(self, batch: Sequence[TokenRow]) -> list[States]:
         return self.turn_states([job.ids for job in batch], [job.spans for job in batch])
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ from leadline.arrays import States
 from leadline.errors import LeadlineError
 from leadline.progress import Advance
 from leadline.readers.backbone import default_device, load_tokenizer
-from leadline.readers.batching import Job, batches
+from leadline.readers.batching import TokenRow, batches
 from leadline.readers.fetch import quiet_transformers, reader_path, reader_revision
 from leadline.readers.protocol import Conversation, reader_identity
 
@@ -103,18 +103,18 @@ class SentenceReader:
         out: States = unit[[position[text] for text in texts]] if texts else unit
         return out
 
-    def _jobs(self, row: int, text: str) -> list[Job]:
+    def _jobs(self, row: int, text: str) -> list[TokenRow]:
         words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         words = words[-self.max_tokens :]
         room = self.window - 2
         first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         return [
-            Job(row, 0, [first, *words[at : at + room], last], [])
+            TokenRow(row, 0, [first, *words[at : at + room], last], [])
             for at in range(0, max(len(words), 1), room)
         ]
 
     @torch.inference_mode()
-    def _read(self, batch: Sequence[Job]) -> States:
+    def _read(self, batch: Sequence[TokenRow]) -> States:
         length = max(len(job.ids) for job in batch)
         ids = torch.full((len(batch), length), int(self.tokenizer.pad_token_id))
         mask = torch.zeros(len(batch), length, dtype=torch.long)

@@ -29,7 +29,7 @@ from leadline.progress import Advance
 from leadline.readers.fetch import leadline_home
 from leadline.readers.protocol import Conversation, Reader
 
-FORMAT = 1
+CACHE_FORMAT = 1
 
 # Conversations read between two writes: what a killed run loses at most.
 GROUP = 256
@@ -132,9 +132,11 @@ class StateCache:
                 )
                 new = secret or secrets.token_bytes(32)
                 connection.execute("INSERT OR IGNORE INTO about VALUES ('secret', ?)", [new])
-                connection.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", [FORMAT])
+                connection.execute(
+                    "INSERT OR IGNORE INTO about VALUES ('format', ?)", [CACHE_FORMAT]
+                )
             about = dict(connection.execute("SELECT name, value FROM about"))
-        if about["format"] != FORMAT or not isinstance(about["secret"], bytes):
+        if about["format"] != CACHE_FORMAT or not isinstance(about["secret"], bytes):
             raise sqlite3.DatabaseError("another format")
         return about["secret"]
 

@@ -26,13 +26,13 @@ from leadline.arrays import States
 from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
 from leadline.finetune.model import FinetunedModel
-from leadline.readers.batching import Job, join_pieces
+from leadline.readers.batching import TokenRow, join_pieces
 from leadline.readers.language import LMReader
 from leadline.readers.sentence import SentenceReader
 from leadline.readers.tokens import plan_passes
 from leadline.running.memory import BatchCache, Memory, check_layers, no_decay
 
-Earlier = Callable[[int], Sequence[Message]]
+EarlierMessages = Callable[[int], Sequence[Message]]
 
 # Rows that are shorter than this share of the longest wait for a batch of their own,
 LEAST_FILLED = 0.8
@@ -69,7 +69,7 @@ def no_history(count: int) -> Sequence[Message]:
     )
 
 
-class News(NamedTuple):
+class NewMessages(NamedTuple):
     """New messages of one person.
 
     Attributes:
@@ -81,10 +81,10 @@ class News(NamedTuple):
 
     context: Context
     messages: Sequence[Message]
-    earlier: Earlier = no_history
+    earlier: EarlierMessages = no_history
 
 
-class Read(NamedTuple):
+class Continuation(NamedTuple):
     """What came of it: where the reading stands now, and the new user turns.
 
     Attributes:
@@ -120,7 +120,7 @@ class RunningReader:
         self.model = reader.model if isinstance(reader, LMReader) else reader.regressor.backbone
         check_layers(self.model)
 
-    def read(self, people: Sequence[News]) -> list[Read]:
+    def read(self, people: Sequence[NewMessages]) -> list[Continuation]:
         """Read the new messages of each person; the contexts given stay as they were.
 
         Raises:
@@ -135,7 +135,7 @@ class RunningReader:
         found: list[list[States]] = [[] for _ in people]
         while any(waiting):
             due = {row: parts.popleft() for row, parts in enumerate(waiting) if parts}
-            jobs = [Job(row, 0, part.ids, part.spans) for row, part in due.items()]
+            jobs = [TokenRow(row, 0, part.ids, part.spans) for row, part in due.items()]
             enough = ENOUGH if self.device.type == "cpu" else self.batch_tokens
             for batch in fill_batches(jobs, self.batch_tokens, enough):
                 rows = [job.conversation for job in batch]
@@ -145,7 +145,7 @@ class RunningReader:
                     memories[row] = memory
         empty = np.zeros((0, self.width), np.float32)
         return [
-            Read(
+            Continuation(
                 Context(person.context.read + len(person.messages), plan.lengths, memories[row]),
                 np.concatenate([empty, *found[row]]),
                 np.array([b - a for part in plan.parts for a, b in part.spans], np.int64),
@@ -153,7 +153,7 @@ class RunningReader:
             for row, (person, plan) in enumerate(zip(people, plans, strict=True))
         ]
 
-    def _plan(self, person: News) -> _Plan:
+    def _plan(self, person: NewMessages) -> _Plan:
         """What to feed: first what still fits the running pass, then passes begun anew."""
         assert not isinstance(self.reader, SentenceReader)
         tokens, budget = self.reader.tokens, self.reader.budget
@@ -177,10 +177,10 @@ class RunningReader:
             else:
                 ids, spans = join_pieces(tokens.start, pieces, part)
             if ids and (spans or number == len(passes) - 1):
-                parts.append(_Part(ids, spans, number > 0))
+                parts.append(PassTokens(ids, spans, number > 0))
         return _Plan(tuple(parts), tuple(lengths[passes[-1].first :]))
 
-    def _pieces_again(self, person: News, count: int) -> list[object]:
+    def _pieces_again(self, person: NewMessages, count: int) -> list[object]:
         assert not isinstance(self.reader, SentenceReader)
         earlier = person.earlier(count)[-count:]
         pieces = self.reader.tokens.pieces(earlier, self.reader.budget)
@@ -194,7 +194,7 @@ class RunningReader:
 
     @torch.inference_mode()
     def _forward(
-        self, batch: Sequence[Job], old: Sequence[Memory | None]
+        self, batch: Sequence[TokenRow], old: Sequence[Memory | None]
     ) -> tuple[list[States], list[Memory]]:
         assert not isinstance(self.reader, SentenceReader)
         new = [len(job.ids) for job in batch]
@@ -206,7 +206,7 @@ class RunningReader:
         return states, cache.memories()
 
 
-class _Part(NamedTuple):
+class PassTokens(NamedTuple):
     """Tokens for one forward pass of one person."""
 
     ids: list[int]
@@ -215,14 +215,14 @@ class _Part(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    parts: tuple[_Part, ...]
+    parts: tuple[PassTokens, ...]
     lengths: tuple[int, ...]
 
 
-def _read_sentences(reader: SentenceReader, people: Sequence[News]) -> list[Read]:
+def _read_sentences(reader: SentenceReader, people: Sequence[NewMessages]) -> list[Continuation]:
     states = reader.states([person.messages for person in people])
     return [
-        Read(
+        Continuation(
             Context(person.context.read + len(person.messages)),
             some,
             np.ones(len(some), np.int64),
@@ -231,13 +231,13 @@ def _read_sentences(reader: SentenceReader, people: Sequence[News]) -> list[Read
     ]
 
 
-def fill_batches(jobs: Sequence[Job], budget: int, enough: int) -> Iterator[list[Job]]:
+def fill_batches(jobs: Sequence[TokenRow], budget: int, enough: int) -> Iterator[list[TokenRow]]:
     """Jobs of like length together, longest first, at most `budget` tokens with padding.
 
     Once a batch has `enough` tokens, it takes no row that would be padded by more than
     1 - `LEAST_FILLED` of its length.
     """
-    batch: list[Job] = []
+    batch: list[TokenRow] = []
     for job in sorted(jobs, key=lambda job: -len(job.ids)):
         longest = len(batch[0].ids) if batch else 0
         padded = len(job.ids) < LEAST_FILLED * longest and len(batch) * longest >= enough

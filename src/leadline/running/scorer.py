@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.cohort.masking import Asked, masked, masked_on
+from leadline.cohort.masking import Asked, mask_continuation, mask_messages
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span, starts_at
 from leadline.errors import LeadlineError
@@ -29,11 +29,18 @@ from leadline.heads.design import PersonStates
 from leadline.phq9.distribution import distribution_mean
 from leadline.readers.language import LMReader
 from leadline.readers.sentence import SentenceReader
-from leadline.running.reader import Earlier, News, OtherHistory, Read, RunningReader, no_history
-from leadline.running.state_store import Course, StateStore, new_course
+from leadline.running.reader import (
+    Continuation,
+    EarlierMessages,
+    NewMessages,
+    OtherHistory,
+    RunningReader,
+    no_history,
+)
+from leadline.running.state_store import ReadingState, StateStore, new_reading
 from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import AdaptedModel, Ensemble
-from leadline.runs.estimates import before_arrival, departures, estimates_table
+from leadline.runs.estimates import aged_out, estimates_table, readings_before_turn
 from leadline.settings import check_choices, setting
 from leadline.tables import ESTIMATES
 
@@ -41,7 +48,7 @@ GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
-class Said:
+class TimedMessage:
     """One message with its place and time.
 
     Attributes:
@@ -59,7 +66,7 @@ class Said:
     turn: int = 0
 
 
-History = Callable[[str], Sequence[Said]]
+History = Callable[[str], Sequence[TimedMessage]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class RunningScorer:
         self.store.close()
 
     def add(
-        self, person_id: str, messages: Sequence[Said], *, before: int | None = None
+        self, person_id: str, messages: Sequence[TimedMessage], *, before: int | None = None
     ) -> pl.DataFrame:
         """Estimates after each user turn among a person's new messages; see `add_many`."""
         return self.add_many(
@@ -132,7 +139,7 @@ class RunningScorer:
         )
 
     def add_many(
-        self, news: Mapping[str, Sequence[Said]], *, before: Mapping[str, int] | None = None
+        self, news: Mapping[str, Sequence[TimedMessage]], *, before: Mapping[str, int] | None = None
     ) -> pl.DataFrame:
         """Estimates after each user turn among the new messages of many people.
 
@@ -166,19 +173,21 @@ class RunningScorer:
         self.store.put(kept)
         return table.filter(pl.Series(reported, dtype=pl.Boolean))
 
-    def _begin(self, person_id: str, new: Sequence[Said], before: int | None) -> _Person:
+    def _begin(self, person_id: str, new: Sequence[TimedMessage], before: int | None) -> _Person:
         """Where a person's reading goes on, or begins."""
         course = self.store.get(person_id)
         first = course is None and self.history is None and before is None
         if before == 0 or (first and not self.store.lost(person_id)):
-            return _Person(person_id, new_course([r.width for r in self.readers]), (), new)
+            return _Person(person_id, new_reading([r.width for r in self.readers]), (), new)
         if course is not None and before in (None, course.read):
             times = _times([said for said in new if said.role == "user"])
             if not reaches_back(course, times, self.window.days):
                 return _Person(person_id, course, (), new)
         return self._anew(person_id, new, before)
 
-    def _anew(self, person_id: str, new: Sequence[Said], before: int | None = None) -> _Person:
+    def _anew(
+        self, person_id: str, new: Sequence[TimedMessage], before: int | None = None
+    ) -> _Person:
         """A person who is read from the first message on."""
         old = tuple(self.history(person_id)) if self.history is not None else None
         if old is None or (before is not None and len(old) != before):
@@ -189,24 +198,24 @@ class RunningScorer:
                 remedy="Give the history of everyone: all messages before the new ones.",
             )
         self.read_again += bool(old)
-        return _Person(person_id, new_course([r.width for r in self.readers]), old, new)
+        return _Person(person_id, new_reading([r.width for r in self.readers]), old, new)
 
-    def _read(self, people: Sequence[_Person]) -> list[Course]:
+    def _read(self, people: Sequence[_Person]) -> list[ReadingState]:
         """The course of each person after the new messages, nothing dropped."""
         messages, asked = [], []
         for person in people:
             plain = [Message(said.role, said.text) for said in (*person.old, *person.new)]
             after = person.course.asked
             if self.window.mask_questionnaire:
-                plain, after = masked_on(plain, after)
+                plain, after = mask_continuation(plain, after)
             messages.append(plain)
             asked.append(after)
         earlier = [self._earlier(person) for person in people]
-        reads: list[list[Read | None]] = []
+        reads: list[list[Continuation | None]] = []
         for number, reader in enumerate(self.readers):
             mine = [row for row, person in enumerate(people) if self._reads(number, person)]
             news = [
-                News(people[row].course.contexts[number], messages[row], earlier[row])
+                NewMessages(people[row].course.contexts[number], messages[row], earlier[row])
                 for row in mine
             ]
             found = dict(zip(mine, reader.read(news), strict=True))
@@ -218,9 +227,11 @@ class RunningScorer:
 
     def _reads(self, number: int, person: _Person) -> bool:
         """A training person is read by the adapted models that may estimate them, no other."""
-        return self.ensemble.source is not None or number in self.ensemble.unseen(person.person_id)
+        return self.ensemble.source is not None or number in self.ensemble.members_for(
+            person.person_id
+        )
 
-    def _earlier(self, person: _Person) -> Earlier:
+    def _earlier(self, person: _Person) -> EarlierMessages:
         """The messages that were read before, as they were read; the history is asked once."""
         found: list[Message] = []
 
@@ -229,13 +240,13 @@ class RunningScorer:
                 return no_history(count)
             if not found:
                 plain = [Message(said.role, said.text) for said in self.history(person.person_id)]
-                found.extend(masked(plain) if self.window.mask_questionnaire else plain)
+                found.extend(mask_messages(plain) if self.window.mask_questionnaire else plain)
             return found[-count:] if len(found) == person.course.read else ()
 
         return earlier
 
     def _estimates(
-        self, people: Sequence[_Person], courses: Sequence[Course]
+        self, people: Sequence[_Person], courses: Sequence[ReadingState]
     ) -> tuple[pl.DataFrame, list[bool]]:
         """Rows of the user turns, and which of them are new."""
         timelines, spans, reported = [], [], []
@@ -250,15 +261,15 @@ class RunningScorer:
             reported += [first + at >= new for at in range(len(starts))]
         if not spans:
             return pl.DataFrame(schema=ESTIMATES), []
-        moved, without = before_arrival(spans)
+        moved, without = readings_before_turn(spans)
         whole = self._distributions(timelines, courses, spans + without)
         distribution, kept = whole[: len(spans)], distribution_mean(whole[len(spans) :])
-        gone = departures(self.ensemble, timelines, spans, distribution, (moved, kept))
+        gone = aged_out(self.ensemble, timelines, spans, distribution, (moved, kept))
         table = estimates_table(self.ensemble, timelines, spans, distribution, gone, self.model_id)
         return table, reported
 
     def _distributions(
-        self, timelines: Sequence[Timeline], courses: Sequence[Course], spans: Sequence[Span]
+        self, timelines: Sequence[Timeline], courses: Sequence[ReadingState], spans: Sequence[Span]
     ) -> Array:
         """Probabilities at the spans, (len(spans), 28), from the turn states."""
         source = self.ensemble.source
@@ -294,9 +305,9 @@ class _Person:
     """A person of whom something is read: messages `old` are read again, `new` reported."""
 
     person_id: str
-    course: Course
-    old: tuple[Said, ...]
-    new: Sequence[Said]
+    course: ReadingState
+    old: tuple[TimedMessage, ...]
+    new: Sequence[TimedMessage]
 
 
 def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
@@ -306,11 +317,11 @@ def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
         assert all(isinstance(reader, (LMReader, SentenceReader)) for reader in readers)
     else:
         # Members take turns message by message, so each is in memory by itself.
-        readers = [member.model.model.alone() for member in ensemble.members]  # type: ignore[union-attr]
+        readers = [member.model.model.separate() for member in ensemble.members]  # type: ignore[union-attr]
     return [RunningReader(reader, batch_tokens=batch_tokens) for reader in readers]  # type: ignore[arg-type]
 
 
-def _times(said: Sequence[Said]) -> npt.NDArray[np.datetime64]:
+def _times(said: Sequence[TimedMessage]) -> npt.NDArray[np.datetime64]:
     if any(s.time is not None and s.time.tzinfo is None for s in said):
         raise LeadlineError(
             "A message has a time without a zone.",
@@ -321,8 +332,8 @@ def _times(said: Sequence[Said]) -> npt.NDArray[np.datetime64]:
 
 
 def _continued(
-    person: _Person, messages: Sequence[Message], reads: Sequence[Read | None], asked: Asked
-) -> Course:
+    person: _Person, messages: Sequence[Message], reads: Sequence[Continuation | None], asked: Asked
+) -> ReadingState:
     course = person.course
     user = [said for said in (*person.old, *person.new) if said.role == "user"]
     words = [len(message.text.split()) for message in messages if message.role == "user"]
@@ -349,7 +360,7 @@ def _continued(
     )
 
 
-def reaches_back(course: Course, times: npt.NDArray[np.datetime64], days: float) -> bool:
+def reaches_back(course: ReadingState, times: npt.NDArray[np.datetime64], days: float) -> bool:
     """Whether a window that ends at one of `times` may hold a turn that is no longer kept.
 
     Only where a message is undated or older than one before it.
@@ -360,7 +371,7 @@ def reaches_back(course: Course, times: npt.NDArray[np.datetime64], days: float)
     return bool((~(course.edge <= times - length)).any())
 
 
-def forget(course: Course, days: float) -> Course:
+def forget(course: ReadingState, days: float) -> ReadingState:
     """Drop the turns that no later window can hold, unless a message is undated or out of order.
 
     A person with an undated turn keeps all, because the window of an undated turn is everything.
@@ -385,7 +396,7 @@ def forget(course: Course, days: float) -> Course:
     )
 
 
-def _timeline(person_id: str, course: Course, user: Sequence[Said]) -> Timeline:
+def _timeline(person_id: str, course: ReadingState, user: Sequence[TimedMessage]) -> Timeline:
     """The kept user turns of a person; where the older ones were said is not kept."""
     count = len(course.times)
     older = count - len(user)

@@ -1,6 +1,6 @@
 """What is kept of each person between two messages: in memory, on disk, within a budget.
 
-A `Course` holds what the next estimate needs: each reader's context, the states of the user
+A `ReadingState` holds what the next estimate needs: each reader's context, the states of the user
 turns within the label window, and the last estimate. It holds no text and no token; it still
 tells about what was said, so its files are readable by their owner only.
 
@@ -37,13 +37,13 @@ from leadline.errors import LeadlineError
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
-FORMAT = 1
+STATE_FORMAT = 1
 
 SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Course:
+class ReadingState:
     """One person up to now. Never changed, only replaced.
 
     Attributes:
@@ -76,16 +76,16 @@ class Course:
         return sum(memories) + sum(x.nbytes for x in arrays)
 
 
-def new_course(widths: Sequence[int]) -> Course:
+def new_reading(widths: Sequence[int]) -> ReadingState:
     """Someone of whom nothing was read, by readers whose states have `widths` numbers."""
-    return Course(
+    return ReadingState(
         tuple(Context() for _ in widths),
         tuple(np.zeros((0, width), np.float32) for width in widths),
         tuple(np.zeros(0, np.int64) for _ in widths),
     )
 
 
-def save_course(path: Path, course: Course, identity: str) -> int:
+def save_reading(path: Path, course: ReadingState, identity: str) -> int:
     """Write a course whole or not at all, readable by its owner only; the bytes written.
 
     Args:
@@ -94,7 +94,7 @@ def save_course(path: Path, course: Course, identity: str) -> int:
         identity: of the model that it belongs to.
     """
     tensors, about = _plain(course)
-    text = json.dumps({"format": FORMAT, "identity": identity, **about}, sort_keys=True)
+    text = json.dumps({"format": STATE_FORMAT, "identity": identity, **about}, sort_keys=True)
     meta = {"leadline": text, "digest": _digest(text, tensors)}
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     # Made before safetensors writes, so that it is never readable by others.
@@ -109,11 +109,11 @@ def save_course(path: Path, course: Course, identity: str) -> int:
     return path.stat().st_size
 
 
-def load_course(path: Path, identity: str, devices: Sequence[torch.device]) -> Course | None:
+def load_reading(path: Path, identity: str, devices: Sequence[torch.device]) -> ReadingState | None:
     """The course in a file; None if it is of another model, empty, or damaged (with a warning).
 
     Args:
-        path: what `save_course` wrote.
+        path: what `save_reading` wrote.
         identity: of the model that is to go on with it.
         devices: where each reader computes.
     """
@@ -123,7 +123,7 @@ def load_course(path: Path, identity: str, devices: Sequence[torch.device]) -> C
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             about = json.loads(meta["leadline"])
-            if about["format"] != FORMAT or about["identity"] != identity:
+            if about["format"] != STATE_FORMAT or about["identity"] != identity:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _check(meta, tensors)
@@ -150,7 +150,7 @@ def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _plain(course: Course) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _plain(course: ReadingState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """A course as contiguous tensors on the CPU and JSON values."""
     found: dict[str, torch.Tensor] = {
         "words": torch.from_numpy(course.words),
@@ -180,7 +180,7 @@ def _plain(course: Course) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def _course(
     about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], devices: Sequence[torch.device]
-) -> Course:
+) -> ReadingState:
     contexts = []
     for number, (entry, device) in enumerate(zip(about["contexts"], devices, strict=True)):
         prefix = f"{number}.memory."
@@ -192,7 +192,7 @@ def _course(
         memory = None if entry["tokens"] is None else restore_memory(entry["tokens"], mine)
         contexts.append(Context(entry["read"], tuple(entry["lengths"]), memory))
     due, since = about["asked"]
-    return Course(
+    return ReadingState(
         contexts=tuple(contexts),
         states=tuple(tensors[f"{n}.states"].numpy() for n in range(len(contexts))),
         sizes=tuple(tensors[f"{n}.sizes"].numpy() for n in range(len(contexts))),
@@ -233,7 +233,7 @@ class StateStore:
     ) -> None:
         self.identity, self.devices, self.folder = identity, devices, folder
         self.memory_bytes, self.disk_bytes = memory_bytes, disk_bytes
-        self._held: OrderedDict[str, Course] = OrderedDict()
+        self._held: OrderedDict[str, ReadingState] = OrderedDict()
         self._bytes: dict[str, int] = {}
         self._unsaved: set[str] = set()
         self._lost: set[str] = set()
@@ -271,7 +271,7 @@ class StateStore:
         """Bytes of the files on disk."""
         return sum(self._files.values())
 
-    def get(self, person_id: str) -> Course | None:
+    def get(self, person_id: str) -> ReadingState | None:
         """The course of a person; None if there is none that can be used, see `lost`."""
         if person_id in self._held:
             self._held.move_to_end(person_id)
@@ -279,7 +279,7 @@ class StateStore:
         path = self._path(person_id)
         if path is None or not path.exists():
             return None
-        course = load_course(path, self.identity, self.devices)
+        course = load_reading(path, self.identity, self.devices)
         if course is None:
             return None
         self._files[path] = self._files.pop(path)
@@ -293,7 +293,7 @@ class StateStore:
         path = self._path(person_id)
         return person_id in self._lost or (path is not None and path.exists())
 
-    def put(self, courses: Mapping[str, Course]) -> None:
+    def put(self, courses: Mapping[str, ReadingState]) -> None:
         """Replace the courses of some people."""
         for person_id, course in courses.items():
             path = self._path(person_id)
@@ -324,7 +324,7 @@ class StateStore:
         name = hashlib.blake2b(person_id.encode("utf-8", "surrogatepass"), digest_size=16)
         return self.folder / f"{name.hexdigest()}{SUFFIX}"
 
-    def _hold(self, person_id: str, course: Course) -> None:
+    def _hold(self, person_id: str, course: ReadingState) -> None:
         self._held[person_id], self._bytes[person_id] = course, course.nbytes
         self._held.move_to_end(person_id)
 
@@ -344,7 +344,7 @@ class StateStore:
         if path is None:
             self._lost.add(person_id)
             return
-        size = save_course(path, self._held[person_id], self.identity)
+        size = save_reading(path, self._held[person_id], self.identity)
         self._files.pop(path, None)
         self._files[path] = size
         used = self.disk_used

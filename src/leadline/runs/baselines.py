@@ -35,7 +35,7 @@ NO_WORDS = "-"  # what a reading without any assistant turn is taken to say
 
 
 @dataclass(frozen=True)
-class Readings:
+class BaselineFeatures:
     """What baselines see of R readings.
 
     Attributes:
@@ -50,10 +50,10 @@ class Readings:
     counts: Array
     embeddings: Array | None
 
-    def take(self, rows: Ints) -> Readings:
+    def take(self, rows: Ints) -> BaselineFeatures:
         """The readings at `rows`."""
         embeddings = None if self.embeddings is None else self.embeddings[rows]
-        return Readings(self.said[rows], self.heard[rows], self.counts[rows], embeddings)
+        return BaselineFeatures(self.said[rows], self.heard[rows], self.counts[rows], embeddings)
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Readings:
         people: Sequence[Timeline],
         spans: Sequence[tuple[int, int, int]],
         embeddings: Array | None,
-    ) -> Readings:
+    ) -> BaselineFeatures:
         """Readings (person, first, last) of `people`."""
         said, heard, counts = [], [], []
         for person, first, last in spans:
@@ -119,7 +119,7 @@ def describe(person: Timeline, first: int, last: int) -> list[float]:
 
 
 def predict_baseline(
-    name: str, train: Readings, total: Array, test: Readings
+    name: str, train: BaselineFeatures, total: Array, test: BaselineFeatures
 ) -> tuple[Array, Array]:
     """Fit a baseline on `train` and estimate `test`.
 

@@ -83,7 +83,11 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
     return {
         "kind": "frozen",
         "sha256": sha256(file),
-        "candidate": asdict(model.candidate),
+        "candidate": {
+            "head": model.candidate.head,
+            "apart": model.candidate.per_view,
+            "anchored": model.candidate.with_anchors,
+        },
         "parts": parts,
         "calibration": calibration,
     }
@@ -230,7 +234,7 @@ def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Mo
     def load(folder: Path, entry: Mapping[str, Any]) -> Model:
         checkpoint = folder / entry["file"]
         _check_hash(checkpoint / WEIGHTS, entry["sha256"])
-        base.having(checkpoint)  # a checkpoint that does not fit is refused here, not later
+        base.load(checkpoint)  # a checkpoint that does not fit is refused here, not later
         calibration = restore_calibration(entry["calibration"])
         return AdaptedModel(StoredModel(checkpoint, base), calibration, bool(entry["scalar"]))
 
@@ -256,4 +260,8 @@ def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
         )
         for number, part in enumerate(entry["parts"])
     )
-    return FrozenModel(Candidate(**entry["candidate"]), parts, calibration)
+    about = entry["candidate"]
+    candidate = Candidate(
+        about["head"], per_view=about["apart"], with_anchors=about.get("anchored", True)
+    )
+    return FrozenModel(candidate, parts, calibration)

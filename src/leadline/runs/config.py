@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
 from leadline.finetune.config import BASES, CHECKPOINTING
-from leadline.heads.config import HEADS, POOLS
+from leadline.heads.config import FROZEN_HEADS, FROZEN_POOLS
 from leadline.settings import check_choices, setting
 
 BATCH_PEOPLE = 64  # people whose turns are read at a time
@@ -38,7 +38,7 @@ class TrainConfig:
         "auto",
         "Head of a frozen reader; auto chooses among gp, ridge and histogram inside the training "
         "folds, network (attention over turns) is for thousands of labels.",
-        choices=("auto", *HEADS),
+        choices=("auto", *FROZEN_HEADS),
     )
     folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
     repeats: int = setting(
@@ -104,10 +104,10 @@ class TrainConfig:
                 f"--top {self.top}, --epochs {self.epochs}, --lr {self.lr}.",
                 remedy="Use a --top above 0 and up to 1, and positive --epochs and --lr.",
             )
-        if self.adapt == "frozen" and self.pool not in POOLS:
+        if self.adapt == "frozen" and self.pool not in FROZEN_POOLS:
             raise LeadlineError(
                 f"--pool {self.pool} with --adapt frozen.",
-                remedy=f"Use one of {', '.join(POOLS)}, or adapt the reader.",
+                remedy=f"Use one of {', '.join(FROZEN_POOLS)}, or adapt the reader.",
             )
         if self.adapt != "frozen" and "+" in self.reader:
             raise LeadlineError(

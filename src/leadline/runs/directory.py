@@ -31,7 +31,7 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
             holds something else, or cannot be made.
     """
     if processes.rank() > 0:
-        processes.wait()
+        processes.barrier()
         yield path
         return
     text = to_toml(settings)
@@ -44,7 +44,7 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
     new = not config.is_file()
     path.mkdir(parents=True, exist_ok=True)
     config.write_text(text, encoding="utf-8")
-    processes.wait()
+    processes.barrier()
     try:
         yield path
     except LeadlineError:

@@ -75,7 +75,7 @@ class Ensemble:
     source: StateSource | None
     pool: str
 
-    def unseen(self, person_id: str) -> tuple[int, ...]:
+    def members_for(self, person_id: str) -> tuple[int, ...]:
         """Members that may estimate this person: all, or those that left the person out."""
         mine = self.left_out.get(person_id)
         return tuple(
@@ -101,7 +101,7 @@ class Ensemble:
         return float(np.mean(centres))
 
     def _calibrations(self, person_id: str | None) -> list[Calibration]:
-        rows = range(len(self.members)) if person_id is None else self.unseen(person_id)
+        rows = range(len(self.members)) if person_id is None else self.members_for(person_id)
         return [self.members[row].model.calibration for row in rows]
 
     def distributions(
@@ -115,7 +115,7 @@ class Ensemble:
         Args:
             people: whose text it is.
             states: their turn states (frozen readers), None for adapted readers.
-            spans: readings; `Span.person` is a row of `people`.
+            spans: readings; `TextSpan.person` is a row of `people`.
         """
         design = None
         if self.source is not None and states is not None:
@@ -139,13 +139,15 @@ class Ensemble:
         """Average over the members that may estimate each span's person, (len(spans), 28).
 
         Args:
-            people: of whom `Span.person` is a row.
+            people: of whom `TextSpan.person` is a row.
             spans: readings.
             estimate: gives the probabilities (rows, 28) by a member's number at rows of `spans`.
         """
         total = np.zeros((len(spans), 28))
         count = np.zeros(len(spans))
-        allowed = {row: self.unseen(people[row].person_id) for row in {s.person for s in spans}}
+        allowed = {
+            row: self.members_for(people[row].person_id) for row in {s.person for s in spans}
+        }
         for number in range(len(self.members)):
             rows = np.flatnonzero([number in allowed[span.person] for span in spans])
             if len(rows):

@@ -13,7 +13,7 @@ from leadline.cohort.masking import mask_people
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span, running_starts
 from leadline.phq9.distribution import at_least, distribution_mean, distribution_quantile
-from leadline.phq9.items import THRESHOLDS
+from leadline.phq9.items import CUTS
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
 from leadline.tables import ESTIMATES
@@ -39,14 +39,14 @@ def running_estimates(
     if not spans:
         return pl.DataFrame(schema=ESTIMATES)
     states = ensemble.source.read(people) if ensemble.source is not None else None
-    moved, without = before_arrival(spans)
+    moved, without = readings_before_turn(spans)
     distribution = ensemble.distributions(people, states, spans + without)
     kept = distribution_mean(distribution[len(spans) :])
-    departure = departures(ensemble, people, spans, distribution[: len(spans)], (moved, kept))
+    departure = aged_out(ensemble, people, spans, distribution[: len(spans)], (moved, kept))
     return estimates_table(ensemble, people, spans, distribution[: len(spans)], departure, model_id)
 
 
-def before_arrival(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
+def readings_before_turn(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
     """Where turns grew too old since the user turn before, and what was left of the reading.
 
     Args:
@@ -66,7 +66,7 @@ def before_arrival(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
     return np.array(rows, dtype=np.int64), left
 
 
-def departures(
+def aged_out(
     ensemble: Ensemble,
     people: Sequence[Timeline],
     spans: Sequence[Span],
@@ -83,7 +83,7 @@ def departures(
         people: whose turns they are.
         spans: the reading that ends at each user turn of each person, in order.
         distribution: at the spans, (len(spans), 28).
-        remaining: the rows of `before_arrival`, and the mean estimate of each of its readings.
+        remaining: the rows of `readings_before_turn`, and the mean estimate of each reading.
     """
     mean = distribution_mean(distribution)
     out = np.zeros(len(spans))
@@ -126,7 +126,7 @@ def estimates_table(
         "median": distribution_quantile(distribution, 0.5),
         "lower": distribution_quantile(distribution, (1 - width) / 2),
         "upper": distribution_quantile(distribution, (1 + width) / 2),
-        **{f"p_ge_{k}": at_least(distribution, k) for k in THRESHOLDS},
+        **{f"p_ge_{k}": at_least(distribution, k) for k in CUTS},
         "increment": mean - before,
         "departure": departure,
         "model_id": [model_id] * len(spans),

@@ -11,12 +11,12 @@ import polars as pl
 from leadline.arrays import Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
-from leadline.cohort.splits import person_folds, refuse_locked
+from leadline.cohort.splits import person_folds, refuse_locked_people
 from leadline.cohort.store import FILES, Cohort
 from leadline.cohort.timeline import Timeline, timelines
 from leadline.cohort.windows import Span, label_readings, running_starts
 from leadline.errors import LeadlineError
-from leadline.heads.candidates import Rows
+from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
 from leadline.runs.state_source import StateSource
@@ -60,7 +60,7 @@ def draw_folds(
         person_folds(open_readings, config.folds, config.seed + repeat)
         for repeat in range(config.repeats)
     ]
-    refuse_locked(set(folds[0]), cohort, "training")
+    refuse_locked_people(set(folds[0]), cohort, "training")
     return {person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]}
 
 
@@ -109,7 +109,7 @@ def training_rows(
     source: StateSource,
     window: WindowConfig,
     config: TrainConfig,
-) -> tuple[Rows, Ints]:
+) -> tuple[LabelledReadings, Ints]:
     """Every labelled reading and some of its prefixes, with the row of each one's label.
 
     A prefix ends at an earlier user turn of the same window and is read as a running estimate
@@ -130,7 +130,7 @@ def training_rows(
     per_label = np.bincount(owner)
     final = np.append(owner[1:] != owner[:-1], True)
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
-    rows = Rows(
+    rows = LabelledReadings(
         design=Design.of(source.directions, states, spans, config.pool),
         total=totals[owner],
         weight=np.ones(len(owner)),

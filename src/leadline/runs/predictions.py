@@ -15,7 +15,7 @@ from leadline.heads.design import PersonStates
 from leadline.phq9.distribution import distribution_mean, distribution_quantile
 from leadline.progress import progress_bar
 from leadline.readers.fetch import is_fetched
-from leadline.runs.baselines import BASELINES, Readings, predict_baseline
+from leadline.runs.baselines import BASELINES, BaselineFeatures, predict_baseline
 from leadline.runs.checkpoint import run_identity
 from leadline.runs.config import BATCH_PEOPLE, TrainConfig
 from leadline.runs.ensemble import Ensemble
@@ -112,7 +112,7 @@ def baseline_predictions(
     """Predictions of every baseline on the same folds, tables of `PREDICTIONS`."""
     embeddings = _sentence_means(labelled, states, home)
     spans = [(span.person, span.first, span.last) for span in labelled.spans]
-    readings = Readings.of(labelled.people, spans, embeddings)
+    readings = BaselineFeatures.of(labelled.people, spans, embeddings)
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     names = [name for name in BASELINES if name != "minilm" or embeddings is not None]
     jobs = [(r, f) for r in range(config.repeats) for f in range(config.folds)]

@@ -100,7 +100,7 @@ def train_run(
             save_ensemble(run, ensemble, config, window)
             counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
             ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
-        processes.wait()
+        processes.barrier()
         predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
         estimates = labelled_estimates(ensemble, labelled, window, run)
         processes.leave()  # what is left is for one process
@@ -139,7 +139,7 @@ def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
         LeadlineError: a Gaussian process is asked for, with more labels than it can take.
     """
     if config.head == "scalar":
-        return (Candidate("ridge", apart=False, anchored=False),)
+        return (Candidate("ridge", per_view=False, with_anchors=False),)
     if labels > GP_LABELS and config.fit == "gp":
         raise LeadlineError(
             f"--fit gp with {labels} labels: its cost grows with their cube.",
@@ -264,15 +264,17 @@ def train_adapted(
     home: Path | None = None,
 ) -> Any:
     """Fine-tune on the readings (span, total, weight) of `people`; go on where `out` stopped."""
-    from leadline.finetune.examples import Reading, TrainPerson
+    from leadline.finetune.examples import LabelledSpan, TrainPerson
     from leadline.finetune.model import FinetunedModel
     from leadline.finetune.train import finetune
 
     if (out / "manifest.json").is_file():
         return FinetunedModel.load(out, home=home)
-    grouped: dict[int, list[Reading]] = {}
+    grouped: dict[int, list[LabelledSpan]] = {}
     for span, total, weight in readings:
-        grouped.setdefault(span.person, []).append(Reading(span.first, span.last, total, weight))
+        grouped.setdefault(span.person, []).append(
+            LabelledSpan(span.first, span.last, total, weight)
+        )
     examples = [TrainPerson(people[row].messages, mine) for row, mine in sorted(grouped.items())]
     return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
 

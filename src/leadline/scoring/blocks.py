@@ -23,11 +23,11 @@ from leadline.cohort.store import FILES, Cohort, check_cohort, read_turns
 from leadline.cohort.timeline import Timeline, timelines_of
 from leadline.errors import LeadlineError
 
-ROWS = 65_536  # identifiers that are read at a time
+READ_ROWS = 65_536  # identifiers that are read at a time
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PeopleBlock:
     """Some people who follow one another: `rows` rows of `turns` from row `begin`."""
 
     number: int
@@ -36,7 +36,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Roll:
+class CohortIndex:
     """Where the turns of each person lie.
 
     Attributes:
@@ -51,16 +51,16 @@ class Roll:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def stretches(self, size: int) -> list[Stretch]:
+    def stretches(self, size: int) -> list[PeopleBlock]:
         """Everyone in order, `size` people a stretch, fewer in the last."""
         edges = [*self.starts[:-1:size].tolist(), int(self.starts[-1])]
         return [
-            Stretch(number, begin, end - begin)
+            PeopleBlock(number, begin, end - begin)
             for number, (begin, end) in enumerate(pairwise(edges))
         ]
 
 
-def read_people(turns: Path | pl.DataFrame, stretch: Stretch) -> list[Timeline]:
+def read_people(turns: Path | pl.DataFrame, stretch: PeopleBlock) -> list[Timeline]:
     """Timelines of the people of a stretch, in order.
 
     Args:
@@ -72,7 +72,7 @@ def read_people(turns: Path | pl.DataFrame, stretch: Stretch) -> list[Timeline]:
     return list(timelines_of(read_turns(turns, stretch.begin, stretch.rows)))
 
 
-def call_roll(cohort: Cohort | Path) -> Roll:
+def index_cohort(cohort: Cohort | Path) -> CohortIndex:
     """The roll of a cohort in memory, or of the directory of one on disk.
 
     Raises:
@@ -82,15 +82,15 @@ def call_roll(cohort: Cohort | Path) -> Roll:
     if isinstance(cohort, Cohort):
         names = (cohort.turns["person_id"],)
         digest = hashlib.sha256(cohort.turns.hash_rows().to_numpy().tobytes()).hexdigest()
-        return Roll(_starts(iter(names), cohort.path), digest)
+        return CohortIndex(_starts(iter(names), cohort.path), digest)
     check_cohort(cohort)
     file = cohort / FILES[0]
-    return Roll(_starts(_identifiers(file), cohort), sha256(file))
+    return CohortIndex(_starts(_identifiers(file), cohort), sha256(file))
 
 
 def _identifiers(file: Path) -> Iterator[pl.Series]:
     with pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(ROWS, columns=["person_id"]):
+        for batch in table.iter_batches(READ_ROWS, columns=["person_id"]):
             yield pl.Series("person_id", batch.column(0))
 
 

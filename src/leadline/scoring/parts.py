@@ -44,13 +44,13 @@ OURS = "|".join(  # every name that this module or an engine writes, less the lo
     )
 )
 
-ROWS = 65_536  # of a row group of the joined file, at least
+GROUP_ROWS = 65_536  # of a row group of the joined file, at least
 
-COUNTS = b"leadline.counts"
+COUNTS_KEY = b"leadline.counts"
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartFolder:
     """The folder of parts.
 
     Attributes:
@@ -71,7 +71,7 @@ class Parts:
     def write(self, number: int, table: pl.DataFrame, counts: Mapping[str, int]) -> None:
         """Write a part and what was counted in it; another process may write the same part."""
         arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-        said = {**(arrow.schema.metadata or {}), COUNTS: json.dumps(dict(counts)).encode()}
+        said = {**(arrow.schema.metadata or {}), COUNTS_KEY: json.dumps(dict(counts)).encode()}
         file = self.file(number)
         scratch = file.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
         try:
@@ -87,7 +87,7 @@ class Parts:
         """What was counted in a part; None if it is not there or damaged."""
         try:
             with pq.ParquetFile(self.file(number)) as part:
-                said = (part.schema_arrow.metadata or {}).get(COUNTS)
+                said = (part.schema_arrow.metadata or {}).get(COUNTS_KEY)
             return None if said is None else dict(json.loads(said))
         except (OSError, ValueError, pa.ArrowException):
             return None
@@ -106,7 +106,7 @@ class Parts:
             for number in range(self.count):
                 part = pq.read_table(self.file(number)).replace_schema_metadata(None)
                 held.append(part.cast(arrow))
-                if sum(table.num_rows for table in held) >= ROWS:
+                if sum(table.num_rows for table in held) >= GROUP_ROWS:
                     writer.write_table(pa.concat_tables(held))
                     held = []
             if held:
@@ -117,7 +117,7 @@ class Parts:
 @contextmanager
 def open_parts(
     out: Path, settings: Mapping[str, Any], inputs: Mapping[str, str], count: int
-) -> Iterator[Parts]:
+) -> Iterator[PartFolder]:
     """The parts of `out`, for this process alone; what was finished with the same manifest stays.
 
     After an error the folder stays if a part is finished, to go on from; else it goes.
@@ -130,7 +130,7 @@ def open_parts(
     out.parent.mkdir(parents=True, exist_ok=True)
     about = {"leadline": __version__, "settings": dict(settings), "inputs": dict(inputs)}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-    parts = Parts(folder, key, count)
+    parts = PartFolder(folder, key, count)
     folder.mkdir(exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         _take(lock.fileno(), out)

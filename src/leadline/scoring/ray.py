@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from leadline.errors import LeadlineError, missing_package
-from leadline.scoring.blocks import Stretch
+from leadline.scoring.blocks import PeopleBlock
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import ATTEMPTS
 from leadline.scoring.worker import Counts, Scorer, Work
@@ -38,7 +38,7 @@ LOADS = f"loads{ATTEMPTS}"
 STORE_BYTES = 100_000_000
 """Ray's object store on this machine; only numbers of rows and counts lie there."""
 
-COUNTS = ("people", "silent", "estimates")
+COUNT_COLUMNS = ("people", "silent", "estimates")
 
 PROBLEM = ("problem", "remedy", "file")
 
@@ -66,8 +66,8 @@ class PartMaker:
 
     def __call__(self, table: Mapping[str, Any]) -> Table:
         """Make the part of a row (number, begin, rows); its number, counts and problem."""
-        stretch = Stretch(*(int(table[name][0]) for name in ("number", "begin", "rows")))
-        counts, problem = dict.fromkeys(COUNTS, 0), dict.fromkeys(PROBLEM, "")
+        stretch = PeopleBlock(*(int(table[name][0]) for name in ("number", "begin", "rows")))
+        counts, problem = dict.fromkeys(COUNT_COLUMNS, 0), dict.fromkeys(PROBLEM, "")
         try:
             if isinstance(self.scorer, LeadlineError):
                 raise self.scorer
@@ -80,7 +80,9 @@ class PartMaker:
         return {name: np.array([value]) for name, value in row.items()}
 
 
-def make_parts(work: Work, stretches: Sequence[Stretch], config: ScoreConfig) -> Iterator[Counts]:
+def make_parts(
+    work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig
+) -> Iterator[Counts]:
     """Make the parts of `stretches` in Ray workers; the counts of each as it is finished.
 
     Raises:
@@ -95,7 +97,7 @@ def make_parts(work: Work, stretches: Sequence[Stretch], config: ScoreConfig) ->
         )
     if not stretches:
         return
-    with _ray(ray, config):
+    with ray_session(ray, config):
         for row in _dataset(ray, _absolute(work, config), stretches, config).iter_rows():
             yield _counts(row, work)
 
@@ -136,7 +138,7 @@ def _absolute(work: Work, config: ScoreConfig) -> Work:
     )
 
 
-def _dataset(ray: Any, work: Work, stretches: Sequence[Stretch], config: ScoreConfig) -> Any:
+def _dataset(ray: Any, work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig) -> Any:
     """One row a part, made by a pool of actors."""
     workers, gpus = _workers(ray.cluster_resources(), config, len(stretches))
     threads = str(config.worker_cpus)
@@ -176,7 +178,7 @@ def _counts(row: Mapping[str, Any], work: Work) -> Counts:
             remedy="Put the output where all machines of the cluster see the same files.",
             file=work.parts.folder,
         )
-    return {name: int(row[name]) for name in COUNTS}
+    return {name: int(row[name]) for name in COUNT_COLUMNS}
 
 
 def _import_ray(config: ScoreConfig) -> Any:
@@ -209,11 +211,11 @@ def _authenticate(config: ScoreConfig) -> None:
 
 
 @contextmanager
-def _ray(ray: Any, config: ScoreConfig) -> Iterator[None]:
+def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
     """Ray at the given address or on this machine; one that was running already stays."""
     mine = not ray.is_initialized()
     if mine:
-        _start(ray, config)
+        start_ray(ray, config)
     context = ray.data.DataContext.get_current()
     quiet = {"enable_progress_bars": False, "print_on_execution_start": False}
     before = {name: getattr(context, name) for name in quiet}
@@ -232,7 +234,7 @@ def _ray(ray: Any, config: ScoreConfig) -> Iterator[None]:
             ray.shutdown()
 
 
-def _start(ray: Any, config: ScoreConfig) -> None:
+def start_ray(ray: Any, config: ScoreConfig) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not config.ray_address:
         ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)

@@ -19,7 +19,7 @@ from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.progress import Advance, progress_bar
 from leadline.runs.checkpoint import CHECKPOINT, check_run
-from leadline.scoring.blocks import Stretch, call_roll
+from leadline.scoring.blocks import PeopleBlock, index_cohort
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import open_parts
 from leadline.scoring.worker import Counts, Scorer, Work
@@ -61,7 +61,7 @@ def score_cohort(
         )
     check_place(out)
     check_run(run)
-    roll = call_roll(cohort)
+    roll = index_cohort(cohort)
     stretches = roll.stretches(config.part_people)
     inputs = {
         "turns": roll.digest,
@@ -78,7 +78,7 @@ def score_cohort(
 
 
 def score_parts(
-    work: Work, stretches: Sequence[Stretch], config: ScoreConfig, people: int
+    work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig, people: int
 ) -> Counts:
     """Make the parts that are not there yet, and return the counts of all."""
     total = {"people": 0, "silent": 0, "estimates": 0}
@@ -99,7 +99,7 @@ def score_parts(
 
 
 def _made(
-    work: Work, left: Sequence[Stretch], config: ScoreConfig, progress: Advance
+    work: Work, left: Sequence[PeopleBlock], config: ScoreConfig, progress: Advance
 ) -> Iterator[Counts]:
     """Make the parts of `left`; the counts of each as it is finished."""
     if config.engine == "ray":

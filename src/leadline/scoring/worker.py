@@ -15,8 +15,8 @@ from leadline.progress import Advance
 from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, running_estimates
-from leadline.scoring.blocks import Stretch, read_people
-from leadline.scoring.parts import Parts
+from leadline.scoring.blocks import PeopleBlock, read_people
+from leadline.scoring.parts import PartFolder
 from leadline.tables import ESTIMATES
 
 Counts = dict[str, int]
@@ -37,7 +37,7 @@ class Work:
 
     turns: Path | pl.DataFrame
     run: Path
-    parts: Parts
+    parts: PartFolder
     batch_people: int
     cache: bool
     home: Path | None
@@ -55,7 +55,7 @@ class Scorer:
         self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
         self.model_id = run_identity(work.run)
 
-    def make(self, stretch: Stretch, progress: Advance | None = None) -> Counts:
+    def make(self, stretch: PeopleBlock, progress: Advance | None = None) -> Counts:
         """Score the people of a stretch, write their part, and return what was counted."""
         people = read_people(self.work.turns, stretch)
         table = score_people(

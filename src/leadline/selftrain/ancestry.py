@@ -72,7 +72,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PseudolabelBatch:
     """Pseudolabels of some people by the same sources.
 
     Attributes:
@@ -101,7 +101,7 @@ class AncestryLedger:
 
     locked: People
     fitted: dict[str, Fitted] = field(default_factory=dict)
-    batches: dict[str, Batch] = field(default_factory=dict)
+    batches: dict[str, PseudolabelBatch] = field(default_factory=dict)
     _seen: dict[str, People] = field(default_factory=dict)
 
     def add_model(self, model: Fitted) -> None:
@@ -110,7 +110,7 @@ class AncestryLedger:
         assert not unknown, "batches are recorded before the models that they train"
         self.fitted[model.name] = model
 
-    def add_batch(self, batch: Batch) -> None:
+    def add_batch(self, batch: PseudolabelBatch) -> None:
         """Record a batch after its models, and refuse it if it is tainted.
 
         Raises:
@@ -185,7 +185,7 @@ class AncestryLedger:
         pseudolabels.write_parquet(run / PSEUDOLABELS, compression="zstd")
 
 
-def refuse_tainted(batch: Batch, ancestors: People, locked: People) -> None:
+def refuse_tainted(batch: PseudolabelBatch, ancestors: People, locked: People) -> None:
     """Raise if a batch depends on one of its own people, or on a locked test person.
 
     Raises:
@@ -201,7 +201,7 @@ def refuse_tainted(batch: Batch, ancestors: People, locked: People) -> None:
         )
 
 
-def read_ledger(run: Path, locked: People) -> AncestryLedger:
+def read_ancestry(run: Path, locked: People) -> AncestryLedger:
     """Read a run's ledger and check that its ancestors follow from its graph.
 
     Raises:
@@ -223,7 +223,7 @@ def read_ledger(run: Path, locked: People) -> AncestryLedger:
         ledger.fitted[name] = Fitted(name, frozenset(people), tuple(used))
     recorded: dict[str, People] = {}
     for name, labelled, sources, raters, people, ancestors in batches.iter_rows():
-        ledger.batches[name] = Batch(
+        ledger.batches[name] = PseudolabelBatch(
             name, frozenset(labelled), tuple(sources), tuple(raters), frozenset(people)
         )
         recorded[name] = frozenset(ancestors)
@@ -251,7 +251,7 @@ def _check_recorded(
         )
 
 
-def check_run(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int]]) -> int:
+def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int]]) -> int:
     """Check a finished run's ledger, and that its models never saw whom they estimate.
 
     Args:
@@ -265,7 +265,7 @@ def check_run(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int
     Raises:
         TaintedLabel: something in the run depends on whom it must not depend on.
     """
-    ledger = read_ledger(run, locked)
+    ledger = read_ancestry(run, locked)
     for name in ledger.fitted:
         repeat, fold = member_of(name)
         if fold is None:
@@ -276,10 +276,15 @@ def check_run(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int
 
 
 def model_name(
-    tree: str, kind: str, round_: int, repeat: int, gold_out: Iterable[int], free_out: Iterable[int]
+    tree: str,
+    kind: str,
+    round_: int,
+    repeat: int,
+    gold_out: Iterable[int],
+    unlabelled_out: Iterable[int],
 ) -> str:
     """Such as ``main-posterior-1-r0-g0.3-u0.3.4``: whose folds the model never saw."""
-    gold, free = (".".join(map(str, sorted(folds))) for folds in (gold_out, free_out))
+    gold, free = (".".join(map(str, sorted(folds))) for folds in (gold_out, unlabelled_out))
     return f"{tree}-{kind}-{round_}-r{repeat}-g{gold}-u{free}"
 
 

@@ -35,19 +35,19 @@ from leadline.heads.calibration import Calibration, fit_calibration
 from leadline.heads.candidates import (
     Candidate,
     FrozenModel,
-    Parts,
-    Rows,
-    fit_parts,
-    member_average,
-    part_scales,
+    LabelledReadings,
+    ViewHeads,
+    average_over_views,
+    fit_heads,
+    head_hyperparameters,
 )
 from leadline.phq9.distribution import distribution_mean
 from leadline.phq9.items import BANDS
 from leadline.selftrain.ancestry import (
     PSEUDOLABEL_COLUMNS,
     AncestryLedger,
-    Batch,
     Fitted,
+    PseudolabelBatch,
     model_name,
 )
 from leadline.selftrain.node_store import Node, NodeStore
@@ -101,11 +101,11 @@ class Chain:
         store: NodeStore,
         ledger: AncestryLedger,
         *,
-        like: Chain | None = None,
+        hyperparameters_from: Chain | None = None,
     ) -> None:
         self.roster, self.repeat, self.plan = roster, repeat, plan
-        self.store, self.ledger, self.like = store, ledger, like
-        self.tree = "canary" if like is not None else "main"
+        self.store, self.ledger, self.hyperparameters_from = store, ledger, hyperparameters_from
+        self.tree = "canary" if hyperparameters_from is not None else "main"
         self.fold = roster.folds[repeat]
         self.open_gold = roster.has_gold & ~roster.locked
         self.open_free = ~roster.has_gold & ~roster.locked
@@ -118,22 +118,22 @@ class Chain:
 
     # Students
 
-    def student(self, kind: str, round_: int, gold_out: Folds, free_out: Folds) -> Node:
+    def student(self, kind: str, round_: int, gold_out: Folds, unlabelled_out: Folds) -> Node:
         """Estimates by a student for those whom it never saw.
 
         Returns:
             ``gold_mean``, ``gold_sd`` for the rows of `roster.gold` and ``free_mean``,
-            ``free_sd`` for those of `roster.free`, NaN where the student may not estimate.
+            ``free_sd`` for those of `roster.unlabelled`, NaN where the student may not estimate.
         """
         if round_ == 0:
-            kind, free_out = GOLD, gold_out
-        name = model_name(self.tree, kind, round_, self.repeat, gold_out, free_out)
+            kind, unlabelled_out = GOLD, gold_out
+        name = model_name(self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
         if name not in self.ledger.fitted:
-            batches = self._batches(kind, round_, gold_out, free_out)
-            self._record(name, round_, gold_out, free_out, batches)
+            batches = self._batches(kind, round_, gold_out, unlabelled_out)
+            self._record(name, round_, gold_out, unlabelled_out, batches)
         else:
-            batches = self._batches(kind, round_, gold_out, free_out)
-        key = (kind, round_, gold_out, free_out)
+            batches = self._batches(kind, round_, gold_out, unlabelled_out)
+        key = (kind, round_, gold_out, unlabelled_out)
         return self.store.get(name, lambda: self._estimates(key, batches))
 
     def member(self, kind: str, round_: int, fold: int) -> FrozenModel:
@@ -204,14 +204,14 @@ class Chain:
         return np.flatnonzero(np.isfinite(mean)), mean, sd
 
     def _batches(
-        self, kind: str, round_: int, gold_out: Folds, free_out: Folds
+        self, kind: str, round_: int, gold_out: Folds, unlabelled_out: Folds
     ) -> list[tuple[str, Node]]:
         if round_ == 0:
             return []
         return [
-            self.batch(kind, round_, gold_out, free_out, to)
+            self.batch(kind, round_, gold_out, unlabelled_out, to)
             for to in range(self.plan.folds)
-            if to not in free_out
+            if to not in unlabelled_out
         ]
 
     def _record(
@@ -219,7 +219,7 @@ class Chain:
         name: str,
         round_: int,
         gold_out: Folds,
-        free_out: Folds,
+        unlabelled_out: Folds,
         batches: list[tuple[str, Node]],
     ) -> None:
         """Enter a student in the ledger and refuse it if it would see whom it must not."""
@@ -227,13 +227,15 @@ class Chain:
         used = tuple(batch for batch, _ in batches)
         self.ledger.add_model(Fitted(name, frozenset(trained), used))
         hidden = (self.open_gold & self._in(gold_out)) | self.roster.locked
-        hidden |= self.open_free & self._in(free_out)
+        hidden |= self.open_free & self._in(unlabelled_out)
         self.ledger.refuse_seen(name, self.ids[hidden], f"training, round {round_}")
 
     def _in(self, folds: Folds) -> npt.NDArray[np.bool_]:
         return np.isin(self.fold, list(folds))
 
-    def _fit(self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]) -> Parts:
+    def _fit(
+        self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]
+    ) -> ViewHeads:
         _, round_, gold_out, _ = key
         gold = self.roster.gold
         mine = gold.final & (self.open_gold & ~self._in(gold_out))[gold.person]
@@ -243,45 +245,47 @@ class Chain:
         scales = None
         if round_ > 0:
             scales = self._scales(gold_out)
-        elif self.like is not None:
-            scales = self.like._scales(gold_out)
-        return fit_parts(self.plan.candidate, rows, self.plan.seed, scales=scales)
+        elif self.hyperparameters_from is not None:
+            scales = self.hyperparameters_from._scales(gold_out)
+        return fit_heads(self.plan.candidate, rows, self.plan.seed, scales=scales)
 
     def _scales(self, gold_out: Folds) -> list[Array] | None:
         if self.plan.candidate.head != "gp":
             return None  # no other head has hyperparameters to keep
         return list(self.student(GOLD, 0, gold_out, gold_out)["scales"])
 
-    def _pseudolabelled(self, batch: Node) -> Rows:
+    def _pseudolabelled(self, batch: Node) -> LabelledReadings:
         first_free = int(self.roster.has_gold.sum())
-        rows = self.roster.free.take(batch["people"] - first_free)
-        return Rows(
+        rows = self.roster.unlabelled.take(batch["people"] - first_free)
+        return LabelledReadings(
             rows.design, batch["mean"], batch["weight"], rows.person, rows.final, rows.share
         )
 
     def _estimates(
         self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]
     ) -> Node:
-        _, round_, gold_out, free_out = key
+        _, round_, gold_out, unlabelled_out = key
         parts = self._fit(key, batches)
-        gold, free = self.roster.gold, self.roster.free
+        gold, unlabelled = self.roster.gold, self.roster.unlabelled
         # Prefixes serve calibration alone.
-        wanted = gold.final | (gold_out == free_out and len(gold_out) == 2)
+        wanted = gold.final | (gold_out == unlabelled_out and len(gold_out) == 2)
         on_gold = wanted & (self.open_gold & self._in(gold_out))[gold.person]
-        on_free = self._in(free_out)[free.person] | (round_ == 0)
-        node: Node = {"scales": np.array(part_scales(parts) or [])}
-        for name, rows, some in (("gold", gold, on_gold), ("free", free, on_free)):
+        on_free = self._in(unlabelled_out)[unlabelled.person] | (round_ == 0)
+        node: Node = {"scales": np.array(head_hyperparameters(parts) or [])}
+        for name, rows, some in (("gold", gold, on_gold), ("free", unlabelled, on_free)):
             mean, sd = np.full(len(some), np.nan), np.full(len(some), np.nan)
             at = np.flatnonzero(some)
             if len(at):
-                mean[at], sd[at] = member_average(parts, self.plan.candidate, rows.design.take(at))
+                mean[at], sd[at] = average_over_views(
+                    parts, self.plan.candidate, rows.design.take(at)
+                )
             node |= {f"{name}_mean": mean, f"{name}_sd": sd}
         return node
 
     # Pseudolabels
 
     def batch(
-        self, kind: str, round_: int, gold_out: Folds, free_out: Folds, to: int
+        self, kind: str, round_: int, gold_out: Folds, unlabelled_out: Folds, to: int
     ) -> tuple[str, Node]:
         """Pseudolabels of the people without gold of the fold `to`.
 
@@ -289,13 +293,13 @@ class Chain:
             kind: ``posterior``, ``raw`` or ``teacher``.
             round_: of the student that they train, from 1.
             gold_out: folds whose gold is out, for that student.
-            free_out: folds whose people without gold are out.
-            to: a fold outside `free_out`.
+            unlabelled_out: folds whose people without gold are out.
+            to: a fold outside `unlabelled_out`.
 
         Returns:
             Its name, and ``people`` (rows), ``mean``, ``sd``, ``weight``.
         """
-        without = free_out | {to}
+        without = unlabelled_out | {to}
         about = model_name(self.tree, kind, round_, self.repeat, gold_out, without)
         name = f"{about}-to{to}"
         mine = np.flatnonzero(self.open_free & (self.fold == to))
@@ -318,10 +322,10 @@ class Chain:
         """Enter a batch. A person's own ratings are the evidence of their label, not ancestors."""
         measured, mine = rows
         barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
-        kin = [self.roster.raters.kin[row] for row in (*measured, *mine)]
+        kin = [self.roster.raters.example_people[row] for row in (*measured, *mine)]
         shown = frozenset[int]().union(*(one for one in kin if not one & barred))
         self.ledger.add_batch(
-            Batch(
+            PseudolabelBatch(
                 name=name,
                 labelled=frozenset(self.ids[node["people"]]),
                 models=tuple(models),

@@ -26,7 +26,7 @@ from leadline.phq9.distribution import (
     distribution_quantile,
     totals_distribution,
 )
-from leadline.phq9.items import THRESHOLDS
+from leadline.phq9.items import CUTS
 from leadline.runs.config import INTERVAL
 from leadline.runs.ledger import read_ledger
 from leadline.tables import ESTIMATES
@@ -36,9 +36,9 @@ from leadline.teacher.observations import STUDENT
 
 Models = Mapping[tuple[int, int], LabelModel]
 
-FILE = "fusion.json"
+FUSION_FILE = "fusion.json"
 
-FORMAT = 1
+FUSION_FORMAT = 1
 
 
 def fused_distributions(
@@ -90,7 +90,7 @@ def _check_teachers(run: Path, labels: pl.DataFrame, teachers: tuple[str, ...]) 
         raise LeadlineError(
             f"None of these labels are by a teacher of this run ({', '.join(teachers)}).",
             remedy="Label with the teacher that the run was trained with.",
-            file=run / FILE,
+            file=run / FUSION_FILE,
         )
 
 
@@ -177,7 +177,7 @@ def _replaced(estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array
             "median": distribution_quantile(shape, 0.5),
             "lower": distribution_quantile(shape, (1 - INTERVAL) / 2),
             "upper": distribution_quantile(shape, (1 + INTERVAL) / 2),
-            **{f"p_ge_{k}": at_least(shape, k) for k in THRESHOLDS},
+            **{f"p_ge_{k}": at_least(shape, k) for k in CUTS},
         }
     )
     base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
@@ -193,7 +193,7 @@ def save_fusion(run: Path, models: Models) -> None:
         {"repeat": repeat, "fold": fold, **_plain(model)}
         for (repeat, fold), model in models.items()
     ]
-    write_json(run / FILE, {"format": FORMAT, "models": plain})
+    write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": plain})
 
 
 def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
@@ -202,7 +202,7 @@ def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
     Raises:
         LeadlineError: the run has none, or they cannot be read.
     """
-    path = run / FILE
+    path = run / FUSION_FILE
     if not path.is_file():
         raise LeadlineError(
             "This run keeps no label models to fuse with.",

@@ -23,12 +23,12 @@ from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline, timelines
 from leadline.cohort.windows import Span, label_readings, running_starts
 from leadline.errors import LeadlineError
-from leadline.heads.candidates import Rows
+from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
 from leadline.runs.labelled import Labelled, labelled_people, training_rows
 from leadline.runs.state_source import StateSource
-from leadline.teacher.label_table import read_labels, refuse_locked
+from leadline.teacher.label_table import read_labels, refuse_locked_labels
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Raters:
     Attributes:
         names: of the teachers, sorted; empty without labels.
         draws: one array (people, draws) a teacher, NaN where a draw is missing.
-        kin: for each person the rows of the people who were shown to a teacher as examples.
+        example_people: for each person the rows of those who were shown to a teacher.
     """
 
     names: tuple[str, ...]
     draws: tuple[Array, ...]
-    kin: tuple[frozenset[int], ...]
+    example_people: tuple[frozenset[int], ...]
 
     def without(self, people: frozenset[int]) -> tuple[Array, ...]:
         """Draws, blanked where one of `people` was shown to the teacher as an example."""
-        if not any(self.kin):
+        if not any(self.example_people):
             return self.draws
-        tainted = np.array([bool(kin & people) for kin in self.kin])
+        tainted = np.array([bool(kin & people) for kin in self.example_people])
         return tuple(np.where(tainted[:, None], np.nan, draws) for draws in self.draws)
 
 
@@ -62,7 +62,7 @@ class Roster:
         labelled: readings with gold; `labelled.people` are the first rows of `people`.
         gold: those readings and their prefixes, of open and locked people.
         last: row of `gold` that is the last whole reading of each person, -1 without gold.
-        free: the last reading of each person without gold, as rows without totals.
+        unlabelled: the last reading of each person without gold, as rows without totals.
         spans: the last reading of each person, length N.
         locked: who is in the locked test, shape (N,).
         folds: fold by repeat and person, -1 for locked people, shape (repeats, N).
@@ -71,9 +71,9 @@ class Roster:
 
     people: list[Timeline]
     labelled: Labelled
-    gold: Rows
+    gold: LabelledReadings
     last: Ints
-    free: Rows
+    unlabelled: LabelledReadings
     spans: list[Span]
     locked: Bools
     folds: Ints
@@ -132,7 +132,7 @@ def open_roster(
         labelled=labelled,
         gold=gold,
         last=last,
-        free=_free_rows(source, states, spans[len(labelled.people) :], config),
+        unlabelled=_unlabelled_rows(source, states, spans[len(labelled.people) :], config),
         spans=spans,
         locked=locked,
         folds=_draw_folds(labelled, people, locked, config),
@@ -146,7 +146,7 @@ def load_labels(labels_dir: Path | None, cohort: Cohort) -> pl.DataFrame | None:
     if labels_dir is None:
         return None
     labels = read_labels(labels_dir)
-    refuse_locked(labels, locked_people(cohort))
+    refuse_locked_labels(labels, locked_people(cohort))
     return labels
 
 
@@ -190,11 +190,11 @@ def _last_spans(
     return spans
 
 
-def _free_rows(
+def _unlabelled_rows(
     source: StateSource, states: list[PersonStates], spans: list[Span], config: TrainConfig
-) -> Rows:
+) -> LabelledReadings:
     count = len(spans)
-    return Rows(
+    return LabelledReadings(
         design=Design.of(source.directions, states, spans, config.pool),
         total=np.zeros(count),
         weight=np.ones(count),

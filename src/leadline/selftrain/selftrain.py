@@ -21,7 +21,7 @@ import polars as pl
 from leadline.arrays import Array
 from leadline.artefact import sha256, write_json, write_manifest
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.splits import refuse_locked
+from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
@@ -41,7 +41,7 @@ from leadline.runs.predictions import (
 )
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import candidates_for
-from leadline.selftrain.ancestry import AncestryLedger, check_run
+from leadline.selftrain.ancestry import AncestryLedger, check_ancestry
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fusion import draws_of, fused_distributions, save_fusion
@@ -49,7 +49,7 @@ from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_test, decide, label_errors, shape_figures
 from leadline.teacher.label_model import MIN_LABELLED, LabelModel
-from leadline.teacher.label_table import FILE as LABELS_FILE
+from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
 from leadline.teacher.simulated_client import simulated_draws
 
 GOLD_ONLY, SHOWN = "gold only", "leadline"
@@ -64,7 +64,7 @@ ABLATION = ((RAW, "raw teacher"), (TEACHER, "label model, teacher alone"))
 
 
 @dataclass
-class Course:
+class RoundsInProgress:
     """The run in the making.
 
     Attributes:
@@ -215,10 +215,10 @@ def _begin(
     configs: tuple[SelftrainConfig, TrainConfig, WindowConfig],
     source: StateSource,
     run: Path,
-) -> Course:
+) -> RoundsInProgress:
     config, train, window = configs
     roster, states = open_roster(cohort, labels, source, train, window)
-    refuse_locked(set(roster.left_out()), cohort, "self-training")
+    refuse_locked_people(set(roster.left_out()), cohort, "self-training")
     locked = frozenset(cohort.people.filter("locked")["person_id"])
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, config.even)
     store, ledger = NodeStore(run / NODES), AncestryLedger(locked)
@@ -226,16 +226,20 @@ def _begin(
     canary = None
     if config.canary > 0:
         permuted, rows, given = permuted_gold(roster, config.canary, train.seed)
-        other = Chain(permuted, 0, plan, store, AncestryLedger(locked), like=chains[0])
+        other = Chain(
+            permuted, 0, plan, store, AncestryLedger(locked), hyperparameters_from=chains[0]
+        )
         canary = (other, rows, given)
-    return Course(roster, states, source, chains, canary, train.pool)
+    return RoundsInProgress(roster, states, source, chains, canary, train.pool)
 
 
 def _name(round_: int) -> str:
     return f"round {round_}" if round_ else GOLD_ONLY
 
 
-def _rounds(course: Course, config: SelftrainConfig, train: TrainConfig) -> tuple[int, Ensemble]:
+def _rounds(
+    course: RoundsInProgress, config: SelftrainConfig, train: TrainConfig
+) -> tuple[int, Ensemble]:
     """All rounds with their decisions; the last one kept and its ensemble."""
     best = course.ensemble(GOLD, 0)
     before = course.predict(GOLD_ONLY, best)
@@ -259,7 +263,7 @@ def _rounds(course: Course, config: SelftrainConfig, train: TrainConfig) -> tupl
     return kept, best
 
 
-def _shares(course: Course, round_: int) -> dict[str, float]:
+def _shares(course: RoundsInProgress, round_: int) -> dict[str, float]:
     """Pseudolabels in the training of the final models of a round, averaged over models."""
     counts, weights, gold = [], [], []
     for chain in course.chains:
@@ -277,7 +281,7 @@ def _shares(course: Course, round_: int) -> dict[str, float]:
 
 
 def _fused(
-    course: Course,
+    course: RoundsInProgress,
     ensemble: Ensemble,
     kept: int,
     cohort: Cohort,
@@ -355,7 +359,7 @@ def _fused_rows(
 
 
 def _write(
-    course: Course,
+    course: RoundsInProgress,
     ensemble: Ensemble,
     kept: int,
     configs: tuple[TrainConfig, WindowConfig],
@@ -379,13 +383,13 @@ def _write(
     estimates.write_parquet(run / "estimates.parquet")
     ledger = course.chains[0].ledger
     ledger.write(run, pl.concat([chain.table() for chain in course.chains]))
-    check_run(run, ledger.locked, left_out)
+    check_ancestry(run, ledger.locked, left_out)
     found = {"rounds": course.rounds, "kept": kept, "teachers": list(roster.raters.names)}
     write_json(run / COURSE, found)
 
 
 def _finish(
-    course: Course,
+    course: RoundsInProgress,
     kept: int,
     cohort: Cohort,
     settings: dict[str, Any],

@@ -21,8 +21,8 @@ from scipy import stats
 from leadline.arrays import Array, Bools, Ints
 from leadline.artefact import MANIFEST, read_manifest, write_json
 from leadline.errors import LeadlineError
+from leadline.phq9.items import TOTALS
 from leadline.simulate.config import SimulateConfig
-from leadline.simulate.item_response import TOTALS
 from leadline.simulate.likelihood import Likelihood, tabulate
 from leadline.simulate.particle_filter import DRAWS, Filter, Observed, Particles
 from leadline.simulate.phrase_bank import BARE, CLOSE, OPEN

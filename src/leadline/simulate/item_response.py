@@ -14,13 +14,11 @@ from leadline.arrays import Array, Ints
 
 ITEM_COUNT = 9
 
-LEVELS = 4
-
-TOTALS = 28
+ANSWER_LEVELS = 4
 
 DISCRIMINATION: Array = np.array([1.953, 3.062, 1.619, 1.896, 1.646, 2.444, 1.868, 1.810, 1.929])
 
-THRESHOLDS: Array = np.array(
+ITEM_THRESHOLDS: Array = np.array(
     [
         [0.868, 1.769, 2.368],
         [0.756, 1.618, 2.119],
@@ -37,20 +35,20 @@ THRESHOLDS: Array = np.array(
 
 def level_probabilities(theta: Array, item: int, slope: float = 1.0) -> Array:
     """P(level) of one item, shape ``theta.shape + (4,)``; `slope` scales the discrimination."""
-    above = _logistic(slope * DISCRIMINATION[item] * (theta[..., None] - THRESHOLDS[item]))
+    above = _logistic(slope * DISCRIMINATION[item] * (theta[..., None] - ITEM_THRESHOLDS[item]))
     return _differences(above)
 
 
 def draw_items(theta: Array, rng: np.random.Generator) -> Ints:
     """Answers to the nine items given severity per item, both of shape ``(..., 9)``."""
-    above = _logistic(DISCRIMINATION[:, None] * (theta[..., None] - THRESHOLDS))
+    above = _logistic(DISCRIMINATION[:, None] * (theta[..., None] - ITEM_THRESHOLDS))
     uniform = rng.random(theta.shape)[..., None]
     return np.asarray((uniform < above).sum(axis=-1), dtype=np.int64)
 
 
 def draw_level(theta: Array, item: Ints, rng: np.random.Generator, slope: float = 1.0) -> Ints:
     """One level each for severity `theta` and item `item`, both of shape ``(n,)``."""
-    gap = theta[:, None] - THRESHOLDS[item]
+    gap = theta[:, None] - ITEM_THRESHOLDS[item]
     above = _logistic(slope * DISCRIMINATION[item][:, None] * gap)
     return np.asarray((rng.random(theta.shape)[:, None] < above).sum(axis=1), dtype=np.int64)
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.arrays import Array, Bools, Ints
+from leadline.phq9.items import TOTALS
 from leadline.simulate.config import SimulateConfig
-from leadline.simulate.item_response import ITEM_COUNT, TOTALS
+from leadline.simulate.item_response import ITEM_COUNT
 from leadline.simulate.likelihood import Likelihood, place
 from leadline.simulate.phrase_bank import CLOSE, OPEN, Bank
 from leadline.simulate.severity import covariance, jump_share

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.simulate.item_response import ITEM_COUNT, LEVELS
+from leadline.simulate.item_response import ANSWER_LEVELS, ITEM_COUNT
 
 # Forms of a user turn. The first eight are about an item, and the first two carry a level.
 BARE, FIRST, NEGATED, RESOLVED, PAST, OTHER, HYPOTHETICAL, EVASIVE, LIFE, OPEN, CLOSE = range(11)
@@ -113,7 +113,7 @@ def _item_rows() -> list[tuple[int, int, int, str]]:
     for item in range(ITEM_COUNT):
         tables = _load(f"item_{item + 1}")
         for form in (BARE, FIRST):
-            for level in range(LEVELS):
+            for level in range(ANSWER_LEVELS):
                 texts = tables[FORMS[form]][f"level_{level}"]
                 rows += [(form, item, level, text) for text in texts]
         for form in range(NEGATED, EVASIVE + 1):
@@ -144,11 +144,11 @@ def _hold_out(form: Ints, topic: Ints, anchor: Ints, held_out: float) -> Bools:
 
 def _shares(form: Ints, topic: Ints, anchor: Ints, used: Bools, ambiguity: float) -> Array:
     tilt = 0.6 + 0.8 * np.random.default_rng(20261).random(form.size)  # some are said more
-    apart = np.abs(np.arange(LEVELS)[None, :] - anchor[:, None])
+    apart = np.abs(np.arange(ANSWER_LEVELS)[None, :] - anchor[:, None])
     kernel = np.where(anchor[:, None] < 0, 1.0, ambiguity**apart * (apart < 3))
     weight = np.where(used[:, None], tilt[:, None] * kernel, 0.0)
     cells = form * 100 + topic
     _, cell = np.unique(cells, return_inverse=True)
-    totals = np.zeros((cell.max() + 1, LEVELS))
+    totals = np.zeros((cell.max() + 1, ANSWER_LEVELS))
     np.add.at(totals, cell, weight)
     return np.asarray(weight / np.maximum(totals[cell], 1e-300))

@@ -28,7 +28,7 @@ GENDER_SHIFT = np.array([0.04, -0.07, 0.12])
 
 
 @dataclass(frozen=True)
-class People:
+class SimulatedPeople:
     """Who the simulated people are; arrays of shape (people,) unless said otherwise.
 
     Attributes:
@@ -70,7 +70,7 @@ class World:
     """
 
     config: SimulateConfig
-    people: People
+    people: SimulatedPeople
     schedule: Schedule
     severity: Severity
     answers: Ints
@@ -104,7 +104,7 @@ def draw_world(config: SimulateConfig) -> World:
     )
 
 
-def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> People:
+def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> SimulatedPeople:
     count = config.people
     age = rng.choice(len(AGES), size=count, p=AGE_SHARES)
     gender = rng.choice(len(GENDERS), size=count, p=GENDER_SHARES)
@@ -114,7 +114,7 @@ def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> People:
     style = np.minimum((typing > habits).sum(axis=1), len(STYLES) - 1)
     mean = config.severity_mean + config.group_shift * (AGE_SHIFT[age] + GENDER_SHIFT[gender])
     items, trait = draw_traits(config, rng)
-    return People(age, gender, style, other, mean, items, trait)
+    return SimulatedPeople(age, gender, style, other, mean, items, trait)
 
 
 def _draw_completion(

@@ -47,7 +47,7 @@ CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Job:
+class DispatchJob:
     """What a run works through and within which limits.
 
     Attributes:
@@ -92,7 +92,7 @@ def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outc
     )
 
 
-def _afford(store: RequestStore, job: Job, requests: Sequence[Request]) -> list[Request]:
+def _afford(store: RequestStore, job: DispatchJob, requests: Sequence[Request]) -> list[Request]:
     """The first of `requests` whose highest costs fit into what is left."""
     if job.max_usd is None:
         return list(requests)
@@ -106,7 +106,7 @@ def _afford(store: RequestStore, job: Job, requests: Sequence[Request]) -> list[
     return taken
 
 
-def run_direct(store: RequestStore, client: Client, job: Job) -> str:
+def run_direct(store: RequestStore, client: Client, job: DispatchJob) -> str:
     """Send pending requests one by one until none is left.
 
     Returns:
@@ -142,7 +142,7 @@ def run_direct(store: RequestStore, client: Client, job: Job) -> str:
 def _send(
     store: RequestStore,
     client: Client,
-    job: Job,
+    job: DispatchJob,
     pool: ThreadPoolExecutor,
     under_way: dict[Future[Answer], tuple[Request, float]],
     requests: Sequence[Request],
@@ -155,7 +155,7 @@ def _send(
 
 def _settle_finished(
     store: RequestStore,
-    job: Job,
+    job: DispatchJob,
     under_way: dict[Future[Answer], tuple[Request, float]],
     failures: int,
     *,
@@ -182,7 +182,7 @@ def _settle_finished(
     return failures
 
 
-def run_local(store: RequestStore, client: Client, job: Job) -> str:
+def run_local(store: RequestStore, client: Client, job: DispatchJob) -> str:
     """Answer pending requests that cost nothing and leave no process, in large chunks."""
     while requests := store.pending(job.teacher, CHUNK):
         store.send([(request.key, 0.0) for request in requests])
@@ -198,7 +198,7 @@ def run_local(store: RequestStore, client: Client, job: Job) -> str:
 # Batches
 
 
-def run_batches(store: RequestStore, client: BatchClient, job: Job) -> str:
+def run_batches(store: RequestStore, client: BatchClient, job: DispatchJob) -> str:
     """Send pending requests in batches and wait for the answers.
 
     Batches of an earlier, killed run are taken up first.
@@ -226,7 +226,7 @@ def run_batches(store: RequestStore, client: BatchClient, job: Job) -> str:
             time.sleep(job.poll_seconds)
 
 
-def _take_up(store: RequestStore, client: BatchClient, job: Job, trouble: int) -> int:
+def _take_up(store: RequestStore, client: BatchClient, job: DispatchJob, trouble: int) -> int:
     """Settle the fate of batches whose creation is uncertain; return failures in a row."""
     batches = store.batches(job.teacher)
     uncertain = [item for item in batches if item["state"] == "creating"]
@@ -252,7 +252,7 @@ def _take_up(store: RequestStore, client: BatchClient, job: Job, trouble: int) -
     return trouble + 1
 
 
-def _next_batch(store: RequestStore, job: Job) -> list[Request]:
+def _next_batch(store: RequestStore, job: DispatchJob) -> list[Request]:
     """Pending requests that fit into one batch and into the money that is left."""
     taken: list[Request] = []
     size = 0
@@ -264,7 +264,9 @@ def _next_batch(store: RequestStore, job: Job) -> list[Request]:
     return _afford(store, job, taken)
 
 
-def _create(store: RequestStore, client: BatchClient, job: Job, requests: list[Request]) -> None:
+def _create(
+    store: RequestStore, client: BatchClient, job: DispatchJob, requests: list[Request]
+) -> None:
     reservations = [(request.key, job.prices.most(request)) for request in requests]
     token = store.begin_batch(job.teacher, reservations)
     try:
@@ -278,7 +280,9 @@ def _create(store: RequestStore, client: BatchClient, job: Job, requests: list[R
     store.set_batch(token, "open", provider_id)
 
 
-def _collect(store: RequestStore, client: BatchClient, job: Job, batch: dict[str, Any]) -> None:
+def _collect(
+    store: RequestStore, client: BatchClient, job: DispatchJob, batch: dict[str, Any]
+) -> None:
     """Read a batch's results into the store; reading it again changes nothing."""
     token = batch["token"]
     if store.open_members(token) == 0:
@@ -302,7 +306,7 @@ def _collect(store: RequestStore, client: BatchClient, job: Job, batch: dict[str
 
 
 def _read_batch(
-    store: RequestStore, client: BatchClient, job: Job, token: str, provider_id: str
+    store: RequestStore, client: BatchClient, job: DispatchJob, token: str, provider_id: str
 ) -> int:
     """Settle every result that is still open; return how many results there were."""
     seen = 0
@@ -328,11 +332,11 @@ def _chunks(answers: Iterator[tuple[str, Answer]]) -> Iterator[list[tuple[str, A
         yield chunk
 
 
-def _patiently(job: Job, ended: Callable[[str], bool], item: dict[str, Any]) -> bool:
+def _patiently(job: DispatchJob, ended: Callable[[str], bool], item: dict[str, Any]) -> bool:
     return _retrying(job)(ended, item["provider_id"])
 
 
-def _retrying(job: Job) -> Retrying:
+def _retrying(job: DispatchJob) -> Retrying:
     """Try again after `Interrupted`; in the end say that the run can be continued."""
 
     def give_up(_: RetryCallState) -> None:

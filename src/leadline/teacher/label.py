@@ -25,13 +25,13 @@ from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
 from leadline.teacher.config import BYTES_PER_TOKEN, OVERHEAD_TOKENS, LabelConfig
-from leadline.teacher.dispatch import Job, run_batches, run_direct, run_local
-from leadline.teacher.label_table import FILE, REQUESTS, refuse_locked, teacher_labels
+from leadline.teacher.dispatch import DispatchJob, run_batches, run_direct, run_local
+from leadline.teacher.label_table import LABELS_FILE, REQUESTS, refuse_locked_labels, teacher_labels
 from leadline.teacher.request_store import Planned, RequestStore, digest, open_store
-from leadline.teacher.rubric import Example, load_rubric, system_prompt
+from leadline.teacher.rubric import FewShotExample, load_rubric, system_prompt
 from leadline.teacher.selection import cohort_readings, refuse_locked_examples
-from leadline.teacher.simulated_client import SimulatedClient, address
-from leadline.teacher.transcript import Reading, Request, render
+from leadline.teacher.simulated_client import SimulatedClient, reading_key
+from leadline.teacher.transcript import Request, TeacherReading, render
 
 EXPECTED_ANSWER = 500  # tokens of a rating with quotes, for the expected cost only
 
@@ -42,7 +42,7 @@ def label_cohort(
     config: LabelConfig,
     *,
     window: WindowConfig | None = None,
-    examples: Sequence[Example] = (),
+    examples: Sequence[FewShotExample] = (),
 ) -> dict[str, Any]:
     """Rate the readings of a cohort and write LABELS.
 
@@ -83,12 +83,12 @@ def label_cohort(
         store.plan(planned())
         report = _work(store, config, teacher, url, cohort_dir)
         labels = teacher_labels(store)
-        refuse_locked(labels, locked_people(cohort))
+        refuse_locked_labels(labels, locked_people(cohort))
     _write(out, labels, cohort, config, window, report)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
 
 
-def teacher_id(config: LabelConfig, examples: Sequence[Example] = ()) -> str:
+def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:
     """What identifies a teacher in the store: all that decides an answer besides the reading.
 
     A store holds one such setup per model, so a reading has one label per model and draw.
@@ -108,9 +108,9 @@ def teacher_id(config: LabelConfig, examples: Sequence[Example] = ()) -> str:
 
 
 def plan_requests(
-    readings: Iterator[Reading],
+    readings: Iterator[TeacherReading],
     config: LabelConfig,
-    examples: Sequence[Example] = (),
+    examples: Sequence[FewShotExample] = (),
 ) -> Iterator[Planned]:
     """Every request of a labelling, one item per reading."""
     rubric = load_rubric()
@@ -121,15 +121,15 @@ def plan_requests(
         own = frozenset({reading.person_id} & {item.person_id for item in examples})
         if own not in prompts:
             shown = tuple(item for item in examples if item.person_id not in own)
-            kin = tuple(sorted({item.person_id for item in shown}))
-            prompts[own] = ("" if simulated else system_prompt(rubric, shown), kin)
-        system, kin = prompts[own]
+            example_people = tuple(sorted({item.person_id for item in shown}))
+            prompts[own] = ("" if simulated else system_prompt(rubric, shown), example_people)
+        system, example_people = prompts[own]
         transcript = (
-            address(reading)
+            reading_key(reading)
             if simulated
             else render(reading.messages, reading.person_id, max_chars=config.max_chars)
         )
-        yield Planned(teacher, system, kin, transcript, config.draws, reading)
+        yield Planned(teacher, system, example_people, transcript, config.draws, reading)
 
 
 def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _work(
         client = connect(config, url, cohort_dir)
         try:
             with _progress(todo) as tick:
-                job = Job(
+                job = DispatchJob(
                     teacher=teacher,
                     prices=config.prices,
                     max_usd=config.max_usd,
@@ -194,7 +194,7 @@ def _work(
     }
 
 
-def _run(store: RequestStore, client: Client, config: LabelConfig, job: Job) -> str:
+def _run(store: RequestStore, client: Client, config: LabelConfig, job: DispatchJob) -> str:
     if config.teacher == "simulated":
         return run_local(store, client, job)
     if config.batch:
@@ -235,7 +235,7 @@ def cohort_hash(cohort: Cohort) -> str:
     return json.dumps(cohort.manifest.get("files", {}), sort_keys=True)
 
 
-def _first(readings: Iterator[Reading], limit: int) -> Iterator[Reading]:
+def _first(readings: Iterator[TeacherReading], limit: int) -> Iterator[TeacherReading]:
     for number, reading in enumerate(readings):
         if limit and number >= limit:
             return
@@ -265,18 +265,18 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """The table by an atomic rename, then the manifest that completes the directory."""
-    partial = out / f".{FILE}.partial"
+    partial = out / f".{LABELS_FILE}.partial"
     labels.write_parquet(partial, compression="zstd")
     # Only now: a run that fails before leaves the labels of an earlier one as they were.
     (out / MANIFEST).unlink(missing_ok=True)
-    partial.replace(out / FILE)
+    partial.replace(out / LABELS_FILE)
     write_manifest(
         out,
         kind="labels",
         command="label",
         settings={**dataclasses.asdict(config), "window": dataclasses.asdict(window)},
         inputs=dict(cohort.manifest.get("files", {})),
-        files={FILE: sha256(out / FILE)},
+        files={LABELS_FILE: sha256(out / LABELS_FILE)},
         rubric=load_rubric().version,
         simulated=cohort.simulated,
         **report,

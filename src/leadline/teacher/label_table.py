@@ -20,7 +20,7 @@ from leadline.tables import LABELS
 from leadline.teacher.request_store import RequestStore
 from leadline.teacher.rubric import Rating, parse_rating
 
-FILE = "labels.parquet"
+LABELS_FILE = "labels.parquet"
 
 REQUESTS = "requests.sqlite"
 
@@ -72,24 +72,24 @@ def read_labels(path: Path) -> pl.DataFrame:
     """
     read_manifest(path, "labels")
     try:
-        table = pl.read_parquet(path / FILE)
+        table = pl.read_parquet(path / LABELS_FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LeadlineError(
             "The labels cannot be read.",
             remedy="Run `leadline label` again with the same --out; answers are kept.",
-            file=path / FILE,
+            file=path / LABELS_FILE,
         ) from error
     for column, kind in LABELS.items():
         if table.schema.get(column) != kind:
             raise LeadlineError(
                 f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
                 remedy="Run `leadline label` again with this version of Leadline.",
-                file=path / FILE,
+                file=path / LABELS_FILE,
             )
     return table
 
 
-def refuse_locked(labels: pl.DataFrame, locked: frozenset[str]) -> None:
+def refuse_locked_labels(labels: pl.DataFrame, locked: frozenset[str]) -> None:
     """Refuse labels of, or descending from, locked test people.
 
     Raises:

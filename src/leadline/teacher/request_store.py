@@ -30,9 +30,9 @@ from typing import Any
 from leadline.errors import LeadlineError
 from leadline.teacher.config import REPEATABLE, STATES
 from leadline.teacher.rubric import user_prompt
-from leadline.teacher.transcript import Reading, Request
+from leadline.teacher.transcript import Request, TeacherReading
 
-FORMAT = 1
+STORE_FORMAT = 1
 
 CHUNK = 2000
 
@@ -98,7 +98,7 @@ class Planned:
     ancestors: tuple[str, ...]
     transcript: str
     draws: int
-    reading: Reading
+    reading: TeacherReading
 
     def request_keys(self) -> list[str]:
         """Identity and `custom_id` of each draw: 64 hex digits without any id in them."""
@@ -436,7 +436,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(SCHEMA)
         with connection:
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+            connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(STORE_FORMAT),)
+            )
         (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -445,17 +447,17 @@ def _connect(path: Path) -> sqlite3.Connection:
             remedy="Restore the file from a copy, or choose another --out.",
             file=path,
         ) from error
-    if found != str(FORMAT):
+    if found != str(STORE_FORMAT):
         connection.close()
         raise LeadlineError(
-            f"The request store has format {found}; this version reads format {FORMAT}.",
+            f"The request store has format {found}; this version reads format {STORE_FORMAT}.",
             remedy="Choose another --out.",
             file=path,
         )
     return connection
 
 
-def reading_hash(reading: Reading) -> str:
+def reading_hash(reading: TeacherReading) -> str:
     """Local identity of a reading: person, moment and position."""
     as_of = _stamp(reading.as_of) or ""
     return digest(reading.person_id, as_of, str(reading.first), str(reading.last))

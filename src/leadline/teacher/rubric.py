@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from leadline.teacher.transcript import person_words
 
-MAX_TOTAL = 27
+HIGHEST_TOTAL = 27
 
 STRAIGHT = str.maketrans("\u2019\u2018\u201c\u201d", "''\"\"")  # typographic quotation marks
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     TotalScore = int
 else:
     ItemScore = _choice(3)
-    TotalScore = _choice(MAX_TOTAL)
+    TotalScore = _choice(HIGHEST_TOTAL)
 
 
 class ItemRating(BaseModel):
@@ -139,7 +139,7 @@ def _plain(node: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Example:
+class FewShotExample:
     """One few-shot example: a rendered transcript and its gold answer.
 
     Attributes:
@@ -155,7 +155,7 @@ class Example:
     total: int
 
 
-def system_prompt(rubric: Rubric, examples: tuple[Example, ...] = ()) -> str:
+def system_prompt(rubric: Rubric, examples: tuple[FewShotExample, ...] = ()) -> str:
     """What the teacher is told before the transcript; the same for all people of a run."""
     numbered = "\n".join(
         f"{number}. {name}: {asks}"

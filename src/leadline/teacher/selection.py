@@ -21,11 +21,11 @@ from leadline.cohort.timeline import Timeline, timelines
 from leadline.cohort.windows import label_readings, running_starts
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
-from leadline.teacher.rubric import Example
-from leadline.teacher.transcript import Reading, render
+from leadline.teacher.rubric import FewShotExample
+from leadline.teacher.transcript import TeacherReading, render
 
 
-def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[Reading]:
+def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[TeacherReading]:
     """Readings to label, in the order of the cohort, never of a locked person.
 
     Args:
@@ -52,19 +52,19 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
                 yield reading_of(timeline, first, last, _moment(timeline.user_times[last]))
 
 
-def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None) -> Reading:
+def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None) -> TeacherReading:
     """The reading of user turns `first` to `last`, with what was said between them.
 
     The turns of others just before the first user turn belong to it: they are what it answers.
     """
     start = int(timeline.user[first - 1]) + 1 if first else 0
     stop = int(timeline.user[last]) + 1
-    return Reading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
+    return TeacherReading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
 
 
 def gold_examples(
     cohort: Cohort, window: WindowConfig, people: Iterable[str], *, max_chars: int = 0
-) -> tuple[Example, ...]:
+) -> tuple[FewShotExample, ...]:
     """Few-shot examples: the last gold reading of each of `people`, in the order given.
 
     Args:
@@ -107,11 +107,11 @@ def refuse_locked_examples(people: Iterable[str], locked: frozenset[str]) -> Non
 
 def _example(
     timeline: Timeline, row: dict[str, Any], phq9: pl.DataFrame, max_chars: int
-) -> Example:
+) -> FewShotExample:
     reading = reading_of(timeline, row["first"], row["last"], row["time"])
     scores = phq9.select(ITEM_COLUMNS).row(row["label"])
     transcript = render(reading.messages, reading.person_id, max_chars=max_chars)
-    return Example(timeline.person_id, transcript, scores, round(row["total"]))
+    return FewShotExample(timeline.person_id, transcript, scores, round(row["total"]))
 
 
 def _moment(time: np.datetime64) -> datetime | None:

@@ -22,8 +22,8 @@ from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import LABELS
 from leadline.teacher.client import Answer
-from leadline.teacher.rubric import ITEM_NAMES, MAX_TOTAL, parse_rating
-from leadline.teacher.transcript import Reading, Request
+from leadline.teacher.rubric import HIGHEST_TOTAL, ITEM_NAMES, parse_rating
+from leadline.teacher.transcript import Request, TeacherReading
 
 TRUTH = Path("truth") / "teacher.parquet"
 
@@ -31,7 +31,7 @@ COLUMNS = ("person_id", "time", "draw", *ITEM_COLUMNS, "total")
 
 
 class SimulatedClient:
-    """Implements `Client`. A request's transcript is the key that `address` gives."""
+    """Implements `Client`. A request's transcript is the key that `reading_key` gives."""
 
     def __init__(self, cohort: Path) -> None:
         path = cohort / TRUTH
@@ -70,7 +70,7 @@ class SimulatedClient:
         """Nothing is open."""
 
 
-def address(reading: Reading) -> str:
+def reading_key(reading: TeacherReading) -> str:
     """What stands in for the transcript: person and moment, which stay on this machine."""
     return json.dumps([reading.person_id, reading.as_of and _utc(reading.as_of).isoformat()])
 
@@ -98,7 +98,7 @@ def _reply(scores: list[float | None]) -> str:
         }
         for name, score in zip(ITEM_NAMES, items, strict=True)
     }
-    answer["total"] = min(MAX_TOTAL, max(0, round(total or 0)))
+    answer["total"] = min(HIGHEST_TOTAL, max(0, round(total or 0)))
     return json.dumps(answer)
 
 
@@ -126,7 +126,7 @@ def simulated_draws(cohort: Cohort, window: WindowConfig, teacher: str = SIMULAT
     for person, time, first, last in readings.select(
         "person_id", "time", "first", "last"
     ).iter_rows():
-        key = address(Reading(person, time, (), first, last))
+        key = reading_key(TeacherReading(person, time, (), first, last))
         for draw in count():
             answer = client.ask(Request("", "", key, draw))
             rating = parse_rating(answer.text or "") if answer.state == "done" else None

@@ -19,7 +19,7 @@ MASK = "[name]"
 
 
 @dataclass(frozen=True)
-class Reading:
+class TeacherReading:
     """One person's messages up to one moment.
 
     Attributes:
