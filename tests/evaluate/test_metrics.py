@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from tests.support.predictions import normal_distribution
 
 from leadline.evaluate import metrics
+from leadline.phq9.distribution import crps
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_kappa_equals_sklearn(sample, drawn) -> None:
 def test_crps_equals_scoringrules_of_many_draws_and_the_integral(sample) -> None:
     gold, estimate = sample
     distribution = normal_distribution(estimate, 4.0)
-    ours = metrics.crps(distribution, gold)
+    ours = crps(distribution, gold)
     # 500 values in exact proportion to the distribution are an ensemble with the same CRPS
     levels = (np.arange(500) + 0.5) / 500
     ensemble = np.array([np.searchsorted(np.cumsum(row), levels) for row in distribution])
@@ -146,7 +147,7 @@ def test_crps_equals_scoringrules_of_many_draws_and_the_integral(sample) -> None
 
 def test_crps_of_a_certain_distribution_is_the_absolute_error() -> None:
     certain = np.eye(28)[[4, 9, 27]]
-    np.testing.assert_allclose(metrics.crps(certain, np.array([4.0, 12, 20])), [0, 3, 7])
+    np.testing.assert_allclose(crps(certain, np.array([4.0, 12, 20])), [0, 3, 7])
 
 
 def test_central_interval_equals_discrete_quantiles_of_scipy() -> None:

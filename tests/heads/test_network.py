@@ -244,7 +244,7 @@ def test_a_network_is_calibrated_on_everyone_however_many(monkeypatch):
     monkeypatch.setattr(candidates, "PEOPLE_FOR_SELECTION", 60)
     seen = []
     monkeypatch.setattr(
-        candidates, "inner_estimates",
+        candidates, "cross_validated_estimates",
         lambda candidate, rows, folds, seed: seen.append(len(rows.total))
         or (rows.total + 1.0, np.ones(len(rows.total))),
     )  # fmt: skip

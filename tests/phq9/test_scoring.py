@@ -140,10 +140,10 @@ def test_codes_are_distinct() -> None:
 def test_reliable_change() -> None:
     config = change.ChangeConfig()
     assert change.smallest_change(config) == pytest.approx(6.93, abs=0.01)
-    assert change.describe_change(20, 13, config) == "improved"
-    assert change.describe_change(14, 20, config) == "unchanged"
+    assert change.change_sign(20, 13, config) == -1
+    assert change.change_sign(14, 20, config) == 0
     fixed = change.ChangeConfig(change_points=5)
-    assert change.describe_change(10, 15, fixed) == "worsened"
+    assert change.change_sign(10, 15, fixed) == 1
     assert change.change_sign([10, 10, 10], [4, 10, 14], fixed).tolist() == [-1, 0, 0]
 
 

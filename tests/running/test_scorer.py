@@ -64,10 +64,10 @@ def assert_same(one, other):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def trained_on(cohort, folder, home, language, **more):
+def trained_on(cohort, folder, home, reader, **more):
     """A run with readers in float32 on a few people."""
     config = TrainConfig(
-        language=language, layers=("0.5", "1.0"), folds=2, inner_folds=2, fit="ridge",
+        reader=reader, layers=("0.5", "1.0"), folds=2, inner_folds=2, fit="ridge",
         baselines=False, max_tokens=192, **more,
     )  # fmt: skip
     train_run(cohort, folder, config, WindowConfig(mask_questionnaire=True), home=home)
@@ -77,12 +77,12 @@ def trained_on(cohort, folder, home, language, **more):
 @pytest.fixture(scope="module")
 def exact():
     """Readers compute in float32, so that rounding hides nothing."""
-    from leadline.finetune import model
+    from leadline.finetune import module
     from leadline.readers import language
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (language, model):
-            patch.setattr(module, "pick_dtype", lambda _: torch.float32)
+        for place in (language, module):
+            patch.setattr(place, "pick_dtype", lambda _: torch.float32)
         yield
 
 
@@ -147,9 +147,9 @@ CONTINUE = """
 import sys, json, pickle
 from pathlib import Path
 import torch
-from leadline.finetune import model
+from leadline.finetune import module
 from leadline.readers import language
-language.pick_dtype = model.pick_dtype = lambda _: torch.float32
+language.pick_dtype = module.pick_dtype = lambda _: torch.float32
 from leadline.running.scorer import RunningScorer
 run, folder, rest, out = map(Path, sys.argv[1:])
 people, rest = pickle.loads(rest.read_bytes())

@@ -278,7 +278,7 @@ def test_prefixes_of_a_label_are_read_as_running_estimates_and_share_a_weight(
     np.testing.assert_array_equal(rows.design.words[rows.final], labelled.readings["user_words"])
     np.testing.assert_array_equal(rows.total, labelled.readings["total"].to_numpy()[owner])
     assert rows.person.tolist() == labelled.readings["row"].to_numpy()[owner].tolist()
-    assert (np.bincount(owner) <= train.PREFIXES).all()
+    assert (np.bincount(owner) <= labelled_module.PREFIXES).all()
     early = 0
     for label, span in enumerate(labelled.spans):
         person = labelled.people[span.person]

@@ -212,7 +212,7 @@ def test_a_language_model_does_not_look_ahead_either(simulated, tmp_path, home, 
     labelled = simulated.phq9["person_id"].unique(maintain_order=True).to_list()
     few = some_people(simulated, set(labelled[:12]))
     config = TrainConfig(
-        language=str(tiny_reader(tmp_path, "llama")), layers=("0.67",), adapt=adapt, folds=2,
+        reader=str(tiny_reader(tmp_path, "llama")), layers=("0.67",), adapt=adapt, folds=2,
         inner_folds=2, epochs=0.5, fit="ridge", baselines=False, rank=2, max_tokens=128,
     )  # fmt: skip
     run = tmp_path / "run"
@@ -296,7 +296,7 @@ def test_nobody_at_all(trained, home, tmp_path):
 
 
 def test_the_output_appears_whole_or_not_at_all(trained, simulated, home, tmp_path, monkeypatch):
-    from leadline.scoring import score
+    from leadline.scoring import worker
 
     out = tmp_path / "out.parquet"
     out.write_text("mine")
@@ -314,7 +314,7 @@ def test_the_output_appears_whole_or_not_at_all(trained, simulated, home, tmp_pa
         return running_estimates(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(score, "running_estimates", fail)
+        patch.setattr(worker, "running_estimates", fail)
         with pytest.raises(KeyboardInterrupt):
             score_cohort(
                 simulated, trained, out, ScoreConfig(batch_people=5), overwrite=True, home=home

@@ -276,7 +276,7 @@ def test_settings_that_cannot_work_are_refused(data, tmp_path):
 
 
 def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
-    truth = make_cohort(tmp_path / "cohort", gold=40, unlabelled=30, locked=10)
+    truth = make_cohort(tmp_path / "cohort", gold=40, free=30, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
     make_labels(tmp_path / "labels", truth, set(cohort.people.filter("locked")["person_id"]))
     manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
@@ -286,7 +286,7 @@ def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
 
 
 def test_a_cohort_without_anyone_to_label_is_refused(tmp_path):
-    make_cohort(tmp_path / "cohort", gold=60, unlabelled=0, locked=10)
+    make_cohort(tmp_path / "cohort", gold=60, free=0, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
     with pytest.raises(LeadlineError, match="nobody to pseudolabel"):
         go((tmp_path, cohort), tmp_path / "run", labels=None)
@@ -306,15 +306,15 @@ import sys; sys.path.insert(0, {tests!r})
 import time
 import tests.selftrain.test_selftrain as T
 from pathlib import Path
-from leadline.selftrain import nodes, run
+from leadline.selftrain import node_store, selftrain
 from leadline.cohort.store import read_cohort
 from tests.support.people import NumberSource
-run.open_source = lambda *a, **k: NumberSource()
-whole = nodes._write
+selftrain.open_source = lambda *a, **k: NumberSource()
+write = node_store._write
 def slow(path, node):
-    whole(path, node)
+    write(path, node)
     time.sleep(.02)
-nodes._write = slow
+node_store._write = slow
 folder = Path({folder!r})
 T.go((folder, read_cohort(folder / "cohort")), Path({out!r}))
 """

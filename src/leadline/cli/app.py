@@ -40,6 +40,7 @@ VERBS = {
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
     ),
+    "audit": Verb("Hold a teacher's labels against the PHQ-9s of the cohort.", model.build_audit),
     "selftrain": Verb("Train in rounds on PHQ-9s and pseudolabels.", model.build_selftrain),
     "score": Verb("Write the estimate after every user turn of a cohort.", model.build_score),
     "evaluate": Verb("Compare a run's predictions with gold labels.", model.build_evaluate),
@@ -51,7 +52,17 @@ VERBS = {
 GROUPS = {
     "Start": ("demo",),
     "Data": ("import", "simulate", "inspect", "lock"),
-    "Model": ("reader", "train", "label", "selftrain", "score", "evaluate", "report", "export"),
+    "Model": (
+        "reader",
+        "train",
+        "label",
+        "audit",
+        "selftrain",
+        "score",
+        "evaluate",
+        "report",
+        "export",
+    ),
 }
 
 

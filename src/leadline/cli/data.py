@@ -97,14 +97,16 @@ def build_simulate() -> click.Command:
 
 def build_inspect() -> click.Command:
     """The verb `inspect`."""
+    from leadline.phq9.change import ChangeConfig
 
     @click.command("inspect")
     @path_argument("cohort")
     @click.option("--days", default=14.0, show_default=True,
                   help="Days before a PHQ-9 in which text counts (0: all).")  # fmt: skip
+    @settings(ChangeConfig)
     @JSON
-    def inspect(cohort: Path, days: float, as_json: bool) -> None:
-        """Describe a cohort: counts, lengths, dates, labels, gaps, suspicious spans."""
+    def inspect(change: ChangeConfig, cohort: Path, days: float, as_json: bool) -> None:
+        """Describe a cohort: counts, lengths, dates, labels, changes, gaps, suspicious spans."""
         from rich.console import Console
 
         from leadline.cohort.config import WindowConfig
@@ -112,7 +114,7 @@ def build_inspect() -> click.Command:
         from leadline.cohort.store import read_cohort
 
         window = WindowConfig(days=days)
-        found = inspect_cohort(read_cohort(cohort), window.days)
+        found = inspect_cohort(read_cohort(cohort), window.days, change)
         if as_json:
             show_json(found)
         else:

@@ -119,6 +119,41 @@ def build_label() -> click.Command:
     return label
 
 
+def build_audit() -> click.Command:
+    """The verb `audit`."""
+
+    @click.command("audit")
+    @path_argument("cohort")
+    @click.option("--labels", required=True, type=click.Path(path_type=Path),
+                  help="A finished LABELS of this cohort.")  # fmt: skip
+    @click.option("--group", "groups", multiple=True,
+                  help="Column of the people table to compare across. Repeatable.")  # fmt: skip
+    @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap over people.")
+    @JSON
+    def audit(
+        cohort: Path, labels: Path, groups: tuple[str, ...], seed: int, as_json: bool
+    ) -> None:
+        """Compare the teacher of LABELS with the PHQ-9s of COHORT (docs/teachers.md).
+
+        Agreement of totals and items, bias and slope, reliability across draws, by group and by
+        length of text, and whether the quotes were said. Locked people are never looked at.
+        """
+        from rich.console import Console
+
+        try:
+            from leadline.teacher.audit import audit_labels, render_audit
+        except ModuleNotFoundError as error:
+            raise missing_package(str(error.name), "teacher", "leadline audit") from error
+
+        audits = audit_labels(cohort, labels, groups=groups, seed=seed)
+        if as_json:
+            show_json(audits)
+        else:
+            Console().print(render_audit(audits))
+
+    return audit
+
+
 def build_selftrain() -> click.Command:
     """The verb `selftrain`."""
     from leadline.cohort.config import WindowConfig

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from leadline.cohort.masking import cohort_spans
 from leadline.cohort.store import Cohort
+from leadline.phq9.change import ChangeConfig, change_sign, smallest_change
 from leadline.phq9.items import BANDS
 from leadline.phq9.scoring import band_index
 
@@ -19,12 +20,15 @@ WINDOW_DAYS = 14.0
 COPIED_CHARS = 40  # shorter texts ("ok", "I don't know") are the same by chance
 
 
-def inspect_cohort(cohort: Cohort, window_days: float = WINDOW_DAYS) -> dict[str, Any]:
+def inspect_cohort(
+    cohort: Cohort, window_days: float = WINDOW_DAYS, change: ChangeConfig | None = None
+) -> dict[str, Any]:
     """Describe a cohort as plain data that can be written as JSON; no text, no names.
 
     Args:
         cohort: a cohort in memory.
         window_days: days before a PHQ-9 in which text counts towards it.
+        change: which difference between two PHQ-9s counts as a reliable change.
     """
     turns, phq9, people = cohort.turns, cohort.phq9, cohort.people
     told = set(turns["person_id"].unique())
@@ -39,6 +43,7 @@ def inspect_cohort(cohort: Cohort, window_days: float = WINDOW_DAYS) -> dict[str
         "per_person": _per_person(turns),
         "dates": _dates(turns),
         "labels": _labels(phq9),
+        "changes": _changes(phq9, change or ChangeConfig()),
         "gaps": {
             "people_without_text": sum(person not in told for person in people["person_id"]),
             "people_without_labels": sum(p not in labelled for p in people["person_id"]),
@@ -117,6 +122,27 @@ def _labels(phq9: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def _changes(phq9: pl.DataFrame, config: ChangeConfig) -> dict[str, Any]:
+    """Each PHQ-9 against the same person's one before it, where both are dated and complete."""
+    totals = (
+        phq9.filter(pl.col("instrument") == "phq9")
+        .drop_nulls(["time", "total"])
+        .sort("person_id", "time", maintain_order=True)
+    )
+    pairs = totals.with_columns(before=pl.col("total").shift().over("person_id")).drop_nulls(
+        "before"
+    )
+    sign = change_sign(pairs["before"].to_numpy(), pairs["total"].to_numpy(), config)
+    return {
+        "people": pairs["person_id"].n_unique(),
+        "pairs": pairs.height,
+        "smallest_reliable_change": round(smallest_change(config), 2),
+        "improved": int((sign < 0).sum()),
+        "unchanged": int((sign == 0).sum()),
+        "worsened": int((sign > 0).sum()),
+    }
+
+
 def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float) -> int:
     """Labels with no word of the person in the window; without dates all their text counts."""
     said = turns.lazy().filter(pl.col("role") == "user").select("person_id", said="time")
@@ -175,7 +201,13 @@ def render_inspection(found: Mapping[str, Any]) -> RenderableType:
     overview.add_row("first turn", str(dates["first"] or "no dates"))
     overview.add_row("last turn", str(dates["last"] or "no dates"))
     overview.add_row("turns without a date", f"{dates['turns_without_date']:,}")
-    return Group(overview, _spreads(found), _label_table(found["labels"]), _warnings(found))
+    return Group(
+        overview,
+        _spreads(found),
+        _label_table(found["labels"]),
+        _change_table(found["changes"]),
+        _warnings(found),
+    )
 
 
 def _spreads(found: Mapping[str, Any]) -> Table:
@@ -194,6 +226,18 @@ def _label_table(labels: Mapping[str, Any]) -> Table:
         table.add_row(name, f"{count:,}")
     if labels["mean"] is not None and labels["sd"] is not None:
         table.caption = f"mean {labels['mean']:.1f}, SD {labels['sd']:.1f}"
+    return table
+
+
+def _change_table(changes: Mapping[str, Any]) -> Table:
+    table = Table(title="From one PHQ-9 to the next", show_header=False)
+    table.add_row("pairs", f"{changes['pairs']:,} of {changes['people']:,} people")
+    for sign in ("improved", "unchanged", "worsened"):
+        table.add_row(sign, f"{changes[sign]:,}")
+    points = changes["smallest_reliable_change"]
+    table.caption = (
+        f"a change counts from {points:.1f} points: less may be the questionnaire's noise"
+    )
     return table
 
 

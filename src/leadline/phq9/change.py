@@ -59,8 +59,3 @@ def change_sign(
     smallest = smallest_change(config)
     reached = np.abs(difference) >= smallest - 1e-9
     return np.where(reached, np.sign(difference), 0).astype(np.int64)
-
-
-def describe_change(before: float, after: float, config: ChangeConfig) -> str:
-    """``improved``, ``unchanged`` or ``worsened``."""
-    return ("improved", "unchanged", "worsened")[int(change_sign(before, after, config)) + 1]

@@ -9,20 +9,26 @@ for one group would carry that bias into every model trained on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from rich.console import Group, RenderableType
+from rich.table import Table
 from sklearn.metrics import cohen_kappa_score
 
 from leadline.arrays import Array
+from leadline.artefact import read_manifest
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import Cohort
+from leadline.cohort.store import Cohort, read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
+from leadline.teacher.label_table import read_labels
 
+AGREEMENT = ("r", "mae", "rmse", "bias", "slope", "intercept")
 SMALLEST_GROUP = 10  # readings; below that a figure says more about chance than about a group
 
 RESAMPLES = 1000
@@ -30,6 +36,27 @@ RESAMPLES = 1000
 LENGTHS = 4  # quantile bins of the words a person wrote
 
 JOIN = ["person_id", "time", "first", "last"]
+
+
+def audit_labels(
+    cohort: Path, labels: Path, *, groups: Sequence[str] = (), seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """`audit` of a finished LABELS directory against the cohort that it was made from.
+
+    Raises:
+        LeadlineError: LABELS is unfinished or of another cohort, or as `audit` says.
+    """
+    manifest = read_manifest(labels, "labels")
+    people = read_cohort(cohort)
+    made_from, here = manifest["inputs"], people.manifest.get("files", {})
+    if any(made_from[name] != here.get(name) for name in made_from):
+        raise LeadlineError(
+            "These labels were made from another state of the cohort.",
+            remedy="Give the cohort that was labelled, or run `leadline label` again.",
+            file=labels,
+        )
+    window = WindowConfig(**manifest["settings"]["window"])
+    return audit(read_labels(labels), people, window, groups=groups, seed=seed)
 
 
 def audit(
@@ -248,3 +275,53 @@ def _by_length(readings: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def render_audit(audits: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """The result of `audit` as rich tables, one set a model."""
+    tables: list[RenderableType] = []
+    for model, figures in audits.items():
+        tables += [_total_table(model, figures), _item_table(figures["items"])]
+        tables += [
+            _group_table(name, groups)
+            for name, groups in {**figures["groups"], "words": figures["length"]}.items()
+            if groups
+        ]
+    return Group(*tables)
+
+
+def _total_table(model: str, figures: Mapping[str, Any]) -> Table:
+    table = Table("totals", "value", "95% over people", title=f"{model} against PHQ-9s")
+    for name in AGREEMENT:
+        figure = figures["total"][name]
+        bounds = figure["interval"]
+        table.add_row(
+            name,
+            _number(figure["value"]),
+            "-" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}",
+        )
+    for name, value in figures["reliability"].items():
+        table.add_row(name.replace("_", " "), _number(value), "-")
+    evidence = figures["evidence"]
+    table.add_row("quotes that were said", _number(evidence["found"]), f"of {evidence['quotes']:,}")
+    table.caption = f"{figures['readings']:,} readings of {figures['people']:,} people"
+    return table
+
+
+def _item_table(items: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table("item", "n", "no evidence", "exact", "bias", "weighted kappa")
+    for name, figures in items.items():
+        values = (figures[key] for key in ("no_evidence", "exact", "bias", "kappa"))
+        table.add_row(name.removeprefix("item_"), f"{figures['n']:,}", *map(_number, values))
+    return table
+
+
+def _group_table(name: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(name, "n", *AGREEMENT)
+    for group, figures in groups.items():
+        table.add_row(group, f"{figures['n']:,}", *(_number(figures[key]) for key in AGREEMENT))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
