@@ -22,6 +22,13 @@ class LeadlineError(Exception):
         file: the file or folder that the problem is in.
         row: the row, line or entry in that file, counted from 1 as an editor shows it,
             or a short locator such as ``"line 3, messages[2]"``.
+
+    >>> from leadline import LeadlineError, read_cohort
+    >>> try:
+    ...     read_cohort("nowhere")
+    ... except LeadlineError as error:
+    ...     print(error.file, "|", error.problem)
+    nowhere | There is no cohort directory here.
     """
 
     def __init__(

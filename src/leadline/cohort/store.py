@@ -106,11 +106,16 @@ def finish_cohort(
     )
 
 
-def read_cohort(path: Path) -> Cohort:
+def read_cohort(path: Path | str) -> Cohort:
     """Read a finished cohort and check that its tables have the columns of the schema.
 
     Raises:
         LeadlineError: unfinished, of another format, or a table is missing or malformed.
+
+    >>> from leadline import read_cohort
+    >>> cohort = read_cohort("cohort")
+    >>> cohort.turns.columns
+    ['person_id', 'conversation_id', 'turn', 'role', 'text', 'time']
     """
     path = Path(path)
     manifest = read_manifest(path, "cohort")

@@ -31,7 +31,7 @@ REPORT_FILE = "report.html"
 
 
 def evaluate_run(
-    run: Path, cohort: Path | None = None, settings: EvaluateConfig | None = None
+    run: Path | str, cohort: Path | None = None, settings: EvaluateConfig | None = None
 ) -> dict[str, Any]:
     """Evaluate the predictions of a run, write RUN/results.json and return its content.
 
@@ -44,7 +44,13 @@ def evaluate_run(
     Raises:
         LeadlineError: the run is unfinished, its predictions are missing, changed or unfit
             (`sample.check_predictions`), or they disagree with the cohort.
+
+    >>> from leadline import evaluate_run
+    >>> results = evaluate_run("run")
+    >>> [part["split"] for part in results["sets"]]
+    ['locked', 'out-of-fold']
     """
+    run = Path(run)
     manifest = read_manifest(run, "run")
     predictions = _read(run / PREDICTIONS_FILE)
     digest = sha256(run / PREDICTIONS_FILE)
@@ -64,7 +70,7 @@ def evaluate_run(
     return results
 
 
-def report_run(run: Path, *, examples: bool = False) -> Path:
+def report_run(run: Path | str, *, examples: bool = False) -> Path:
     """Write RUN/report.html from results.json, predictions and estimates; return its path.
 
     Args:
@@ -73,7 +79,12 @@ def report_run(run: Path, *, examples: bool = False) -> Path:
 
     Raises:
         LeadlineError: the run was not evaluated, or evaluated by another version's format.
+
+    >>> from leadline import report_run
+    >>> report_run("run").name
+    'report.html'
     """
+    run = Path(run)
     read_manifest(run, "run")
     results = read_results(run)
     predictions = _read(run / PREDICTIONS_FILE)

@@ -28,7 +28,12 @@ STRANGERS = (
 
 
 def export_run(
-    run: Path, out: Path, config: ExportConfig, *, overwrite: bool = False, home: Path | None = None
+    run: Path | str,
+    out: Path | str,
+    config: ExportConfig | None = None,
+    *,
+    overwrite: bool = False,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """Write the export directory and return its manifest.
 
@@ -42,7 +47,13 @@ def export_run(
     Raises:
         LeadlineError: the target cannot express the run, a package is missing, or the export
             does not give Leadline's numbers.
+
+    >>> from leadline import export_run
+    >>> manifest = export_run("run", "exported")
+    >>> manifest["target"]
+    'onnx'
     """
+    run, out, config = Path(run), Path(out), config or ExportConfig()
     manifest = read_manifest(run, "run")
     train, window = run_training(run)
     with new_directory(out, overwrite=overwrite) as scratch:

@@ -65,14 +65,36 @@ def import_cohort(
 
 
 def import_files(
-    source: Path,
+    source: Path | str,
     settings: ImportConfig,
-    out: Path,
+    out: Path | str,
     *,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """`import_cohort` without reading the cohort back; return its manifest."""
+    """Read conversations and PHQ-9s into a cohort directory, whole or not at all.
+
+    Args:
+        source: a file or folder in any layout of docs/importing.md.
+        settings: layout, columns, labels, what to do with bad rows.
+        out: the cohort to write.
+        overwrite: replace a cohort that is there.
+        progress: called with the number of messages read so far.
+
+    Returns:
+        The manifest of the cohort; ``counts`` and ``import`` say what was read.
+
+    Raises:
+        LeadlineError: a layout that is not understood, bad rows, or an occupied output.
+
+    >>> from pathlib import Path
+    >>> from leadline import import_files
+    >>> from leadline.importing.config import ImportConfig
+    >>> config = ImportConfig(phq9=Path("phq9.csv"))
+    >>> manifest = import_files("messages.csv", config, "imported")
+    >>> manifest["counts"]
+    {'people': 2, 'turns': 4, 'phq9': 2, 'locked': 0}
+    """
     source, out = Path(source), Path(out)
     if not source.exists():
         raise LeadlineError(

@@ -57,6 +57,10 @@ class TimedMessage:
         time: aware, or None if unknown.
         conversation_id: which conversation it belongs to.
         turn: its number in that conversation.
+
+    >>> from leadline import TimedMessage
+    >>> TimedMessage("user", "I hardly slept again.").role
+    'user'
     """
 
     role: str
@@ -95,18 +99,26 @@ class RunningScorer:
     Raises:
         LeadlineError: the run cannot be loaded, its reader cannot be continued, or the folder is
             in use.
+
+    >>> from leadline import RunningScorer, TimedMessage
+    >>> with RunningScorer("run") as scorer:
+    ...     first = scorer.add("p1", [TimedMessage("user", "I hardly slept again.")])
+    ...     second = scorer.add("p1", [TimedMessage("user", "Work is fine, though.", turn=1)])
+    >>> row = second.row(0, named=True)
+    >>> row["lower"] <= row["mean"] <= row["upper"]
+    True
     """
 
     def __init__(
         self,
-        run: Path,
+        run: Path | str,
         *,
         config: RunningConfig | None = None,
         folder: Path | None = None,
         history: History | None = None,
         home: Path | None = None,
     ) -> None:
-        config = config or RunningConfig()
+        run, config = Path(run), config or RunningConfig()
         self.ensemble, self.window = load_ensemble(run, home=home)
         self.model_id, self.history = run_identity(run), history
         self.readers = open_running(self.ensemble, config.batch_tokens)

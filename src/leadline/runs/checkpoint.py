@@ -107,7 +107,7 @@ def check_run(run: Path) -> dict[str, Any]:
 
 
 def load_ensemble(
-    run: Path, *, home: Path | None = None, use_cache: bool = True
+    run: Path | str, *, home: Path | None = None, use_cache: bool = True
 ) -> tuple[Ensemble, WindowConfig]:
     """The ensemble of a finished run, with its readers opened, and its window.
 
@@ -119,7 +119,13 @@ def load_ensemble(
     Raises:
         LeadlineError: unfinished run, damaged checkpoint, a checkpoint of another format, or a
             reader that is absent or of another revision than the one trained on.
+
+    >>> from leadline import load_ensemble
+    >>> ensemble, window = load_ensemble("run")
+    >>> len(ensemble.members), window.days
+    (3, 14.0)
     """
+    run = Path(run)
     about = check_run(run)
     file = run / CHECKPOINT / "model.json"
     train, window = run_training(run)

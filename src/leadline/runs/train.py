@@ -57,9 +57,9 @@ GP_LABELS = 6000
 
 def train_run(
     cohort: Cohort,
-    out: Path,
-    config: TrainConfig,
-    window: WindowConfig,
+    out: Path | str,
+    config: TrainConfig | None = None,
+    window: WindowConfig | None = None,
     *,
     overwrite: bool = False,
     home: Path | None = None,
@@ -67,7 +67,7 @@ def train_run(
     """Train and write a run; return its manifest, or nothing in a process that writes nothing.
 
     Started by `torchrun` or `accelerate launch`, the processes train every fold together; the
-    first writes (`distributed`).
+    first writes (`processes`).
 
     Args:
         cohort: people with conversations and PHQ-9s.
@@ -80,7 +80,15 @@ def train_run(
     Raises:
         LeadlineError: too few labelled people, a reader that is not there, an occupied output,
             or several processes for a frozen reader.
+
+    >>> from leadline import read_cohort, train_run
+    >>> from leadline.runs.config import TrainConfig
+    >>> config = TrainConfig(reader="minilm", fit="ridge", folds=3)
+    >>> manifest = train_run(read_cohort("cohort"), "run", config)
+    >>> manifest["training"]["models in the ensemble"]
+    '3'
     """
+    out, config, window = Path(out), config or TrainConfig(), window or WindowConfig()
     _join(config)
     labelled = labelled_people(cohort, config, window)
     left_out = draw_folds(cohort, labelled, config)

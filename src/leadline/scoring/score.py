@@ -27,9 +27,9 @@ from leadline.tables import ESTIMATES
 
 
 def score_cohort(
-    cohort: Cohort | Path,
-    run: Path,
-    out: Path,
+    cohort: Cohort | Path | str,
+    run: Path | str,
+    out: Path | str,
     config: ScoreConfig | None = None,
     *,
     overwrite: bool = False,
@@ -51,8 +51,16 @@ def score_cohort(
 
     Raises:
         LeadlineError: `out` exists, or the cohort or the run cannot be loaded.
+
+    >>> import polars as pl
+    >>> from leadline import score_cohort
+    >>> counts = score_cohort("cohort", "run", "estimates.parquet")
+    >>> table = pl.read_parquet("estimates.parquet")  # .to_pandas() gives a pandas table
+    >>> table.height == counts["estimates"]
+    True
     """
-    config = config or ScoreConfig()
+    cohort = Path(cohort) if isinstance(cohort, str) else cohort
+    run, out, config = Path(run), Path(out), config or ScoreConfig()
     if out.is_dir() or (out.exists() and not overwrite):
         raise LeadlineError(
             "The output already exists.",

@@ -21,7 +21,7 @@ Progress = Callable[[str], None]
 
 
 def simulate_cohort(
-    out: Path,
+    out: Path | str,
     config: SimulateConfig,
     *,
     overwrite: bool = False,
@@ -37,7 +37,14 @@ def simulate_cohort(
 
     Returns:
         The cohort as read back; its manifest says ``simulated: true``.
+
+    >>> from leadline import simulate_cohort
+    >>> from leadline.simulate.config import preset
+    >>> cohort = simulate_cohort("simulated", preset("small", people=60, gold=40, locked=8))
+    >>> cohort.people.height, cohort.simulated
+    (60, True)
     """
+    out = Path(out)
     tell = progress or (lambda _stage: None)
     tell("severity and turns")
     world = draw_world(config)
