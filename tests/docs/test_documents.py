@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from tests.support import ROOT
 
+from leadline.readers.fetch import is_fetched
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
 
@@ -30,9 +32,10 @@ def test_links_between_pages_resolve(page: Path) -> None:
     assert missing == []
 
 
-def test_the_command_line_page_is_current() -> None:
+@pytest.mark.parametrize("script", ["make_cli.py", "make_map.py"])
+def test_what_is_made_from_the_code_is_current(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "make_cli.py"), "--check"],
+        [sys.executable, str(ROOT / "docs" / script), "--check"],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
@@ -89,7 +92,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     for command in commands:
         words = command.split()
         assert words[0] == "leadline"
-        run = [sys.executable, "-c", "from leadline.cli import main; main()", *words[1:]]
+        run = [sys.executable, "-c", "from leadline.cli.app import main; main()", *words[1:]]
         done = subprocess.run(
             run,
             cwd=tmp_path,
@@ -103,3 +106,25 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert estimates.height > 0
     assert estimates["mean"].is_between(0, 27).all()
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_course_from_python_runs_as_the_page_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_fetched("minilm"):
+        pytest.skip("the reader minilm is not fetched: leadline reader fetch minilm")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 6
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert {"leadline", "tf-idf"} <= set(names["table"]["model"])
+    course = names["course"]
+    assert course.height == 3
+    assert (course["lower"] <= course["mean"]).all()
+    assert names["everybody"].height == names["counts"]["estimates"] > 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "no-such-folder" not in names["problem"]

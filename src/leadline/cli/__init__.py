@@ -1,1 +1,1 @@
-"""The command line: verbs, flags, and the demo."""
+"""Flags, verbs, the demo."""

@@ -1,1 +1,1 @@
-"""What people said and answered, and who is compared with whom."""
+"""What people said and answered; who is compared with whom."""

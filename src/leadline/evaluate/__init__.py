@@ -1,1 +1,1 @@
-"""Numbers from estimates and gold labels, and the report made of them."""
+"""From predictions to results and a report."""

@@ -1,1 +1,1 @@
-"""What people said: the schema, importers, and the cohort on disk."""
+"""From other people's files to a cohort."""

@@ -1,1 +1,1 @@
-"""The instrument: items, totals, bands, missing items, change."""
+"""The instrument: items, totals, bands, distributions over totals."""

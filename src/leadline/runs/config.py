@@ -1,4 +1,4 @@
-"""Settings of `leadline train` and `leadline score`, each said once."""
+"""Settings of `leadline train`, each said once."""
 
 from __future__ import annotations
 

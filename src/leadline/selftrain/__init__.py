@@ -1,1 +1,1 @@
-"""Rounds of label, train, relabel, with an ancestry ledger."""
+"""Rounds of pseudolabels, with their ancestry."""

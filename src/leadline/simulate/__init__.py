@@ -1,1 +1,1 @@
-"""Cohorts whose truth is known, and the best possible predictor for them."""
+"""From nothing to a cohort whose truth is known."""

@@ -1,1 +1,1 @@
-"""Labels from language models: clients, rubric, request store, label model."""
+"""Labels from language models."""
