@@ -64,7 +64,9 @@ def score(
         raise LeadlineError(f"{len(items)} items.", remedy="Give at most nine items.")
     answers = tuple(check_item(value, number) for number, value in enumerate(items, 1))
     answers = (answers + (None,) * ITEM_SLOTS)[:count]
-    reported = check_total(total, instrument, whole=None not in answers or not any_given(answers))
+    reported = check_total(
+        total, instrument, whole_only=None not in answers or not any_given(answers)
+    )
     raw, prorated = _raw_total(answers, instrument)
     if reported is not None:
         raw, prorated = _agree(answers, reported, raw, prorated)
@@ -93,7 +95,7 @@ def check_item(value: Any, number: int) -> int | None:
     return int(value)
 
 
-def check_total(value: Any, instrument: str = "phq9", *, whole: bool = True) -> float | None:
+def check_total(value: Any, instrument: str = "phq9", *, whole_only: bool = True) -> float | None:
     """A reported total within the range of its instrument, or None where it is missing.
 
     Raises:
@@ -108,7 +110,7 @@ def check_total(value: Any, instrument: str = "phq9", *, whole: bool = True) -> 
             f"The total is not a number from 0 to {top}, the range of the {instrument}.",
             remedy="Correct the total, or leave it empty if there is none.",
         )
-    if whole and float(value) != int(value):
+    if whole_only and float(value) != int(value):
         raise LeadlineError(
             "The total is not a whole number.",
             remedy="Give the rounded total, or the items so that it can be computed.",
@@ -135,27 +137,27 @@ def _item_count(instrument: str) -> int:
 
 
 def _raw_total(answers: Sequence[int | None], instrument: str) -> tuple[float | None, bool]:
-    given = [answer for answer in answers if answer is not None]
-    missing = len(answers) - len(given)
+    scores = [answer for answer in answers if answer is not None]
+    missing = len(answers) - len(scores)
     if missing == 0:
-        return float(sum(given)), False
+        return float(sum(scores)), False
     no_self_harm = instrument == "phq9" and answers[SELF_HARM] is None
     if missing > MAX_MISSING[instrument] or no_self_harm:
         return None, False
-    return sum(given) * len(answers) / len(given), True
+    return sum(scores) * len(answers) / len(scores), True
 
 
 def _agree(
     answers: Sequence[int | None], reported: float, raw: float | None, prorated: bool
 ) -> tuple[float, bool]:
     """Check a reported total against the items; return the raw total and whether prorated."""
-    given = [answer for answer in answers if answer is not None]
-    missing = len(answers) - len(given)
+    scores = [answer for answer in answers if answer is not None]
+    missing = len(answers) - len(scores)
     if prorated and raw is not None and reported in (raw, float(round_half_up(raw))):
         return raw, True
     if prorated and raw is not None and abs(reported - raw) < 0.01:
         return raw, True
-    if reported != int(reported) or not sum(given) <= reported <= sum(given) + 3 * missing:
+    if reported != int(reported) or not sum(scores) <= reported <= sum(scores) + 3 * missing:
         raise LeadlineError(
             "The items and the total contradict each other.",
             remedy="Correct one of them, or give the items only.",
