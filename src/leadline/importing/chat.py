@@ -122,7 +122,7 @@ class ChatReader:
     ledger: RejectedRows
     people: PeopleColumns
     person_key: str = ""
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    identifier_pairs: set[tuple[str, str]] = field(default_factory=set)
 
     def batches(self) -> Iterator[RawTurnBatch]:
         """Raw turns of all records."""
@@ -142,15 +142,15 @@ class ChatReader:
             return
         keys = turn_keys(record)
         if len(keys) != 1:
-            found = f"It has {', '.join(keys)}." if keys else "It has none of the usual keys."
+            detail = f"It has {', '.join(keys)}." if keys else "It has none of the usual keys."
             rows.reject(
                 where,
-                f"The conversation needs one list of messages. {found}",
+                f"The conversation needs one list of messages. {detail}",
                 f"Keep one of: {', '.join(TURN_KEYS)}.",
             )
             return
-        given = first_of(record, CONVERSATION_KEYS)
-        conversation = identifier(given) if given is not None else str(number)
+        raw_id = first_of(record, CONVERSATION_KEYS)
+        conversation = identifier(raw_id) if raw_id is not None else str(number)
         person = conversation
         if not self.settings.one_person_per_conversation:
             person = identifier(at(record, self._person_key(record, where)))
@@ -169,22 +169,22 @@ class ChatReader:
             what = "person" if person is None else "conversation"
             rows.reject(where, f"The {what} identifier is missing or not text.", "Fill it in.")
             return False
-        if (person, conversation) in self.seen:
+        if (person, conversation) in self.identifier_pairs:
             rows.reject(
                 where,
                 "This conversation identifier occurs twice.",
                 "Give each conversation its own identifier, or remove the copy.",
             )
             return False
-        self.seen.add((person, conversation))
+        self.identifier_pairs.add((person, conversation))
         return True
 
     def _flat(self, rows: RawTurns, record: Mapping[str, Any], where: str) -> None:
         """A record that is a message; without a conversation, all of a person's are one."""
-        given = first_of(record, CONVERSATION_KEYS[:-1])
-        conversation = identifier(given) if given is not None else ONLY
+        raw_id = first_of(record, CONVERSATION_KEYS[:-1])
+        conversation = identifier(raw_id) if raw_id is not None else ONLY
         if self.settings.one_person_per_conversation:
-            person = conversation if given is not None else self.source.stem
+            person = conversation if raw_id is not None else self.source.stem
         else:
             person = identifier(at(record, self._person_key(record, where)))
         if person is None or conversation is None:
@@ -203,9 +203,9 @@ class ChatReader:
         if self.settings.person_key:
             return self.settings.person_key
         if not self.person_key:
-            found = [key for key in PERSON_KEYS if identifier(record.get(key)) is not None]
-            if len(found) != 1:
-                what = f"could be under {', '.join(found)}" if found else "is not named"
+            candidates = [key for key in PERSON_KEYS if identifier(record.get(key)) is not None]
+            if len(candidates) != 1:
+                what = f"could be under {', '.join(candidates)}" if candidates else "is not named"
                 raise LeadlineError(
                     f"The person of this conversation {what}.",
                     remedy="Give --person-key KEY (dots reach inside: metadata.user_id), or "
@@ -213,7 +213,7 @@ class ChatReader:
                     file=self.source,
                     row=where,
                 )
-            self.person_key = found[0]
+            self.person_key = candidates[0]
         return self.person_key
 
     def _message(

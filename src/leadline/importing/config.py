@@ -81,36 +81,36 @@ class ImportConfig:
 
     def roles(self) -> dict[str, str]:
         """Speaker -> role, as given by `role` and `person_role`."""
-        given = {}
+        roles = {}
         for text in self.role:
-            speaker, found, role = text.rpartition("=")
-            if not (found and speaker) or role not in ROLES:
+            speaker, equals, role = text.rpartition("=")
+            if not (equals and speaker) or role not in ROLES:
                 raise LeadlineError(
                     f"--role {text!r} is not SPEAKER=ROLE.",
                     remedy=f"Write it as --role bot=assistant; ROLE is one of {', '.join(ROLES)}.",
                 )
-            given[speaker] = role
-        if self.person_role and given.setdefault(self.person_role, "user") != "user":
+            roles[speaker] = role
+        if self.person_role and roles.setdefault(self.person_role, "user") != "user":
             raise LeadlineError(
                 f"--person-role {self.person_role!r} also has another role by --role.",
                 remedy="Give that speaker one role only.",
             )
-        return given
+        return roles
 
 
 def pairs(values: tuple[str, ...], name: str, kinds: tuple[str, ...]) -> dict[str, str]:
     """``("text=body",)`` -> ``{"text": "body"}``, checked against the known kinds."""
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for value in values:
         kind, equals, column = value.partition("=")
-        if not equals or not column or kind not in kinds or kind in found:
+        if not equals or not column or kind not in kinds or kind in columns:
             raise LeadlineError(
                 f"{flag(name)} {value!r} is not KIND=NAME, or its kind is given twice.",
                 remedy=f"Write it as {flag(name)} {kinds[0]}=NAME; "
                 f"KIND is one of {', '.join(kinds)}.",
             )
-        found[kind] = column
-    return found
+        columns[kind] = column
+    return columns
 
 
 def check_people_columns(names: tuple[str, ...]) -> None:
@@ -119,10 +119,10 @@ def check_people_columns(names: tuple[str, ...]) -> None:
         return
     from leadline.tables import PEOPLE, PHQ9, TURNS
 
-    taken = sorted(set(names) & (set(PEOPLE) | set(TURNS) | set(PHQ9)))
-    if taken or len(set(names)) < len(names):
+    clashes = sorted(set(names) & (set(PEOPLE) | set(TURNS) | set(PHQ9)))
+    if clashes or len(set(names)) < len(names):
         raise LeadlineError(
-            f"--people-column names a column twice or one that Leadline uses itself: {taken}.",
+            f"--people-column names a column twice or one that Leadline uses itself: {clashes}.",
             remedy="Rename that column in the source.",
         )
 

@@ -66,12 +66,12 @@ def _speakers(source: Path) -> tuple[dict[str, Mapping[str, Any]], list[Path]]:
     if path is None:
         return {}, []
     raw = require_mapping(parse_json(read_text(check_file(path)), path), path)
-    found = {}
+    metadata = {}
     for name, entry in raw.items():
         entry = entry if isinstance(entry, Mapping) else {}
         meta = entry.get("meta")
-        found[name] = meta if isinstance(meta, Mapping) else entry
-    return found, [path]
+        metadata[name] = meta if isinstance(meta, Mapping) else entry
+    return metadata, [path]
 
 
 def _batches(
@@ -84,9 +84,9 @@ def _batches(
 ) -> Iterator[RawTurnBatch]:
     """Utterances by conversation: the person is known only when a conversation is whole."""
     by_conversation: dict[str, list[Utterance]] = {}
-    seen: set[str] = set()
+    utterance_ids: set[str] = set()
     for where, record in json_values(path, ledger):
-        utterance = _utterance(record, where, path, speakers, settings, ledger, seen)
+        utterance = _utterance(record, where, path, speakers, settings, ledger, utterance_ids)
         if utterance is not None:
             by_conversation.setdefault(utterance.conversation, []).append(utterance)
     rows = RawTurns(path, ledger)
@@ -121,7 +121,7 @@ def _utterance(
     speakers: Mapping[str, Mapping[str, Any]],
     settings: ImportConfig,
     ledger: RejectedRows,
-    seen: set[str],
+    utterance_ids: set[str],
 ) -> Utterance | None:
     if not isinstance(record, Mapping):
         ledger.reject(path, where, "The utterance is not a JSON object.", "Check the corpus.")
@@ -138,10 +138,10 @@ def _utterance(
                 path, where, f"The utterance's {what} is missing or not text.", "Fill it in."
             )
             return None
-    if name in seen:
+    if name in utterance_ids:
         ledger.reject(path, where, "The utterance's id occurs twice.", "Remove the copy.")
         return None
-    seen.add(str(name))
+    utterance_ids.add(str(name))
     meta = record.get("meta")
     word = _role_word(str(speaker), meta if isinstance(meta, Mapping) else {}, speakers, settings)
     time = record.get("timestamp")
@@ -168,10 +168,12 @@ def _person(
     utterances: list[Utterance], roles: Roles, path: Path, ledger: RejectedRows
 ) -> str | None:
     """The one speaker of a conversation whose role is user."""
-    found = {turn.speaker for turn in utterances if roles.of(turn.word, path, turn.row) == "user"}
-    if len(found) == 1:
-        return found.pop()
-    what = "no speaker" if not found else "more than one speaker"
+    candidates = {
+        turn.speaker for turn in utterances if roles.of(turn.word, path, turn.row) == "user"
+    }
+    if len(candidates) == 1:
+        return candidates.pop()
+    what = "no speaker" if not candidates else "more than one speaker"
     ledger.reject(
         path,
         utterances[0].row,

@@ -45,9 +45,9 @@ NOT_ASKED = "-1"
 
 def transcripts(source: Path) -> list[tuple[str, Path]]:
     """Participant and transcript of each session in a folder or one level below it."""
-    found = [(TRANSCRIPT.match(path.name), path) for path in source.glob("*.csv")]
-    found += [(TRANSCRIPT.match(path.name), path) for path in source.glob("*/*.csv")]
-    return sorted((match[1], path) for match, path in found if match)
+    matches = [(TRANSCRIPT.match(path.name), path) for path in source.glob("*.csv")]
+    matches += [(TRANSCRIPT.match(path.name), path) for path in source.glob("*/*.csv")]
+    return sorted((match[1], path) for match, path in matches if match)
 
 
 def read_daic(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:

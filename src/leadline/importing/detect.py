@@ -99,8 +99,8 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     fits = _json_fits(record)
     if len(fits) == 1:
         return fits[0]
-    found = " and ".join(seen for _, seen in fits) or "nothing that Leadline knows"
-    raise unclear(source, f"The first record ({where}) has {found}.")
+    evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
+    raise unclear(source, f"The first record ({where}) has {evidence}.")
 
 
 def _json_fits(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -46,7 +46,7 @@ class Answers:
 
 def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
     """Labels of a FHIR file; resources of one person at one time are taken together."""
-    found: dict[tuple[str, Any], Answers] = {}
+    administrations: dict[tuple[str, Any], Answers] = {}
     for where, resource in _resources(path, ledger):
         kind = resource.get("resourceType")
         if kind not in FINISHED:
@@ -63,8 +63,8 @@ def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
         if person is None:
             ledger.reject(path, where, "The resource names no subject.", "Fill in the subject.")
             continue
-        _merge(found, (person, _time(resource)), coded, where, path, ledger)
-    for (person, time), answers in found.items():
+        _merge(administrations, (person, _time(resource)), coded, where, path, ledger)
+    for (person, time), answers in administrations.items():
         yield _label(path, person, time, answers)
 
 
@@ -77,7 +77,7 @@ def _label(path: Path, person: str, time: Any, answers: Answers) -> Label:
 
 
 def _merge(
-    found: dict[tuple[str, Any], Answers],
+    administrations: dict[tuple[str, Any], Answers],
     key: tuple[str, Any],
     coded: Mapping[str, Any],
     where: str,
@@ -85,7 +85,7 @@ def _merge(
     ledger: RejectedRows,
 ) -> None:
     """Add a resource to the answers of its person and time; contradictions are bad."""
-    answers = found.setdefault(key, Answers(where))
+    answers = administrations.setdefault(key, Answers(where))
     for code, value in coded.items():
         if code in LOINC_ITEMS:
             old = answers.items.setdefault(LOINC_ITEMS.index(code), value)
@@ -142,8 +142,8 @@ def _coded_items(items: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _list(value: Mapping[str, Any], key: str) -> list[Any]:
-    found = value.get(key)
-    return found if isinstance(found, list) else []
+    entries = value.get(key)
+    return entries if isinstance(entries, list) else []
 
 
 def _loinc(concept: Any) -> list[str]:

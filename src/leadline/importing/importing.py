@@ -102,9 +102,9 @@ def import_files(
         )
     with new_directory(out, overwrite=overwrite) as scratch:
         ledger = RejectedRows(settings.skip_bad)
-        layout, seen = settings.format, ""
+        layout, evidence = settings.format, ""
         if layout == "auto":
-            layout, seen = detect_format(source, settings, ledger)
+            layout, evidence = detect_format(source, settings, ledger)
         parts = READERS[layout](source, settings, ledger)
         spool = _gather(parts, settings, ledger, scratch / "spool", progress)
         if not spool.height:
@@ -126,7 +126,7 @@ def import_files(
             command="import",
             settings=_plain(settings),
             inputs=_hashes(parts.inputs),
-            **{"import": {"format": layout, "detected": seen, **ledger.summary()}},
+            **{"import": {"format": layout, "detected": evidence, **ledger.summary()}},
             roles=dict(parts.roles.counts),
             text_may_leave=settings.text_may_leave,
         )

@@ -81,7 +81,7 @@ def read_intercom(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
     # user, lead and contact are one kind of author here, not rival words for the person.
     for word in PERSON_TYPES:
         if not settings.person_role:
-            roles.given = {word: "user", **roles.given}
+            roles.explicit_roles = {word: "user", **roles.explicit_roles}
     batches = _batches(source, settings, people, ledger)
     return Source(batches, roles, people, inputs=[source])
 
@@ -90,19 +90,19 @@ def _batches(
     source: Path, settings: ImportConfig, people: PeopleColumns, ledger: RejectedRows
 ) -> Iterator[RawTurnBatch]:
     rows = RawTurns(source, ledger)
-    seen: set[str] = set()
+    conversation_ids: set[str] = set()
     for where, record in conversations(source, ledger):
         if not isinstance(record, Mapping):
             rows.reject(where, "The conversation is not a JSON object.", "Check the export.")
             continue
         conversation = identifier(record.get("id"))
         person = _person(record, settings, rows, where)
-        if conversation is None or conversation in seen:
+        if conversation is None or conversation in conversation_ids:
             rows.reject(
                 where, "The conversation's id is missing or occurs twice.", "Check the export."
             )
             continue
-        seen.add(conversation)
+        conversation_ids.add(conversation)
         if person is None:
             continue
         people.add(person, picked(record, people.columns), source, where, ledger)
@@ -162,13 +162,13 @@ def _person(
 ) -> str | None:
     """The contact of a conversation, or its one author who is a user, lead or contact."""
     if settings.person_key:
-        found = {identifier(record.get(settings.person_key))}
+        candidates = {identifier(record.get(settings.person_key))}
     else:
-        found = _contacts(record) or _authors(record)
-    found.discard(None)
-    if len(found) == 1:
-        return found.pop()
-    problem = "names no contact" if not found else "has more than one contact"
+        candidates = _contacts(record) or _authors(record)
+    candidates.discard(None)
+    if len(candidates) == 1:
+        return candidates.pop()
+    problem = "names no contact" if not candidates else "has more than one contact"
     rows.reject(
         where,
         f"The conversation {problem}.",
@@ -193,8 +193,8 @@ def _authors(record: Mapping[str, Any]) -> set[str | None]:
     parts = record.get("conversation_parts")
     if isinstance(parts, Mapping):
         parts = parts.get("conversation_parts")
-    said = [record.get("source"), *(parts if isinstance(parts, list) else [])]
-    authors = [part.get("author") for part in said if isinstance(part, Mapping)]
+    messages = [record.get("source"), *(parts if isinstance(parts, list) else [])]
+    authors = [part.get("author") for part in messages if isinstance(part, Mapping)]
     return {
         identifier(author.get("id"))
         for author in authors

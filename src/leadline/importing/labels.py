@@ -62,17 +62,17 @@ def number(value: Any) -> Any:
 
 def find_columns(
     header: Sequence[str],
-    given: dict[str, str],
+    explicit_columns: dict[str, str],
     names: Mapping[str, Sequence[str]],
     flag_name: str,
     file: Path,
 ) -> dict[str, str]:
-    """Which column holds what: as given, else the only column of a usual name.
+    """Which column holds what: as in `explicit_columns`, else the only column of a usual name.
 
     Raises:
-        LeadlineError: a given column is absent, or two columns have usual names for one kind.
+        LeadlineError: an explicit column is absent, or two columns have usual names for one kind.
     """
-    absent = sorted(set(given.values()) - set(header))
+    absent = sorted(set(explicit_columns.values()) - set(header))
     if absent:
         raise LeadlineError(
             f"The table has no column {', '.join(absent)}.",
@@ -80,12 +80,12 @@ def find_columns(
             file=file,
             row=1,
         )
-    found = dict(given)
+    columns = dict(explicit_columns)
     for kind, usual in names.items():
-        if kind in found:
+        if kind in columns:
             continue
-        free = [name for name in header if name not in found.values()]
-        matches = [name for name in free if name.strip().lower() in usual]
+        spare_columns = [name for name in header if name not in columns.values()]
+        matches = [name for name in spare_columns if name.strip().lower() in usual]
         exact = [name for name in matches if name.lower() in (kind, f"{kind}_id")]
         matches = exact or matches
         if len(matches) > 1:
@@ -96,8 +96,8 @@ def find_columns(
                 row=1,
             )
         if matches:
-            found[kind] = matches[0]
-    return found
+            columns[kind] = matches[0]
+    return columns
 
 
 def need(columns: dict[str, str], kinds: Iterable[str], flag_name: str, file: Path) -> None:
@@ -115,8 +115,8 @@ def need(columns: dict[str, str], kinds: Iterable[str], flag_name: str, file: Pa
 def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Label]:
     """Labels of a table with one row an administration: items, a total, or both."""
     header = table_header(path, ledger)
-    given = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
-    columns = find_columns(header, given, LABEL_COLUMN_NAMES, "--phq9-column", path)
+    explicit_columns = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
+    columns = find_columns(header, explicit_columns, LABEL_COLUMN_NAMES, "--phq9-column", path)
     need(columns, ("person",), "--phq9-column", path)
     items = [columns.get(item) for item in ITEM_COLUMNS]
     if "total" not in columns and not any(items):
@@ -145,31 +145,31 @@ def label_table(
     A label of someone who is not in `people`, two labels of a person at one time, and
     answers that give no total are bad rows.
     """
-    listed = list(labels)
-    times = _label_times(listed, settings, ledger)
+    label_list = list(labels)
+    times = _label_times(label_list, settings, ledger)
     rows: list[dict[str, Any]] = []
-    seen: set[tuple[str, datetime | None]] = set()
-    for label, time in zip(listed, times, strict=True):
+    administrations: set[tuple[str, datetime | None]] = set()
+    for label, time in zip(label_list, times, strict=True):
         if time is UNREADABLE:
             continue
-        problem = _label_problem(label, people, (label.person, time) in seen)
+        problem = _label_problem(label, people, (label.person, time) in administrations)
         if problem:
             ledger.reject(label.file, label.row, *problem)
             continue
         try:
-            scored = score(label.items, label.total, label.instrument)
+            result = score(label.items, label.total, label.instrument)
         except LeadlineError as error:
             ledger.reject_error(label.file, label.row, error)
             continue
-        if scored.total is None:
+        if result.total is None:
             ledger.reject(label.file, label.row, *NO_TOTAL)
             continue
-        seen.add((label.person, time))
-        items = dict(zip(ITEM_COLUMNS, scored.items, strict=True))
+        administrations.add((label.person, time))
+        items = dict(zip(ITEM_COLUMNS, result.items, strict=True))
         rows.append(
-            {"person_id": label.person, "time": time, "total": scored.total,
-             "raw_total": scored.raw_total, **items, "instrument": scored.instrument,
-             "prorated": scored.prorated}
+            {"person_id": label.person, "time": time, "total": result.total,
+             "raw_total": result.raw_total, **items, "instrument": result.instrument,
+             "prorated": result.prorated}
         )  # fmt: skip
     table = pl.DataFrame(rows, schema=dict(PHQ9))
     return table.sort("person_id", "time", nulls_last=True, maintain_order=True)
@@ -207,12 +207,12 @@ def _label_times(
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1 or not kinds <= {str, int, float, datetime}:
         values = [None if value is None else str(value) for value in values]
-    told = to_utc(pl.Series(values, strict=False) if kinds else pl.Series(values, dtype=pl.Null),
+    times = to_utc(pl.Series(values, strict=False) if kinds else pl.Series(values, dtype=pl.Null),
                   settings.timezone)  # fmt: skip
     end = timedelta(days=1) - timedelta(microseconds=1)
     last = latest()
     result: list[Any] = []
-    for label, row in zip(labels, told.iter_rows(named=True), strict=True):
+    for label, row in zip(labels, times.iter_rows(named=True), strict=True):
         if row["naive"]:
             raise naive_error(label.file, label.row)
         time = row["time"]

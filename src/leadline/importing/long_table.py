@@ -29,8 +29,10 @@ COLUMN_NAMES = {
 
 def columns_of(path: Path, settings: ImportConfig, ledger: RejectedRows) -> dict[str, str]:
     """Which column of a long table holds what."""
-    given = pairs(settings.column, "column", TABLE_COLUMNS)
-    return find_columns(table_header(path, ledger), given, COLUMN_NAMES, "--column", path)
+    explicit_columns = pairs(settings.column, "column", TABLE_COLUMNS)
+    return find_columns(
+        table_header(path, ledger), explicit_columns, COLUMN_NAMES, "--column", path
+    )
 
 
 def read_table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
@@ -51,8 +53,8 @@ def read_table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> So
 def _batches(
     source: Path, columns: dict[str, str], people: PeopleColumns, ledger: RejectedRows
 ) -> Iterator[RawTurnBatch]:
-    wanted = list(dict.fromkeys([*columns.values(), *people.columns]))
-    for frame in table_batches(source, ledger, wanted):
+    source_columns = list(dict.fromkeys([*columns.values(), *people.columns]))
+    for frame in table_batches(source, ledger, source_columns):
         names = {"person": "person", "conversation": "conversation", "turn": "turn",
                  "role": "speaker", "text": "text", "time": "time"}  # fmt: skip
         rows = frame.select(
@@ -60,10 +62,10 @@ def _batches(
             *(pl.col(column).alias(names[kind]) for kind, column in columns.items()),
         )
         if people.columns:
-            described = frame.select(
+            people_rows = frame.select(
                 pl.col("__row").alias("row"),
                 as_identifier(frame[columns["person"]], "person", source).alias("person"),
                 *people.columns,
             )
-            people.add_rows(described, source, ledger)
+            people.add_rows(people_rows, source, ledger)
         yield RawTurnBatch(source, rows)

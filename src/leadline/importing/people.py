@@ -29,11 +29,13 @@ class PeopleColumns:
         self, person: str, values: Sequence[Any], file: Path, row: int | str, ledger: RejectedRows
     ) -> None:
         """Note the values of a person; another value than before is a bad row."""
-        known = self.values.get(person)
-        if known is None:
+        old_values = self.values.get(person)
+        if old_values is None:
             self.values[person] = tuple(values)
             return
-        merged = tuple(new if old is None else old for old, new in zip(known, values, strict=True))
+        merged = tuple(
+            new if old is None else old for old, new in zip(old_values, values, strict=True)
+        )
         self.values[person] = merged
         pairs = zip(self.columns, merged, values, strict=True)
         clash = [name for name, old, new in pairs if new is not None and new != old]
@@ -71,19 +73,19 @@ class PeopleColumns:
 
 def typed(values: Sequence[Any]) -> pl.Series:
     """A column of the narrowest type that holds every value unchanged."""
-    given = [value for value in values if value is not None]
-    texts = [value for value in given if isinstance(value, str)]
-    if not given:
+    non_null = [value for value in values if value is not None]
+    texts = [value for value in non_null if isinstance(value, str)]
+    if not non_null:
         return pl.Series(values, dtype=pl.String)
-    if len(texts) == len(given):
+    if len(texts) == len(non_null):
         if all(WHOLE.match(text) for text in texts):
             return pl.Series(_map(values, int), dtype=pl.Int64)
         if all(DECIMAL.match(text) for text in texts):
             return pl.Series(_map(values, float), dtype=pl.Float64)
         return pl.Series(values, dtype=pl.String)
-    if all(isinstance(value, bool) for value in given):
+    if all(isinstance(value, bool) for value in non_null):
         return pl.Series(values, dtype=pl.Boolean)
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in given):
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in non_null):
         return pl.Series(_map(values, float), dtype=pl.Float64)
     return pl.Series(_map(values, str), dtype=pl.String)
 
@@ -94,5 +96,5 @@ def _map(values: Sequence[Any], kind: type) -> list[Any]:
 
 def picked(record: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
     """Values of `columns` in a JSON object; lists and objects count as absent."""
-    found = [record.get(name) for name in columns]
-    return [value if isinstance(value, str | int | float | bool) else None for value in found]
+    values = [record.get(name) for name in columns]
+    return [value if isinstance(value, str | int | float | bool) else None for value in values]

@@ -47,14 +47,14 @@ class Roles:
     """Maps speakers to roles and remembers what it met.
 
     Attributes:
-        given: what --role and --person-role say; goes before everything else.
-        known: the words of the format, lower case.
+        explicit_roles: what --role and --person-role say; goes before everything else.
+        usual_roles: word -> role in this format, words in lower case.
         person_role: as set; then no other word is the person unless --role says so.
         counts: role -> turns.
     """
 
-    given: Mapping[str, str]
-    known: Mapping[str, str]
+    explicit_roles: Mapping[str, str]
+    usual_roles: Mapping[str, str]
     person_role: str
     counts: dict[str, int] = field(default_factory=dict)
     guessed: set[str] = field(default_factory=set)
@@ -65,10 +65,10 @@ class Roles:
         Raises:
             LeadlineError: unknown speaker, or a second word for the person.
         """
-        if speaker in self.given:
-            return self.given[speaker]
+        if speaker in self.explicit_roles:
+            return self.explicit_roles[speaker]
         word = speaker.strip().lower()
-        role = self.known.get(word)
+        role = self.usual_roles.get(word)
         if role is None or (role == "user" and self.person_role):
             raise self._unknown(word, file, row)
         if role == "user":
@@ -86,9 +86,9 @@ class Roles:
 
     def _unknown(self, word: str, file: Path, row: int | str | None) -> LeadlineError:
         name = word if word in SAYABLE else "SPEAKER"
-        shown = f" {word!r}" if word in SAYABLE else ""
+        quote = f" {word!r}" if word in SAYABLE else ""
         return LeadlineError(
-            f"It is not clear what the speaker{shown} of this row is.",
+            f"It is not clear what the speaker{quote} of this row is.",
             remedy=f"If that is the person, add --person-role {name}; otherwise add "
             f"--role {name}=assistant (or clinician, or system).",
             file=file,
@@ -118,7 +118,7 @@ class Roles:
         others = self.counts.get("assistant", 0) + self.counts.get("clinician", 0)
         system = self.counts.get("system", 0)
         if not others and system > SYSTEM_SHARE * sum(self.counts.values()):
-            if "system" in self.given.values():
+            if "system" in self.explicit_roles.values():
                 return
             raise LeadlineError(
                 "The speaker 'system' talks as much as a chatbot does.",

@@ -197,9 +197,9 @@ class Spool:
         self.height += rows.height
 
     def _code(self, person: str, conversation: str) -> int:
-        known = self.conversations.get((person, conversation))
-        if known is not None:
-            return known
+        code = self.conversations.get((person, conversation))
+        if code is not None:
+            return code
         self.owner.append(self.people.setdefault(person, len(self.people)))
         return self.conversations.setdefault((person, conversation), len(self.conversations))
 
@@ -251,21 +251,23 @@ def order(spool: Spool, ledger: RejectedRows) -> Order:
             "This position occurs twice in the conversation.",
             "Give each turn of a conversation its own position.",
         )
-    kept, ranks = sorted_rows[~twice], ranks[~twice]
-    return _numbered(kept, ranks, spool.height)
+    unique_rows, ranks = sorted_rows[~twice], ranks[~twice]
+    return _numbered(unique_rows, ranks, spool.height)
 
 
-def _numbered(kept: npt.NDArray[np.int64], ranks: npt.NDArray[np.uint32], height: int) -> Order:
+def _numbered(
+    sorted_rows: npt.NDArray[np.int64], ranks: npt.NDArray[np.uint32], height: int
+) -> Order:
     """Places, and turn numbers that count from 0 in each conversation."""
-    index = np.arange(len(kept), dtype=np.int64)
-    starts = np.ones(len(kept), bool)
+    index = np.arange(len(sorted_rows), dtype=np.int64)
+    starts = np.ones(len(sorted_rows), bool)
     starts[1:] = ranks[1:] != ranks[:-1]
     begin = np.maximum.accumulate(np.where(starts, index, 0))
     place = np.full(height, -1, np.int64)
     turn = np.zeros(height, np.int32)
-    place[kept] = index
-    turn[kept] = (index - begin).astype(np.int32)
-    return Order(place, turn, len(kept))
+    place[sorted_rows] = index
+    turn[sorted_rows] = (index - begin).astype(np.int32)
+    return Order(place, turn, len(sorted_rows))
 
 
 def write_turns(spool: Spool, ordered: Order, path: Path) -> None:

@@ -119,12 +119,14 @@ def _wrong(key: str, kind: str, path: Path) -> LeadlineError:
     )
 
 
-def _check_keys(found: Mapping[str, Any], known: tuple[str, ...], where: str, path: Path) -> None:
-    strange = sorted(set(found) - set(known))
+def _check_keys(
+    mapping: Mapping[str, Any], allowed_keys: tuple[str, ...], where: str, path: Path
+) -> None:
+    strange = sorted(set(mapping) - set(allowed_keys))
     if strange:
         raise LeadlineError(
             f"The mapping file has an unknown key {where}{', '.join(strange)}.",
-            remedy=f"Known keys: {', '.join(known)}. Keys of the top level come before the "
+            remedy=f"Known keys: {', '.join(allowed_keys)}. Keys of the top level come before the "
             "first [table].",
             file=path,
         )
@@ -199,8 +201,8 @@ def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
             file=source,
             row=1,
         )
-    known = {*mapping.columns(), *mapping.ignore}
-    unused = [name for name in header if name and name not in known]
+    mentioned_columns = {*mapping.columns(), *mapping.ignore}
+    unused = [name for name in header if name and name not in mentioned_columns]
     if unused and EVERYTHING not in mapping.ignore:
         raise LeadlineError(
             f"The mapping file does not mention the column {', '.join(unused[:40])}.",

@@ -53,13 +53,13 @@ def to_utc(values: pl.Series, timezone: str) -> pl.DataFrame:
         return _result(frame.select(time=pl.col("v").dt.convert_time_zone("UTC").cast(UTC_TIME)))
     if isinstance(kind, pl.Datetime) or kind == pl.Date:
         moment = pl.col("v").cast(pl.Datetime("us"))
-        told = frame.select(
+        times = frame.select(
             time=_in_zone(moment, timezone or "UTC"),
             naive=pl.lit(not timezone) & moment.is_not_null(),
             bad=pl.col("v").is_not_null() & _in_zone(moment, timezone or "UTC").is_null(),
             date_only=pl.lit(kind == pl.Date) & moment.is_not_null(),
         )
-        return _result(told)
+        return _result(times)
     unknown = pl.Series("time", [None] * len(values), dtype=UTC_TIME)
     return _result(pl.DataFrame([unknown, values.is_not_null().alias("bad")]))
 
