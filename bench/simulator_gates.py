@@ -197,7 +197,7 @@ def bayes(world: World, particles: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     total = totals(world)[who]
     plain = Effort(particles, every_turn=False)
-    blind = posterior(world, who, plain, seen=without_order(world, who))
+    blind = posterior(world, who, plain, observed=without_order(world, who))
     numbers = {key: round(value, 3) for key, value in summary(limit.label, total).items()}
     return {
         **numbers,

@@ -56,7 +56,7 @@ DAYS, LABEL = np.array([0.0, 6.0]), 7.0
 
 def pick(form: int, topic: int, anchor: int = -1) -> int:
     """A template of the training half."""
-    cell = (BANK.form == form) & (BANK.topic == topic) & (BANK.anchor == anchor) & ~BANK.held
+    cell = (BANK.form == form) & (BANK.topic == topic) & (BANK.anchor == anchor) & ~BANK.is_held_out
     return int(np.flatnonzero(cell)[0])
 
 
@@ -225,7 +225,7 @@ def test_a_filter_that_ignores_the_frames_is_found_out(drawn: World) -> None:
     who = np.arange(300)
     effort = Effort(400, every_turn=False, completed=False)
     right = posterior(drawn, who, effort)
-    blind = posterior(drawn, who, effort, seen=without_order(drawn, who))
+    blind = posterior(drawn, who, effort, observed=without_order(drawn, who))
     total = drawn.answers[0, who, -1].sum(axis=1).astype(float)
     assert summary(blind.label, total)["rmse"] > summary(right.label, total)["rmse"]
 

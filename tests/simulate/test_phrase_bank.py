@@ -19,7 +19,7 @@ BANK = load_bank(held_out=0.3, ambiguity=0.15)
 def test_there_are_well_over_several_hundred_templates() -> None:
     assert len(BANK.text) > 1000
     assert len(set(BANK.text)) == len(BANK.text)
-    assert 0.25 < BANK.held.mean() < 0.35
+    assert 0.25 < BANK.is_held_out.mean() < 0.35
 
 
 def test_templates_of_every_cell_sum_to_one_at_every_level_in_both_halves() -> None:
@@ -38,7 +38,7 @@ def test_halves_do_not_share_templates_unless_nothing_is_held_out() -> None:
     assert not (used[0] & used[1]).any()
     whole = load_bank(held_out=0.0, ambiguity=0.15)
     assert (whole.share.sum(axis=2) > 0).all()
-    assert not whole.held.any()
+    assert not whole.is_held_out.any()
 
 
 def test_bare_templates_have_no_first_person() -> None:
@@ -76,7 +76,7 @@ def test_the_likelihood_of_all_turns_about_an_item_sums_to_one() -> None:
         for half in range(2):
             cell = (BANK.topic == item) & (BANK.form <= EVASIVE)
             use = cell & (BANK.share[half].sum(axis=1) > 0)
-            assert tables.plain[use].sum(axis=0) == pytest.approx(np.ones((7, GRID.size)))
+            assert tables.unframed[use].sum(axis=0) == pytest.approx(np.ones((7, GRID.size)))
             bare = use & (BANK.form == BARE)
             assert tables.framed[bare].sum(axis=0) == pytest.approx(np.ones(GRID.size))
     assert (tables.item[BANK.form == LIFE] == -1).all()

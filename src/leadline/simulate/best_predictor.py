@@ -97,11 +97,17 @@ def without_order(world: World, who: Ints) -> Observed:
     features = np.stack([np.ones(framed.size), *counts, counts[0] * counts[2] / 20.0], axis=1)
     fit = np.linalg.lstsq(features, framed, rcond=None)[0]
     share = np.clip(features @ fit / np.maximum(counts[2], 1), 0.01, 0.95)
-    seen = observe(world, who)
-    session = np.where(seen.template >= 0, 0, -1)
+    observed = observe(world, who)
+    session = np.where(observed.template >= 0, 0, -1)
     day = np.zeros((who.size, 1))
     return Observed(
-        seen.template, seen.tone, session, day, day[:, 0] + 3.0, seen.mean, blind=share[who]
+        observed.template,
+        observed.tone,
+        session,
+        day,
+        day[:, 0] + 3.0,
+        observed.mean,
+        blind=share[who],
     )
 
 
@@ -110,7 +116,7 @@ def posterior(
     who: Ints,
     effort: Effort,
     *,
-    seen: Observed | None = None,
+    observed: Observed | None = None,
     tables: Likelihood | None = None,
     progress: Progress | None = None,
 ) -> Limit:
@@ -120,21 +126,27 @@ def posterior(
         world: the simulated world.
         who: indices of people.
         effort: how the filter is run.
-        seen: what is seen of `who`, if not everything.
+        observed: what is seen of `who`, if not everything.
         tables: likelihood tables, to share between calls.
         progress: told how many people are done.
     """
-    seen = seen or observe(world, who)
+    observed = observed or observe(world, who)
     tables = tables or tabulate(world.bank, world.config)
-    turns = seen.template.shape[1]
+    turns = observed.template.shape[1]
     label, rank = np.empty((who.size, TOTALS)), np.empty(who.size)
     every = np.zeros((who.size, turns if effort.every_turn else 0, TOTALS))
-    order = np.argsort((seen.template >= 0).sum(axis=1), kind="stable")
+    order = np.argsort((observed.template >= 0).sum(axis=1), kind="stable")
     for begin in range(0, who.size, _CHUNK):
         part = order[begin : begin + _CHUNK]
         rng = np.random.default_rng([world.config.seed, effort.seed, begin])
         run = Filter(
-            seen.rows(part), world.bank, tables, world.config, rng, effort.particles, effort.draws
+            observed.rows(part),
+            world.bank,
+            tables,
+            world.config,
+            rng,
+            effort.particles,
+            effort.draws,
         )
         state = run.run(_recorder(run, every, part) if effort.every_turn else None)
         everyone = np.arange(part.size)
@@ -155,7 +167,7 @@ def _recorder(run: Filter, every: Array, part: Ints) -> Callable[[int, Particles
 
     def watch(turn: int, state: Particles, active: Bools) -> None:
         spoke = np.flatnonzero(active)
-        theta = run.window_mean(spoke, run.seen.session[:, turn])
+        theta = run.window_mean(spoke, run.observed.session[:, turn])
         every[part[spoke], turn] = run.totals(spoke, theta, state.weight[spoke])
 
     return watch
@@ -179,26 +191,33 @@ def turn_contributions(
     tables = tables or tabulate(world.bank, world.config)
     contributions = []
     for person in who:
-        seen = observe(world, np.array([person]))
-        turns = int((seen.template >= 0).sum())
+        observed = observe(world, np.array([person]))
+        turns = int((observed.template >= 0).sum())
         copies = np.full(turns + 1, person)
-        kept = np.array([[k for k in range(turns) if k != left_out] for left_out in range(turns)])
-        whole = np.arange(turns)
+        kept_turns = np.array(
+            [[k for k in range(turns) if k != left_out] for left_out in range(turns)]
+        )
+        all_turns = np.arange(turns)
 
-        def cut(table: Ints, turns: int = turns, kept: Ints = kept, whole: Ints = whole) -> Ints:
+        def cut(
+            table: Ints,
+            turns: int = turns,
+            kept_turns: Ints = kept_turns,
+            all_turns: Ints = all_turns,
+        ) -> Ints:
             padded = np.full((turns + 1, turns), -1)
-            padded[0], padded[1:, : turns - 1] = table[0, whole], table[0, kept]
+            padded[0], padded[1:, : turns - 1] = table[0, all_turns], table[0, kept_turns]
             return padded
 
         repeated = Observed(
-            cut(seen.template),
-            cut(seen.tone),
-            cut(seen.session),
-            seen.start.repeat(turns + 1, axis=0),
-            seen.label.repeat(turns + 1),
-            seen.mean.repeat(turns + 1),
+            cut(observed.template),
+            cut(observed.tone),
+            cut(observed.session),
+            observed.start.repeat(turns + 1, axis=0),
+            observed.label.repeat(turns + 1),
+            observed.mean.repeat(turns + 1),
         )
-        means = posterior(world, copies, effort, seen=repeated, tables=tables).label @ VALUES
+        means = posterior(world, copies, effort, observed=repeated, tables=tables).label @ VALUES
         contributions.append(means[0] - means[1:])
     return contributions
 
@@ -291,20 +310,24 @@ def bayes_limit(
     tables = tabulate(world.bank, world.config)
     limit = posterior(world, who, effort, tables=tables, progress=progress)
     total = world.answers[0, who, -1].sum(axis=1).astype(np.float64)
-    plain = Effort(effort.particles, effort.draws, every_turn=False, seed=effort.seed)
-    blind = posterior(world, who, plain, seen=without_order(world, who), tables=tables)
-    more = Effort(4 * effort.particles, effort.particles, every_turn=False, seed=effort.seed)
-    moved = turn_contributions(world, who[:contributions], more, tables=tables)
+    last_turn_effort = Effort(effort.particles, effort.draws, every_turn=False, seed=effort.seed)
+    blind = posterior(
+        world, who, last_turn_effort, observed=without_order(world, who), tables=tables
+    )
+    fine_effort = Effort(4 * effort.particles, effort.particles, every_turn=False, seed=effort.seed)
+    turn_points = turn_contributions(world, who[:contributions], fine_effort, tables=tables)
     entry: dict[str, Any] = {
         **summary(limit.label, total),
         "order_blind_r": summary(blind.label, total)["r"],
         "split": "locked",
         "people": int(who.size),
         "particles": effort.particles,
-        "contributions": len(moved),
+        "contributions": len(turn_points),
     }
     truth = cohort_dir / "truth"
-    _turn_rows(world, who, limit, moved).write_parquet(truth / "limit.parquet", compression="zstd")
+    _turn_rows(world, who, limit, turn_points).write_parquet(
+        truth / "limit.parquet", compression="zstd"
+    )
     _label_rows(world, who, limit, total).write_parquet(
         truth / "limit_labels.parquet", compression="zstd"
     )
@@ -313,19 +336,19 @@ def bayes_limit(
     return entry
 
 
-def _turn_rows(world: World, who: Ints, limit: Limit, moved: list[Array]) -> pl.DataFrame:
+def _turn_rows(world: World, who: Ints, limit: Limit, turn_points: list[Array]) -> pl.DataFrame:
     ids = pl.Series("person_id", person_ids(world.config)).gather(who)
     rows = template_table(world).filter(pl.col("person_id").is_in(ids.implode()))
-    said = limit.turns.sum(axis=2) > 0
-    distribution = limit.turns[said]
+    has_turn = limit.turns.sum(axis=2) > 0
+    distribution = limit.turns[has_turn]
     mean = distribution @ VALUES
     sd = np.sqrt(np.maximum(distribution @ VALUES**2 - mean**2, 0.0))
-    known = [*np.concatenate(moved)] if moved else []
+    points = [*np.concatenate(turn_points)] if turn_points else []
     return rows.select("person_id", "conversation_id", "turn", "user_turn", "time").with_columns(
         pl.Series("mean", mean),
         pl.Series("sd", sd),
         pl.Series("distribution", distribution.tolist(), dtype=pl.List(pl.Float64())),
-        pl.Series("contribution", known + [None] * (mean.size - len(known)), dtype=pl.Float64()),
+        pl.Series("contribution", points + [None] * (mean.size - len(points)), dtype=pl.Float64()),
     )
 
 

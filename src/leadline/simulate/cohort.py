@@ -54,7 +54,7 @@ def simulate_cohort(
     phq9_all = phq9_truth(world)
     tell("teacher")
     teacher = teacher_table(world)
-    given = phq9_all.filter(pl.col("given")).drop("given", "repeat", "slot", "theta")
+    phq9 = phq9_all.filter(pl.col("given")).drop("given", "repeat", "slot", "theta")
 
     def write_truth(scratch: Path) -> None:
         folder = scratch / "truth"
@@ -73,7 +73,7 @@ def simulate_cohort(
     return write_cohort(
         out,
         turns,
-        given,
+        phq9,
         people_table(world),
         command="simulate",
         settings=dataclasses.asdict(config),
@@ -96,10 +96,10 @@ def turn_table(world: World) -> pl.DataFrame:
     user = user_texts(world.bank, talk, world.locked, people.style, draws)
     reply_draws = world.rng["text"].integers(0, 2**31, size=shape)
     replies = assistant_texts(talk, people.other_app, reply_draws)
-    said = talk.session >= 0
-    person = np.nonzero(said)[0]
-    session = talk.session[said]
-    days = turn_days(world)[said]
+    has_turn = talk.session >= 0
+    person = np.nonzero(has_turn)[0]
+    session = talk.session[has_turn]
+    days = turn_days(world)[has_turn]
     starts = np.r_[True, (np.diff(session) != 0) | (np.diff(person) != 0)]
     within = np.arange(person.size) - np.maximum.accumulate(
         np.where(starts, np.arange(person.size), 0)
@@ -108,13 +108,13 @@ def turn_table(world: World) -> pl.DataFrame:
     texts = [""] * count
     texts[0::2], texts[1::2] = replies, user
     ids = pl.Series(person_ids(world.config)).gather(person.repeat(2))
-    both = np.stack([within * 2, within * 2 + 1], axis=1).ravel()
+    turn_numbers = np.stack([within * 2, within * 2 + 1], axis=1).ravel()
     times = np.stack([days - 20.0 / 86400.0, days], axis=1).ravel()
     return pl.DataFrame(
         {
             "person_id": ids,
             "conversation_id": ids + "-s" + pl.Series(session.repeat(2)).cast(pl.String),
-            "turn": pl.Series(both).cast(pl.Int32),
+            "turn": pl.Series(turn_numbers).cast(pl.Int32),
             "role": pl.Series(["assistant", "user"] * person.size),
             "text": pl.Series(texts),
             "time": timestamps(times),
@@ -131,6 +131,6 @@ def people_table(world: World) -> pl.DataFrame:
             "locked": world.locked,
             "age_band": [AGES[index] for index in people.age],
             "gender": [GENDERS[index] for index in people.gender],
-            "app": ["B" if other else "A" for other in people.other_app],
+            "app": ["B" if from_other_app else "A" for from_other_app in people.other_app],
         }
     )

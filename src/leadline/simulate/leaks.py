@@ -29,18 +29,21 @@ def add_leaks(
         The turns, and a table of who was asked (person_id, turns added).
     """
     rng = np.random.default_rng([config.seed, 77])
-    asked = np.flatnonzero(rng.random(len(ids)) < config.leak_share)
+    asked_people = np.flatnonzero(rng.random(len(ids)) < config.leak_share)
     leaks = pl.DataFrame(
-        {"person_id": [ids[person] for person in asked], "turns": [2 * ITEM_COUNT] * asked.size},
+        {
+            "person_id": [ids[person] for person in asked_people],
+            "turns": [2 * ITEM_COUNT] * asked_people.size,
+        },
         schema={"person_id": pl.String(), "turns": pl.Int32()},
     )
-    if not asked.size:
+    if not asked_people.size:
         return turns, leaks
     last = turns.group_by("person_id", maintain_order=True).last()
     rows = dict(zip(last["person_id"], last.iter_rows(named=True), strict=True))
     lines = assistant()
-    added = []
-    for person in asked:
+    leak_rows = []
+    for person in asked_people:
         row = rows[ids[person]]
         for item in range(ITEM_COUNT):
             answer = lines["leak_answer"][answers[person, item]]
@@ -52,6 +55,6 @@ def add_leaks(
                     "text": text,
                     "time": row["time"] + timedelta(seconds=15),
                 }
-                added.append(row)
-    both = pl.concat([turns, pl.DataFrame(added, schema=TURNS)])
-    return both.sort("person_id", "time", "turn", maintain_order=True), leaks
+                leak_rows.append(row)
+    all_turns = pl.concat([turns, pl.DataFrame(leak_rows, schema=TURNS)])
+    return all_turns.sort("person_id", "time", "turn", maintain_order=True), leaks

@@ -35,7 +35,7 @@ class Likelihood:
     """Tables that the filter reads.
 
     Attributes:
-        plain: P(template | severity + deviation, style trait, no frame), (templates, traits,
+        unframed: P(template | severity + deviation, style trait, no frame), (templates, traits,
             grid); 1 for life.
         framed: P(template | severity + deviation, a frame holds), (templates, grid); 0 where
             none can hold, 1 for life.
@@ -44,7 +44,7 @@ class Likelihood:
         answers: P(PHQ-9 answer | severity + deviation), (9, grid, 4).
     """
 
-    plain: Array
+    unframed: Array
     framed: Array
     item: Ints
     offsets: Ints
@@ -76,25 +76,25 @@ def plain_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: A
         FIRST: rest * (1.0 - config.bare_share),
         RESOLVED: SETTLED,
     }
-    said = levels @ (forms.get(form, DENIED) * share)
-    return np.asarray((1.0 - evaded) * (1.0 - config.marked_share) * said)
+    template_chance = levels @ (forms.get(form, DENIED) * share)
+    return np.asarray((1.0 - evaded) * (1.0 - config.marked_share) * template_chance)
 
 
 def framed_likelihood(bank: Bank, config: SimulateConfig, template: int, theta: Array) -> Array:
     """P(bare template | severity + deviation, a frame holds, topic), (n,)."""
     share = bank.share[:, template].max(axis=0)
-    told = contrasted(theta, config)
+    frame_theta = contrasted(theta, config)
     item = int(bank.topic[template])
-    return np.asarray(level_probabilities(told, item, config.expression_slope) @ share)
+    return np.asarray(level_probabilities(frame_theta, item, config.expression_slope) @ share)
 
 
 def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     """Tables of every template on the grid."""
     count = len(bank.text)
-    plain = np.ones((count, NODE_VALUES.size, GRID.size))
+    unframed = np.ones((count, NODE_VALUES.size, GRID.size))
     symptom = bank.form <= EVASIVE
     for template in np.flatnonzero(symptom):
-        plain[template] = plain_likelihood(bank, config, int(template), GRID)
+        unframed[template] = plain_likelihood(bank, config, int(template), GRID)
     framed = np.zeros((count, GRID.size))
     framed[bank.form == LIFE] = 1.0
     for template in np.flatnonzero(bank.form == BARE):
@@ -102,7 +102,7 @@ def tabulate(bank: Bank, config: SimulateConfig) -> Likelihood:
     answers = np.stack([level_probabilities(GRID, item) for item in range(ITEM_COUNT)])
     offsets = np.round(config.item_sd * NODE_VALUES / STEP).astype(np.int64)
     item = np.where(symptom, bank.topic, -1)
-    return Likelihood(plain, framed, item, offsets, answers)
+    return Likelihood(unframed, framed, item, offsets, answers)
 
 
 def place(theta: Array, margin: int) -> Ints:

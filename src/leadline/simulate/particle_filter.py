@@ -121,24 +121,24 @@ def systematic(weight: Array, count: int, rng: np.random.Generator) -> Ints:
     total = weight.cumsum(axis=1)
     total /= total[:, -1:]
     flat = (total + np.arange(weight.shape[0])[:, None]).ravel()
-    found = np.searchsorted(flat, (points + np.arange(weight.shape[0])[:, None]).ravel())
-    index = found.reshape(points.shape) - np.arange(weight.shape[0])[:, None] * weight.shape[1]
+    positions = np.searchsorted(flat, (points + np.arange(weight.shape[0])[:, None]).ravel())
+    index = positions.reshape(points.shape) - np.arange(weight.shape[0])[:, None] * weight.shape[1]
     return np.asarray(np.clip(index, 0, weight.shape[1] - 1))
 
 
-def regressions(seen: Observed, config: SimulateConfig) -> tuple[Regression, Regression]:
+def regressions(observed: Observed, config: SimulateConfig) -> tuple[Regression, Regression]:
     """Severity at each session given those before; 14-day means given those so far.
 
     The second has a target per session and one for the label (given all sessions).
     """
-    people, sessions = seen.start.shape
-    matrix = covariance(seen.start, seen.label[:, None], config)
+    people, sessions = observed.start.shape
+    matrix = covariance(observed.start, observed.label[:, None], config)
     matrix[:, np.arange(sessions), np.arange(sessions)] += 1e-6
     ahead = np.zeros((people, sessions, sessions))
     ahead_sd = np.empty((people, sessions))
     mean = np.zeros((people, sessions + 1, sessions))
     mean_sd = np.empty((people, sessions + 1))
-    last = seen.session.max(axis=1)
+    last = observed.session.max(axis=1)
     for k in range(sessions):
         ahead_sd[:, k] = _condition(matrix, k, k, ahead[:, k])
         mean_sd[:, k] = _condition(matrix, sessions + k, k + 1, mean[:, k])
@@ -148,13 +148,13 @@ def regressions(seen: Observed, config: SimulateConfig) -> tuple[Regression, Reg
     return Regression(ahead, ahead_sd), Regression(mean, mean_sd)
 
 
-def _condition(matrix: Array, target: int, known: int, weights: Array) -> Array:
-    """Fill the weights of `target` on the first `known` sessions; return the residual SD."""
+def _condition(matrix: Array, target: int, count: int, weights: Array) -> Array:
+    """Fill the weights of `target` on the first `count` sessions; return the residual SD."""
     variance = matrix[:, target, target]
-    if known:
-        cross = matrix[:, :known, target]
-        solved = np.linalg.solve(matrix[:, :known, :known], cross[..., None])[..., 0]
-        weights[:, :known] = solved
+    if count:
+        cross = matrix[:, :count, target]
+        solved = np.linalg.solve(matrix[:, :count, :count], cross[..., None])[..., 0]
+        weights[:, :count] = solved
         variance = variance - (solved * cross).sum(axis=1)
     return np.sqrt(np.maximum(variance, 1e-12))
 
@@ -166,7 +166,7 @@ Watch = Callable[[int, Particles, Bools], None]
 class Filter:
     """The filter of some people; make one, then `run` it once."""
 
-    seen: Observed
+    observed: Observed
     bank: Bank
     tables: Likelihood
     config: SimulateConfig
@@ -175,8 +175,8 @@ class Filter:
     draws: int = DRAWS
 
     def __post_init__(self) -> None:
-        self.ahead, self.means = regressions(self.seen, self.config)
-        people, sessions = self.seen.start.shape
+        self.ahead, self.means = regressions(self.observed, self.config)
+        people, sessions = self.observed.start.shape
         shape = (people, self.count)
         trait = systematic(np.broadcast_to(NODE_WEIGHTS, (people, NODES)), self.count, self.rng)
         items = np.broadcast_to(NODE_WEIGHTS, (*shape, ITEM_COUNT, NODES)).copy()
@@ -194,13 +194,13 @@ class Filter:
 
     def run(self, watch: Watch | None = None) -> Particles:
         """Read every turn in order; `watch` is called after each with who spoke."""
-        before = np.full(self.seen.mean.size, -1)
-        for turn in range(self.seen.template.shape[1]):
-            active = self.seen.template[:, turn] >= 0
-            new = active & (self.seen.session[:, turn] != before)
+        before = np.full(self.observed.mean.size, -1)
+        for turn in range(self.observed.template.shape[1]):
+            active = self.observed.template[:, turn] >= 0
+            new = active & (self.observed.session[:, turn] != before)
             if new.any():
-                self._advance(np.flatnonzero(new), self.seen.session[:, turn])
-            before = np.where(active, self.seen.session[:, turn], before)
+                self._advance(np.flatnonzero(new), self.observed.session[:, turn])
+            before = np.where(active, self.observed.session[:, turn], before)
             self._weigh(np.flatnonzero(active), turn)
             self.state.resample(self.rng)
             if watch is not None:
@@ -214,12 +214,12 @@ class Filter:
         past = np.einsum("pns,ps->pn", state.normal[who], self.ahead.weights[who, k])
         drawn = past + self.ahead.sd[who, k, None] * noise
         state.normal[who, :, k] = drawn
-        day = self.seen.start[who, k]
-        since = np.where(k > 0, self.seen.start[who, np.maximum(k - 1, 0)], day)
+        day = self.observed.start[who, k]
+        since = np.where(k > 0, self.observed.start[who, np.maximum(k - 1, 0)], day)
         jump_day, jump_size = self.jumps(who, since, day)
         state.jump_day[who], state.jump_size[who] = jump_day, jump_size
         moved = np.where(jump_day <= day[:, None], jump_size, 0.0)
-        state.here[who] = self.seen.mean[who, None] + drawn + moved
+        state.here[who] = self.observed.mean[who, None] + drawn + moved
         state.framed[who] = False
 
     def jumps(self, who: Ints, since: Array, until: Array) -> tuple[Array, Array]:
@@ -227,24 +227,24 @@ class Filter:
         state, rate = self.state, self.config.jump_rate
         shape = (who.size, self.count)
         wait = self.rng.exponential(1.0, shape) / max(rate, 1e-12) + since[:, None]
-        fresh = np.isinf(state.jump_day[who]) & (wait <= until[:, None])
+        is_new = np.isinf(state.jump_day[who]) & (wait <= until[:, None])
         size = self.config.jump_sd * self.rng.standard_normal(shape)
-        day = np.where(fresh, wait, state.jump_day[who])
-        return day, np.where(fresh, size, state.jump_size[who])
+        day = np.where(is_new, wait, state.jump_day[who])
+        return day, np.where(is_new, size, state.jump_size[who])
 
     def _weigh(self, who: Ints, turn: int) -> None:
-        state, template = self.state, self.seen.template[who, turn]
-        factor = self.tones[state.trait[who], self.seen.tone[who, turn][:, None]]
+        state, template = self.state, self.observed.template[who, turn]
+        factor = self.tones[state.trait[who], self.observed.tone[who, turn][:, None]]
         form = self.bank.form[template]
-        blind = self.seen.blind is not None
-        told = (form == OPEN) | (form == CLOSE)
-        if told.any():
-            at = np.flatnonzero(told)
+        blind = self.observed.blind is not None
+        frame_turn = (form == OPEN) | (form == CLOSE)
+        if frame_turn.any():
+            at = np.flatnonzero(frame_turn)
             factor[at] = 1.0
             if not blind:
                 factor[at] *= self._frame_factor(who[at], form[at])
                 state.framed[who[at]] = (form[at] == OPEN)[:, None]
-        at = np.flatnonzero(~told)
+        at = np.flatnonzero(~frame_turn)
         if at.size:
             factor[at] *= self._content_factor(who[at], template[at])
         weight = state.weight[who] * factor
@@ -266,26 +266,26 @@ class Filter:
         """P(template | particle), drawing whether the frame still holds on the way."""
         state, config, tables = self.state, self.config, self.tables
         item = tables.item[template]
-        plain, framed = np.ones((2, who.size, self.count))
+        unframed, framed = np.ones((2, who.size, self.count))
         at = np.flatnonzero(item >= 0)
         if at.size:
             index = place(state.here[who[at]], int(tables.offsets[-1]))
             grid = index[..., None] + tables.offsets
             spoken = template[at][:, None, None]
             prior = state.items[who[at], :, item[at]]
-            outside_frame = prior * tables.plain[spoken, state.trait[who[at]][..., None], grid]
+            outside_frame = prior * tables.unframed[spoken, state.trait[who[at]][..., None], grid]
             in_frame = prior * tables.framed[spoken, grid]
-            plain[at], framed[at] = outside_frame.sum(axis=2), in_frame.sum(axis=2)
-        if self.seen.blind is None:
+            unframed[at], framed[at] = outside_frame.sum(axis=2), in_frame.sum(axis=2)
+        if self.observed.blind is None:
             silent = config.frame_end * (1.0 - config.frame_close)
             stay: Array = np.where(state.framed[who], 1.0 - config.frame_end, 0.0)
             leave: Array = np.where(state.framed[who], silent, 1.0 - config.frame_rate)
         else:
-            stay = np.broadcast_to(self.seen.blind[who, None], plain.shape)
+            stay = np.broadcast_to(self.observed.blind[who, None], unframed.shape)
             leave = 1.0 - stay
-        inside, outside = stay * framed, leave * plain
+        inside, outside = stay * framed, leave * unframed
         total = np.maximum(inside + outside, 1e-300)
-        holds = self.rng.random(plain.shape) * total < inside
+        holds = self.rng.random(unframed.shape) * total < inside
         state.framed[who] = holds
         if at.size:
             updated = np.where(holds[at][..., None], in_frame, outside_frame)
@@ -296,16 +296,18 @@ class Filter:
     def window_mean(self, who: Ints, session: Ints | None) -> Array:
         """Draw the mean severity of the 14 days before `session`, or before the label."""
         state = self.state
-        target = np.full(who.size, self.seen.start.shape[1]) if session is None else session[who]
+        target = (
+            np.full(who.size, self.observed.start.shape[1]) if session is None else session[who]
+        )
         noise = self.rng.standard_normal((who.size, self.count))
         mean = np.einsum("pns,ps->pn", state.normal[who], self.means.weights[who, target])
-        drawn = self.seen.mean[who, None] + mean + self.means.sd[who, target, None] * noise
+        drawn = self.observed.mean[who, None] + mean + self.means.sd[who, target, None] * noise
         if session is not None:
-            day = self.seen.start[who, session[who]]
+            day = self.observed.start[who, session[who]]
             jump_day, jump_size = state.jump_day[who], state.jump_size[who]
         else:
-            day = self.seen.label[who]
-            last = self.seen.start[who, self.seen.session[who].max(axis=1)]
+            day = self.observed.label[who]
+            last = self.observed.start[who, self.observed.session[who].max(axis=1)]
             jump_day, jump_size = self.jumps(who, last, day)
         return np.asarray(drawn + jump_size * jump_share(day[:, None], jump_day))
 
@@ -319,8 +321,8 @@ class Filter:
         total = np.zeros((*theta.shape, TOTALS))
         total[..., 0] = 1.0
         for item in range(ITEM_COUNT):
-            known = self.tables.answers[item][index[..., None] + self.tables.offsets]
-            answer = (items[:, :, item, None, :] @ known)[..., 0, :]
+            answer_chances = self.tables.answers[item][index[..., None] + self.tables.offsets]
+            answer = (items[:, :, item, None, :] @ answer_chances)[..., 0, :]
             total = _add_answer(total, answer)
         return np.asarray(total.mean(axis=1))
 

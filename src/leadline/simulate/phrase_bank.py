@@ -52,7 +52,7 @@ class Bank:
         form: index into FORMS.
         topic: item 0-8, life topic, or frame 0-2, by form.
         anchor: level that a BARE or FIRST template mostly expresses, else -1.
-        held: True in the half that only locked people use.
+        is_held_out: True in the half that only locked people use.
         share: probability within cell and half at each level, shape (2, templates, 4);
             the first axis is the half, rows of the other half are zero.
         life_topics: names of the life topics.
@@ -62,7 +62,7 @@ class Bank:
     form: Ints
     topic: Ints
     anchor: Ints
-    held: Bools
+    is_held_out: Bools
     share: Array
     life_topics: tuple[str, ...]
 
@@ -102,10 +102,16 @@ def load_bank(held_out: float, ambiguity: float) -> Bank:
     for number, name in enumerate(life):
         rows += [(LIFE, number, ANCHORLESS, text) for text in life[name]["texts"]]
     form, topic, anchor = (np.array([row[k] for row in rows]) for k in range(3))
-    held = _hold_out(form, topic, anchor, held_out)
-    halves = [~held, held] if held_out > 0 else [np.ones_like(held), np.ones_like(held)]
+    is_held_out = _hold_out(form, topic, anchor, held_out)
+    halves = (
+        [~is_held_out, is_held_out]
+        if held_out > 0
+        else [np.ones_like(is_held_out), np.ones_like(is_held_out)]
+    )
     share = np.stack([_shares(form, topic, anchor, half, ambiguity) for half in halves])
-    return Bank(tuple(str(row[3]) for row in rows), form, topic, anchor, held, share, tuple(life))
+    return Bank(
+        tuple(str(row[3]) for row in rows), form, topic, anchor, is_held_out, share, tuple(life)
+    )
 
 
 def _item_rows() -> list[tuple[int, int, int, str]]:
@@ -132,14 +138,14 @@ def _frame_rows() -> list[tuple[int, int, int, str]]:
 
 def _hold_out(form: Ints, topic: Ints, anchor: Ints, held_out: float) -> Bools:
     """Mark a share of every cell, at least one template and never all; the same each time."""
-    held = np.zeros(form.size, dtype=bool)
+    is_held_out = np.zeros(form.size, dtype=bool)
     rng = np.random.default_rng(20260)
     cells = (form * 100 + topic) * 10 + anchor
     for cell in np.unique(cells):
         members = np.flatnonzero(cells == cell)
         count = int(np.clip(round(held_out * members.size), 1, members.size - 1))
-        held[rng.permutation(members)[:count]] = held_out > 0
-    return held
+        is_held_out[rng.permutation(members)[:count]] = held_out > 0
+    return is_held_out
 
 
 def _shares(form: Ints, topic: Ints, anchor: Ints, used: Bools, ambiguity: float) -> Array:

@@ -41,11 +41,11 @@ def teacher_table(world: World) -> pl.DataFrame:
     total = truth["total"].to_numpy()
     theta = truth["theta"].to_numpy()
     centre, noise_sd, bias = _calibrate(world, levels.sum(axis=1), length, person, total, theta)
-    shared = np.sqrt(config.teacher_shared) * rng.standard_normal(world.gold.size)[person]
+    shared_noise = np.sqrt(config.teacher_shared) * rng.standard_normal(world.gold.size)[person]
     frames = []
     for draw in range(config.teacher_draws):
-        own = np.sqrt(1.0 - config.teacher_shared) * rng.standard_normal(person.size)
-        score = np.clip(np.round(centre + bias + noise_sd * (shared + own)), 0, 27)
+        draw_noise = np.sqrt(1.0 - config.teacher_shared) * rng.standard_normal(person.size)
+        score = np.clip(np.round(centre + bias + noise_sd * (shared_noise + draw_noise)), 0, 27)
         items = _allocate(score.astype(np.int64), levels)
         frames.append(
             pl.DataFrame(
@@ -66,8 +66,8 @@ def _read(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
     talk, bank = world.talk, world.bank
     wrong = rng.random(talk.form.shape) < world.config.teacher_misread
     level = np.full(talk.form.shape, np.nan)
-    plain = (talk.form == BARE) | (talk.form == FIRST)
-    current = plain & ((talk.frame == 0) | wrong)
+    plain_form = (talk.form == BARE) | (talk.form == FIRST)
+    current = plain_form & ((talk.frame == 0) | wrong)
     level[current] = bank.anchor[talk.template[current]]
     for form in (NEGATED, RESOLVED, PAST, OTHER, HYPOTHETICAL):
         here = talk.form == form
@@ -84,12 +84,12 @@ def _read(world: World, rng: np.random.Generator) -> tuple[Array, Array]:
 
 def _item_means(level: Array, topic: Ints) -> Array:
     """Mean level per item, drawn towards the person's overall mean, (people, 9)."""
-    known: Bools = ~np.isnan(level)
-    filled = np.where(known, level, 0.0)
-    overall = (filled.sum(axis=1) + 2.4) / (known.sum(axis=1) + 2.0)
+    has_level: Bools = ~np.isnan(level)
+    filled = np.where(has_level, level, 0.0)
+    overall = (filled.sum(axis=1) + 2.4) / (has_level.sum(axis=1) + 2.0)
     means = np.empty((level.shape[0], ITEM_COUNT))
     for item in range(ITEM_COUNT):
-        here = known & (topic == item)
+        here = has_level & (topic == item)
         means[:, item] = (np.where(here, filled, 0.0).sum(axis=1) + overall) / (
             here.sum(axis=1) + 1.0
         )
@@ -109,10 +109,10 @@ def _calibrate(
         signal = _standard((1.0 - blend) * _standard(read) + blend * _standard(theta))
         slope = np.cov(signal, total)[0, 1] / spread**2
         centre = config.teacher_slope / max(slope, 1e-6) * signal + skew
-        wanted = (config.teacher_slope * spread / config.teacher_r) ** 2 - float(centre.var())
-        if wanted >= 0.5 or slope * spread > 0.995:
+        variance = (config.teacher_slope * spread / config.teacher_r) ** 2 - float(centre.var())
+        if variance >= 0.5 or slope * spread > 0.995:
             break
-    noise = float(np.sqrt(max(wanted, 0.0)))
+    noise = float(np.sqrt(max(variance, 0.0)))
     return centre + float(total.mean()) - float(centre.mean()), noise, config.teacher_bias
 
 

@@ -76,7 +76,7 @@ class Talk:
         frame: 0, or 1 + index into bank.FRAMES while a frame holds, after the turn.
         tone: index into bank.TONES.
         template: number of the template.
-        asked: item that the assistant asked about before, -1 for something else.
+        asked_item: item that the assistant asked about before, -1 for something else.
     """
 
     session: Ints
@@ -86,7 +86,7 @@ class Talk:
     frame: Ints
     tone: Ints
     template: Ints
-    asked: Ints
+    asked_item: Ints
 
 
 def evasion(severity: Array, item: Ints | int, config: SimulateConfig) -> Array:
@@ -132,39 +132,40 @@ def draw_talk(
     session = schedule.session_of_turn()
     shape = session.shape
     taste = np.where(people[1][:, None], TOPICS_B, TOPICS).cumsum(axis=1)
-    form, topic, level, frame, asked = (np.full(shape, -1) for _ in range(5))
+    form, topic, level, frame, asked_item = (np.full(shape, -1) for _ in range(5))
     state = np.zeros(shape[0], dtype=np.int64)
     before = np.full(shape[0], -1)
     for turn in range(shape[1]):
-        on = session[:, turn] >= 0
+        speaks = session[:, turn] >= 0
         state = np.where(session[:, turn] != before, NO_FRAME, state)
         before = session[:, turn]
         here = severity.session[np.arange(shape[0]), np.maximum(before, 0)]
-        known = (asked[:, turn - 1], topic[:, turn - 1]) if turn else (None, None)
-        asked[:, turn] = np.where(on, _ask(taste, known, rng), -1)
-        item = _topic(taste, asked[:, turn], config, rng)
+        last_topics = (asked_item[:, turn - 1], topic[:, turn - 1]) if turn else (None, None)
+        asked_item[:, turn] = np.where(speaks, _ask(taste, last_topics, rng), -1)
+        item = _topic(taste, asked_item[:, turn], config, rng)
         theta = here + traits[0][np.arange(shape[0]), item]
         voice = theta + config.style_sd * traits[1]
-        said, state = _frames(state, config, rng)
-        plain = _plain_form(theta, voice, item, config, rng)
+        frame_turn, state = _frames(state, config, rng)
+        plain_turn = _plain_form(theta, voice, item, config, rng)
         framed_level = draw_level(contrasted(theta, config), item, rng, config.expression_slope)
-        forms = np.where(state > 0, BARE, plain[0])
-        levels = np.where(state > 0, framed_level, plain[1])
-        readiness = np.where(asked[:, turn] < 0, 2.2, 0.5)  # a question about an item turns to it
+        forms = np.where(state > 0, BARE, plain_turn[0])
+        levels = np.where(state > 0, framed_level, plain_turn[1])
+        # a question about an item turns to it
+        readiness = np.where(asked_item[:, turn] < 0, 2.2, 0.5)
         life = rng.random(shape[0]) < readiness * config.life_share
         forms, levels = np.where(life, LIFE, forms), np.where(life, -1, levels)
         item = np.where(life, rng.integers(len(bank.life_topics), size=shape[0]), item)
-        forms = np.where(said[0] >= 0, said[0], forms)
-        item = np.where(said[0] >= 0, said[1], item)
-        levels = np.where(said[0] >= 0, -1, levels)
+        forms = np.where(frame_turn[0] >= 0, frame_turn[0], forms)
+        item = np.where(frame_turn[0] >= 0, frame_turn[1], item)
+        levels = np.where(frame_turn[0] >= 0, -1, levels)
         for table, value in ((form, forms), (topic, item), (level, levels), (frame, state)):
-            table[:, turn] = np.where(on, value, -1)
+            table[:, turn] = np.where(speaks, value, -1)
     chances = tone_probabilities(traits[1])[:, None, :].cumsum(axis=2)
     tone = np.where(session >= 0, (rng.random(shape)[..., None] > chances).sum(axis=2), -1)
     tone = np.where((form == OPEN) | (form == CLOSE), NO_TONE, tone)
     template = _draw_templates(form, topic, level, people[0], bank, rng)
     _vary_life(form, topic, template, people[0], bank, rng)
-    return Talk(session, form, topic, level, frame, tone, template, asked)
+    return Talk(session, form, topic, level, frame, tone, template, asked_item)
 
 
 def _pick(cumulative: Array, rng: np.random.Generator) -> Ints:
@@ -173,30 +174,34 @@ def _pick(cumulative: Array, rng: np.random.Generator) -> Ints:
     return np.asarray((uniform > cumulative).sum(axis=1), dtype=np.int64)
 
 
-def _ask(taste: Array, known: tuple[Ints | None, Ints | None], rng: np.random.Generator) -> Ints:
+def _ask(
+    taste: Array, last_topics: tuple[Ints | None, Ints | None], rng: np.random.Generator
+) -> Ints:
     """What the assistant asks about; it thinks twice before coming back to the same thing."""
     first, second = _pick(taste, rng), _pick(taste, rng)
-    for before in known:
+    for before in last_topics:
         if before is not None:
             first = np.where(first == before, second, first)
     return np.where(rng.random(taste.shape[0]) < 0.3, -1, first)
 
 
-def _topic(taste: Array, asked: Ints, config: SimulateConfig, rng: np.random.Generator) -> Ints:
-    own = _pick(taste, rng)
-    follows = (rng.random(asked.size) < config.follow_share) & (asked >= 0)
-    return np.where(follows, asked, own)
+def _topic(
+    taste: Array, asked_item: Ints, config: SimulateConfig, rng: np.random.Generator
+) -> Ints:
+    taste_item = _pick(taste, rng)
+    follows = (rng.random(asked_item.size) < config.follow_share) & (asked_item >= 0)
+    return np.where(follows, asked_item, taste_item)
 
 
 def _frames(
     state: Ints, config: SimulateConfig, rng: np.random.Generator
 ) -> tuple[tuple[Ints, Ints], Ints]:
     """What is said to open or close a frame (form and frame, -1 for nothing), and the state."""
-    chance, told = rng.random(state.size), rng.random(state.size)
+    chance, close_draw = rng.random(state.size), rng.random(state.size)
     kind = rng.integers(len(FRAMES), size=state.size)
     opens = (state == NO_FRAME) & (chance < config.frame_rate)
     ends = (state > NO_FRAME) & (chance < config.frame_end)
-    closes = ends & (told < config.frame_close)
+    closes = ends & (close_draw < config.frame_close)
     form = np.where(opens, OPEN, np.where(closes, CLOSE, -1))
     which = np.where(opens, kind, state - 1)
     return (form, which), np.where(opens, kind + 1, np.where(ends, NO_FRAME, state))
@@ -218,10 +223,10 @@ def _plain_form(
 
 
 def _draw_templates(
-    form: Ints, topic: Ints, level: Ints, held: Bools, bank: Bank, rng: np.random.Generator
+    form: Ints, topic: Ints, level: Ints, held_half: Bools, bank: Bank, rng: np.random.Generator
 ) -> Ints:
     uniform = rng.random(form.shape)
-    half = np.broadcast_to(held[:, None], form.shape).astype(np.int64)
+    half = np.broadcast_to(held_half[:, None], form.shape).astype(np.int64)
     key = ((half * 16 + form) * 32 + topic) * 8 + np.maximum(level, 0)
     order = np.argsort(np.where(form >= 0, key, -1), axis=None, kind="stable")
     ordered = np.where(form >= 0, key, -1).ravel()[order]
@@ -231,9 +236,9 @@ def _draw_templates(
         if cell < 0:
             continue
         rest, at_level = divmod(int(cell), 8)
-        rest, about = divmod(rest, 32)
+        rest, cell_topic = divmod(rest, 32)
         which, kind = divmod(rest, 16)
-        members, cumulative = bank.sampler(which, kind, about, at_level)
+        members, cumulative = bank.sampler(which, kind, cell_topic, at_level)
         places = order[begin:end]
         drawn = np.searchsorted(cumulative, uniform.ravel()[places] * cumulative[-1])
         template[places] = members[np.minimum(drawn, members.size - 1)]
@@ -241,13 +246,13 @@ def _draw_templates(
 
 
 def _vary_life(
-    form: Ints, topic: Ints, template: Ints, held: Bools, bank: Bank, rng: np.random.Generator
+    form: Ints, topic: Ints, template: Ints, held_half: Bools, bank: Bank, rng: np.random.Generator
 ) -> None:
     """Let nobody tell the same piece of life twice before all are told; in place."""
     for half in range(2):
         members = np.flatnonzero((bank.form == LIFE) & (bank.share[half].sum(axis=1) > 0))
-        shuffled = members[np.argsort(rng.random((held.size, members.size)), axis=1)]
-        life = (form == LIFE) & (held == bool(half))[:, None]
+        shuffled = members[np.argsort(rng.random((held_half.size, members.size)), axis=1)]
+        life = (form == LIFE) & (held_half == bool(half))[:, None]
         person, turn = np.nonzero(life)
         nth = (life.cumsum(axis=1) - 1)[person, turn] % members.size
         template[person, turn] = shuffled[person, nth]

@@ -113,7 +113,7 @@ def template_table(world: World) -> pl.DataFrame:
             "session": session.astype(np.int16),
             "time": timestamps(turn_days(world)[at]).cast(UTC_TIME),
             "template": talk.template[at].astype(np.int32),
-            "held_out": bank.held[talk.template[at]],
+            "held_out": bank.is_held_out[talk.template[at]],
             "form": [FORMS[index] for index in talk.form[at]],
             "topic": talk.topic[at].astype(np.int16),
             "level": talk.level[at].astype(np.int8),

@@ -62,29 +62,32 @@ _SHORTEN = re.compile(r"\b(" + "|".join(_SHORT) + r")\b")
 _EMOJI = (" lol", " 🙃", " haha", " :)", " 🤷", " xx", " 😅", "...")
 
 
-def user_texts(bank: Bank, talk: Talk, held: Bools, style: Ints, draws: Ints) -> list[str]:
+def user_texts(bank: Bank, talk: Talk, held_half: Bools, style: Ints, draws: Ints) -> list[str]:
     """The text of every user turn, people in order, turns in order.
 
     Args:
         bank: the templates.
         talk: the turns.
-        held: who uses the held-out half, (people,).
+        held_half: who uses the held-out half, (people,).
         style: index into STYLES, (people,).
         draws: random integers, (people, turns + 1, DRAWS); the last turn's are the person's own.
     """
-    more = extras()
-    slots = more["slots"]
+    extra_texts = extras()
+    slots = extra_texts["slots"]
     leads = [
-        _halves(more["lead"][tone]["texts"]) for tone in ("minimising", "neutral", "amplifying")
+        _halves(extra_texts["lead"][tone]["texts"])
+        for tone in ("minimising", "neutral", "amplifying")
     ]
-    tails = more["tail"]["texts"]
+    tails = extra_texts["tail"]["texts"]
     life = [[bank.text[j] for j in _usable(bank, half)] for half in range(2)]
     texts = []
     for person in range(talk.form.shape[0]):
-        own = draws[person, -1]
-        mine = {name: _own_values(name, values, own) for name, values in slots.items()}
-        half = int(held[person])
-        typed = TYPED[int(style[person])]
+        person_draw = draws[person, -1]
+        slot_values = {
+            name: _own_values(name, values, person_draw) for name, values in slots.items()
+        }
+        half = int(held_half[person])
+        typing_style = TYPED[int(style[person])]
         for turn in range(int((talk.form[person] >= 0).sum())):
             draw = draws[person, turn].tolist()
             body = bank.text[talk.template[person, turn]]
@@ -93,7 +96,7 @@ def user_texts(bank: Bank, talk: Talk, held: Bools, style: Ints, draws: Ints) ->
             text = _around(body, leads[tone][half], tails, tone, framing, draw)
             if not framing and draw[9] % 100 < ASIDES:
                 text = _aside(text, life[half], draw[9] // 100)
-            texts.append(typed(_fill(text, mine, draw), draw))
+            texts.append(typing_style(_fill(text, slot_values, draw), draw))
     return texts
 
 
@@ -104,8 +107,8 @@ def _usable(bank: Bank, half: int) -> list[int]:
 
 def _aside(text: str, life: list[str], pick: int) -> str:
     """Something about life before or after, as people do who write several things at once."""
-    other = life[pick % len(life)]
-    first, second = (text, other) if pick % 3 else (other, text)
+    aside = life[pick % len(life)]
+    first, second = (text, aside) if pick % 3 else (aside, text)
     return f"{first}{'' if first[-1] in '.!?' else '.'} {second}"
 
 
@@ -115,19 +118,21 @@ def _halves(texts: list[str]) -> tuple[list[str], list[str]]:
     return texts[:cut], texts[cut:]
 
 
-def _own_values(name: str, values: list[str], own: Ints) -> list[str]:
+def _own_values(name: str, values: list[str], person_draw: Ints) -> list[str]:
     """The few values of a slot that one person uses, so that a life hangs together."""
     if name in ("hour", "weekday", "month", "food", "thing"):
         return values
     keep = {"name": 4, "relative": 2, "hobby": 2, "show": 2, "place": 2, "age": 1, "ago": 1}[name]
-    begin = int(own[len(name)]) % len(values)
+    begin = int(person_draw[len(name)]) % len(values)
     return [values[(begin + step * 3) % len(values)] for step in range(keep)]
 
 
-def _fill(text: str, mine: dict[str, list[str]], draw: list[int]) -> str:
+def _fill(text: str, slot_values: dict[str, list[str]], draw: list[int]) -> str:
     if "{" not in text:
         return text
-    return _SLOT.sub(lambda hit: mine[hit[1]][(draw[0] >> len(hit[1])) % len(mine[hit[1]])], text)
+    return _SLOT.sub(
+        lambda hit: slot_values[hit[1]][(draw[0] >> len(hit[1])) % len(slot_values[hit[1]])], text
+    )
 
 
 def _around(
@@ -199,8 +204,8 @@ def assistant_texts(talk: Talk, other_app: Bools, draws: Ints) -> list[str]:
         app = "_b" if other_app[person] else ""
         for turn in range(int((talk.form[person] >= 0).sum())):
             draw = draws[person, turn].tolist()
-            asked = int(talk.asked[person, turn])
-            ask = lines["ask_life" if asked < 0 else f"ask_{asked + 1}"]
+            asked_item = int(talk.asked_item[person, turn])
+            ask = lines["ask_life" if asked_item < 0 else f"ask_{asked_item + 1}"]
             first = turn == 0 or talk.session[person, turn] != talk.session[person, turn - 1]
             before = (
                 (FIRST_TURN if turn == 0 else -1, -1)
@@ -208,20 +213,20 @@ def assistant_texts(talk: Talk, other_app: Bools, draws: Ints) -> list[str]:
                 else (talk.form[person, turn - 1], talk.topic[person, turn - 1])
             )
             reply = _reply(lines, int(before[0]), int(before[1]), app, draw)
-            skip = before[0] == OPEN or (first and asked < 0)
+            skip = before[0] == OPEN or (first and asked_item < 0)
             texts.append(reply if skip else f"{reply} {ask[draw[9] % len(ask)]}")
     return texts
 
 
 def _reply(lines: dict[str, list[str]], form: int, topic: int, app: str, draw: list[int]) -> str:
     if form < 0:
-        known = lines["first" if form == FIRST_TURN else "greeting" + app]
+        replies = lines["first" if form == FIRST_TURN else "greeting" + app]
     elif form == OPEN:
-        known = lines["reflect_open"]
+        replies = lines["reflect_open"]
     elif form == CLOSE:
-        known = lines["reflect_close"]
+        replies = lines["reflect_close"]
     elif form != LIFE and draw[7] % 100 < 30:
-        known = lines[f"about_{topic + 1}"]
+        replies = lines[f"about_{topic + 1}"]
     else:
-        known = lines["reflect" + app]
-    return known[draw[8] % len(known)]
+        replies = lines["reflect" + app]
+    return replies[draw[8] % len(replies)]

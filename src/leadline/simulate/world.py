@@ -109,12 +109,12 @@ def _draw_people(config: SimulateConfig, rng: np.random.Generator) -> SimulatedP
     age = rng.choice(len(AGES), size=count, p=AGE_SHARES)
     gender = rng.choice(len(GENDERS), size=count, p=GENDER_SHARES)
     typing = rng.random(count)[:, None]
-    other = rng.random(count) < config.shift_share
-    habits = np.where(other[:, None], STYLE_OF_OTHER_APP, STYLE_OF_AGE[age]).cumsum(axis=1)
+    other_app = rng.random(count) < config.shift_share
+    habits = np.where(other_app[:, None], STYLE_OF_OTHER_APP, STYLE_OF_AGE[age]).cumsum(axis=1)
     style = np.minimum((typing > habits).sum(axis=1), len(STYLES) - 1)
     mean = config.severity_mean + config.group_shift * (AGE_SHIFT[age] + GENDER_SHIFT[gender])
     items, trait = draw_traits(config, rng)
-    return SimulatedPeople(age, gender, style, other, mean, items, trait)
+    return SimulatedPeople(age, gender, style, other_app, mean, items, trait)
 
 
 def _draw_completion(
