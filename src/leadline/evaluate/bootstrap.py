@@ -39,12 +39,14 @@ def person_weights(person: np.ndarray, people: int, resamples: int, seed: int) -
 
 def sample_scores(sample: Sample, config: EvaluateConfig) -> tuple[Scores, Scores]:
     """Scores of the sample itself, (scalars, curves); each array has one row."""
-    whole = Resamples.of(sample, np.ones((1, len(sample.gold))))
+    unweighted = Resamples.of(sample, np.ones((1, len(sample.gold))))
     scalars = {
-        name: scalar_scores(sample, model, whole, config) for name, model in sample.models.items()
+        name: scalar_scores(sample, model, unweighted, config)
+        for name, model in sample.models.items()
     }
     curves = {
-        name: curve_scores(sample, model, whole, config) for name, model in sample.models.items()
+        name: curve_scores(sample, model, unweighted, config)
+        for name, model in sample.models.items()
     }
     return scalars, curves
 
@@ -58,16 +60,20 @@ def resampled_scores(sample: Sample, config: EvaluateConfig) -> tuple[Scores, Sc
         return {}, {}
     scalars: dict[str, list[Mapping[str, Array]]] = {name: [] for name in sample.models}
     curves: dict[str, list[Mapping[str, Array]]] = {name: [] for name in sample.models}
-    done = 0
+    resample_count = 0
     for weights in person_weights(sample.person, sample.people, config.resamples, config.seed):
         resamples = Resamples.of(sample, weights)
-        wanted = config.curve_resamples - done
-        short = Resamples(weights[:wanted], resamples.gold_ranks[:wanted]) if wanted > 0 else None
+        remaining = config.curve_resamples - resample_count
+        curve_resamples = (
+            Resamples(weights[:remaining], resamples.gold_ranks[:remaining])
+            if remaining > 0
+            else None
+        )
         for name, model in sample.models.items():
             scalars[name].append(scalar_scores(sample, model, resamples, config))
-            if short is not None:
-                curves[name].append(curve_scores(sample, model, short, config))
-        done += len(weights)
+            if curve_resamples is not None:
+                curves[name].append(curve_scores(sample, model, curve_resamples, config))
+        resample_count += len(weights)
     return _join(scalars), _join(curves)
 
 

@@ -21,7 +21,7 @@ SLOPE = (0.9, 1.1)  # calibration slopes that pass without a remark
 def find(
     models: Mapping[str, Mapping[str, Any]],
     bests: tuple[Mapping[str, Any], Mapping[str, float] | None],
-    shown: str,
+    shown_model: str,
     config: EvaluateConfig,
     sample: Sample,
 ) -> list[dict[str, Any]]:
@@ -30,20 +30,20 @@ def find(
     Args:
         models: the `models` entry of the set.
         bests: its `ceiling` entry, and the limit of simulated people if there is one.
-        shown: the model whose compression, calibration and coverage are remarked on.
+        shown_model: the model whose compression, calibration and coverage are remarked on.
         config: the cut and the reliabilities.
         sample: the gold labels.
     """
     ceiling, limit = bests
-    found = []
+    warnings = []
     for name, entry in models.items():
         scores = entry["scores"]
-        found += _above(name, scores, ceiling.get("default"), config)
+        warnings += _above(name, scores, ceiling.get("default"), config)
         if limit and name != FUSED:  # it has seen a rating besides the text
-            found += _beyond_limit(name, scores, limit)
-    if shown in models:
-        found += _shape(shown, models[shown])
-    return found + _sample_warnings(sample, config)
+            warnings += _beyond_limit(name, scores, limit)
+    if shown_model in models:
+        warnings += _shape(shown_model, models[shown_model])
+    return warnings + _sample_warnings(sample, config)
 
 
 def _warning(kind: str, model: str | None, text: str) -> dict[str, Any]:
@@ -121,11 +121,11 @@ def _beyond_limit(
 
 
 def _shape(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    scores, found = entry["scores"], []
+    scores, warnings = entry["scores"], []
     ratio, slope = scores["sd_ratio"]["value"], scores["calibration_slope"]
     if ratio is not None and ratio < COMPRESSED:
         ends = [band for band in entry["bands"] if band["bias"]["value"] is not None]
-        shown = (
+        band_text = (
             "; ".join(
                 f"in the {band['band']} band the mean estimate is {band['estimate']['value']:.1f} "
                 f"where the mean PHQ-9 is {band['gold']:.1f}"
@@ -134,19 +134,19 @@ def _shape(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
             if len(ends) > 1
             else "the bands are too small to show by how much"
         )
-        found.append(
+        warnings.append(
             _warning(
                 "compression",
                 name,
                 f"{name} compresses extremes: its estimates have {ratio:.2f} of the spread (SD) "
-                f"of the gold totals; {shown}. Do not count prevalences from raw estimates.",
+                f"of the gold totals; {band_text}. Do not count prevalences from raw estimates.",
             )
         )
     low, high = slope.get("low"), slope.get("high")
     outside = slope["value"] is not None and not SLOPE[0] <= slope["value"] <= SLOPE[1]
     if outside and low is not None and (high < 1 or low > 1):
         which = "too extreme" if slope["value"] < 1 else "too cautious"
-        found.append(
+        warnings.append(
             _warning(
                 "calibration",
                 name,
@@ -154,13 +154,13 @@ def _shape(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
                 f"({low:.2f} to {high:.2f}); 1 is ideal.",
             )
         )
-    return found + _coverage(name, entry)
+    return warnings + _coverage(name, entry)
 
 
 def _coverage(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     if entry["uncertainty"] is None:
         return []
-    interval = next(one for one in entry["uncertainty"]["intervals"] if one["level"] == 90)
+    interval = next(item for item in entry["uncertainty"]["intervals"] if item["level"] == 90)
     coverage = interval["coverage"]
     if coverage.get("high") is None or coverage["high"] >= min(0.9, interval["claimed"]):
         return []
@@ -169,14 +169,14 @@ def _coverage(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, Any]]:
-    found = []
+    warnings = []
     if sample.people < SMALL:
         none = sample.people < MIN_PEOPLE
         what = "no intervals and no correlations are given" if none else "the intervals are wide"
-        found.append(_warning("small", None, f"Only {sample.people} people: {what}."))
+        warnings.append(_warning("small", None, f"Only {sample.people} people: {what}."))
     above, below = sample.people_at_or_above(config.cut)
     if min(above, below) < MIN_CLASS:
-        found.append(
+        warnings.append(
             _warning(
                 "class",
                 None,
@@ -185,7 +185,7 @@ def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, A
             )
         )
     if sample.instrument == "phq8":
-        found.append(
+        warnings.append(
             _warning(
                 "instrument",
                 None,
@@ -193,12 +193,12 @@ def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, A
                 "themselves and never pooled with PHQ-9 totals.",
             )
         )
-    return found
+    return warnings
 
 
 def label(metric: str) -> str:
     """The name of a metric as people write it."""
-    known = {"mae": "MAE", "rmse": "RMSE", "pearson": "r", "crps": "CRPS"}
+    names = {"mae": "MAE", "rmse": "RMSE", "pearson": "r", "crps": "CRPS"}
     if metric.startswith("auc_"):
         return f"AUC at {metric[4:]} or more"
-    return known.get(metric, metric)
+    return names.get(metric, metric)

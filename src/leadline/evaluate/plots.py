@@ -153,9 +153,9 @@ def calibration(name: str, bins: Sequence[Mapping[str, Any]], maximum: int) -> s
     """Mean gold total in bins of the estimate."""
     figure, axes = _axes(4.1)
     axes.plot([0, maximum], [0, maximum], color=MUTED, lw=0.9, ls=(0, (4, 3)))
-    forecast = [one["forecast"] for one in bins]
-    outcome = [one["outcome"] for one in bins]
-    values = [one["value"] for one in outcome]
+    forecast = [entry["forecast"] for entry in bins]
+    outcome = [entry["outcome"] for entry in bins]
+    values = [point["value"] for point in outcome]
     axes.errorbar(
         forecast, values, yerr=_bars(outcome), fmt="o-", color=BLUE, ms=5, lw=1.1, capsize=0
     )
@@ -176,15 +176,15 @@ def auc_curve(
 ) -> str:
     """AUC at every threshold with its interval, and the ceiling above it."""
     figure, axes = _axes(3.1)
-    shown = [point for point in points if point["value"] is not None]
-    x = [point["threshold"] for point in shown]
-    values = np.array([point["value"] for point in shown])
-    low = [np.nan if p["low"] is None else p["low"] for p in shown]
-    high = [np.nan if p["high"] is None else p["high"] for p in shown]
+    valid_points = [point for point in points if point["value"] is not None]
+    x = [point["threshold"] for point in valid_points]
+    values = np.array([point["value"] for point in valid_points])
+    low = [np.nan if p["low"] is None else p["low"] for p in valid_points]
+    high = [np.nan if p["high"] is None else p["high"] for p in valid_points]
     axes.axvline(cut, color=RULE, lw=5, zorder=0)
     axes.fill_between(x, low, high, color=SKY, alpha=0.35, lw=0, label="95% interval")
     axes.plot(x, values, color=BLUE, lw=1.6, marker="o", ms=3.2, label="model")
-    best = [(one["threshold"], one["value"]) for one in ceiling if one["value"] is not None]
+    best = [(point["threshold"], point["value"]) for point in ceiling if point["value"] is not None]
     if best:
         axes.plot(*zip(*best, strict=True), color=ORANGE, lw=1.1, ls=(0, (5, 2)), label="ceiling")
     axes.set_xlim(2.5, 24.5)
@@ -194,23 +194,23 @@ def auc_curve(
     axes.set_xlabel("Threshold k: does the person score k or more?")
     axes.set_ylabel("AUC")
     axes.legend(loc="lower right", ncols=3, handlelength=1.6, columnspacing=1.0)
-    said = ", ".join(f"{k}: {v:.2f}" for k, v in zip(x, values, strict=True))
-    return _svg(figure, name, f"AUC by threshold. {said}.")
+    description = ", ".join(f"{k}: {v:.2f}" for k, v in zip(x, values, strict=True))
+    return _svg(figure, name, f"AUC by threshold. {description}.")
 
 
 @mpl.rc_context(STYLE)
 def band_errors(name: str, bands: Sequence[Mapping[str, Any]]) -> str:
     """Mean absolute error and bias in each band of the gold total."""
     figure, axes = _axes(3.1)
-    shown = [(i, band) for i, band in enumerate(bands) if band["mae"]["value"] is not None]
+    valid_bands = [(i, band) for i, band in enumerate(bands) if band["mae"]["value"] is not None]
     axes.axhline(0, color=MUTED, lw=0.8)
     for key, offset, marker, colour, text in (
         ("mae", -0.12, "o", BLUE, "mean absolute error"),
         ("bias", 0.12, "D", ORANGE, "mean error (above 0: too high)"),
     ):
-        points = [band[key] for _, band in shown]
+        points = [band[key] for _, band in valid_bands]
         axes.errorbar(
-            [i + offset for i, _ in shown],
+            [i + offset for i, _ in valid_bands],
             [point["value"] for point in points],
             yerr=_bars(points) if points else None,
             fmt=marker,
@@ -225,11 +225,11 @@ def band_errors(name: str, bands: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xlim(-0.5, len(bands) - 0.5)
     axes.set_ylabel("Points of the total")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
-    said = "; ".join(
+    description = "; ".join(
         f"{b['band']}: MAE {b['mae']['value']:.1f}, bias {b['bias']['value']:+.1f}"
-        for _, b in shown
+        for _, b in valid_bands
     )
-    return _svg(figure, name, f"Error by severity band. {said}.")
+    return _svg(figure, name, f"Error by severity band. {description}.")
 
 
 @mpl.rc_context(STYLE)
@@ -238,9 +238,9 @@ def dialogue_errors(name: str, dialogue: Mapping[str, Sequence[Mapping[str, Any]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, len(dialogue), sharey=True, squeeze=False)[0]
     titles = {"user_turns": "User turns", "user_words": "User words"}
-    said = []
+    descriptions = []
     for axes, (measure, bins) in zip(panels, dialogue.items(), strict=True):
-        points = [one["mae"] for one in bins]
+        points = [entry["mae"] for entry in bins]
         axes.errorbar(
             range(len(bins)),
             [point["value"] for point in points],
@@ -251,17 +251,19 @@ def dialogue_errors(name: str, dialogue: Mapping[str, Sequence[Mapping[str, Any]
             lw=1.3,
         )
         names = [
-            f"{one['from']:g}" if one["from"] == one["to"] else f"{one['from']:g}-\n{one['to']:g}"
-            for one in bins
+            f"{entry['from']:g}"
+            if entry["from"] == entry["to"]
+            else f"{entry['from']:g}-\n{entry['to']:g}"
+            for entry in bins
         ]
         axes.set_xticks(range(len(bins)), names, fontsize=8.5)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xlabel(titles[measure])
         pairs = ", ".join(f"{b['from']:g} to {b['to']:g}: {b['mae']['value']:.1f}" for b in bins)
-        said.append(f"{titles[measure]}: {pairs}")
+        descriptions.append(f"{titles[measure]}: {pairs}")
     panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("Mean absolute error")
-    return _svg(figure, name, f"Error by amount of dialogue. {'. '.join(said)}.")
+    return _svg(figure, name, f"Error by amount of dialogue. {'. '.join(descriptions)}.")
 
 
 @mpl.rc_context(STYLE)
@@ -277,8 +279,8 @@ def pit(name: str, histogram: Sequence[float]) -> str:
     axes.set_ylim(0, max(1.6, height.max() * 1.1))
     axes.set_xlabel("Where the total fell in its own distribution")
     axes.set_ylabel("Density (1 is ideal)")
-    said = ", ".join(f"{v:.2f}" for v in height)
-    return _svg(figure, name, f"PIT histogram, densities from low to high: {said}.")
+    description = ", ".join(f"{v:.2f}" for v in height)
+    return _svg(figure, name, f"PIT histogram, densities from low to high: {description}.")
 
 
 @mpl.rc_context(STYLE)
@@ -286,7 +288,7 @@ def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
     """Coverage of the central intervals beside what the model claims for them."""
     figure, axes = _axes(2.6, NARROW)
     places = np.arange(len(intervals))
-    points = [one["coverage"] for one in intervals]
+    points = [interval["coverage"] for interval in intervals]
     axes.errorbar(
         places,
         [np.nan if p["value"] is None else p["value"] for p in points],
@@ -298,24 +300,25 @@ def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
         label="held the total",
     )
     axes.hlines(
-        [one["claimed"] for one in intervals],
+        [interval["claimed"] for interval in intervals],
         places - 0.22,
         places + 0.22,
         color=ORANGE,
         lw=1.8,
         label="claimed by the model",
     )
-    names = [f"{one['level']}%\nwidth {one['width']:.1f}" for one in intervals]
+    names = [f"{interval['level']}%\nwidth {interval['width']:.1f}" for interval in intervals]
     axes.set_xticks(places, names)
     axes.set_xlim(-0.6, len(intervals) - 0.4)
     axes.set_ylim(0.3, 1.02)
     axes.set_yticks([0.4, 0.6, 0.8, 1.0], ["40%", "60%", "80%", "100%"])
     axes.legend(loc="lower right", handlelength=1.4)
-    said = ", ".join(
-        f"{one['level']}%: held {one['coverage']['value']:.0%}, claimed {one['claimed']:.0%}"
-        for one in intervals
+    description = ", ".join(
+        f"{interval['level']}%: held {interval['coverage']['value']:.0%}, "
+        f"claimed {interval['claimed']:.0%}"
+        for interval in intervals
     )
-    return _svg(figure, name, f"Coverage of intervals. {said}.")
+    return _svg(figure, name, f"Coverage of intervals. {description}.")
 
 
 @mpl.rc_context(STYLE)
@@ -323,9 +326,9 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], cut: int) -> str:
     """How often the total reached the cut, against the probability given to it."""
     figure, axes = _axes(2.6, NARROW)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=(0, (4, 3)))
-    outcome = [one["outcome"] for one in bins]
-    forecast = [one["forecast"] for one in bins]
-    values = [one["value"] for one in outcome]
+    outcome = [entry["outcome"] for entry in bins]
+    forecast = [entry["forecast"] for entry in bins]
+    values = [point["value"] for point in outcome]
     axes.errorbar(forecast, values, yerr=_bars(outcome), fmt="o-", color=BLUE, ms=5, lw=1.1)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
@@ -334,8 +337,8 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], cut: int) -> str:
     axes.set_yticks(ticks, [f"{t:.0%}" for t in ticks])
     axes.set_xlabel(f"Probability given to a total of {cut} or more")
     axes.set_ylabel("How often it was")
-    said = ", ".join(f"{f:.0%} to {v:.0%}" for f, v in zip(forecast, values, strict=True))
-    return _svg(figure, name, f"Reliability of the probability, given to observed: {said}.")
+    description = ", ".join(f"{f:.0%} to {v:.0%}" for f, v in zip(forecast, values, strict=True))
+    return _svg(figure, name, f"Reliability of the probability, given to observed: {description}.")
 
 
 @mpl.rc_context(STYLE)
@@ -360,8 +363,8 @@ def forest(name: str, rows: Sequence[Mapping[str, Any]], reference: str, unit: s
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"{unit} minus that of {reference}")
-    said = "; ".join(f"{row['model']} {row['value']:+.2f}" for row in rows)
-    return _svg(figure, name, f"{unit} of each model minus that of {reference}: {said}.")
+    description = "; ".join(f"{row['model']} {row['value']:+.2f}" for row in rows)
+    return _svg(figure, name, f"{unit} of each model minus that of {reference}: {description}.")
 
 
 @mpl.rc_context(STYLE)
@@ -382,22 +385,24 @@ def differences(
     figure, axes = _axes(1.35 + (0.2 + 0.2 * len(splits)) * len(rows))
     places = np.arange(len(rows))[::-1]
     axes.axvline(0, color=INK, lw=0.9)
-    said = []
+    descriptions = []
     marks = ((BLUE, "o"), (ORANGE, "D"), (GREEN, "s"), (MUTED, "^"))
     for number, (split, instrument) in enumerate(splits):
         colour, marker = marks[number % len(marks)]
         offset = 0.22 * ((len(splits) - 1) / 2 - number)
-        shown = {"locked": "locked test", "out-of-fold": "cross-validation"}[split]
-        text = shown if instrument == "phq9" else f"{shown}, PHQ-8"
-        found = [
+        split_name = {"locked": "locked test", "out-of-fold": "cross-validation"}[split]
+        text = split_name if instrument == "phq9" else f"{split_name}, PHQ-8"
+        points = [
             (place + offset, row["model"], row["sets"][number]["difference"])
             for place, row in zip(places, rows, strict=True)
         ]
-        known = [(y, model, gap) for y, model, gap in found if gap and gap["value"] is not None]
-        gaps = [gap for _, _, gap in known]
+        valid_points = [
+            (y, model, gap) for y, model, gap in points if gap and gap["value"] is not None
+        ]
+        gaps = [gap for _, _, gap in valid_points]
         axes.errorbar(
             [gap["value"] for gap in gaps],
-            [y for y, _, _ in known],
+            [y for y, _, _ in valid_points],
             xerr=_bars(gaps) if gaps else None,
             fmt=marker,
             ms=5,
@@ -405,15 +410,18 @@ def differences(
             color=colour,
             label=text,
         )
-        said.append(
-            f"{text}: " + "; ".join(f"{model} {gap['value']:+.2f}" for _, model, gap in known)
+        descriptions.append(
+            f"{text}: "
+            + "; ".join(f"{model} {gap['value']:+.2f}" for _, model, gap in valid_points)
         )
     axes.set_yticks(places, [row["model"] for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"MAE minus that of {reference}\n(left of zero: errs less)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2)
-    return _svg(figure, name, f"MAE of each step minus that of {reference}. {'. '.join(said)}.")
+    return _svg(
+        figure, name, f"MAE of each step minus that of {reference}. {'. '.join(descriptions)}."
+    )
 
 
 @mpl.rc_context(STYLE)
@@ -437,26 +445,34 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
         top.plot(*zip(*gold, strict=True), "D", color=ORANGE, ms=6.5, mec="white", mew=0.8)
     _totals(top, 27, "y")
     top.set_ylabel("Estimate")
-    left = np.nan_to_num(steps["departure"])
-    arrived = np.nan_to_num(steps["increment"]) - left
-    bottom.bar(x, arrived, color=np.where(arrived >= 0, BLUE, GREEN), width=0.8)
+    departure = np.nan_to_num(steps["departure"])
+    arrival = np.nan_to_num(steps["increment"]) - departure
+    bottom.bar(x, arrival, color=np.where(arrival >= 0, BLUE, GREEN), width=0.8)
     # Drawn hollow and narrower: it lies before the turn in time and says nothing about it.
-    gone = np.flatnonzero(left)
-    bottom.bar(x[gone], left[gone], color="none", edgecolor=MUTED, lw=1.1, width=0.5, zorder=3)
+    departure_turns = np.flatnonzero(departure)
+    bottom.bar(
+        x[departure_turns],
+        departure[departure_turns],
+        color="none",
+        edgecolor=MUTED,
+        lw=1.1,
+        width=0.5,
+        zorder=3,
+    )
     bottom.axhline(0, color=MUTED, lw=0.7)
-    reach = max(2.0, float(np.abs([arrived, left]).max()) * 1.1)
+    reach = max(2.0, float(np.abs([arrival, departure]).max()) * 1.1)
     bottom.set_ylim(-reach, reach)
     bottom.set_ylabel("Change")
     bottom.set_xlabel("User turn")
     bottom.set_xlim(0.3, len(x) + 0.7)
     bottom.xaxis.get_major_locator().set_params(integer=True)
     figure.align_ylabels([top, bottom])
-    given = ", ".join(f"{total:g} after {turn} turns" for turn, total in gold)
-    most = int(np.abs(arrived).argmax())
+    phq9s = ", ".join(f"{total:g} after {turn} turns" for turn, total in gold)
+    largest = int(np.abs(arrival).argmax())
     return _svg(
         figure,
         name,
         f"Course of {person}: the estimate goes from {steps['mean'][0]:.1f} after the first user "
-        f"turn to {steps['mean'][-1]:.1f} after {len(x)}. Turn {most + 1} moved it most, by "
-        f"{arrived[most]:+.1f}. PHQ-9 given: {given or 'none'}.",
+        f"turn to {steps['mean'][-1]:.1f} after {len(x)}. Turn {largest + 1} moved it most, by "
+        f"{arrival[largest]:+.1f}. PHQ-9 given: {phq9s or 'none'}.",
     )

@@ -57,15 +57,17 @@ def evaluate_predictions(
     reference = str(facts.get("reference_model") or config.reference)
     samples = split_samples(predictions)
     if not any(reference in sample.models for sample in samples):
-        known = sorted({name for sample in samples for name in sample.models})
+        names = sorted({name for sample in samples for name in sample.models})
         raise LeadlineError(
             f"There are no predictions of the reference model {reference!r}.",
-            remedy=f"Use --reference with one of: {', '.join(known)}.",
+            remedy=f"Use --reference with one of: {', '.join(names)}.",
         )
-    shown = str(facts.get("shown_model") or reference)
+    shown_model = str(facts.get("shown_model") or reference)
     simulated = bool(facts.get("simulated", False))
     sets = [
-        evaluate_sample(sample, config, (reference, shown), _limit_for(sample, facts.get("limit")))
+        evaluate_sample(
+            sample, config, (reference, shown_model), _limit_for(sample, facts.get("limit"))
+        )
         for sample in samples
     ]
     rounds = facts.get("selftraining")
@@ -77,13 +79,13 @@ def evaluate_predictions(
         "simulated": simulated,
         "simulated_notice": SIMULATED_NOTICE if simulated else None,
         "reference_model": reference,
-        "shown_model": shown,
-        "selftraining": rounds_view(rounds, sets, reference, shown) if rounds else None,
+        "shown_model": shown_model,
+        "selftraining": rounds_view(rounds, sets, reference, shown_model) if rounds else None,
         "evaluation": {**asdict(config), "min_people": MIN_PEOPLE, "min_class": MIN_CLASS},
         "warnings": [
-            {"split": one["split"], "instrument": one["instrument"], **warning}
-            for one in sets
-            for warning in one["warnings"]
+            {"split": set_results["split"], "instrument": set_results["instrument"], **warning}
+            for set_results in sets
+            for warning in set_results["warnings"]
         ],
         "run": {key: facts[key] for key in CARRIED if facts.get(key) is not None},
         "sets": sets,
@@ -109,7 +111,7 @@ def evaluate_sample(
         names: the model that others are compared with, and the one that remarks are about.
         limit: figures of the best possible predictor, where it is known.
     """
-    reference, shown = names
+    reference, shown_model = names
     scalars, curves = sample_scores(sample, config)
     drawn, drawn_curves = resampled_scores(sample, config)
     ceiling = _ceiling(sample, config)
@@ -125,7 +127,7 @@ def evaluate_sample(
     }
     for entry in models.values():
         entry["explainable"] = _explainable(entry["scores"], config, limit)
-    warnings = cautions.find(models, (ceiling, limit), shown, config, sample)
+    warnings = cautions.find(models, (ceiling, limit), shown_model, config, sample)
     return {
         "split": sample.split,
         "instrument": sample.instrument,
@@ -169,10 +171,10 @@ def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
 
 def withheld(name: str, sample: Sample, config: EvaluateConfig) -> str | None:
     """Why a score is not printed for this sample, or None."""
-    few = f"Fewer than {MIN_PEOPLE} people."
+    too_few = f"Fewer than {MIN_PEOPLE} people."
     if name in CORRELATIONS + SPREADS:
         if sample.people < MIN_PEOPLE:
-            return few
+            return too_few
         if np.ptp(sample.gold) == 0:
             return "All gold totals are equal."
     if name in ("p90_error", "p95_error") and len(sample.gold) < 20:
@@ -180,7 +182,7 @@ def withheld(name: str, sample: Sample, config: EvaluateConfig) -> str | None:
     if name.startswith(("auc_", "by_mean/", "by_probability/", "brier_")):
         return _few_in_class(sample, config.cut)
     if name.startswith(("coverage_", "mae_certain")) and sample.people < MIN_PEOPLE:
-        return few
+        return too_few
     return None
 
 
@@ -283,10 +285,10 @@ def _bands(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[st
             "gold": float(sample.gold[members].mean()) if members.any() else None,
         }
         for key in ("mae", "bias", "estimate"):
-            few = entry["people"] < MIN_CLASS
+            is_small = entry["people"] < MIN_CLASS
             entry[key] = (
                 summary(np.nan, None, f"Fewer than {MIN_CLASS} people in the band.")
-                if few
+                if is_small
                 else _points(f"bands/{key}", values, drawn, index)
             )
         out.append(entry)
@@ -393,8 +395,10 @@ def _comparisons(
                 if not np.isfinite(difference):
                     reason = _undefined(metric)
                 entry |= summary(difference, replicates, reason)
-                known = replicates is not None and entry["low"] is not None
-                entry["p"] = p_value(replicates) if known and replicates is not None else None
+                has_interval = replicates is not None and entry["low"] is not None
+                entry["p"] = (
+                    p_value(replicates) if has_interval and replicates is not None else None
+                )
             else:
                 entry |= {**summary(np.nan, None, reason), "p": None}
             out.append(entry)

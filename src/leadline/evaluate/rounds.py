@@ -26,7 +26,10 @@ MEANINGS = {
 
 
 def rounds_view(
-    selftraining: Mapping[str, Any], sets: Sequence[Mapping[str, Any]], reference: str, shown: str
+    selftraining: Mapping[str, Any],
+    sets: Sequence[Mapping[str, Any]],
+    reference: str,
+    shown_model: str,
 ) -> dict[str, Any]:
     """The ablation and the decisions of a self-training run, for `results.json`.
 
@@ -34,30 +37,34 @@ def rounds_view(
         selftraining: the manifest's entry: `rounds` with their figures, `kept`, `teachers`.
         sets: the sets of the results.
         reference: the model trained on gold only.
-        shown: the model that the run is used with.
+        shown_model: the model that the run is used with.
 
     Returns:
         ``rows``, one a model: ``model``, ``meaning``, ``sets`` (split, instrument, the scores
         ``mae`` and ``pearson``, and ``difference``, the paired one in MAE from `reference`);
         ``rounds`` and ``kept`` as recorded.
     """
-    meanings = _meanings(selftraining, reference, shown)
-    present = {name for one in sets for name in one["models"]}
+    meanings = _meanings(selftraining, reference, shown_model)
+    present = {name for set_results in sets for name in set_results["models"]}
     return {
         "reference": reference,
         "kept": selftraining["kept"],
         "rounds": list(selftraining["rounds"]),
         "rows": [
-            {"model": name, "meaning": text, "sets": [_cells(one, name) for one in sets]}
+            {
+                "model": name,
+                "meaning": text,
+                "sets": [_cells(set_results, name) for set_results in sets],
+            }
             for name, text in meanings.items()
             if name in present
         ],
     }
 
 
-def _meanings(selftraining: Mapping[str, Any], reference: str, shown: str) -> dict[str, str]:
+def _meanings(selftraining: Mapping[str, Any], reference: str, shown_model: str) -> dict[str, str]:
     """What each model was trained on, in the order of the table."""
-    kept = selftraining["kept"]
+    kept_round = selftraining["kept"]
     both = "teacher and model together" if selftraining.get("teachers") else "the model alone"
     out = {
         reference: "Trained on the PHQ-9s that people gave, and on nothing else.",
@@ -71,20 +78,20 @@ def _meanings(selftraining: Mapping[str, Any], reference: str, shown: str) -> di
             f"Also on labels that {both} gave people without a PHQ-9, corrected and weighted in "
             f"the same way{maker}."
         )
-    if shown != reference:
-        same = f"round {kept}" if kept else reference
-        out[shown] = f"What this run scores people with: the same as {same}."
+    if shown_model != reference:
+        same = f"round {kept_round}" if kept_round else reference
+        out[shown_model] = f"What this run scores people with: the same as {same}."
     out[FUSED] = MEANINGS[FUSED]
     return out
 
 
-def _cells(one: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _cells(set_results: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Scores of a model in a set, None where it has no predictions there."""
-    model = one["models"].get(name)
-    gaps = [c for c in one["comparisons"] if c["model"] == name and c["metric"] == "mae"]
+    model = set_results["models"].get(name)
+    gaps = [c for c in set_results["comparisons"] if c["model"] == name and c["metric"] == "mae"]
     return {
-        "split": one["split"],
-        "instrument": one["instrument"],
+        "split": set_results["split"],
+        "instrument": set_results["instrument"],
         "mae": model["scores"]["mae"] if model else None,
         "pearson": model["scores"]["pearson"] if model else None,
         "difference": gaps[0] if gaps else None,
@@ -93,10 +100,10 @@ def _cells(one: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def steps(results: Mapping[str, Any]) -> set[str]:
     """Models that are steps on the way, neither the reference nor the one that is shown."""
-    found = results["selftraining"]
-    if not found:
+    selftraining = results["selftraining"]
+    if not selftraining:
         return set()
-    return {row["model"] for row in found["rows"]} - {
+    return {row["model"] for row in selftraining["rows"]} - {
         results["reference_model"],
         results["shown_model"],
     }

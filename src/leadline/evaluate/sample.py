@@ -214,14 +214,14 @@ def _check_estimates(table: pl.DataFrame) -> None:
                 "Look for a diverged training run; estimates must be finite.",
                 row,
             )
-    given = pl.col("distribution").is_not_null()
+    has_distribution = pl.col("distribution").is_not_null()
     values = pl.col("distribution")
     sound = (
         (values.list.len() == TOTALS)
         & values.list.sum().is_between(1 - SUM_SLACK, 1 + SUM_SLACK)
         & (values.list.min() >= 0)
     )
-    row = _first(table, given & ~sound.fill_null(False))
+    row = _first(table, has_distribution & ~sound.fill_null(False))
     if row is not None:
         raise refuse(
             f"A distribution is not {TOTALS} probabilities that sum to 1.",

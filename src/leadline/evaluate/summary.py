@@ -32,10 +32,12 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = []
     rounds = results["selftraining"]
     if rounds:
-        parts += [_ablation(rounds, one) for one in range(len(results["sets"]))]
-        parts += [Text(f"Round {one['round']}: {verdict(one)}.") for one in rounds["rounds"][1:]]
+        parts += [_ablation(rounds, index) for index in range(len(results["sets"]))]
+        parts += [
+            Text(f"Round {entry['round']}: {verdict(entry)}.") for entry in rounds["rounds"][1:]
+        ]
         parts.append(Text(""))
-    parts += [_scores(one, steps(results)) for one in results["sets"]]
+    parts += [_scores(set_results, steps(results)) for set_results in results["sets"]]
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:
@@ -71,25 +73,25 @@ def _ablation(rounds: Mapping[str, Any], index: int) -> Table:
     return table
 
 
-def _scores(one: Mapping[str, Any], hidden: set[str]) -> Table:
+def _scores(set_results: Mapping[str, Any], hidden: set[str]) -> Table:
     """Headline scores of a set's models but `hidden` ones, the ceiling, the limit if known."""
     table = _table(
-        f"{one['people']} people, {one['labels']} PHQ-9s, {one['split']}",
+        f"{set_results['people']} people, {set_results['labels']} PHQ-9s, {set_results['split']}",
         "value, 95% interval over persons; share of the explainable variance explained",
     )
-    limit = one["limit"]
+    limit = set_results["limit"]
     for _, name, _ in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("ex-\nplained", justify="right", no_wrap=True)
     if limit:
         table.add_column("MAE to\nthe limit", justify="right", no_wrap=True)
-    for model, entry in one["models"].items():
+    for model, entry in set_results["models"].items():
         if model in hidden:
             continue
         scores = entry["scores"]
         cells = [_cell(scores.get(key), digits, within=key in WITHIN) for key, _, digits in COLUMNS]
         table.add_row(model, *cells, *_reached(entry["explainable"], limit))
-    best = one["ceiling"]["default"]
+    best = set_results["ceiling"]["default"]
     if best:
         table.add_section()
         table.add_row(
