@@ -233,17 +233,17 @@ def item_agreement(rows: pl.DataFrame, item: str) -> dict[str, float | None]:
     if answered.is_empty():
         return {"n": 0, "no_evidence": None, "exact": None, "bias": None, "kappa": None}
     both = answered.filter(pl.col(item).is_not_null())
-    said, gold = both[item].to_numpy(), both[f"gold_{item}"].to_numpy()
+    teacher_scores, gold_scores = both[item].to_numpy(), both[f"gold_{item}"].to_numpy()
     silent = 1 - both.height / answered.height
     if both.is_empty():
         return {"n": 0, "no_evidence": silent, "exact": None, "bias": None, "kappa": None}
-    varied = len(np.unique(np.concatenate([said, gold]))) > 1
-    kappa = cohen_kappa_score(said, gold, weights="quadratic") if varied else None
+    varied = len(np.unique(np.concatenate([teacher_scores, gold_scores]))) > 1
+    kappa = cohen_kappa_score(teacher_scores, gold_scores, weights="quadratic") if varied else None
     return {
         "n": both.height,
         "no_evidence": silent,
-        "exact": float((said == gold).mean()),
-        "bias": float((said.astype(float) - gold).mean()),
+        "exact": float((teacher_scores == gold_scores).mean()),
+        "bias": float((teacher_scores.astype(float) - gold_scores).mean()),
         "kappa": None if kappa is None else float(kappa),
     }
 
@@ -270,11 +270,11 @@ def _by_length(readings: pl.DataFrame) -> dict[str, dict[str, Any]]:
         for code in np.unique(bins)
     }
     labelled = readings.with_columns(pl.Series("bin", bins))
-    return {names[int(code)]: found for code, found in _by(labelled, "bin").items()}
+    return {names[int(code)]: agreement for code, agreement in _by(labelled, "bin").items()}
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int, total: int) -> float | None:
+    return part / total if total else None
 
 
 def render_audit(audits: Mapping[str, Mapping[str, Any]]) -> RenderableType:

@@ -171,7 +171,7 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
     raters = len(observed.names)
     start = _start(observed, labelled, gold_sd)
     bounds = _bounds(raters)
-    found = minimize(
+    optimum = minimize(
         _negative_log_likelihood,
         np.clip(start, *np.array(bounds).T),
         args=(groups, raters, gold_sd**2),
@@ -180,12 +180,12 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
         bounds=bounds,
         options={"maxiter": 2000, "maxfun": 200_000, "ftol": 1e-13, "gtol": 1e-8},
     )
-    if not np.isfinite(found.fun):
+    if not np.isfinite(optimum.fun):
         raise LeadlineError(
             "The label model did not converge.",
             remedy="Check the labels' audit; leave out a teacher whose ratings do not vary.",
         )
-    a, b, chol, (mu_l, log_l), (mu_u, log_u) = _unpack(found.x, raters)
+    a, b, chol, (mu_l, log_l), (mu_u, log_u) = _unpack(optimum.x, raters)
     if labelled.all():
         mu_u, log_u = mu_l, log_l
     return LabelModel(
@@ -199,7 +199,7 @@ def fit(observed: Observations, *, gold_sd: float = GOLD_SD) -> LabelModel:
         gold_sd=gold_sd,
         labelled_people=int(labelled.sum()),
         unlabelled_people=int((~labelled).sum()),
-        log_likelihood=-float(found.fun) * sum(pattern.count for pattern in groups),
+        log_likelihood=-float(optimum.fun) * sum(pattern.count for pattern in groups),
     )
 
 
@@ -224,9 +224,9 @@ def posterior(
         raise ValueError(f"the model knows {model.names}, not {observed.names}")
     count = len(observed.gold)
     labelled = np.isfinite(observed.gold)
-    own = labelled if group is None else np.full(count, group == "labelled")
-    prior_mean = np.where(own, model.labelled[0], model.unlabelled[0])
-    prior_var = np.where(own, model.labelled[1], model.unlabelled[1]) ** 2
+    from_labelled = labelled if group is None else np.full(count, group == "labelled")
+    prior_mean = np.where(from_labelled, model.labelled[0], model.unlabelled[0])
+    prior_var = np.where(from_labelled, model.labelled[1], model.unlabelled[1]) ** 2
     precision, signal = 1 / prior_var, prior_mean / prior_var
     bartlett, bartlett_sd = np.full(count, np.nan), np.full(count, np.nan)
     for rows, present, draws in _row_patterns(observed):
@@ -272,8 +272,8 @@ def fuse(
     """
     gold = np.full(len(student), np.nan)
     observed = Observations(gold, (*teachers, student.reshape(-1, 1)), model.names)
-    found = posterior(model, observed, group=group)
-    return found.mean, np.sqrt(found.sd**2 + model.gold_sd**2)
+    posteriors = posterior(model, observed, group=group)
+    return posteriors.mean, np.sqrt(posteriors.sd**2 + model.gold_sd**2)
 
 
 # Likelihood
@@ -298,16 +298,16 @@ def _patterns(
     means = observed.means
     for rows, present, draws in _row_patterns(observed):
         for gold in (True, False):
-            mine = rows[labelled[rows] == gold]
-            if not len(mine) or not (present.any() or gold):
+            members = rows[labelled[rows] == gold]
+            if not len(members) or not (present.any() or gold):
                 continue
-            values = means[np.ix_(mine, present)]
+            values = means[np.ix_(members, present)]
             if gold:
-                values = np.column_stack([observed.gold[mine], values])
+                values = np.column_stack([observed.gold[members], values])
             centre = values.mean(axis=0)
-            scatter = (values - centre).T @ (values - centre) / len(mine)
+            scatter = (values - centre).T @ (values - centre) / len(members)
             noise = draw_var[present] / draws[present]
-            patterns.append(_Pattern(gold, present, noise, len(mine), centre, scatter))
+            patterns.append(_Pattern(gold, present, noise, len(members), centre, scatter))
     return patterns
 
 
@@ -418,31 +418,31 @@ def _scores(
 
 
 def _row_mean(values: Array) -> Array:
-    known = np.isfinite(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
+    is_rated = np.isfinite(values)
+    count = is_rated.sum(axis=1)
+    total = np.where(is_rated, values, 0.0).sum(axis=1)
     means: Array = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
     return means
 
 
 def _within_variance(values: Array) -> float:
     """Pooled variance of draws about their person's mean; 0 where nobody has two."""
-    known = np.isfinite(values)
-    free = int(np.maximum(known.sum(axis=1) - 1, 0).sum())
-    if free == 0:
+    is_rated = np.isfinite(values)
+    degrees = int(np.maximum(is_rated.sum(axis=1) - 1, 0).sum())
+    if degrees == 0:
         return 0.0
-    gaps = np.where(known, values - _row_mean(values)[:, None], 0.0)
-    return float((gaps**2).sum() / free)
+    gaps = np.where(is_rated, values - _row_mean(values)[:, None], 0.0)
+    return float((gaps**2).sum() / degrees)
 
 
 def _check(observed: Observations, labelled: npt.NDArray[np.bool_], gold_sd: float) -> None:
     rated = np.isfinite(observed.means[labelled])
-    few = [
+    sparse_raters = [
         name for name, n in zip(observed.names, rated.sum(axis=0), strict=True) if n < MIN_LABELLED
     ]
-    if few:
+    if sparse_raters:
         raise LeadlineError(
-            f"Fewer than {MIN_LABELLED} labelled people were rated by: {', '.join(few)}.",
+            f"Fewer than {MIN_LABELLED} labelled people were rated by: {', '.join(sparse_raters)}.",
             remedy="Rate more labelled people (--who all), or leave this rater out.",
         )
     spreads = np.nanstd(observed.means[labelled], axis=0)

@@ -76,8 +76,10 @@ def _columns(rows: pl.DataFrame, labels: pl.DataFrame) -> npt.NDArray[np.float64
 
 def _values(rows: pl.DataFrame, table: pl.DataFrame, column: str) -> npt.NDArray[np.float64]:
     """A column in the order of the readings, NaN where the table has none."""
-    one = table.select(*READING, pl.col(column).cast(pl.Float64)).unique(READING, keep="last")
+    unique_rows = table.select(*READING, pl.col(column).cast(pl.Float64)).unique(
+        READING, keep="last"
+    )
     joined = rows.select(READING).join(
-        one, on=READING, how="left", nulls_equal=True, maintain_order="left"
+        unique_rows, on=READING, how="left", nulls_equal=True, maintain_order="left"
     )
     return joined[column].fill_null(float("nan")).to_numpy().astype(np.float64)

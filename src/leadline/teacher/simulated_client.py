@@ -76,10 +76,10 @@ def reading_key(reading: TeacherReading) -> str:
 
 
 def _distance(moment: datetime | None) -> Callable[[datetime | None], float]:
-    def seconds(other: datetime | None) -> float:
-        if moment is None or other is None:
-            return 0.0 if moment is other else float("inf")
-        return abs((other - moment).total_seconds())
+    def seconds(time: datetime | None) -> float:
+        if moment is None or time is None:
+            return 0.0 if moment is time else float("inf")
+        return abs((time - moment).total_seconds())
 
     return seconds
 

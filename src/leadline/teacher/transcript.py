@@ -82,16 +82,16 @@ def person_words(transcript: str) -> str:
 
 def _newest(lines: list[str], max_chars: int) -> list[str]:
     """The longest run of last lines within `max_chars`; the last line is cut if it must be."""
-    kept: list[str] = []
-    left = max_chars
+    newest: list[str] = []
+    budget = max_chars
     for line in reversed(lines):
-        if len(line) > left:
+        if len(line) > budget:
             break
-        kept.append(line)
-        left -= len(line) + 1
-    if not kept and lines:
+        newest.append(line)
+        budget -= len(line) + 1
+    if not newest and lines:
         return [lines[-1][-max_chars:]]
-    return kept[::-1]
+    return newest[::-1]
 
 
 @dataclass(frozen=True)
