@@ -95,10 +95,15 @@ def render_report(
     Raises:
         LeadlineError: `predictions` cannot be evaluated.
     """
-    samples = {(one.split, one.instrument): one for one in split_samples(predictions)}
+    samples = {(sample.split, sample.instrument): sample for sample in split_samples(predictions)}
     sets = [
-        _set_view(one, samples[one["split"], one["instrument"]], results, f"s{index}")
-        for index, one in enumerate(results["sets"])
+        _set_view(
+            set_results,
+            samples[set_results["split"], set_results["instrument"]],
+            results,
+            f"s{index}",
+        )
+        for index, set_results in enumerate(results["sets"])
     ]
     page = _environment().from_string(_package_text("report.html.j2"))
     text = page.render(
@@ -174,66 +179,66 @@ def plain(value: Any) -> str:
 
 
 def _set_view(
-    one: Mapping[str, Any], sample: Sample, results: Mapping[str, Any], name: str
+    set_results: Mapping[str, Any], sample: Sample, results: Mapping[str, Any], name: str
 ) -> dict[str, Any]:
     """What the page shows of one set: its results, its lines, its figures."""
-    shown = results["shown_model"]
-    if shown not in one["models"]:
-        shown = next(iter(one["models"]))
-    model, cut = one["models"][shown], results["evaluation"]["cut"]
-    others = _others(one, results, shown)
+    shown_model = results["shown_model"]
+    if shown_model not in set_results["models"]:
+        shown_model = next(iter(set_results["models"]))
+    model, cut = set_results["models"][shown_model], results["evaluation"]["cut"]
+    others = _others(set_results, results, shown_model)
     rows = score_rows(cut)
-    ceiling = one["ceiling"]["default"]
+    ceiling = set_results["ceiling"]["default"]
     return {
-        **one,
+        **set_results,
         "name": name,
         "reference": results["reference_model"],
-        "shown": shown,
+        "shown": shown_model,
         "model": model,
         "rows": [(row, model["scores"][row.key]) for row in rows if row.key in model["scores"]],
         "headline": [
-            _gauge(row, model, ceiling, one["limit"] or {}) for row in rows if row.ceiling
+            _gauge(row, model, ceiling, set_results["limit"] or {}) for row in rows if row.ceiling
         ],
         "best": ceiling,
         "screening": _screening(model, cut),
         "figures": {
             key: Markup(svg)
             for key, svg in (
-                _figures(one, sample, shown, cut, name)
-                | _forests(one["comparisons"], others, results["reference_model"], name)
+                _figures(set_results, sample, shown_model, cut, name)
+                | _forests(set_results["comparisons"], others, results["reference_model"], name)
             ).items()
         },
-        "orders": _ordered(others, shown),
-        "paired": _paired(one["comparisons"]),
+        "orders": _ordered(others, shown_model),
+        "paired": _paired(set_results["comparisons"]),
         "metrics": ["mae", "rmse", "pearson", f"auc_{cut}", "crps"],
-        "instrument_name": {"phq9": "PHQ-9", "phq8": "PHQ-8"}[one["instrument"]],
+        "instrument_name": {"phq9": "PHQ-9", "phq8": "PHQ-8"}[set_results["instrument"]],
     }
 
 
 def _others(
-    one: Mapping[str, Any], results: Mapping[str, Any], shown: str
+    set_results: Mapping[str, Any], results: Mapping[str, Any], shown_model: str
 ) -> dict[str, Mapping[str, Any]]:
     """Models of the comparison; the steps of self-training have a section of their own."""
-    hidden = steps(results) - {shown}
-    return {name: model for name, model in one["models"].items() if name not in hidden}
+    hidden = steps(results) - {shown_model}
+    return {name: model for name, model in set_results["models"].items() if name not in hidden}
 
 
 def _rounds_view(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the page shows of self-training: its rows, its rounds, its bounds, its figure."""
-    found = results["selftraining"]
-    if not found:
+    selftraining = results["selftraining"]
+    if not selftraining:
         return None
-    splits = [(one["split"], one["instrument"]) for one in results["sets"]]
-    rows = [row for row in found["rows"] if row["model"] != found["reference"]]
-    figure = plots.differences("rounds-forest", rows, splits, found["reference"])
+    splits = [(set_results["split"], set_results["instrument"]) for set_results in results["sets"]]
+    rows = [row for row in selftraining["rows"] if row["model"] != selftraining["reference"]]
+    figure = plots.differences("rounds-forest", rows, splits, selftraining["reference"])
     bounds = (results["run"].get("settings") or {}).get("selftrain") or {}
-    return {**found, "splits": splits, "figure": Markup(figure), "bounds": bounds}
+    return {**selftraining, "splits": splits, "figure": Markup(figure), "bounds": bounds}
 
 
-def _ordered(models: Mapping[str, Any], shown: str) -> list[tuple[str, Any]]:
+def _ordered(models: Mapping[str, Any], shown_model: str) -> list[tuple[str, Any]]:
     """Models by MAE, the one that is shown first."""
     return sorted(
-        models.items(), key=lambda pair: (pair[0] != shown, pair[1]["scores"]["mae"]["value"])
+        models.items(), key=lambda pair: (pair[0] != shown_model, pair[1]["scores"]["mae"]["value"])
     )
 
 
@@ -250,11 +255,11 @@ def _screening(model: Mapping[str, Any], cut: int) -> list[dict[str, Any]]:
         ("by_mean", f"if the mean estimate is {cut} or more", "By mean"),
         ("by_probability", f"if P({cut} or more) is at least one half", "By probability"),
     )
-    known = model["screening"]
+    rules = model["screening"]
     return [
-        {"it": known[rule], "title": title, "head": head}
+        {"it": rules[rule], "title": title, "head": head}
         for rule, title, head in titles
-        if rule in known
+        if rule in rules
     ]
 
 
@@ -267,12 +272,12 @@ def _gauge(
     """A headline score on a track: places of value, interval, ceiling and limit in per cent."""
     entry = model["scores"][row.key]
     best = None if ceiling is None or row.ceiling is None else ceiling[row.ceiling]
-    known = limit.get("r" if row.key == "pearson" else row.key)
+    limit_value = limit.get("r" if row.key == "pearson" else row.key)
     upward = row.key == "pearson" or row.key.startswith("auc")
     start, end = (0.5, 1.0) if row.key.startswith("auc") else (0.0, 1.0)
     if not upward:
-        seen = [entry[key] for key in ("value", "high") if entry[key] is not None]
-        start, end = 0.0, max([*seen, 4.0, best or 0.0]) * 1.15
+        ends = [entry[key] for key in ("value", "high") if entry[key] is not None]
+        start, end = 0.0, max([*ends, 4.0, best or 0.0]) * 1.15
 
     def place(value: float | None) -> float | None:
         return None if value is None else 100 * min(max((value - start) / (end - start), 0), 1)
@@ -283,18 +288,18 @@ def _gauge(
         "best": best,
         "at": {key: place(entry[key]) for key in ("value", "low", "high")},
         "best_at": place(best),
-        "limit": known,
-        "limit_at": place(known),
+        "limit": limit_value,
+        "limit_at": place(limit_value),
     }
 
 
 def _figures(
-    one: Mapping[str, Any], sample: Sample, shown: str, cut: int, name: str
+    set_results: Mapping[str, Any], sample: Sample, shown_model: str, cut: int, name: str
 ) -> dict[str, str]:
-    model = one["models"][shown]
+    model = set_results["models"][shown_model]
     figures = {
         "scatter": plots.scatter(
-            f"{name}-scatter", sample.gold, sample.models[shown].mean[0], sample.maximum
+            f"{name}-scatter", sample.gold, sample.models[shown_model].mean[0], sample.maximum
         ),
     }
     if model["calibration"]:
@@ -302,7 +307,7 @@ def _figures(
             f"{name}-calibration", model["calibration"], sample.maximum
         )
     if any(point["value"] is not None for point in model["auc_by_threshold"]):
-        best = one["ceiling"]["default"]
+        best = set_results["ceiling"]["default"]
         curve = best["auc_by_threshold"] if best else []
         figures["auc"] = plots.auc_curve(f"{name}-auc", model["auc_by_threshold"], curve, cut)
     if any(band["mae"]["value"] is not None for band in model["bands"]):
@@ -313,15 +318,17 @@ def _figures(
 
 
 def _uncertainty(model: Mapping[str, Any], cut: int, name: str) -> dict[str, str]:
-    known = model["uncertainty"]
-    if known is None or not known["pit"]:
+    uncertainty = model["uncertainty"]
+    if uncertainty is None or not uncertainty["pit"]:
         return {}
     figures = {
-        "coverage": plots.coverage(f"{name}-coverage", known["intervals"]),
-        "pit": plots.pit(f"{name}-pit", known["pit"]),
+        "coverage": plots.coverage(f"{name}-coverage", uncertainty["intervals"]),
+        "pit": plots.pit(f"{name}-pit", uncertainty["pit"]),
     }
-    if known["reliability"]:
-        figures["reliability"] = plots.reliability(f"{name}-reliability", known["reliability"], cut)
+    if uncertainty["reliability"]:
+        figures["reliability"] = plots.reliability(
+            f"{name}-reliability", uncertainty["reliability"], cut
+        )
     return figures
 
 
@@ -359,9 +366,7 @@ def _courses(estimates: pl.DataFrame, predictions: pl.DataFrame) -> list[dict[st
     ]
 
 
-def _course(
-    estimates: pl.DataFrame, gold: pl.DataFrame, person: str, called: str
-) -> dict[str, Any]:
+def _course(estimates: pl.DataFrame, gold: pl.DataFrame, person: str, label: str) -> dict[str, Any]:
     rows = estimates.filter(pl.col("person_id") == person)
     labels = gold.filter(pl.col("person_id") == person)
     if rows["time"].null_count() == 0:
@@ -374,22 +379,22 @@ def _course(
         (_turns_by(rows, time), float(total))
         for time, total in zip(labels["time"], labels["total"], strict=True)
     ]
-    figure = plots.course(f"course-{called[7:]}", called, steps, points)
-    arrived = steps["increment"] - steps["departure"]
+    figure = plots.course(f"course-{label[7:]}", label, steps, points)
+    arrival = steps["increment"] - steps["departure"]
     return {
-        "name": called,
+        "name": label,
         "figure": Markup(figure),
         "labels": len(points),
         "turns": rows.height,
         "sum": {
             "start": float(steps["mean"][0] - steps["increment"][0]),
-            "arrived": float(arrived.sum()),
+            "arrived": float(arrival.sum()),
             "departed": float(steps["departure"].sum()),
             "end": float(steps["mean"][-1]),
         },
         "most": [
-            {"turn": at + 1, "day": _day(rows["time"], at), "points": float(arrived[at])}
-            for at in sorted(range(len(arrived)), key=lambda at: -abs(arrived[at]))[:MOST_MOVING]
+            {"turn": at + 1, "day": _day(rows["time"], at), "points": float(arrival[at])}
+            for at in sorted(range(len(arrival)), key=lambda at: -abs(arrival[at]))[:MOST_MOVING]
         ],
     }
 

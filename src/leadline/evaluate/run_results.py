@@ -150,8 +150,8 @@ def _with_cohort(
     """Facts of the run with what the cohort adds, after the gold labels were checked."""
     gold = cohort.phq9.select("person_id", "total", "instrument").with_row_index("label")
     gold = gold.with_columns(pl.col("label").cast(pl.Int64))
-    said = predictions.select("label", "person_id", "total", "instrument").unique()
-    strangers = said.join(gold, on=said.columns, how="anti", nulls_equal=True)
+    labels = predictions.select("label", "person_id", "total", "instrument").unique()
+    strangers = labels.join(gold, on=labels.columns, how="anti", nulls_equal=True)
     if strangers.height:
         raise LeadlineError(
             f"{strangers.height} labels of the predictions are not gold labels of this cohort.",
@@ -159,14 +159,18 @@ def _with_cohort(
             file=cohort.path,
         )
     split = predictions.select("person_id", "split").unique()
-    known = split.join(cohort.people.select("person_id", "locked"), on="person_id")
-    wrong = known.filter(pl.col("locked") != (pl.col("split") == "locked"))
+    locks = split.join(cohort.people.select("person_id", "locked"), on="person_id")
+    wrong = locks.filter(pl.col("locked") != (pl.col("split") == "locked"))
     if wrong.height:
         raise LeadlineError(
             f"{wrong.height} people are locked in the cohort and not in the run, or the reverse.",
             remedy="Train again: a locked person takes no part in training.",
             file=cohort.path,
         )
-    more = {key: cohort.manifest[key] for key in ("limit",) if cohort.manifest.get(key)}
+    cohort_facts = {key: cohort.manifest[key] for key in ("limit",) if cohort.manifest.get(key)}
     simulated = bool(facts.get("simulated", False)) or cohort.simulated
-    return {**more, **{k: v for k, v in facts.items() if v is not None}, "simulated": simulated}
+    return {
+        **cohort_facts,
+        **{k: v for k, v in facts.items() if v is not None},
+        "simulated": simulated,
+    }

@@ -244,10 +244,10 @@ def dialogue_bins(sample: Sample, bins: int) -> dict[str, tuple[Bools, Array]]:
 
     A measure that is missing for a label, or the same for all, is left out.
     """
-    found = {}
+    measures = {}
     for name, values in (("user_turns", sample.user_turns), ("user_words", sample.user_words)):
         if np.isnan(values).any() or np.ptp(values) == 0:
             continue
         edges, index = quantile_bins(values, bins)
-        found[name] = (index[:, None] == np.arange(index.max() + 1), edges)
-    return found
+        measures[name] = (index[:, None] == np.arange(index.max() + 1), edges)
+    return measures

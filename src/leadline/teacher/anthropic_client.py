@@ -101,18 +101,18 @@ class AnthropicClient:
             batch = client.messages.batches.create(requests=entries)
         return str(batch.id)
 
-    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
-        """The oldest batch since the intent with as many requests that is not in `others`."""
+    def find_batch(self, intent: Intent, other_batches: Collection[str]) -> str | None:
+        """The oldest batch since the intent with as many requests, not in `other_batches`."""
         since = datetime.fromisoformat(intent.started) - CLOCK_SKEW
-        found = None
+        oldest = None
         with batch_reading(self._sdk, "anthropic"):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < since:
                     break  # newest first
                 total = sum(batch.request_counts.model_dump().values())
-                if total == intent.size and batch.id not in others:
-                    found = batch.id
-        return found
+                if total == intent.size and batch.id not in other_batches:
+                    oldest = batch.id
+        return oldest
 
     def batch_ended(self, provider_id: str) -> bool:
         """True once processing has ended."""

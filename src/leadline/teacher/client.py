@@ -116,7 +116,7 @@ class BatchClient(Client, Protocol):
         """
         ...
 
-    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+    def find_batch(self, intent: Intent, other_batches: Collection[str]) -> str | None:
         """The provider's id of a batch that may have been created before a crash."""
         ...
 
@@ -200,13 +200,13 @@ def api_key(provider: str, url: str) -> str:
     """
     if is_loopback(url):
         return "none"
-    found = os.environ.get(KEYS[provider], "")
-    if not found:
+    key = os.environ.get(KEYS[provider], "")
+    if not key:
         raise LeadlineError(
             f"There is no key for {provider}.",
             remedy=f"Set the environment variable {KEYS[provider]}.",
         )
-    return found
+    return key
 
 
 def http_options(connection: Connection) -> dict[str, Any]:

@@ -80,15 +80,15 @@ def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outc
         return Outcome("failed", error=answer.error, at_risk=at_risk)
     # A server that counts no tokens is taken to have charged all it could.
     cost = prices.cost(tokens_in, tokens_out) if counted else most
-    state, error, quotes, found = answer.state, answer.error, 0, 0
+    state, error, quotes, matches = answer.state, answer.error, 0, 0
     if state == "done":
         rating = parse_rating(answer.text or "")
         if rating is None:
             state, error = "invalid", "not a rating"
         else:
-            quotes, found = quotes_found(rating, request.transcript)
+            quotes, matches = quotes_found(rating, request.transcript)
     return Outcome(
-        state, answer.text, error, tokens_in, tokens_out, cost, quotes=quotes, quotes_found=found
+        state, answer.text, error, tokens_in, tokens_out, cost, quotes=quotes, quotes_found=matches
     )
 
 
@@ -96,14 +96,14 @@ def _afford(store: RequestStore, job: DispatchJob, requests: Sequence[Request]) 
     """The first of `requests` whose highest costs fit into what is left."""
     if job.max_usd is None:
         return list(requests)
-    left = job.max_usd - store.committed()
-    taken = []
+    budget = job.max_usd - store.committed()
+    affordable = []
     for request in requests:
-        left -= job.prices.most(request)
-        if left < 0:
+        budget -= job.prices.most(request)
+        if budget < 0:
             break
-        taken.append(request)
-    return taken
+        affordable.append(request)
+    return affordable
 
 
 def run_direct(store: RequestStore, client: Client, job: DispatchJob) -> str:
@@ -237,14 +237,14 @@ def _take_up(store: RequestStore, client: BatchClient, job: DispatchJob, trouble
             "The provider does not take batches at the moment.",
             remedy="Wait, then run the same command again; nothing was lost.",
         )
-    known = {item["provider_id"] for item in batches if item["provider_id"]}
+    batch_ids = {item["provider_id"] for item in batches if item["provider_id"]}
     for item in uncertain:
         token = item["token"]
         intent = Intent(token, item["size"], item["started"])
-        found = _retrying(job)(client.find_batch, intent, known)
-        if found:
-            known.add(found)
-            store.set_batch(token, "open", found)
+        batch_id = _retrying(job)(client.find_batch, intent, batch_ids)
+        if batch_id:
+            batch_ids.add(batch_id)
+            store.set_batch(token, "open", batch_id)
         else:
             store.release_batch(token)
             store.set_batch(token, "dropped")
@@ -254,14 +254,14 @@ def _take_up(store: RequestStore, client: BatchClient, job: DispatchJob, trouble
 
 def _next_batch(store: RequestStore, job: DispatchJob) -> list[Request]:
     """Pending requests that fit into one batch and into the money that is left."""
-    taken: list[Request] = []
+    batch: list[Request] = []
     size = 0
     for request in store.pending(job.teacher, job.batch_size):
         size += len(request.system) + len(request.transcript)
-        if taken and size > job.batch_bytes:
+        if batch and size > job.batch_bytes:
             break
-        taken.append(request)
-    return _afford(store, job, taken)
+        batch.append(request)
+    return _afford(store, job, batch)
 
 
 def _create(
@@ -289,7 +289,7 @@ def _collect(
         store.set_batch(token, "collected")
         return
     try:
-        seen = _retrying(job)(_read_batch, store, client, job, token, batch["provider_id"])
+        result_count = _retrying(job)(_read_batch, store, client, job, token, batch["provider_id"])
     except BatchRefused as refused:
         store.release_batch(token)
         store.set_batch(token, "dropped")
@@ -297,7 +297,7 @@ def _collect(
             f"The provider refused the batch: {refused}.",
             remedy="Check --model and --batch-size, then run the same command again.",
         ) from refused
-    if seen and store.open_members(token) == batch["size"]:
+    if result_count and store.open_members(token) == batch["size"]:
         store.disown_batch(token)  # it answers nothing that we asked
         return
     # Not pending: a request without a result is tried again by the next run, not for ever.
@@ -309,7 +309,7 @@ def _read_batch(
     store: RequestStore, client: BatchClient, job: DispatchJob, token: str, provider_id: str
 ) -> int:
     """Settle every result that is still open; return how many results there were."""
-    seen = 0
+    result_count = 0
     for chunk in _chunks(client.batch_answers(provider_id)):
         members = store.members(token, [key for key, _ in chunk])
         outcomes = []
@@ -323,8 +323,8 @@ def _read_batch(
             outcomes.append((key, outcome))
         store.settle(outcomes, batch=token)
         job.tick(sum(outcome.state != "pending" for _, outcome in outcomes))
-        seen += len(chunk)
-    return seen
+        result_count += len(chunk)
+    return result_count
 
 
 def _chunks(answers: Iterator[tuple[str, Answer]]) -> Iterator[list[tuple[str, Answer]]]:

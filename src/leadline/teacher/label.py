@@ -93,7 +93,7 @@ def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> 
 
     A store holds one such setup per model, so a reading has one label per model and draw.
     """
-    shown = [text for item in examples for text in (item.transcript, str(item.scores))]
+    example_texts = [text for item in examples for text in (item.transcript, str(item.scores))]
     return json.dumps(
         {
             "provider": config.teacher,
@@ -102,7 +102,7 @@ def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> 
             "structured": config.structured,
             "temperature": config.temperature,
             "max_chars": config.max_chars,
-            "examples": digest(*shown) if shown else None,
+            "examples": digest(*example_texts) if example_texts else None,
         }
     )
 
@@ -118,12 +118,17 @@ def plan_requests(
     simulated = config.teacher == "simulated"
     prompts: dict[frozenset[str], tuple[str, tuple[str, ...]]] = {}
     for reading in readings:
-        own = frozenset({reading.person_id} & {item.person_id for item in examples})
-        if own not in prompts:
-            shown = tuple(item for item in examples if item.person_id not in own)
-            example_people = tuple(sorted({item.person_id for item in shown}))
-            prompts[own] = ("" if simulated else system_prompt(rubric, shown), example_people)
-        system, example_people = prompts[own]
+        excluded_people = frozenset({reading.person_id} & {item.person_id for item in examples})
+        if excluded_people not in prompts:
+            prompt_examples = tuple(
+                item for item in examples if item.person_id not in excluded_people
+            )
+            example_people = tuple(sorted({item.person_id for item in prompt_examples}))
+            prompts[excluded_people] = (
+                "" if simulated else system_prompt(rubric, prompt_examples),
+                example_people,
+            )
+        system, example_people = prompts[excluded_people]
         transcript = (
             reading_key(reading)
             if simulated
@@ -137,25 +142,25 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
 
     Equal requests are counted once. Costs are None without prices, 0 where nothing is paid.
     """
-    seen: set[bytes] = set()
+    request_keys: set[bytes] = set()
     people: set[str] = set()
     tokens, most = 0.0, 0.0
     for item in planned:
         people.add(item.reading.person_id)
-        new = {bytes.fromhex(key) for key in item.request_keys()} - seen
-        seen |= new
+        new_keys = {bytes.fromhex(key) for key in item.request_keys()} - request_keys
+        request_keys |= new_keys
         size = len(item.system.encode()) + len(item.transcript.encode())
-        tokens += len(new) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
-        most += len(new) * config.prices.most(Request("", item.system, item.transcript, 0))
-    answers = len(seen) * min(EXPECTED_ANSWER, config.max_tokens)
-    known = config.priced or config.free
+        tokens += len(new_keys) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
+        most += len(new_keys) * config.prices.most(Request("", item.system, item.transcript, 0))
+    answers = len(request_keys) * min(EXPECTED_ANSWER, config.max_tokens)
+    has_price = config.priced or config.free
     return {
-        "requests": len(seen),
+        "requests": len(request_keys),
         "people": len(people),
         "expected_input_tokens": round(tokens),
         "expected_output_tokens": answers,
-        "expected_usd": config.prices.cost(tokens, answers) if known else None,
-        "most_usd": most if known else None,
+        "expected_usd": config.prices.cost(tokens, answers) if has_price else None,
+        "most_usd": most if has_price else None,
     }
 
 

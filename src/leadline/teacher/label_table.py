@@ -47,7 +47,7 @@ def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
         draw,
         reply,
         quotes,
-        found,
+        quotes_found,
         kin,
     ) in store.answers():
         rating = parse_rating(reply)
@@ -56,7 +56,7 @@ def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
         yield (
             *(person, time, first, last, "teacher", 0, json.loads(teacher)["model"], draw),
             *(*rating.scores(), float(rating.total), 1.0, json.loads(kin)),
-            *(_confidence(rating), quotes, found, words),
+            *(_confidence(rating), quotes, quotes_found, words),
         )
 
 
@@ -100,10 +100,10 @@ def refuse_locked_labels(labels: pl.DataFrame, locked: frozenset[str]) -> None:
     from_locked = labels.filter(
         pl.col("ancestors").list.eval(pl.element().is_in(list(locked))).list.any()
     ).height
-    own = labels.filter(pl.col("ancestors").list.contains(pl.col("person_id"))).height
-    if of_locked or from_locked or own:
+    from_self = labels.filter(pl.col("ancestors").list.contains(pl.col("person_id"))).height
+    if of_locked or from_locked or from_self:
         raise LeadlineError(
             f"{of_locked} labels are of locked test people, {from_locked} descend from them, "
-            f"and {own} depend on their own person's label.",
+            f"and {from_self} depend on their own person's label.",
             remedy="Label again without these people; never edit a labels table by hand.",
         )

@@ -105,11 +105,13 @@ class OpenAIClient:
             )
         return str(batch.id)
 
-    def find_batch(self, intent: Intent, others: Collection[str]) -> str | None:
+    def find_batch(self, intent: Intent, other_batches: Collection[str]) -> str | None:
         """The batch whose metadata holds our token."""
         with batch_reading(self._sdk, "openai"):
             for batch in self._client.batches.list(limit=100):
-                if (batch.metadata or {}).get(MARK) == intent.token and batch.id not in others:
+                if (batch.metadata or {}).get(
+                    MARK
+                ) == intent.token and batch.id not in other_batches:
                     return str(batch.id)
         return None
 

@@ -149,8 +149,10 @@ class RequestStore:
         """
         with self._db:
             self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
-        (found,) = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        if found != value:
+        (bound_value,) = self._db.execute(
+            "SELECT value FROM meta WHERE name = ?", (name,)
+        ).fetchone()
+        if bound_value != value:
             raise LeadlineError(
                 f"These labels were begun for another {name}.",
                 remedy=f"Choose another --out, or use the {name} that they were begun with.",
@@ -168,19 +170,19 @@ class RequestStore:
         return added
 
     def _plan_one(self, item: Planned, systems: dict[tuple[str, tuple[str, ...]], str]) -> int:
-        shown = (item.system, item.ancestors)
-        if shown not in systems:
-            systems[shown] = digest(item.system, *item.ancestors)
+        prompt = (item.system, item.ancestors)
+        if prompt not in systems:
+            systems[prompt] = digest(item.system, *item.ancestors)
             self._db.execute(
                 "INSERT OR IGNORE INTO systems VALUES (?, ?, ?)",
-                (systems[shown], item.system, json.dumps(item.ancestors)),
+                (systems[prompt], item.system, json.dumps(item.ancestors)),
             )
         keys = item.request_keys()
         reading, body = reading_hash(item.reading), digest(item.transcript)
         new = self._db.executemany(
             "INSERT OR IGNORE INTO requests (key, teacher, system, transcript, draw) "
             "VALUES (?, ?, ?, ?, ?)",
-            [(key, item.teacher, systems[shown], body, draw) for draw, key in enumerate(keys)],
+            [(key, item.teacher, systems[prompt], body, draw) for draw, key in enumerate(keys)],
         ).rowcount
         linked = self._db.executemany(
             "INSERT OR IGNORE INTO asked VALUES (?, ?)", [(key, reading) for key in keys]
@@ -209,17 +211,17 @@ class RequestStore:
             resend_lost: send requests again whose answer was lost by a kill. They may have
                 been paid: what they reserved then counts as spent for good.
         """
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         with self._db:
             for state in repeat:
                 assert state in REPEATABLE
-                found[state] = self._db.execute(
+                counts[state] = self._db.execute(
                     "UPDATE requests SET state = 'pending', run = NULL, batch = NULL "
                     "WHERE teacher = ? AND state = ?",
                     (teacher, state),
                 ).rowcount
             lost = "teacher = ? AND state = 'sent' AND run IS NOT ?"
-            (found["lost"],) = self._db.execute(
+            (counts["lost"],) = self._db.execute(
                 f"SELECT count(*) FROM requests WHERE {lost}", (teacher, self.run)
             ).fetchone()
             if resend_lost:
@@ -228,7 +230,7 @@ class RequestStore:
                     f"at_risk = at_risk + reserved, reserved = 0 WHERE {lost}",
                     (teacher, self.run),
                 )
-        return found
+        return counts
 
     def pending(self, teacher: str, limit: int) -> list[Request]:
         """Up to `limit` requests that wait to be sent, first draws of all people first."""
@@ -255,7 +257,7 @@ class RequestStore:
         A request that is already settled, or that belongs to another run or batch, is left as
         it is, so that an answer read twice is counted once.
         """
-        mine = "state = 'batch' AND batch = ?" if batch else "state = 'sent' AND run = ?"
+        condition = "state = 'batch' AND batch = ?" if batch else "state = 'sent' AND run = ?"
         owner = batch or self.run
         settled = 0
         with self._db:
@@ -264,7 +266,7 @@ class RequestStore:
                     "UPDATE requests SET state = ?, reply = ?, error = ?, run = NULL, "
                     "batch = NULL, reserved = 0, cost = cost + ?, at_risk = at_risk + ?, "
                     "input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
-                    f"quotes = ?, quotes_found = ? WHERE key = ? AND {mine}",
+                    f"quotes = ?, quotes_found = ? WHERE key = ? AND {condition}",
                     (
                         *(end.state, end.reply, end.error, end.cost, end.at_risk),
                         *(end.input_tokens, end.output_tokens, end.quotes, end.quotes_found),
@@ -356,10 +358,10 @@ class RequestStore:
     def counts(self, teacher: str | None = None) -> dict[str, int]:
         """How many requests are in each state."""
         where, args = ("WHERE teacher = ?", (teacher,)) if teacher else ("", ())
-        found = dict(
+        counts = dict(
             self._db.execute(f"SELECT state, count(*) FROM requests {where} GROUP BY state", args)
         )
-        return {state: found.get(state, 0) for state in STATES}
+        return {state: counts.get(state, 0) for state in STATES}
 
     def usage(self) -> dict[str, float]:
         """Tokens and US dollars of the whole store.
@@ -439,7 +441,9 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(STORE_FORMAT),)
             )
-        (found,) = connection.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+        (store_format,) = connection.execute(
+            "SELECT value FROM meta WHERE name = 'format'"
+        ).fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
         raise LeadlineError(
@@ -447,10 +451,11 @@ def _connect(path: Path) -> sqlite3.Connection:
             remedy="Restore the file from a copy, or choose another --out.",
             file=path,
         ) from error
-    if found != str(STORE_FORMAT):
+    if store_format != str(STORE_FORMAT):
         connection.close()
         raise LeadlineError(
-            f"The request store has format {found}; this version reads format {STORE_FORMAT}.",
+            f"The request store has format {store_format}; "
+            f"this version reads format {STORE_FORMAT}.",
             remedy="Choose another --out.",
             file=path,
         )

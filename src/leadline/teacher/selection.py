@@ -41,11 +41,11 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
             continue
         if window.mask_questionnaire:
             timeline = mask_timeline(timeline)
-        mine = gold.get((timeline.person_id,))
-        if mine is not None and who != "unlabelled":
-            for time, first, last in mine.select("time", "first", "last").iter_rows():
+        gold_readings = gold.get((timeline.person_id,))
+        if gold_readings is not None and who != "unlabelled":
+            for time, first, last in gold_readings.select("time", "first", "last").iter_rows():
                 yield reading_of(timeline, first, last, time)
-        elif mine is None and who != "labelled":
+        elif gold_readings is None and who != "labelled":
             last = len(timeline.user) - 1
             first = int(running_starts(timeline, window)[last])
             if last - first + 1 >= window.min_turns:
@@ -97,10 +97,10 @@ def gold_examples(
 
 def refuse_locked_examples(people: Iterable[str], locked: frozenset[str]) -> None:
     """Raise if a few-shot example is of a locked test person."""
-    found = len(set(people) & locked)
-    if found:
+    locked_count = len(set(people) & locked)
+    if locked_count:
         raise LeadlineError(
-            f"{found} of the few-shot examples are of locked test people.",
+            f"{locked_count} of the few-shot examples are of locked test people.",
             remedy="Take examples from the training folds only.",
         )
 
