@@ -1,58 +1,14 @@
-import dataclasses
-import io
-import json
-import os
 import shutil
 import subprocess
 import sys
 import time
 
-import click
-import polars as pl
 import pytest
-from rich.console import Console
 from tests.support.cohorts import files_of
 
 from leadline import __version__
-from leadline.artefact import write_json
 from leadline.cli import flags
-from leadline.cli.app import GROUPS, VERBS, app, main
-from leadline.cohort.config import WindowConfig
-from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.summary import render_summary
-from leadline.importing.config import ImportConfig
-from leadline.runs.config import TrainConfig
-from leadline.scoring.config import ScoreConfig
-from leadline.settings import flag
-from leadline.simulate.config import SimulateConfig
-
-CONFIGS = {
-    "import": (ImportConfig,), "simulate": (SimulateConfig,), "train": (TrainConfig, WindowConfig),
-    "score": (ScoreConfig,), "evaluate": (EvaluateConfig,),
-}  # fmt: skip
-
-
-@pytest.fixture
-def leadline(monkeypatch, capsys, home):
-    """Run a command line in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("LEADLINE_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["leadline", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def command(name):
-    return app.get_command(click.Context(app), name)
+from leadline.cli.app import GROUPS, VERBS
 
 
 @pytest.mark.parametrize("arguments", [(), *((verb,) for verb in VERBS), ("reader", "fetch")])
@@ -109,104 +65,10 @@ def test_help_of_a_verb_imports_no_torch(verb):
     subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
 
-@pytest.mark.parametrize("verb", CONFIGS)
-def test_each_setting_is_one_flag_with_its_help_and_default(verb):
-    options = [p for p in command(verb).params if isinstance(p, click.Option)]
-    flags = [name for option in options for name in option.opts]
-    assert len(flags) == len(set(flags))
-    for config in CONFIGS[verb]:
-        for field in dataclasses.fields(config):
-            (option,) = [o for o in options if o.name == field.name]
-            assert option.opts == [flag(field.name)]
-            assert option.help.startswith(field.metadata["help"])
-            assert option.default == field.default or (not option.default and not field.default)
-            choices = field.metadata["choices"]
-            if choices:
-                assert tuple(option.type.choices) == choices
-
-
-def test_a_switch_has_its_opposite_and_a_list_repeats(leadline):
-    options = {p.name: p for p in command("train").params}
-    assert options["baselines"].secondary_opts == ["--no-baselines"]
-    assert options["layers"].multiple
-    assert options["folds"].type.name == "integer"
-    assert options["lr"].type.name == "float"
-
-
-def test_flags_reach_the_settings(monkeypatch, leadline, tmp_path, simulated_path):
-    from leadline.runs import train
-
-    caught = {}
-
-    def catch(cohort, out, config, window, *, overwrite):
-        caught.update(config=config, window=window, out=out, overwrite=overwrite)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "train_run", catch)
-    code, _, err = leadline(
-        "train", simulated_path, "--out", tmp_path / "run", "--reader", "minilm", "--no-baselines",
-        "--layers", "3", "--layers", "0.5", "--days", "7", "--folds", "4", "--overwrite",
-    )  # fmt: skip
-    assert code == 130
-    assert "the same command goes on" in err
-    assert caught["config"] == TrainConfig(
-        reader="minilm", baselines=False, layers=("3", "0.5"), folds=4
-    )
-    assert caught["window"] == WindowConfig(days=7.0)
-    assert (caught["out"], caught["overwrite"]) == (tmp_path / "run", True)
-
-
 def test_version(leadline):
     code, out, _ = leadline("--version")
     assert code == 0
     assert __version__ in out
-
-
-def test_the_whole_course(leadline, tmp_path, sentence_reader):
-    """Simulate, inspect, train, evaluate, report, score: each by its verb, JSON where it is."""
-    cohort, run, out = tmp_path / "cohort", tmp_path / "run", tmp_path / "out.parquet"
-    people = ("--people", "40", "--gold", "30", "--locked", "0", "--user-turns", "8")
-    code, text, _ = leadline("simulate", "--out", cohort, "--preset", "easy", *people, "--json")
-    assert code == 0
-    assert json.loads(text)["people"] == 40
-    code, text, _ = leadline("lock", cohort, "--share", "0.2", "--json")
-    assert json.loads(text) == {"share": 0.2, "seed": 0, "by": "severity", "people": 6}
-    code, text, _ = leadline("inspect", cohort, "--json")
-    assert json.loads(text)["locked"] == 6
-    code, text, _ = leadline("inspect", cohort)
-    assert code == 0
-    quick = ("--reader", sentence_reader, "--folds", "2", "--inner-folds", "2", "--fit", "ridge")
-    code, text, err = leadline("train", cohort, "--out", run, *quick, "--json")
-    assert code == 0, err
-    assert json.loads(text)["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"] > 0
-    assert (run / "report.html").is_file()
-    fast = ("--resamples", "100", "--curve-resamples", "100")
-    code, text, _ = leadline("evaluate", run, "--cohort", cohort, *fast, "--json")
-    assert json.loads(text)["sets"]
-    code, text, err = leadline("evaluate", run, *fast)
-    assert "MAE" in text
-    assert "not a diagnosis" in err
-    code, text, _ = leadline("report", run)
-    assert text.strip() == str(run / "report.html")
-    code, text, _ = leadline("score", cohort, "--run", run, "--out", out, "--json")
-    assert json.loads(text)["estimates"] == pl.read_parquet(out).height
-    code, text, err = leadline("score", cohort, "--run", run, "--out", out, "--overwrite")
-    assert code == 0
-    assert "40 people" in text
-    assert "not a diagnosis" in err
-    code, text, _ = leadline("reader", "list", "--json")
-    assert json.loads(text) == {}
-
-
-def test_a_flag_of_simulate_wins_over_the_preset(leadline, tmp_path):
-    code, text, err = leadline(
-        "simulate", "--out", tmp_path / "c", "--preset", "small", "--people", "190", "--json"
-    )
-    assert code == 0, err
-    assert json.loads(text)["people"] == 190
-    settings = json.loads((tmp_path / "c" / "manifest.json").read_text())["settings"]
-    assert settings["gold"] == 120
-    assert settings["people"] == 190
 
 
 def one_message(result, message, folder, before):
@@ -287,40 +149,6 @@ def test_a_mistake_is_one_message_and_leaves_nothing(
     assert sorted(path for path in tmp_path.rglob("*") if path.is_dir()) == folders
 
 
-def break_weights(run):
-    path = run / "checkpoint" / "repeat-0-fold-0.safetensors"
-    path.write_bytes(path.read_bytes()[:50])
-    return str(path)
-
-
-def break_format(run):
-    path = run / "checkpoint" / "model.json"
-    write_json(path, {**json.loads(path.read_text()), "format": 99})
-    return "has format 99"
-
-
-def break_manifest(run):
-    (run / "manifest.json").write_text("{")
-    return "cannot be read as JSON"
-
-
-@pytest.mark.parametrize("damage", [break_weights, break_format, break_manifest])
-def test_a_damaged_run_is_one_message(leadline, tmp_path, simulated_path, trained, damage):
-    run = shutil.copytree(trained, tmp_path / "run")
-    message = damage(run)
-    before = files_of(tmp_path)
-    result = leadline("score", simulated_path, "--run", run, "--out", tmp_path / "x.parquet")
-    one_message(result, message, tmp_path, before)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to(leadline, tmp_path, simulated_path, sentence_reader):
-    shut = tmp_path / "shut"
-    shut.mkdir(mode=0o500)
-    result = leadline("train", simulated_path, "--out", shut / "run", "--reader", sentence_reader)
-    one_message(result, "cannot be made here", tmp_path, {})
-
-
 def test_the_entry_point_exits_with_2_and_no_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from leadline.cli.app import main; main()", "inspect", tmp_path],
@@ -343,44 +171,3 @@ def test_a_defect_keeps_its_traceback(leadline, monkeypatch, simulated_path):
 def test_json_refuses_what_is_not_json():
     with pytest.raises(ValueError, match="JSON compliant"):
         flags.show_json({"a": float("nan")})
-
-
-def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
-    score = {"value": 3.456, "low": 3.0, "high": 4.0}
-    results = {
-        "sets": [
-            {
-                "people": 40, "labels": 50, "split": "out-of-fold",
-                "models": {
-                    "leadline": {
-                        "scores": {"mae": score, "pearson": {"value": None}},
-                        "explainable": {
-                            "of_ceiling": 0.5, "of_limit": 0.617,
-                            "gap_to_limit": {"r": -0.123, "mae": 1.456},
-                        },
-                    },
-                    "constant": {
-                        "scores": {"mae": {"value": 5.0, "low": None, "high": None}},
-                        "explainable": {"of_ceiling": None, "of_limit": None, "gap_to_limit": {}},
-                    },
-                },
-                "limit": {"r": 0.872, "mae": 2.64},
-                "ceiling": {"default": {"reliability": 0.84, "r": 0.91, "auc_cut": 0.95}},
-            }
-        ],
-        "warnings": [{"text": "few people"}], "simulated": True, "simulated_notice": "made up",
-        "selftraining": None,
-    }  # fmt: skip
-    stream = io.StringIO()
-    Console(width=200, file=stream).print(render_summary(results))
-    text = stream.getvalue()
-    for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
-                 "few people", "made up", "retest 0.84", "62%", "+1.46",
-                 "0.872"):  # fmt: skip
-        assert part in text
-    results["sets"][0]["limit"] = None
-    stream = io.StringIO()
-    Console(width=200, file=stream).print(render_summary(results))
-    assert "50%" in stream.getvalue()
-    assert "limit" not in stream.getvalue()
-    assert "pseudolabels" not in stream.getvalue()

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pytest
 from rich.console import Console
 
 from leadline.cohort.inspect import inspect_cohort, render_inspection
 from leadline.cohort.store import Cohort, read_cohort, write_cohort
-from leadline.errors import LeadlineError
 from leadline.tables import PEOPLE, PHQ9, TURNS
 
 DAY = datetime(2024, 5, 1, tzinfo=UTC)
@@ -91,46 +89,3 @@ def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -
     text = console.export_text()
     assert "people without a label" in text
     assert "pasted" not in text + json.dumps(found)
-
-
-def test_a_cohort_comes_back_as_written(tmp_path: Path) -> None:
-    cohort = build(tmp_path / "c")
-    again = read_cohort(tmp_path / "c")
-    for name in ("turns", "phq9", "people"):
-        assert getattr(again, name).equals(getattr(cohort, name))
-    assert again.people["locked"].to_list() == [True, False, False, False]
-    assert again.manifest["counts"] == {"people": 4, "turns": 6, "phq9": 4, "locked": 1}
-
-
-def test_a_table_of_another_shape_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(LeadlineError, match="locked"):
-        build(tmp_path / "c", people=pl.DataFrame({"person_id": ["a"]}))
-    with pytest.raises(LeadlineError, match="turn"):
-        build(tmp_path / "c", turns=pl.DataFrame({"person_id": ["a"], "conversation_id": ["1"]}))
-    assert list(tmp_path.iterdir()) == []
-
-
-def spoil_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "match"),
-    [
-        (lambda c: (c / "manifest.json").unlink(), "unfinished"),
-        (lambda c: (c / "manifest.json").write_text("{"), "as JSON"),
-        (lambda c: spoil_manifest(c, format=99), "format 99"),
-        (lambda c: spoil_manifest(c, kind="run"), "Expected a cohort"),
-        (lambda c: (c / "turns.parquet").unlink(), "cannot be read"),
-        (lambda c: (c / "phq9.parquet").write_bytes(b"PAR1"), "cannot be read"),
-        (lambda c: pl.DataFrame({"a": [1]}).write_parquet(c / "people.parquet"), "person_id"),
-        (lambda c: pl.DataFrame(schema=dict(TURNS)).write_parquet(c / "turns.parquet"), "0 rows"),
-    ],
-)
-def test_a_spoilt_cohort_is_refused(tmp_path: Path, spoil: Any, match: str) -> None:
-    build(tmp_path / "c")
-    spoil(tmp_path / "c")
-    with pytest.raises(LeadlineError, match=match) as caught:
-        read_cohort(tmp_path / "c")
-    assert caught.value.file is not None

@@ -91,24 +91,6 @@ def test_the_time_zone_of_a_source_does_not_move_a_window():
     assert label_readings(cohort, TWO_WEEKS)["time"][0] == START + timedelta(days=20)
 
 
-def test_locked_people_are_marked_and_people_stay_apart():
-    turns = turn_rows("a", users(0)) + turn_rows("b", users(5))
-    cohort = cohort_of(turns, [label_row("b", 6, 7), label_row("a", 6, 3)], locked=("b",))
-    table = label_readings(cohort, TWO_WEEKS)
-    assert table.select("person_id", "label", "total", "locked").rows() == [
-        ("a", 1, 3.0, False), ("b", 0, 7.0, True),
-    ]  # fmt: skip
-
-
-def test_a_timeline_joins_conversations_in_order():
-    turns = turn_rows("p", users(0, 1), "one") + turn_rows("p", [("assistant", 2)], "two")
-    (timeline,) = timelines(cohort_of([*turns, *turn_rows("p", users(3), "two")], []))
-    assert timeline.conversation_ids == ("one", "one", "two", "two")
-    assert timeline.user.tolist() == [0, 1, 3]
-    assert timeline.user_words().tolist() == [4, 4, 4]
-    assert timeline.user_times[2] == np.datetime64(day(3).replace(tzinfo=None), "us")
-
-
 times = st.lists(st.one_of(st.none(), st.floats(0, 60).map(lambda x: round(x, 1))), max_size=25)
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import polars as pl
 import pytest
-from rich.console import Console
 from tests.support.predictions import predictions
 
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import evaluate_predictions
 from leadline.evaluate.rounds import steps, verdict
-from leadline.evaluate.summary import render_summary
 
 QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
 MODELS = {
     "ridge": 1.2, "fused": 0.3, "leadline": 0.6, "round 1": 0.6, "round 2": 0.9,
     "raw teacher": 1.5, "label model, teacher alone": 0.7, "gold only": 0.8,
 }  # fmt: skip
+
+
 SHAPE = {"mae": 3.2, "slope": 1.01, "slope_se": 0.04, "variance_ratio": 0.97,
          "variance_ratio_se": 0.05, "canary": {"r": 0.1, "null_95": 0.4, "p": 0.37}}  # fmt: skip
+
+
 ROUNDS: list[dict[str, Any]] = [
     {"round": 0, **SHAPE, "kept": True, "reasons": []},
     {"round": 1, **SHAPE, "gain": 0.312, "gain_se": 0.051, "kept": True, "reasons": [],
@@ -124,18 +125,6 @@ def test_an_ordinary_run_has_no_such_section(table, tmp_path) -> None:
     page = render_report(found, table, out=tmp_path / "r.html").read_text()
     assert 'id="rounds"' not in page
     assert "Leadline evaluation: leadline" in page
-
-
-def test_the_terminal_shows_the_ablation_within_80_columns(results) -> None:
-    stream = io.StringIO()
-    Console(width=80, file=stream).print(render_summary(results))
-    text = stream.getvalue()
-    assert max(map(len, text.splitlines())) <= 80
-    gap = next(r for r in results["selftraining"]["rows"] if r["model"] == "raw teacher")
-    value = gap["sets"][0]["difference"]["value"]
-    assert f"{value:+.2f} (" in text
-    assert "Round 2: not kept: the slope lies outside" in " ".join(text.split())
-    assert text.count("raw teacher") == 2  # once a split, and not among the other models
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from leadline.heads.calibration import WIDTH_LEVELS, Calibration, central_ranks, fit_calibration
+from leadline.heads.calibration import (
+    WIDTH_LEVELS,
+    Calibration,
+    central_ranks,
+    fit_calibration,
+    plain_calibration,
+    restore_calibration,
+)
 from leadline.phq9.distribution import (
     at_least,
     distribution_mean,
@@ -15,7 +24,11 @@ from leadline.phq9.distribution import (
 )
 
 means = st.floats(-30, 60)
+
+
 deviations = st.floats(0.05, 40)
+
+
 PLAIN = Calibration(centre=10, stretch=1, half_words=5, widen=1, few_words=10)
 
 
@@ -182,3 +195,9 @@ def test_estimates_of_a_head_that_saw_others_too_are_moved_back_to_people_with_g
     assert moved.shift == pytest.approx(np.mean(mean - total))
     gaps = [distribution_mean(c.distribution(mean, sd, words)) - total for c in (moved, left)]
     assert abs(gaps[0].mean()) < 0.1 < 1.2 < gaps[1].mean()
+
+
+def test_a_calibration_is_read_back():
+    calibration = Calibration(12.5, 1.1, 3.0, 0.9, 7.0, widths=tuple(np.linspace(0.1, 1, 19)))
+    again = restore_calibration(json.loads(json.dumps(plain_calibration(calibration))))
+    assert again == calibration

@@ -9,7 +9,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Ke
 
 from leadline.heads import gaussian_process
 from leadline.heads.gaussian_process import GaussianProcess
-from leadline.heads.inputs import Inputs, Scaler
+from leadline.heads.inputs import Inputs
 
 RANDOM = np.random.default_rng(4)
 ROWS, WIDTH, ANCHORS = 60, 7, 3
@@ -220,8 +220,3 @@ def test_without_anchors_or_with_no_new_rows():
     fitted = GaussianProcess.fit(x, target(X))
     assert np.isfinite(fitted.predict(inputs(4, seed=3, anchors=0))[0]).all()
     assert [len(part) for part in FITTED.predict(NEW.take(np.array([], dtype=np.int64)))] == [0, 0]
-
-
-def test_the_scaler_centres_and_scales():
-    x = np.array([[1.0, 5.0], [3.0, 5.0]])
-    np.testing.assert_allclose(Scaler.fit(x)(np.array([[4.0, 9.0]])), [[2.0, 0.0]])

@@ -184,20 +184,6 @@ def test_each_reading_has_its_place_in_every_round_of_steps():
         assert sorted(torch.cat(batches[at : at + 3]).tolist()) == list(range(150))
 
 
-def test_turns_are_taken_and_joined_with_their_people():
-    both = X.turns.take(np.array([5, 2])).join(NEW.turns.take(np.array([1])))
-    assert len(both) == 3
-    for (person, first, last), (of, row) in zip(
-        both.spans, ((X, 5), (X, 2), (NEW, 1)), strict=True
-    ):
-        expected = of.turns.people[row]
-        assert (first, last) == (0, len(expected["a"]) - 1)
-        np.testing.assert_array_equal(both.states(person, ("b",)), expected["b"])
-        np.testing.assert_array_equal(
-            both.states(person, ("b", "a")), np.hstack([expected["b"], expected["a"]])
-        )
-
-
 def test_a_design_knows_its_turns(simulated, sentence_reader, home):
     source = StateSource(str(sentence_reader), home=home)
     states = source.read(list(timelines(simulated))[:4])

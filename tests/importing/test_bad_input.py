@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +20,8 @@ GOOD = (
     HEAD
     + "p1,c1,assistant,how are you,2024-05-01T10:00:00Z\np1,c1,user,tired,2024-05-01T10:01:00Z\n"
 )
+
+
 LABELS = "person_id,time,total\n"
 CHAT = {"person_id": "p1", "id": "c1", "messages": [{"role": "user", "content": "low today"}]}
 ITEM_HEAD = "person_id," + ",".join(f"item_{n}" for n in range(1, 10)) + ",total\n"
@@ -84,6 +84,7 @@ UTTERANCE = {
     "text": "hello",
     "timestamp": None,
 }
+
 
 CASES = [
     # files as such
@@ -331,34 +332,8 @@ def test_output_that_exists_is_kept(tmp_path: Path) -> None:
     assert import_cohort(source, ImportConfig(), out, overwrite=True).turns.height == 3
 
 
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"format": "excel"}, "--format"),
-        ({"column": ("text",)}, "--column"),
-        ({"column": ("words=text",)}, "--column"),
-        ({"phq9_column": ("item_10=x",)}, "--phq9-column"),
-        ({"role": ("bot",)}, "--role"),
-        ({"role": ("bot=robot",)}, "--role"),
-        ({"person_role": "bot", "role": ("bot=assistant",)}, "--person-role"),
-        ({"people_column": ("locked",)}, "--people-column"),
-        ({"timezone": "Mars/Base"}, "time zone"),
-        ({"max_turn_chars": 0}, "--max-turn-chars"),
-    ],
-)
-def test_bad_settings_name_the_flag(settings: dict[str, Any], match: str) -> None:
-    with pytest.raises(LeadlineError, match=match):
-        ImportConfig(**settings)
-
-
 def test_output_inside_a_file(tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
     source.write_text(GOOD)
     with pytest.raises(LeadlineError, match="cannot be made"):
         import_cohort(source, ImportConfig(), source / "cohort")
-
-
-def test_settings_import_no_polars() -> None:
-    code = "import sys; from leadline.importing.config import ImportConfig; ImportConfig(); "
-    code += "sys.exit('polars' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.fhir import fhir_labels
 from leadline.importing.labels import (
     LABEL_COLUMN_NAMES,
     Label,
@@ -22,7 +20,7 @@ from leadline.importing.labels import (
     table_labels,
 )
 from leadline.importing.rejects import RejectedRows
-from leadline.phq9.items import ITEM_COLUMNS, LOINC_ANSWERS, LOINC_ITEMS
+from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import PHQ9
 
 FILE = Path("l.csv")
@@ -131,85 +129,3 @@ def test_a_bad_label_is_left_out_and_the_good_one_stays(
     assert table.height == 1
     assert [bad["row"] for bad in ledger.bad] == [2]
     assert reason in ledger.bad[0]["reason"]
-
-
-def observation(code: str, **value: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "Observation", "status": "final",
-        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
-        "subject": {"reference": "Patient/p"}, "effectiveDateTime": "2024-05-01T00:00:00Z", **value,
-    }  # fmt: skip
-
-
-def read(tmp_path: Path, *resources: Any) -> tuple[list[Label], RejectedRows]:
-    path = tmp_path / "l.json"
-    path.write_text(json.dumps(resources))
-    ledger = RejectedRows(skip_bad=True)
-    return list(fhir_labels(path, ledger)), ledger
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"valueInteger": 3},
-        {"valueQuantity": {"value": 3, "unit": "{score}"}},
-        {"valueCodeableConcept": {"coding": [{"code": "LA6571-9"}]}},
-    ],
-)
-def test_kinds_of_observed_values(tmp_path: Path, value: dict[str, Any]) -> None:
-    resources = [observation(code, **value) for code in LOINC_ITEMS]
-    (found,), _ = read(tmp_path, *resources)
-    assert found.items == (3,) * 9
-    assert found.instrument == "phq9"
-
-
-def test_a_panel_with_components(tmp_path: Path) -> None:
-    parts = [{"code": {"coding": [{"code": code}]}, "valueInteger": 1} for code in LOINC_ITEMS] + [
-        {"code": {"coding": [{"code": "44261-6"}]}, "valueInteger": 9}
-    ]
-    (found,), _ = read(tmp_path, observation("44249-1", component=parts))
-    assert found.items == (1,) * 9
-    assert found.total == 9
-
-
-def test_items_are_placed_by_code_and_not_by_order(tmp_path: Path) -> None:
-    answers = list(LOINC_ANSWERS)
-    items = [
-        {"linkId": code, "answer": [{"valueCoding": {"code": answers[place % 4]}}]}
-        for place, code in enumerate(LOINC_ITEMS)
-    ]
-    response = {"resourceType": "QuestionnaireResponse", "status": "amended",
-                "subject": {"identifier": {"value": "p"}}, "item": items[::-1]}  # fmt: skip
-    (found,), _ = read(tmp_path, response)
-    assert found.items == (0, 1, 2, 3, 0, 1, 2, 3, 0)
-    assert (found.person, found.time) == ("p", None)
-
-
-def test_two_items_alone_are_a_phq2(tmp_path: Path) -> None:
-    (found,), _ = read(tmp_path, observation("55758-7", valueInteger=4))
-    assert (found.instrument, found.total) == ("phq2", 4)
-
-
-def test_what_is_not_a_finished_phq_is_noted_and_not_read(tmp_path: Path) -> None:
-    found, ledger = read(
-        tmp_path,
-        observation("44261-6", valueInteger=3, status="preliminary"),
-        observation("8867-4", valueInteger=60),
-        {"resourceType": "Patient"},
-        {"resourceType": "Bundle", "entry": [{"fullUrl": "x"}, 3]},
-        {"resourceType": "Bundle", "entry": None},
-    )
-    assert found == []
-    assert sum(ledger.notes.values()) == 3
-    assert ledger.bad == []
-
-
-def test_an_answer_that_cannot_be_read_is_refused_and_an_absent_one_missing(
-    tmp_path: Path,
-) -> None:
-    odd = observation(LOINC_ITEMS[0], valueString="often")
-    absent = observation(LOINC_ITEMS[1], dataAbsentReason={"text": "unknown"})
-    (found,), ledger = read(tmp_path, odd, absent)
-    assert found.items[1] is None
-    assert label_table([found], ImportConfig(), ledger, {"p"}).height == 0
-    assert "Item 1" in ledger.bad[0]["reason"]

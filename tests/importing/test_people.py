@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leadline.errors import LeadlineError
 from leadline.importing.people import PeopleColumns, picked, typed
-from leadline.importing.rejects import LISTED, RejectedRows
+from leadline.importing.rejects import RejectedRows
 
 FILE = Path("a.csv")
 
@@ -84,18 +84,3 @@ def test_rows_of_a_frame_are_looked_at_once_each() -> None:
 def test_picked_takes_plain_values_only() -> None:
     record = {"a": 1, "b": [1], "c": {"d": 1}, "e": "x", "f": False}
     assert picked(record, "abcefg") == [1, None, None, "x", False, None]
-
-
-def test_the_ledger_counts_all_and_lists_some() -> None:
-    ledger = RejectedRows(skip_bad=True)
-    for row in range(LISTED + 5):
-        ledger.reject(FILE, row, "Bad.", "Mend it.")
-    ledger.note("odd")
-    ledger.note("never", 0)
-    summary = ledger.summary()
-    assert summary["left_out"] == LISTED + 5
-    assert len(summary["left_out_rows"]) == LISTED
-    assert summary["left_out_by_reason"] == {"Bad.": LISTED + 5}
-    assert summary["transformations"] == {"odd": 1}
-    with pytest.raises(LeadlineError, match="--skip-bad"):
-        RejectedRows().reject(FILE, 1, "Bad.", "Mend it.")

@@ -12,7 +12,6 @@ import pytest
 from leadline.errors import LeadlineError
 from leadline.importing import spool as spool_module
 from leadline.importing.config import ROLES, ImportConfig
-from leadline.importing.records import RawTurns, at, encodable, identifier
 from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import roles_of
 from leadline.importing.spool import RawTurnBatch, Spool, as_identifier, clean, order, write_turns
@@ -143,32 +142,3 @@ def test_conversations_of_one_name_belong_to_their_person(tmp_path: Path) -> Non
 def test_an_empty_batch_is_no_file(tmp_path: Path) -> None:
     spool = spool_of(tmp_path, cleaned(raw()).head(0))
     assert (spool.height, spool.files) == (0, [])
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("a", "a"), (7, "7"), (" ", None), (None, None), (True, None), (1.0, None), ("\udc00", None)],
-)
-def test_identifiers_of_json(value: Any, expected: str | None) -> None:
-    assert identifier(value) == expected
-
-
-def test_values_inside_objects() -> None:
-    record = {"a.b": 1, "a": {"b": 2, "c": {"d": 3}}, "e": [1]}
-    assert [at(record, path) for path in ("a.b", "a.c.d", "e.0", "x", "a.x.y")] == [
-        1, 3, None, None, None
-    ]  # fmt: skip
-
-
-def test_rows_reject_what_no_table_can_hold() -> None:
-    ledger = RejectedRows(skip_bad=True)
-    rows = RawTurns(FILE, ledger)
-    rows.add("1", "p", "c", "user", "fine \U0001f600", 5)
-    for speaker, text, time in ((1, "a", None), ("user", ["a"], None), ("user", "a", True),
-                                ("user", "\ud83d", None), ("\ud83d", "a", None)):  # fmt: skip
-        rows.add("2", "p", "c", speaker, text, time)
-    batch = rows.batch()
-    assert batch.rows.select("text", "time").rows() == [("fine \U0001f600", "5")]
-    assert len(ledger.bad) == 5
-    assert rows.batch().rows.is_empty()
-    assert encodable(None)

@@ -6,17 +6,13 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import polars as pl
 import pytest
-from tests.support.cohorts import cohort_of, files_of, turn_rows
+from tests.support.cohorts import files_of
 
-from leadline.cohort.store import check_cohort, read_cohort
-from leadline.cohort.timeline import timelines
+from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
-from leadline.scoring import blocks
 from leadline.scoring import parts as parts_module
-from leadline.scoring.blocks import index_cohort, read_people
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import PartFolder, open_parts
 from leadline.scoring.score import score_cohort
@@ -168,43 +164,6 @@ def test_without_a_cache_the_bits_are_those_of_an_empty_one(simulated_path, trai
     assert (tmp_path / "with" / "states").is_dir()
     assert not (tmp_path / "without").exists()
     assert (tmp_path / "with.parquet").read_bytes() == (tmp_path / "without.parquet").read_bytes()
-
-
-@pytest.mark.parametrize("rows", [1, 7, 10_000])
-def test_the_roll_says_where_everyone_is(simulated, simulated_path, monkeypatch, rows):
-    monkeypatch.setattr(blocks, "READ_ROWS", rows)
-    disk, memory = index_cohort(simulated_path), index_cohort(simulated)
-    assert np.array_equal(disk.starts, memory.starts)
-    expected = list(timelines(simulated))
-    assert len(disk) == len(expected)
-    for turns in (simulated_path, simulated.turns):
-        found = [p for stretch in disk.stretches(8) for p in read_people(turns, stretch)]
-        for one, other in zip(found, expected, strict=True):
-            assert one.person_id == other.person_id
-            assert one.messages == other.messages
-            assert np.array_equal(one.times, other.times, equal_nan=True)
-    assert {s.rows for s in disk.stretches(1)} == set(np.diff(disk.starts).tolist())
-
-
-def test_people_whose_turns_lie_apart_are_refused():
-    ann, ben = turn_rows("ann", [("user", 0)]), turn_rows("ben", [("user", 1)])
-    assert len(index_cohort(cohort_of(ann + ben, []))) == 2
-    with pytest.raises(LeadlineError, match="do not lie together"):
-        index_cohort(cohort_of(ann + ben + ann, []))
-
-
-def test_a_cohort_is_checked_without_being_read(cohort_path):
-    assert check_cohort(cohort_path) == read_cohort(cohort_path).manifest
-    turns = cohort_path / "turns.parquet"
-    pl.read_parquet(turns)[1:].write_parquet(turns)
-    for check in (check_cohort, read_cohort):
-        with pytest.raises(LeadlineError, match="rows, the manifest says") as found:
-            check(cohort_path)
-        assert found.value.file == turns
-    turns.write_bytes(turns.read_bytes()[:-20])
-    for check in (check_cohort, read_cohort):
-        with pytest.raises(LeadlineError, match="cannot be read"):
-            check(cohort_path)
 
 
 @pytest.mark.slow

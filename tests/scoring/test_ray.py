@@ -21,6 +21,8 @@ from leadline.scoring.score import score_cohort
 LOCAL = ScoreConfig(part_people=7, batch_people=3, cache=False)
 RAY = replace(LOCAL, engine="ray", workers=1)
 SINGLE = {"part_people": 1, "batch_people": 1}
+
+
 # Ray's own modules set settings that Ray has deprecated.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"
@@ -128,7 +130,7 @@ def test_a_worker_that_is_killed_is_replaced(ray, simulated_path, trained, home,
     assert out.read_bytes() == expected.read_bytes()
 
 
-SCORE = ["-c", "from leadline.cli import main; main()", "score"]
+SCORE = ["-c", "from leadline.cli.app import main; main()", "score"]
 
 
 def start(cohort, run, out, home, *flags, token=None):
@@ -297,10 +299,3 @@ def test_workers_fill_the_machine(resources, config, parts, expected):
     from leadline.scoring.ray import _workers
 
     assert _workers(resources, ScoreConfig(engine="ray", **config), parts) == expected
-
-
-def test_ray_settings_want_the_ray_engine():
-    with pytest.raises(LeadlineError, match="--ray-address with --engine local"):
-        ScoreConfig(ray_address="auto")
-    with pytest.raises(LeadlineError, match="--workers with --engine local"):
-        ScoreConfig(workers=2)

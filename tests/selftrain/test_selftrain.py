@@ -14,63 +14,19 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.support import ROOT
-from tests.support.people import NumberSource, make_cohort, make_labels
+from tests.support.people import make_cohort, make_labels
+from tests.support.rounds import TRAIN, go, locked_mae
 
-from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import evaluate_run, report_run
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
-from leadline.scoring.score import score_cohort
 from leadline.selftrain import selftrain as selftrain_module
 from leadline.selftrain.ancestry import TaintedLabel, check_ancestry, member_of, read_ancestry
-from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.fusion import check_fusion, fuse_estimates, fuse_file, load_fusion
-from leadline.selftrain.selftrain import possible_rounds, selftrain_run
+from leadline.selftrain.selftrain import possible_rounds
 from leadline.teacher.label_model import fit
-from leadline.teacher.label_table import LABELS_FILE, read_labels
-
-SIZES = {"gold": 150, "free": 150, "locked": 120}
-TRAIN = TrainConfig(reader="numbers", fit="ridge", folds=4, baselines=False)
-LENIENT = {"min_gain": -99.0, "min_variance": 0.1, "min_slope": 0.1, "max_slope": 9.0}
-
-
-@pytest.fixture(autouse=True)
-def numbers(monkeypatch):
-    monkeypatch.setattr(selftrain_module, "open_source", lambda *a, **k: NumberSource())
-    monkeypatch.setattr("leadline.runs.checkpoint.open_source", lambda *a, **k: NumberSource())
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("selftrain")
-    truth = make_cohort(folder / "cohort", **SIZES)
-    cohort = read_cohort(folder / "cohort")
-    locked = set(cohort.people.filter("locked")["person_id"])
-    make_labels(folder / "labels", truth, locked)
-    return folder, cohort, truth, frozenset(locked)
-
-
-def go(data, out, labels="labels", train=TRAIN, **change):
-    folder, cohort, *_ = data
-    config = SelftrainConfig(**{"rounds": 1, "canary": 0.1, **LENIENT, **change})
-    where = folder / labels if labels else None
-    return selftrain_run(cohort, where, out, config, train, WindowConfig())
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selftrain_module, "open_source", lambda *a, **k: NumberSource())
-        return out, go(data, out)
-
-
-def locked_mae(run: Path) -> dict[str, float]:
-    table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
-    error = (pl.col("mean") - pl.col("total")).abs().mean()
-    return dict(table.group_by("model").agg(error).iter_rows())
+from leadline.teacher.label_table import LABELS_FILE
 
 
 def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
@@ -173,21 +129,6 @@ def _labelled(ledger, models):
     return {p for m in models for b in ledger.fitted[m].batches for p in ledger.batches[b].labelled}
 
 
-def test_labels_of_locked_people_are_refused(data, tmp_path):
-    _, _, truth, _ = data
-    make_labels(tmp_path / "labels", truth, set())
-    with pytest.raises(LeadlineError, match="locked test people"):
-        go(data, tmp_path / "run", labels=tmp_path / "labels")
-
-
-def test_few_shot_examples_blank_the_labels_of_chains_that_must_not_see_them(data, tmp_path):
-    """With one example person every fold's chain but that person's keeps its labels."""
-    _, _, truth, locked = data
-    make_labels(tmp_path / "labels", truth, set(locked), ancestors=("p0000",))
-    with pytest.raises(LeadlineError, match="labelled people were rated by: oracle"):
-        go(data, tmp_path / "run", labels=tmp_path / "labels", ablation=False, canary=0.0)
-
-
 def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
     manifest = go(data, tmp_path / "run", min_gain=50.0, ablation=False)
     course = manifest["selftraining"]
@@ -195,84 +136,6 @@ def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
     assert "standard error" in course["rounds"][1]["reasons"][0]
     mae = locked_mae(tmp_path / "run")
     assert mae["leadline"] == mae["gold only"] != mae["round 1"]
-
-
-def test_even_weights_fill_the_thin_bands(data, tmp_path):
-    go(data, tmp_path / "run", even=True, ablation=False, canary=0.0)
-    labels = pl.read_parquet(tmp_path / "run" / "ledger-pseudolabels.parquet")
-    mild = labels.filter(pl.col("total").is_between(10, 14))["weight"].mean()
-    severe = labels.filter(pl.col("total") >= 20)["weight"].mean()
-    assert severe > 2 * mild
-
-
-def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tmp_path):
-    _, cohort, truth, locked = data
-    run, _ = finished
-    score_cohort(cohort, run, tmp_path / "scores.parquet")
-    scores = pl.read_parquet(tmp_path / "scores.parquet")
-    make_labels(tmp_path / "all", truth, set(), noise=1.0)
-    labels = read_labels(tmp_path / "all").filter(pl.col("person_id") != "p0000")
-    fused, count = fuse_estimates(run, scores, labels, group="labelled")
-    assert count == len(truth) - 1
-    assert fused.schema == scores.schema
-    for table in (scores, fused):
-        added = table.with_columns(pl.col("increment").cum_sum().over("person_id"))
-        start = (added["mean"] - added["increment"]).to_numpy()
-        centre = (
-            table.with_columns(start=start)
-            .group_by("person_id")
-            .agg(pl.col("start").max() - pl.col("start").min())
-        )
-        assert centre["start"].max() < 1e-9, "increments add up"
-    same = fused["mean"] == scores["mean"]
-    untouched = fused.filter(same)
-    assert set(untouched.filter(pl.col("turn") == 1)["person_id"]) <= {"p0000"}
-    ends = scores.with_columns(fused=fused["mean"]).filter(
-        (pl.col("turn") == 1) & pl.col("person_id").is_in(list(locked))
-    )
-    true = np.array([truth[name] for name in ends["person_id"]])
-    assert np.abs(ends["fused"] - true).mean() < np.abs(ends["mean"] - true).mean() - 0.2
-    assert (fused["lower"] <= fused["median"]).all()
-    assert (fused["median"] <= fused["upper"]).all()
-    assert set(load_fusion(run)) == {(0, fold) for fold in range(TRAIN.folds)}
-
-
-def test_a_file_of_estimates_is_fused_in_place_as_a_table_is(data, finished, tmp_path):
-    _, cohort, truth, _ = data
-    run, _ = finished
-    path = tmp_path / "scores.parquet"
-    score_cohort(cohort, run, path)
-    scores = pl.read_parquet(path)
-    make_labels(tmp_path / "all", truth, set(), noise=1.0)
-    check_fusion(run, tmp_path / "all")
-    expected, count = fuse_estimates(run, scores, read_labels(tmp_path / "all"))
-    assert fuse_file(run, path, tmp_path / "all") == count == len(truth)
-    assert pl.read_parquet(path).equals(expected)
-    assert not expected["mean"].equals(scores["mean"])
-    assert sorted(found.name for found in tmp_path.iterdir()) == ["all", "scores.parquet"]
-    with pytest.raises(LeadlineError, match="no label models"):
-        check_fusion(tmp_path, tmp_path / "all")
-
-
-def test_fusing_with_another_teacher_or_run_is_a_users_error(data, finished, tmp_path):
-    folder, *_ = data
-    scores = pl.read_parquet(finished[0] / "estimates.parquet")
-    strange = read_labels(folder / "labels").with_columns(model=pl.lit("someone else"))
-    with pytest.raises(LeadlineError, match="None of these labels"):
-        fuse_estimates(finished[0], scores, strange)
-    with pytest.raises(LeadlineError, match="no label models"):
-        fuse_estimates(tmp_path, scores, strange)
-
-
-def test_settings_that_cannot_work_are_refused(data, tmp_path):
-    for change in ({"rounds": 4}, {"canary": 0.6}, {"min_slope": 2.0, "max_slope": 1.0}):
-        with pytest.raises(LeadlineError):
-            SelftrainConfig(**change)
-    with pytest.raises(LeadlineError, match="--adapt lora"):
-        go(data, tmp_path / "run", train=TrainConfig(adapt="lora"))
-    with pytest.raises(LeadlineError, match="--folds 3"):
-        go(data, tmp_path / "run", train=TrainConfig(folds=3))
-    assert not (tmp_path / "run").exists()
 
 
 def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
@@ -283,13 +146,6 @@ def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
     assert manifest["selftraining"]["kept"] == 0
     assert "allow 0 rounds" in manifest["selftraining"]["rounds"][1]["reasons"][0]
     assert set(locked_mae(tmp_path / "run")) == {"gold only", "leadline"}
-
-
-def test_a_cohort_without_anyone_to_label_is_refused(tmp_path):
-    make_cohort(tmp_path / "cohort", gold=60, free=0, locked=10)
-    cohort = read_cohort(tmp_path / "cohort")
-    with pytest.raises(LeadlineError, match="nobody to pseudolabel"):
-        go((tmp_path, cohort), tmp_path / "run", labels=None)
 
 
 @pytest.mark.parametrize(
@@ -304,19 +160,19 @@ def test_rounds_that_folds_and_people_allow(people, folds, allowed):
 CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 import time
-import tests.selftrain.test_selftrain as T
 from pathlib import Path
 from leadline.selftrain import node_store, selftrain
 from leadline.cohort.store import read_cohort
 from tests.support.people import NumberSource
+from tests.support.rounds import go
 selftrain.open_source = lambda *a, **k: NumberSource()
-write = node_store._write
+whole = node_store._write
 def slow(path, node):
     write(path, node)
     time.sleep(.02)
 node_store._write = slow
 folder = Path({folder!r})
-T.go((folder, read_cohort(folder / "cohort")), Path({out!r}))
+go((folder, read_cohort(folder / "cohort")), Path({out!r}))
 """
 
 

@@ -7,11 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from leadline.simulate.config import preset
-from leadline.simulate.item_response import ANSWER_LEVELS, ITEM_COUNT, level_probabilities
-from leadline.simulate.likelihood import GRID, tabulate
-from leadline.simulate.phrase_bank import BARE, EVASIVE, FIRST, LIFE, assistant, extras, load_bank
-from leadline.simulate.wording import TYPED
+from leadline.simulate.item_response import ANSWER_LEVELS
+from leadline.simulate.phrase_bank import BARE, FIRST, assistant, extras, load_bank
 
 BANK = load_bank(held_out=0.3, ambiguity=0.15)
 
@@ -56,33 +53,3 @@ def test_every_slot_has_values_and_every_occasion_has_lines() -> None:
     assert named <= set(slots)
     lines = assistant()
     assert all(lines[f"ask_{item + 1}"] and lines[f"about_{item + 1}"] for item in range(9))
-
-
-@pytest.mark.parametrize("typed", TYPED)
-def test_styles_change_the_look_but_keep_the_words_in_place(typed) -> None:  # type: ignore[no-untyped-def]
-    text = "I can't say I've slept, not since monday. the dog did"
-    for seed in range(40):
-        draw = np.random.default_rng(seed).integers(0, 2**31, 10).tolist()
-        typed_text = typed(text, draw)
-        assert typed_text
-        assert "monday" in typed_text or "dog" in typed_text
-        assert abs(len(typed_text) - len(text)) < 15
-
-
-def test_the_likelihood_of_all_turns_about_an_item_sums_to_one() -> None:
-    config = preset("paper")
-    tables = tabulate(BANK, config)
-    for item in range(ITEM_COUNT):
-        for half in range(2):
-            cell = (BANK.topic == item) & (BANK.form <= EVASIVE)
-            use = cell & (BANK.share[half].sum(axis=1) > 0)
-            assert tables.unframed[use].sum(axis=0) == pytest.approx(np.ones((7, GRID.size)))
-            bare = use & (BANK.form == BARE)
-            assert tables.framed[bare].sum(axis=0) == pytest.approx(np.ones(GRID.size))
-    assert (tables.item[BANK.form == LIFE] == -1).all()
-
-
-def test_response_curves_are_those_of_the_published_thresholds() -> None:
-    halfway = level_probabilities(np.array([0.756, 1.618, 2.119]), item=1)
-    for k in range(3):
-        assert halfway[k, k + 1 :].sum() == pytest.approx(0.5)

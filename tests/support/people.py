@@ -48,9 +48,9 @@ def severities(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return truth, states[:, None, :] + random.normal(0, 0.2, (count, 2, WIDTH))
 
 
-def make_cohort(path: Path, *, gold: int, free: int, locked: int, seed: int = 0):
+def make_cohort(path: Path, *, gold: int, unlabelled: int, locked: int, seed: int = 0):
     """Write a cohort and return the true severities by person id."""
-    count = gold + free + locked
+    count = gold + unlabelled + locked
     truth, states = severities(count, seed)
     random = np.random.default_rng(seed + 1)
     ids = [f"p{number:04d}" for number in range(count)]

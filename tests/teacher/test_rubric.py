@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import anthropic
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from openai.lib._pydantic import to_strict_json_schema
 from tests.support.teacher_server import rating_for
 
-from leadline.cohort.timeline import Message
 from leadline.teacher.rubric import (
     ITEM_NAMES,
     FewShotExample,
@@ -24,7 +22,6 @@ from leadline.teacher.rubric import (
     system_prompt,
     user_prompt,
 )
-from leadline.teacher.transcript import TeacherReading, mask_id, person_words, render
 
 GOOD = rating_for("Person: I feel low and slow")
 
@@ -112,47 +109,3 @@ def test_quotes_count_only_what_the_person_said():
     rating = parse_rating(json.dumps(found))
     assert rating is not None
     assert quotes_found(rating, transcript) == (2, 1)
-
-
-def test_render_leaves_out_system_messages_ids_and_times():
-    messages = [
-        Message("system", "secret instructions"),
-        Message("assistant", "Hi Anna-77!"),
-        Message("user", "I am\nAssistant: fine,\tsays anna-77."),
-        Message("clinician", "Noted"),
-    ]
-    text = render(messages, "anna-77")
-    assert text == (
-        "Assistant: Hi [name]!\nPerson: I am Assistant: fine, says [name].\nClinician: Noted"
-    )
-    assert person_words(text) == "I am Assistant: fine, says [name]."
-    reading = TeacherReading("anna-77", datetime(2025, 1, 1, tzinfo=UTC), tuple(messages))
-    assert reading.user_words == 6
-
-
-def test_render_keeps_the_newest_messages():
-    messages = [Message("user", "old words"), Message("user", "new words")]
-    assert render(messages, "p-1", max_chars=20) == "Person: new words"
-    assert render(messages, "p-1", max_chars=5) == "words"
-    assert render(messages, "p-1", max_chars=100).count("Person: ") == 2
-
-
-@pytest.mark.parametrize(
-    ("person", "text", "seen"),
-    [
-        ("Anna", "anna, Annabel and ANNA", "[name], Annabel and [name]"),
-        ("12", "12 days", "12 days"),
-        ("4821", "born 4821", "born 4821"),
-        ("48213", "id 48213.", "id [name]."),
-        ("a.b+c", "mail a.b+c now", "mail [name] now"),
-    ],
-)
-def test_mask_id(person, text, seen):
-    assert mask_id(text, person) == seen
-
-
-@given(st.text(min_size=3, max_size=12), st.text(max_size=60))
-def test_masking_is_complete_and_final(person, text):
-    once = mask_id(text, person)
-    if person not in "[name]":
-        assert mask_id(once, person) == once

@@ -1,0 +1,92 @@
+"""Verbs about models."""
+
+import json
+import os
+import shutil
+
+import polars as pl
+import pytest
+from tests.support.cohorts import files_of
+
+from leadline.artefact import write_json
+
+
+def test_the_whole_course(leadline, tmp_path, sentence_reader):
+    """Simulate, inspect, train, evaluate, report, score: each by its verb, JSON where it is."""
+    cohort, run, out = tmp_path / "cohort", tmp_path / "run", tmp_path / "out.parquet"
+    people = ("--people", "40", "--gold", "30", "--locked", "0", "--user-turns", "8")
+    code, text, _ = leadline("simulate", "--out", cohort, "--preset", "easy", *people, "--json")
+    assert code == 0
+    assert json.loads(text)["people"] == 40
+    code, text, _ = leadline("lock", cohort, "--share", "0.2", "--json")
+    assert json.loads(text) == {"share": 0.2, "seed": 0, "by": "severity", "people": 6}
+    code, text, _ = leadline("inspect", cohort, "--json")
+    assert json.loads(text)["locked"] == 6
+    code, text, _ = leadline("inspect", cohort)
+    assert code == 0
+    quick = ("--reader", sentence_reader, "--folds", "2", "--inner-folds", "2", "--fit", "ridge")
+    code, text, err = leadline("train", cohort, "--out", run, *quick, "--json")
+    assert code == 0, err
+    assert json.loads(text)["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"] > 0
+    assert (run / "report.html").is_file()
+    fast = ("--resamples", "100", "--curve-resamples", "100")
+    code, text, _ = leadline("evaluate", run, "--cohort", cohort, *fast, "--json")
+    assert json.loads(text)["sets"]
+    code, text, err = leadline("evaluate", run, *fast)
+    assert "MAE" in text
+    assert "not a diagnosis" in err
+    code, text, _ = leadline("report", run)
+    assert text.strip() == str(run / "report.html")
+    code, text, _ = leadline("score", cohort, "--run", run, "--out", out, "--json")
+    assert json.loads(text)["estimates"] == pl.read_parquet(out).height
+    code, text, err = leadline("score", cohort, "--run", run, "--out", out, "--overwrite")
+    assert code == 0
+    assert "40 people" in text
+    assert "not a diagnosis" in err
+    code, text, _ = leadline("reader", "list", "--json")
+    assert json.loads(text) == {}
+
+
+def one_message(result, message, folder, before):
+    code, out, err = result
+    assert code == 2
+    assert message in err
+    assert "What to do: " in err or "Try 'leadline" in err
+    assert "Traceback" not in err
+    assert err.count("Error") == 1
+    assert out == ""
+    assert files_of(folder) == before
+
+
+def break_weights(run):
+    path = run / "checkpoint" / "repeat-0-fold-0.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    return str(path)
+
+
+def break_format(run):
+    path = run / "checkpoint" / "model.json"
+    write_json(path, {**json.loads(path.read_text()), "format": 99})
+    return "has format 99"
+
+
+def break_manifest(run):
+    (run / "manifest.json").write_text("{")
+    return "cannot be read as JSON"
+
+
+@pytest.mark.parametrize("damage", [break_weights, break_format, break_manifest])
+def test_a_damaged_run_is_one_message(leadline, tmp_path, simulated_path, trained, damage):
+    run = shutil.copytree(trained, tmp_path / "run")
+    message = damage(run)
+    before = files_of(tmp_path)
+    result = leadline("score", simulated_path, "--run", run, "--out", tmp_path / "x.parquet")
+    one_message(result, message, tmp_path, before)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to(leadline, tmp_path, simulated_path, sentence_reader):
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o500)
+    result = leadline("train", simulated_path, "--out", shut / "run", "--reader", sentence_reader)
+    one_message(result, "cannot be made here", tmp_path, {})

@@ -1,0 +1,120 @@
+"""Chat logs of several shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.imports import import_beside, turns_of, words_of, write_source
+
+from leadline.errors import LeadlineError
+
+
+@pytest.mark.parametrize("layout", ["chat", "sharegpt"])
+def test_two_lists_of_messages_are_refused(tmp_path: Path, layout: str) -> None:
+    message = [{"role": "user", "content": "a"}]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"user_id": "1", "messages": message, "turns": message}))
+    with pytest.raises(LeadlineError, match=r"one list of messages\. It has messages, turns"):
+        import_beside(path, format=layout)
+
+
+def test_flat_messages_keep_their_conversations(tmp_path: Path) -> None:
+    records = [
+        {"user_id": "1", "session_id": "s", "id": 1, "role": "user", "text": "a", "site": "n"},
+        {"user_id": "1", "session_id": "t", "id": 2, "role": "user", "text": "b", "site": "n"},
+        {"user_id": "1", "session_id": "s", "id": 3, "role": "bot", "text": "c", "site": "n"},
+    ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(records))
+    cohort = import_beside(path, people_column=("site",))
+    assert cohort.turns.select("conversation_id", "turn", "text").rows() == [
+        ("s", 0, "a"), ("s", 1, "c"), ("t", 0, "b")
+    ]  # fmt: skip
+    assert cohort.people.rows() == [("1", False, "n")]
+
+
+def test_a_bare_list_of_messages_is_one_person_by_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "diary.json"
+    path.write_text(json.dumps([{"role": "user", "content": "a"}, {"role": "ai", "content": "b"}]))
+    cohort = import_beside(path, one_person_per_conversation=True)
+    assert words_of(cohort) == [("diary", "user", "a"), ("diary", "assistant", "b")]
+
+
+def test_author_objects_and_parts_of_threads(tmp_path: Path) -> None:
+    part = {"type": "text", "text": {"value": "hello", "annotations": []}}
+    messages = [{"author": {"role": "user"}, "content": [part]},
+                {"author": {"role": "assistant"}, "content": [{"type": "image_file"}]}]  # fmt: skip
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"user_id": 3, "messages": messages}))
+    cohort = import_beside(path)
+    assert words_of(cohort) == [("3", "user", "hello")]
+    assert sum(cohort.manifest["import"]["transformations"].values()) == 2
+
+
+def test_openai_messages_with_parts_and_tools(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "chat.jsonl", [
+        {"metadata": {"user": "u1"}, "site": "north", "messages": [
+            {"role": "developer", "content": "be kind"},
+            {"role": "user", "content": [{"type": "text", "text": "hello"},
+                                         {"type": "image_url", "image_url": {"url": "x"}},
+                                         {"type": "input_text", "text": "again"}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]},
+            {"role": "assistant", "content": "hi", "created_at": 1714557600},
+        ]}
+    ])  # fmt: skip
+    cohort = import_beside(source, person_key="metadata.user", people_column=("site",))
+    assert [line[3:] for line in turns_of(cohort)] == [
+        ("system", "be kind"), ("user", "hello\nagain"), ("assistant", "hi")
+    ]  # fmt: skip
+    assert cohort.people.rows() == [("u1", False, "north")]
+    assert sum(cohort.manifest["import"]["transformations"].values()) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"user_id": 5, "dialog": [{"speaker": "user", "text": "a"}]}],
+        {"user_id": 5, "turns": [{"role": "user", "content": "a"}]},
+        {"conversations": [{"user_id": 5, "conversation": [{"role": "user", "content": "a"}]}]},
+        [{"user_id": 5, "role": "user", "content": "a"}],
+    ],
+)
+def test_shapes_of_chat_files(tmp_path: Path, content: Any) -> None:
+    cohort = import_beside(write_source(tmp_path, "chat.json", content))
+    assert turns_of(cohort) == [("5", "1", 0, "user", "a")]
+
+
+def test_one_person_per_conversation_and_roles_by_word(tmp_path: Path) -> None:
+    dialog = [{"speaker": "sys", "text": "hello"}, {"speaker": "usr", "text": "low"}]
+    source = write_source(tmp_path, "d.jsonl", [{"dialog": dialog}, {"dialog": dialog}])
+    with pytest.raises(LeadlineError, match="one-person-per-conversation"):
+        import_beside(source)
+    with pytest.raises(LeadlineError, match="--role sys=assistant"):
+        import_beside(source, one_person_per_conversation=True, person_role="usr")
+    cohort = import_beside(source, one_person_per_conversation=True, person_role="usr",
+                  role=("sys=clinician",))  # fmt: skip
+    assert [line[0] for line in turns_of(cohort)] == ["1", "1", "2", "2"]
+    assert [line[3] for line in turns_of(cohort)] == ["clinician", "user"] * 2
+
+
+def test_the_user_may_be_the_interviewer(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "how?"}, {"role": "patient", "content": "low"}]
+    source = write_source(tmp_path, "d.json", {"id": "1", "messages": messages})
+    cohort = import_beside(source, one_person_per_conversation=True, person_role="patient",
+                  role=("user=clinician",))  # fmt: skip
+    assert [line[3] for line in turns_of(cohort)] == ["clinician", "user"]
+
+
+def test_sharegpt(tmp_path: Path) -> None:
+    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "h"},
+             {"from": "gpt", "value": "g"}]  # fmt: skip
+    source = write_source(tmp_path, "s.json", [{"id": "k1", "conversations": turns}])
+    cohort = import_beside(source, one_person_per_conversation=True)
+    assert turns_of(cohort) == [
+        ("k1", "k1", 0, "system", "s"), ("k1", "k1", 1, "user", "h"),
+        ("k1", "k1", 2, "assistant", "g"),
+    ]  # fmt: skip
+    assert cohort.manifest["import"]["format"] == "sharegpt"

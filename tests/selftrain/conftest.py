@@ -1,0 +1,34 @@
+"""Tiny people who are self-trained."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.people import NumberSource, make_cohort, make_labels
+from tests.support.rounds import SIZES, go
+
+from leadline.cohort.store import read_cohort
+from leadline.selftrain import selftrain as selftrain_module
+
+
+@pytest.fixture(autouse=True)
+def numbers(monkeypatch):
+    monkeypatch.setattr(selftrain_module, "open_source", lambda *a, **k: NumberSource())
+    monkeypatch.setattr("leadline.runs.checkpoint.open_source", lambda *a, **k: NumberSource())
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selftrain")
+    truth = make_cohort(folder / "cohort", **SIZES)
+    cohort = read_cohort(folder / "cohort")
+    locked = set(cohort.people.filter("locked")["person_id"])
+    make_labels(folder / "labels", truth, locked)
+    return folder, cohort, truth, frozenset(locked)
+
+
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selftrain_module, "open_source", lambda *a, **k: NumberSource())
+        return out, go(data, out)

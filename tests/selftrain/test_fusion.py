@@ -1,0 +1,73 @@
+"""Estimates and what a teacher said, made one."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.support.people import make_labels
+from tests.support.rounds import TRAIN
+
+from leadline.errors import LeadlineError
+from leadline.scoring.score import score_cohort
+from leadline.selftrain.fusion import check_fusion, fuse_estimates, fuse_file, load_fusion
+from leadline.teacher.label_table import read_labels
+
+
+def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tmp_path):
+    _, cohort, truth, locked = data
+    run, _ = finished
+    score_cohort(cohort, run, tmp_path / "scores.parquet")
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    make_labels(tmp_path / "all", truth, set(), noise=1.0)
+    labels = read_labels(tmp_path / "all").filter(pl.col("person_id") != "p0000")
+    fused, count = fuse_estimates(run, scores, labels, group="labelled")
+    assert count == len(truth) - 1
+    assert fused.schema == scores.schema
+    for table in (scores, fused):
+        added = table.with_columns(pl.col("increment").cum_sum().over("person_id"))
+        start = (added["mean"] - added["increment"]).to_numpy()
+        centre = (
+            table.with_columns(start=start)
+            .group_by("person_id")
+            .agg(pl.col("start").max() - pl.col("start").min())
+        )
+        assert centre["start"].max() < 1e-9, "increments add up"
+    same = fused["mean"] == scores["mean"]
+    untouched = fused.filter(same)
+    assert set(untouched.filter(pl.col("turn") == 1)["person_id"]) <= {"p0000"}
+    ends = scores.with_columns(fused=fused["mean"]).filter(
+        (pl.col("turn") == 1) & pl.col("person_id").is_in(list(locked))
+    )
+    true = np.array([truth[name] for name in ends["person_id"]])
+    assert np.abs(ends["fused"] - true).mean() < np.abs(ends["mean"] - true).mean() - 0.2
+    assert (fused["lower"] <= fused["median"]).all()
+    assert (fused["median"] <= fused["upper"]).all()
+    assert set(load_fusion(run)) == {(0, fold) for fold in range(TRAIN.folds)}
+
+
+def test_a_file_of_estimates_is_fused_in_place_as_a_table_is(data, finished, tmp_path):
+    _, cohort, truth, _ = data
+    run, _ = finished
+    path = tmp_path / "scores.parquet"
+    score_cohort(cohort, run, path)
+    scores = pl.read_parquet(path)
+    make_labels(tmp_path / "all", truth, set(), noise=1.0)
+    check_fusion(run, tmp_path / "all")
+    expected, count = fuse_estimates(run, scores, read_labels(tmp_path / "all"))
+    assert fuse_file(run, path, tmp_path / "all") == count == len(truth)
+    assert pl.read_parquet(path).equals(expected)
+    assert not expected["mean"].equals(scores["mean"])
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["all", "scores.parquet"]
+    with pytest.raises(LeadlineError, match="no label models"):
+        check_fusion(tmp_path, tmp_path / "all")
+
+
+def test_fusing_with_another_teacher_or_run_is_a_users_error(data, finished, tmp_path):
+    folder, *_ = data
+    scores = pl.read_parquet(finished[0] / "estimates.parquet")
+    strange = read_labels(folder / "labels").with_columns(model=pl.lit("someone else"))
+    with pytest.raises(LeadlineError, match="None of these labels"):
+        fuse_estimates(finished[0], scores, strange)
+    with pytest.raises(LeadlineError, match="no label models"):
+        fuse_estimates(tmp_path, scores, strange)

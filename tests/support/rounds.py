@@ -1,0 +1,29 @@
+"""Self-training of tiny people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from leadline.cohort.config import WindowConfig
+from leadline.runs.config import TrainConfig
+from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.selftrain import selftrain_run
+
+SIZES = {"gold": 150, "unlabelled": 150, "locked": 120}
+TRAIN = TrainConfig(reader="numbers", fit="ridge", folds=4, baselines=False)
+LENIENT = {"min_gain": -99.0, "min_variance": 0.1, "min_slope": 0.1, "max_slope": 9.0}
+
+
+def go(data, out, labels="labels", train=TRAIN, **change):
+    folder, cohort, *_ = data
+    config = SelftrainConfig(**{"rounds": 1, "canary": 0.1, **LENIENT, **change})
+    where = folder / labels if labels else None
+    return selftrain_run(cohort, where, out, config, train, WindowConfig())
+
+
+def locked_mae(run: Path) -> dict[str, float]:
+    table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
+    error = (pl.col("mean") - pl.col("total")).abs().mean()
+    return dict(table.group_by("model").agg(error).iter_rows())
