@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.cohorts import cohort_of, day, label_row
 
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import (
     ANSWERED,
     ASKED,
@@ -17,14 +19,19 @@ from leadline.cohort.masking import (
     LISTED,
     NOT_ASKED,
     QUOTED,
+    TextSpan,
     blank_spans,
     cohort_spans,
     mask_continuation,
     mask_messages,
     questionnaire_spans,
 )
-from leadline.cohort.timeline import Message
+from leadline.cohort.store import Cohort
+from leadline.cohort.timeline import Message, timelines
+from leadline.runs.config import TrainConfig
+from leadline.runs.labelled import labelled_people
 from leadline.tables import TURNS
+from leadline.teacher.selection import cohort_readings
 
 FRAME = "Over the last two weeks, how often have you been bothered by "
 ITEM = FRAME + "little interest or pleasure in doing things?"
@@ -176,3 +183,86 @@ def test_spans_are_causal_sound_and_found_by_the_quick_search(
     )  # fmt: skip
     found = cohort_spans(frame).select("turn", "start", "stop", "reason").rows()
     assert found == [tuple(span) for span in spans]
+
+
+WHOLE = WindowConfig(days=0, min_turns=1, mask_questionnaire=True)
+SLEEPLESS = "2, and I slept not at all last week"
+TURNS_SAID = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),  # who is spoken with
+        st.sampled_from(["one", "two", "three"]),  # conversations, which may interleave
+        st.sampled_from(["user", "user", "assistant", "clinician"]),
+        st.sampled_from(
+            [ITEM, FRAME, SLEEPLESS, "2", "several days", "Feeling tired or having little energy?",
+             "hello", "I had a long day and slept well", "my phq was 14"]
+        ) | WORDS,
+        st.none() | st.integers(0, 2),  # days since the turn before, None without a date
+    ),
+    max_size=24,
+)  # fmt: skip
+
+
+def transcripts(turns_said: list[tuple[str, str, str, str, int | None]]) -> Cohort:
+    """A cohort of these turns; everyone who speaks has an undated PHQ-9."""
+    turns, at = [], 0
+    counts: dict[tuple[str, str], int] = {}
+    for person, conversation, role, text, pause in turns_said:
+        at += pause or 0
+        number = counts.get((person, conversation), 0)
+        counts[person, conversation] = number + 1
+        time = None if pause is None else day(at)
+        turns.append((person, conversation, number, role, text, time))
+    turns.sort(key=lambda row: row[0])
+    return cohort_of(turns, [label_row(name, None, 9) for name in sorted({r[0] for r in turns})])
+
+
+def blanked_by_inspect(cohort: Cohort) -> dict[str, list[Message]]:
+    """The messages of each person with the spans that `inspect` counts blanked."""
+    spans = cohort_spans(cohort.turns)
+    blanked = {}
+    for person in timelines(cohort):
+        keys = list(zip(person.conversation_ids, person.turns.tolist(), strict=True))
+        rows = spans.filter(pl.col("person_id") == person.person_id).drop("person_id").rows()
+        found = [TextSpan(keys.index((talk, turn)), *rest) for talk, turn, *rest in rows]
+        blanked[person.person_id] = blank_spans(person.messages, found)
+    return blanked
+
+
+def blanked_by_message(messages: list[Message]) -> list[Message]:
+    """The messages as a running scorer reads them when they come one by one."""
+    blanked, asked = [], NOT_ASKED
+    for message in messages:
+        read, asked = mask_continuation([message], asked)
+        blanked += read
+    return blanked
+
+
+def agreed(cohort: Cohort) -> dict[str, list[str]]:
+    """What is read of each person, and the check that everyone reads the same."""
+    inspected = blanked_by_inspect(cohort)
+    for person in timelines(cohort):
+        assert blanked_by_message(list(person.messages)) == inspected[person.person_id]
+    readings = {r.person_id: r.messages for r in cohort_readings(cohort, WHOLE, "labelled")}
+    if readings:
+        students = labelled_people(cohort, TrainConfig(), WHOLE).people
+        assert [student.person_id for student in students] == list(readings)
+        for student in students:
+            assert list(student.messages) == inspected[student.person_id]
+            upto = int(student.user[-1]) + 1
+            assert readings[student.person_id] == student.messages[:upto]
+    return {name: [message.text for message in said] for name, said in inspected.items()}
+
+
+def test_an_answer_that_opens_the_next_conversation_is_blanked_for_everyone() -> None:
+    cohort = transcripts(
+        [("a", "one", "user", "hello", 0), ("a", "one", "assistant", ITEM, 0),
+         ("a", "two", "user", SLEEPLESS, 7), ("b", "one", "user", SLEEPLESS, 0)]
+    )  # fmt: skip
+    assert agreed(cohort) == {"a": ["hello", BLANK, BLANK], "b": [SLEEPLESS]}
+
+
+@given(TURNS_SAID)
+def test_student_teacher_inspect_and_running_scorer_blank_the_same(
+    turns_said: list[tuple[str, str, str, str, int | None]],
+) -> None:
+    agreed(transcripts(turns_said))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sqlite3
@@ -136,6 +137,18 @@ def test_a_second_model_adds_labels_and_another_cohort_is_refused(tmp_path, serv
     assert read_labels(tmp_path / "l").height == 8  # what failed has left them as they were
     with pytest.raises(LeadlineError, match="another window"):
         label_cohort(cohort, tmp_path / "l", config(server, "openai"), window=WindowConfig(days=3))
+
+
+def test_labels_masked_conversation_by_conversation_are_not_continued(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(2), locked=0)
+    masking, settings = WindowConfig(mask_questionnaire=True), config(server, "openai", draws=1)
+    label_cohort(cohort, tmp_path / "l", settings, window=masking)
+    label_cohort(cohort, tmp_path / "l", settings, window=masking)  # its own go on
+    before = json.dumps(dataclasses.asdict(masking), sort_keys=True)
+    with sqlite3.connect(tmp_path / "l" / "requests.sqlite") as store:
+        store.execute("UPDATE meta SET value = ? WHERE name = 'window'", (before,))
+    with pytest.raises(LeadlineError, match="another window"):
+        label_cohort(cohort, tmp_path / "l", settings, window=masking)
 
 
 def test_questionnaires_in_the_chat_are_masked_on_request(tmp_path, server):

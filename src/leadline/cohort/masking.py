@@ -5,6 +5,10 @@ label off the text. Three kinds of span are found: an assistant turn that asks i
 questionnaire's wording, the answer right after it, and a quoted score. A span depends only on
 its own message and earlier ones, so masking keeps running estimates causal.
 
+Earlier messages are all those of the person, in the order in which they are read: a question that
+ends one conversation may be answered at the start of the next. Whoever masks or counts spans
+(`mask_timeline`, `mask_continuation`, `cohort_spans`) goes through the same walk.
+
 Precision comes first: talk of sleep, mood or tiredness is not flagged; the questionnaire's own
 phrases, its frequency scale or its name together with a number are.
 """
@@ -14,8 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple
 
 import polars as pl
@@ -107,15 +109,22 @@ class Asked(NamedTuple):
     due: bool = False
     since: int = NEXT_ITEM + 1
 
+    def skip(self, count: int) -> Asked:
+        """The same after `count` more messages, one of another than the person among them.
+
+        None of them asks, quotes or lists anything.
+        """
+        return Asked(False, min(self.since + count, NEXT_ITEM + 1))
+
 
 NOT_ASKED = Asked()
 
 
 def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) -> list[TextSpan]:
-    """Find questionnaire-like spans in one conversation, in order.
+    """Find questionnaire-like spans in what a person said and heard, in order.
 
     Args:
-        messages: the conversation, all roles, in order of speech.
+        messages: of one person, all roles and conversations, in the order of reading.
         before: what was asked before the first of them.
     """
     return _walk(messages, before)[0]
@@ -200,50 +209,46 @@ def mask_continuation(messages: Sequence[Message], before: Asked) -> tuple[list[
     return blank_spans(messages, spans), after
 
 
+def mask_timeline(timeline: Timeline, window: WindowConfig) -> Timeline:
+    """The timeline as it is read: with questionnaire spans blanked if the window says so."""
+    if not window.mask_questionnaire:
+        return timeline
+    return replace(timeline, messages=tuple(mask_messages(timeline.messages)))
+
+
+def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeline]:
+    """`mask_timeline` of each."""
+    return [mask_timeline(person, window) for person in people]
+
+
 def cohort_spans(turns: pl.DataFrame) -> pl.DataFrame:
-    """Spans of all conversations of a cohort, found without reading every turn in Python.
+    """The spans that `mask_timeline` blanks, found without reading every turn in Python.
 
     Returns:
         One row a span: person_id, conversation_id, turn, start, stop, reason. No text.
     """
-    candidate = pl.col("text").str.contains(CANDIDATE)
-    # Answers follow their items, so whole conversations with a candidate are read.
-    keys = ["person_id", "conversation_id"]
-    chosen = turns.lazy().filter(candidate).select(keys).unique()
-    read = turns.lazy().join(chosen, on=keys, how="semi", maintain_order="left").collect()
     rows: list[tuple[str, str, int, int, int, str]] = []
-    for (person, conversation), group in read.group_by(keys, maintain_order=True):
-        texts = zip(group["role"], group["text"], strict=True)
-        numbers = group["turn"].to_list()
-        for span in questionnaire_spans([Message(role, text) for role, text in texts]):
-            rows.append((str(person), str(conversation), numbers[span.message], *span[1:]))
+    for (person,), group in _telling_turns(turns).group_by("person_id", maintain_order=True):
+        asked, reached = NOT_ASKED, 0
+        columns = group.select("place", "conversation_id", "turn", "role", "text")
+        for place, conversation, turn, role, text in columns.iter_rows():
+            if place > reached:
+                asked = asked.skip(place - reached)
+            spans, asked = _walk([Message(role, text)], asked)
+            reached = place + 1
+            rows += [(str(person), conversation, turn, *span[1:]) for span in spans]
     schema = {"person_id": pl.String(), "conversation_id": pl.String(), "turn": pl.Int32(),
               "start": pl.Int64(), "stop": pl.Int64(), "reason": pl.String()}  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def mask_people(people: Sequence[Timeline], window: WindowConfig) -> list[Timeline]:
-    """The timelines as they are read: with questionnaire spans blanked if the window says so."""
-    if not window.mask_questionnaire:
-        return list(people)
-    return [
-        Timeline(
-            person.person_id,
-            tuple(mask_messages(person.messages)),
-            person.user,
-            person.times,
-            person.conversation_ids,
-            person.turns,
-        )
-        for person in people
-    ]
+def _telling_turns(turns: pl.DataFrame) -> pl.DataFrame:
+    """The turns that may hold a span, each with its `place` among the turns of its person.
 
-
-def mask_timeline(timeline: Timeline) -> Timeline:
-    """The timeline with questionnaire-like spans blanked, conversation by conversation."""
-    messages: list[Message] = []
-    for _, group in groupby(
-        zip(timeline.conversation_ids, timeline.messages, strict=True), itemgetter(0)
-    ):
-        messages += mask_messages([message for _, message in group])
-    return replace(timeline, messages=tuple(messages))
+    Those are the candidates, and what the person says after a candidate of somebody else. So a
+    turn that is left out follows no question, or is what somebody else says instead of one.
+    """
+    candidate = pl.col("text").str.contains(CANDIDATE)
+    answering = pl.when(pl.col("role") != "user").then(candidate).forward_fill().over("person_id")
+    place = pl.int_range(pl.len()).over("person_id").alias("place")
+    return turns.lazy().with_columns(place).filter(candidate | answering).collect()

@@ -78,7 +78,7 @@ def label_cohort(
     with open_store(out / REQUESTS) as store:
         teacher = teacher_id(config, examples)
         store.bind("cohort", cohort_hash(cohort))
-        store.bind("window", json.dumps(dataclasses.asdict(window), sort_keys=True))
+        store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
         store.plan(planned())
         report = _work(store, config, teacher, url, cohort_dir)
@@ -86,6 +86,17 @@ def label_cohort(
         refuse_locked_labels(labels, locked_people(cohort))
     _write(out, labels, cohort, config, window, report)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
+
+
+def window_identity(window: WindowConfig) -> str:
+    """What decides which text a reading shows, for the store.
+
+    How it is masked belongs to it: a reading whose text has changed would be rated twice.
+    """
+    shown = dataclasses.asdict(window)
+    if window.mask_questionnaire:
+        shown["masked"] = "across conversations"
+    return json.dumps(shown, sort_keys=True)
 
 
 def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:

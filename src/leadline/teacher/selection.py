@@ -39,8 +39,7 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
     for timeline in timelines(cohort):
         if timeline.person_id in locked or not len(timeline.user):
             continue
-        if window.mask_questionnaire:
-            timeline = mask_timeline(timeline)
+        timeline = mask_timeline(timeline, window)
         gold_readings = gold.get((timeline.person_id,))
         if gold_readings is not None and who != "unlabelled":
             for time, first, last in gold_readings.select("time", "first", "last").iter_rows():
@@ -80,9 +79,8 @@ def gold_examples(
     refuse_locked_examples(people, locked_people(cohort))
     gold = label_readings(cohort, window).filter(pl.col("instrument") == "phq9")
     by_person = {name: gold.filter(pl.col("person_id") == name).tail(1) for name in people}
-    lines = {item.person_id: item for item in timelines(cohort) if item.person_id in by_person}
-    if window.mask_questionnaire:
-        lines = {name: mask_timeline(item) for name, item in lines.items()}
+    people_read = (item for item in timelines(cohort) if item.person_id in by_person)
+    lines = {item.person_id: mask_timeline(item, window) for item in people_read}
     missing = sum(rows.is_empty() for rows in by_person.values())
     if missing:
         raise LeadlineError(
