@@ -1,12 +1,25 @@
+import errno
 import hashlib
 import json
 import os
+import re
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from leadline import __version__
-from leadline.artefact import MANIFEST, new_directory, read_manifest, sha256, write_json
+from leadline.artefact import (
+    MANIFEST,
+    SCRATCH,
+    new_directory,
+    read_manifest,
+    replacing,
+    sha256,
+    write_json,
+)
 from leadline.artefact import write_manifest as write
 from leadline.errors import LeadlineError
 
@@ -53,6 +66,145 @@ def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         write_json(tmp_path / "a.json", 2)
     assert entries(tmp_path) == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+class Killed(BaseException):
+    """A process that ends here."""
+
+
+def killed(*_, **__):
+    raise Killed
+
+
+def replace_by_new(path, **options):
+    with replacing(path, **options) as scratch:
+        scratch.write_text("new")
+
+
+@pytest.mark.parametrize("old", ["old", None])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(os, "open"), (Path, "write_text"), (Path, "chmod"), (os, "fsync"), (Path, "replace")],
+)
+def test_whoever_ends_before_the_rename_leaves_what_was_there(
+    tmp_path, monkeypatch, owner, step, old
+):
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_text(old)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, killed)
+        with pytest.raises(Killed):
+            replace_by_new(path, mode=0o640)
+    assert entries(tmp_path) == ([] if old is None else ["file"])
+    assert old is None or path.read_text() == old
+    replace_by_new(path)
+    assert (entries(tmp_path), path.read_text()) == (["file"], "new")
+
+
+def test_the_file_is_on_the_disk_before_its_name_and_then_the_name(tmp_path, monkeypatch):
+    steps, sync, replace = [], os.fsync, Path.replace
+
+    def synced(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        steps.append(f"{kind} {(tmp_path / 'a').exists()}")
+        sync(handle)
+
+    def renamed(source, target):
+        steps.append(f"rename {source.read_text()}")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    replace_by_new(tmp_path / "a")
+    assert steps == ["file False", "rename new", "folder True"]
+    steps.clear()
+    replace_by_new(tmp_path / "b", durable=False)
+    assert steps == ["rename new"]
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_folder_that_cannot_be_synced_is_no_error_but_a_broken_disk_is(
+    tmp_path, monkeypatch, number, passes
+):
+    sync = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, "no")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if passes:
+        replace_by_new(tmp_path / "a")
+    else:
+        with pytest.raises(OSError, match="no"):
+            replace_by_new(tmp_path / "a")
+    assert (entries(tmp_path), (tmp_path / "a").read_text()) == (["a"], "new")
+
+
+def permissions(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_permissions_are_those_of_the_file_before_or_those_asked_for(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = tmp_path / "file"
+        replace_by_new(path)
+        assert permissions(path) == 0o640
+        path.chmod(0o444)
+        replace_by_new(path)
+        assert permissions(path) == 0o444
+        with replacing(path, mode=0o600) as scratch:
+            assert permissions(scratch) == 0o600, "from the first byte on"
+        assert permissions(path) == 0o600
+        with replacing(path) as scratch:
+            assert permissions(scratch) == 0o600, "what was closed is never open"
+    finally:
+        os.umask(before)
+
+
+def test_a_scratch_file_lies_where_it_is_wanted_and_has_a_name_of_its_own(tmp_path):
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    with (
+        replacing(tmp_path / "a.b", folder=aside) as one,
+        replacing(tmp_path / "a.b", folder=aside) as two,
+    ):
+        assert entries(tmp_path) == ["aside"]
+        assert len({one, two}) == 2
+        assert all(re.fullmatch(SCRATCH, name) for name in entries(aside))
+        assert not any(re.fullmatch(SCRATCH, name) for name in ("a.b", ".a.b", ".notes.txt"))
+        one.write_text("one")
+        two.write_text("two")
+    assert (tmp_path / "a.b").read_text() == "one", "whose block ends last"
+    assert entries(aside) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from leadline.artefact import replacing
+for _ in range(150):
+    with replacing(Path(sys.argv[1]), durable=False) as scratch:
+        scratch.write_text(sys.argv[2] * 50_000)
+"""
+
+
+def test_two_processes_that_replace_one_file_leave_it_whole_at_any_time(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("a" * 50_000)
+    command = [sys.executable, "-c", WRITER, str(path)]
+    writers = [subprocess.Popen([*command, letter]) for letter in "bc"]
+    read = set()
+    while any(writer.poll() is None for writer in writers):
+        text = path.read_text()
+        assert text == text[0] * 50_000
+        read.add(text[0])
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert read & {"b", "c"}
+    assert entries(tmp_path) == ["file"]
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

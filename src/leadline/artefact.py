@@ -3,15 +3,20 @@
 Each verb writes one directory. Files go in first and `manifest.json` last, by an atomic
 rename, so a killed run leaves a directory that every reader refuses, never one that looks
 finished. The manifest says what made it: version, command, settings, hashes of inputs.
+
+Whatever is replaced while others may read it is written by `replacing`: a reader finds the
+old file or the new one, never a part of either.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,21 +31,69 @@ MANIFEST = "manifest.json"
 
 MANIFEST_FORMAT = 1
 
+SCRATCH = r"\..+\.\d+-[0-9a-f]{8}"
+"""The pattern of the names that `replacing` gives to scratch files."""
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically. NaN and infinity are refused (they are not JSON)."""
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=str)
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders of some network file systems
+
+
+@contextmanager
+def replacing(
+    path: Path, *, mode: int | None = None, folder: Path | None = None, durable: bool = True
+) -> Iterator[Path]:
+    """Give an empty scratch file that takes the place of `path` if the block ends without an error.
+
+    On an error the scratch file is removed and `path` is as it was before. Several processes may
+    replace the same file; one of them is the last.
+
+    Args:
+        path: the file, there or not; its folder exists.
+        mode: its permissions, from the first byte on; None keeps those of the file that is
+            replaced, and gives a new file those of any other file of this process.
+        folder: where the scratch file lies, on the same file system; beside `path` if None.
+        durable: have the disk write file and name before going on, so that a power failure
+            leaves the old file or the new one too. Without it a power failure may leave a
+            damaged file, which is for readers that find that out.
+    """
+    if mode is None and path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)
+    name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
+    scratch = path.with_name(name) if folder is None else folder / name
     # Not a temporary file of `tempfile`: those are closed to everyone but their owner.
-    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    creation = 0o666 if mode is None else 0o600
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, creation))
     try:
-        with scratch.open("x", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield scratch
+        if mode is not None:
+            scratch.chmod(mode)
+        if durable:
+            _sync(scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+    if durable:
+        try:
+            _sync(path.parent)
+        except OSError as error:
+            if error.errno not in NO_SYNC:
+                raise
+
+
+def _sync(path: Path) -> None:
+    """Have the disk write a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically. NaN and infinity are refused (they are not JSON)."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=str)
+    with replacing(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

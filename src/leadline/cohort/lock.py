@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import MANIFEST, sha256, write_json
+from leadline.artefact import MANIFEST, replacing, sha256, write_json
 from leadline.cohort.splits import choose_locked
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
@@ -40,9 +40,8 @@ def lock_cohort(path: Path, *, share: float, seed: int, by: str) -> dict[str, An
     chosen = choose_locked(cohort, share, seed, by=by)
     people = cohort.people.with_columns(pl.col("person_id").is_in(list(chosen)).alias("locked"))
     table = path / "people.parquet"
-    scratch = path / ".people.parquet.new"
-    people.write_parquet(scratch, compression="zstd")
-    scratch.replace(table)
+    with replacing(table) as scratch:
+        people.write_parquet(scratch, compression="zstd")
     record = {"share": share, "seed": seed, "by": by, "people": len(chosen)}
     manifest = cohort.manifest
     manifest["locked_test"] = record

@@ -17,6 +17,7 @@ import polars as pl
 from markupsafe import Markup
 
 from leadline import NOTICE
+from leadline.artefact import replacing
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
 from leadline.evaluate.rounds import steps, verdict
@@ -116,9 +117,9 @@ def render_report(
         disclaimer=NOTICE,
         level=results["evaluation"]["cut"],
     )
-    partial = out.with_name(f".{out.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(out)
+    with replacing(out) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return out
 
 
 def _package_text(name: str) -> str:

@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from leadline.arrays import Ints, States
-from leadline.artefact import check_place
+from leadline.artefact import check_place, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
 from leadline.errors import LeadlineError
 from leadline.running.memory import restore_memory
@@ -96,16 +95,9 @@ def save_reading(path: Path, course: ReadingState, identity: str) -> int:
     tensors, about = _plain(course)
     text = json.dumps({"format": STATE_FORMAT, "identity": identity, **about}, sort_keys=True)
     meta = {"leadline": text, "digest": _digest(text, tensors)}
-    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    # Made before safetensors writes, so that it is never readable by others.
-    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
+    # Not durable: one is written after every message, and the digest tells a damaged one.
+    with replacing(path, mode=0o600, durable=False) as scratch:
         save_file(tensors, scratch, metadata=meta)
-        scratch.chmod(0o600)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
     return path.stat().st_size
 
 

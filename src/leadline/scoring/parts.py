@@ -9,11 +9,10 @@ are there they are joined in order into OUT, by one rename, and the folder goes.
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,20 +25,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline import __version__
-from leadline.artefact import MANIFEST, check_place, read_manifest, write_manifest
+from leadline.artefact import (
+    MANIFEST,
+    SCRATCH,
+    check_place,
+    read_manifest,
+    replacing,
+    write_manifest,
+)
 from leadline.errors import LeadlineError
 
 LOCK = "lock"
-
-JOINED = "joined"
 
 ATTEMPTS = ".attempts"  # suffix of files that count how often something was begun
 
 OURS = "|".join(  # every name that this module or an engine writes, less the lock
     (
         re.escape(MANIFEST),
-        rf"\.{re.escape(MANIFEST)}\..*",
-        JOINED,
+        SCRATCH,
+        "joined",  # of a folder that an earlier version began
         r"(\d{6}-[0-9a-f]{12}|loads)\..*",
     )
 )
@@ -72,16 +76,8 @@ class PartFolder:
         """Write a part and what was counted in it; another process may write the same part."""
         arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
         said = {**(arrow.schema.metadata or {}), COUNTS_KEY: json.dumps(dict(counts)).encode()}
-        file = self.file(number)
-        scratch = file.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            with scratch.open("wb") as stream:
-                pq.write_table(arrow.replace_schema_metadata(said), stream, compression="zstd")
-                stream.flush()
-                os.fsync(stream.fileno())
-            scratch.replace(file)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with replacing(self.file(number)) as scratch:
+            pq.write_table(arrow.replace_schema_metadata(said), scratch, compression="zstd")
 
     def counts(self, number: int) -> dict[str, int] | None:
         """What was counted in a part; None if it is not there or damaged."""
@@ -100,8 +96,12 @@ class PartFolder:
     def join(self, out: Path, schema: Mapping[str, pl.DataType]) -> None:
         """Join all parts in order into the Parquet file `out`, whole or not at all."""
         arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-        scratch = self.folder / JOINED
-        with pq.ParquetWriter(scratch, arrow, compression="zstd") as writer:
+        for stale in self.folder.glob(f".{glob.escape(out.name)}.*"):
+            stale.unlink()  # left by a process that was killed while joining
+        with (
+            replacing(out, folder=self.folder) as scratch,
+            pq.ParquetWriter(scratch, arrow, compression="zstd") as writer,
+        ):
             held: list[pa.Table] = []
             for number in range(self.count):
                 part = pq.read_table(self.file(number)).replace_schema_metadata(None)
@@ -111,7 +111,6 @@ class PartFolder:
                     held = []
             if held:
                 writer.write_table(pa.concat_tables(held))
-        scratch.replace(out)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.artefact import write_json
+from leadline.artefact import replacing, write_json
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import (
     at_least,
@@ -79,9 +79,8 @@ def check_fusion(run: Path, labels: Path) -> None:
 def fuse_file(run: Path, estimates: Path, labels: Path) -> int:
     """Fuse the estimates in a file with LABELS in place, whole or not at all; how many were."""
     table, fused = fuse_estimates(run, pl.read_parquet(estimates), read_labels(labels))
-    partial = estimates.with_name(f".{estimates.name}.fused")
-    table.write_parquet(partial, compression="zstd")
-    partial.replace(estimates)
+    with replacing(estimates) as scratch:
+        table.write_parquet(scratch, compression="zstd")
     return fused
 
 

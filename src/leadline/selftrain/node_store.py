@@ -6,13 +6,14 @@ appears whole or not at all; a file that is there is never computed again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from leadline.artefact import replacing
 
 Node = dict[str, npt.NDArray[Any]]
 
@@ -50,9 +51,6 @@ class NodeStore:
 
 
 def _write(path: Path, node: Node) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    # Of a stream, since savez puts .npz behind a name that does not end so.
+    with replacing(path) as scratch, scratch.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **node)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

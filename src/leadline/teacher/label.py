@@ -18,7 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from leadline.artefact import MANIFEST, sha256, write_manifest
+from leadline.artefact import MANIFEST, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import locked_people
 from leadline.cohort.store import Cohort, read_cohort
@@ -281,11 +281,10 @@ def _write(
     report: dict[str, Any],
 ) -> None:
     """The table by an atomic rename, then the manifest that completes the directory."""
-    partial = out / f".{LABELS_FILE}.partial"
-    labels.write_parquet(partial, compression="zstd")
-    # Only now: a run that fails before leaves the labels of an earlier one as they were.
-    (out / MANIFEST).unlink(missing_ok=True)
-    partial.replace(out / LABELS_FILE)
+    with replacing(out / LABELS_FILE) as scratch:
+        labels.write_parquet(scratch, compression="zstd")
+        # Only now: a run that fails before leaves the labels of an earlier one as they were.
+        (out / MANIFEST).unlink(missing_ok=True)
     write_manifest(
         out,
         kind="labels",
