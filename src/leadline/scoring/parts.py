@@ -8,7 +8,6 @@ are there they are joined in order into OUT, by one rename, and the folder goes.
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -29,6 +28,7 @@ from leadline.artefact import (
     MANIFEST,
     SCRATCH,
     check_place,
+    locked,
     read_manifest,
     replacing,
     write_manifest,
@@ -131,8 +131,9 @@ def open_parts(
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     parts = PartFolder(folder, key, count)
     folder.mkdir(exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        _take(lock.fileno(), out)
+    problem = "Another process is writing this file."
+    remedy = "Wait until it ends, or choose another --out."
+    with locked(folder / LOCK, problem, remedy, file=out):
         _prepare(folder, about)
         try:
             yield parts
@@ -141,17 +142,6 @@ def open_parts(
                 shutil.rmtree(folder)
             raise
         shutil.rmtree(folder)
-
-
-def _take(lock: int, out: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LeadlineError(
-            "Another process is writing this file.",
-            remedy="Wait until it ends, or choose another --out.",
-            file=out,
-        ) from error
 
 
 def _prepare(folder: Path, about: Mapping[str, Any]) -> None:

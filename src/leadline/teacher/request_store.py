@@ -12,14 +12,13 @@ them is part of what a client is given to send.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from leadline.artefact import locked
 from leadline.errors import LeadlineError
 from leadline.teacher.config import REPEATABLE, STATES
 from leadline.teacher.rubric import user_prompt
@@ -412,23 +412,13 @@ def open_store(path: Path) -> Iterator[RequestStore]:
         LeadlineError: another process has it, or the file is not a request store.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock").open("w")
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LeadlineError(
-                "Another labelling run is at work here.",
-                remedy="Wait until it ends, or choose another --out.",
-                file=path.parent,
-            ) from error
-        connection = _connect(path)
-        try:
-            yield RequestStore(connection)
-        finally:
-            connection.close()
-    finally:
-        lock.close()
+    problem = "Another labelling run is at work here."
+    remedy = "Wait until it ends, or choose another --out."
+    with (
+        locked(path.with_name(path.name + ".lock"), problem, remedy, file=path.parent),
+        closing(_connect(path)) as connection,
+    ):
+        yield RequestStore(connection)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
