@@ -17,6 +17,7 @@ from leadline.artefact import (
     SCRATCH,
     locked,
     new_directory,
+    read_json,
     read_manifest,
     replacing,
     sha256,
@@ -284,6 +285,43 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
     assert sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
+DAMAGE = {
+    "absent": lambda path: path.unlink(),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "empty": lambda path: path.write_bytes(b""),
+    "not JSON": lambda path: path.write_text("format = 3"),
+    "not text": lambda path: path.write_bytes(b"\xff\xfe{}"),
+    "a list": lambda path: path.write_text("[3]"),
+    "without a format": lambda path: path.write_text('{"a": 1}'),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_json_that_is_not_as_it_was_written_gives_the_error_that_was_named(tmp_path, damage):
+    path = tmp_path / "a.json"
+    write_json(path, {"format": 3, "a": 1})
+    assert read_json(path, format=3, remedy="Wait.") == {"format": 3, "a": 1}
+    damage(path)
+    with pytest.raises(LeadlineError, match=r"is absent, or not the JSON.*\n.*Wait\.") as caught:
+        read_json(path, format=3, remedy="Wait.")
+    assert caught.value.file == path
+    with pytest.raises(LeadlineError, match=r"These are no notes\."):
+        read_json(path, format=3, remedy="Wait.", problem="These are no notes.")
+
+
+@pytest.mark.parametrize("version", [4, None, "3", [3]])
+def test_json_of_another_format_names_both_and_who_wrote_it(tmp_path, version):
+    path = tmp_path / "a.json"
+    write_json(path, {"format": version})
+    with pytest.raises(LeadlineError) as caught:
+        read_json(path, format=3, remedy="Wait.", what="note")
+    assert caught.value.problem == f"This note has format {version!r}; this version reads 3."
+    write_json(path, {"format": version, "leadline": "9.9"})
+    with pytest.raises(LeadlineError, match=r"It was written by Leadline 9\.9\."):
+        read_json(path, format=3, remedy="Wait.", what="note")
+
+
 def change(**values):
     return lambda path: write_json(path, {**json.loads(path.read_text()), **values})
 
@@ -294,7 +332,7 @@ def change(**values):
         (lambda path: path.unlink(), "unfinished"),
         (lambda path: path.write_text("{"), "cannot be read as JSON"),
         (lambda path: path.write_bytes(b"\xff\xfe{"), "cannot be read as JSON"),
-        (lambda path: path.write_text("[1]"), "found 'list'"),
+        (lambda path: path.write_text("[1]"), "cannot be read as JSON"),
         (change(kind="cohort"), "Expected a run, found 'cohort'"),
         (change(format=99), "has format 99"),
         (change(format=None), "has format None"),

@@ -90,6 +90,42 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def read_json(
+    path: Path,
+    *,
+    format: int,
+    remedy: str,
+    what: str = "file",
+    problem: str = "This file is absent, or not the JSON that Leadline wrote.",
+) -> dict[str, Any]:
+    """Read a JSON object that says of which format it is, as ``{"format": 1, ...}``.
+
+    Args:
+        path: the file.
+        format: the format that this version reads.
+        remedy: what to do about a file that is not as it should be.
+        what: what the file is, for the message about another format.
+        problem: what is wrong with a file that is absent, not JSON, or names no format.
+
+    Raises:
+        LeadlineError: `problem`, or the format is another one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LeadlineError(problem, remedy=remedy, file=path) from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise LeadlineError(problem, remedy=remedy, file=path)
+    if content["format"] != format:
+        by = f" It was written by Leadline {content['leadline']}." if "leadline" in content else ""
+        raise LeadlineError(
+            f"This {what} has format {content['format']!r}; this version reads {format}.{by}",
+            remedy=remedy,
+            file=path,
+        )
+    return content
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN and infinity are refused (they are not JSON)."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False, default=str)
@@ -193,27 +229,17 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             remedy="Run the command that writes it again; delete the directory first.",
             file=directory,
         )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    manifest = read_json(
+        path,
+        format=MANIFEST_FORMAT,
+        remedy=f"Restore the file from a copy, or make the {kind} again with this version.",
+        what="manifest",
+        problem="The manifest cannot be read as JSON that Leadline wrote.",
+    )
+    if manifest.get("kind") != kind:
         raise LeadlineError(
-            "The manifest cannot be read as JSON.",
-            remedy="Restore the file from a copy, or make the directory again.",
-            file=path,
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise LeadlineError(
-            f"Expected a {kind}, found {found!r}.",
+            f"Expected a {kind}, found {manifest.get('kind')!r}.",
             remedy=f"Give the path of a {kind} directory.",
-            file=directory,
-        )
-    if manifest.get("format") != MANIFEST_FORMAT:
-        raise LeadlineError(
-            f"This {kind} has format {manifest.get('format')!r}; "
-            f"Leadline {__version__} reads format {MANIFEST_FORMAT}.",
-            remedy=f"Make it again with this version (it was written by Leadline "
-            f"{manifest.get('leadline', 'unknown')}).",
             file=directory,
         )
     return manifest

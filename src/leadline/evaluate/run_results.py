@@ -6,14 +6,13 @@ run wrote: nothing is trained or predicted here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from leadline.artefact import read_manifest, sha256, write_json
+from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
@@ -107,15 +106,13 @@ def read_results(run: Path) -> dict[str, Any]:
     remedy = f"Run: leadline evaluate {run}"
     if not path.is_file():
         raise LeadlineError("This run was not evaluated yet.", remedy=remedy, file=path)
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LeadlineError("The results are not valid JSON.", remedy=remedy, file=path) from error
-    if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
-        raise LeadlineError(
-            f"The results are not of format {RESULTS_FORMAT}.", remedy=remedy, file=path
-        )
-    return results
+    return read_json(
+        path,
+        format=RESULTS_FORMAT,
+        remedy=remedy,
+        what="file of results",
+        problem="The results are not valid JSON of Leadline.",
+    )
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from leadline import processes
-from leadline.artefact import new_directory, write_json, write_manifest
+from leadline.artefact import new_directory, read_json, write_json, write_manifest
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
@@ -212,7 +212,13 @@ class FinetunedModel:
         Raises:
             LeadlineError: damaged, of another format, or the base is absent or another one.
         """
-        about = _read_config(path)
+        about = read_json(
+            path / "config.json",
+            format=MODEL_FORMAT,
+            remedy="Give the directory that training wrote, or train again with this version.",
+            what="checkpoint",
+            problem="This is no checkpoint: its config.json is absent or damaged.",
+        )
         fields = {**about["config"], "layers": tuple(about["config"]["layers"])}
         if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
             fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
@@ -256,23 +262,3 @@ class FinetunedModel:
 def context_budget(backbone: Any, wanted: int) -> int:
     """The context budget in tokens: as wanted, at most what the model takes."""
     return min(wanted, getattr(backbone.config, "max_position_embeddings", None) or wanted)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LeadlineError(
-            "This is no checkpoint: its config.json is absent or damaged.",
-            remedy="Give the directory that training wrote.",
-            file=file,
-        ) from error
-    if not isinstance(about, dict) or about.get("format") != MODEL_FORMAT:
-        found = about.get("format") if isinstance(about, dict) else None
-        raise LeadlineError(
-            f"This checkpoint has format {found!r}; this version reads format {MODEL_FORMAT}.",
-            remedy="Train again with this version of Leadline.",
-            file=file,
-        )
-    return about

@@ -6,7 +6,6 @@ stopped. A checkpoint is safetensors and JSON, never pickle, so loading one runs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from leadline.artefact import read_manifest, sha256, write_json
+from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.heads.calibration import plain_calibration, restore_calibration
@@ -37,6 +36,10 @@ def run_identity(run: Path) -> str:
 CHECKPOINT = "checkpoint"
 
 CHECKPOINT_FORMAT = 2
+
+DAMAGED = "This file of the run is absent, or not as training wrote it."
+
+REMEDY = "Restore the run from a copy, or train again with this version of Leadline."
 
 
 def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: WindowConfig) -> None:
@@ -198,11 +201,7 @@ def _check_hash(path: Path, expected: str | None) -> None:
 
 
 def _damaged(path: Path) -> LeadlineError:
-    return LeadlineError(
-        "This file of the run is absent, or not as training wrote it.",
-        remedy="Restore the run from a copy, or train again.",
-        file=path,
-    )
+    return LeadlineError(DAMAGED, remedy=REMEDY, file=path)
 
 
 def open_source(
@@ -216,18 +215,13 @@ def open_source(
 
 
 def _read_model_json(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        version = about["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path) from error
-    if version != CHECKPOINT_FORMAT:
-        raise LeadlineError(
-            f"The checkpoint has format {version!r}; this version reads {CHECKPOINT_FORMAT}.",
-            remedy="Train again with this version of Leadline.",
-            file=path,
-        )
-    return dict(about)
+    return read_json(
+        path,
+        format=CHECKPOINT_FORMAT,
+        remedy=REMEDY,
+        what="checkpoint",
+        problem=DAMAGED,
+    )
 
 
 def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Model]:

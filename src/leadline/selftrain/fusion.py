@@ -8,7 +8,6 @@ is trained here: draws of locked test people may come in, and go nowhere else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.artefact import replacing, write_json
+from leadline.artefact import read_json, replacing, write_json
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import (
     at_least,
@@ -208,15 +207,16 @@ def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
             remedy="Use a run of `leadline selftrain` that had teacher labels.",
             file=path,
         )
+    problem = "The label models of this run cannot be read."
+    remedy = "Restore the file from a copy, or run `leadline selftrain` again."
+    content = read_json(
+        path, format=FUSION_FORMAT, remedy=remedy, what="file of label models", problem=problem
+    )
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["models"]
+        entries = content["models"]
         return {(entry["repeat"], entry["fold"]): _restored(entry) for entry in entries}
     except (ValueError, KeyError, TypeError) as error:
-        raise LeadlineError(
-            "The label models of this run cannot be read.",
-            remedy="Restore the file from a copy, or run `leadline selftrain` again.",
-            file=path,
-        ) from error
+        raise LeadlineError(problem, remedy=remedy, file=path) from error
 
 
 ARRAYS = ("intercepts", "slopes", "psi", "draw_sd")

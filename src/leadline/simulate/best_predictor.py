@@ -7,7 +7,6 @@ no model that reads the text can be expected to beat it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,7 +330,7 @@ def bayes_limit(
     _label_rows(world, who, limit, total).write_parquet(
         truth / "limit_labels.parquet", compression="zstd"
     )
-    manifest = json.loads((cohort_dir / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(cohort_dir, "cohort")
     write_json(cohort_dir / MANIFEST, {**manifest, "limit": entry})
     return entry
 
