@@ -15,8 +15,12 @@ directly or through others; few-shot examples count.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import polars as pl
 
+from leadline.errors import LeadlineError
 from leadline.phq9.items import CUTS, ITEM_COLUMNS
 
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -105,3 +109,26 @@ LABELS: dict[str, pl.DataType] = {
     "quotes_found": pl.Int16(),  # of them, those that the person said
     "user_words": pl.Int32(),
 }
+
+
+def check_columns(
+    table: pl.DataFrame, schema: Mapping[str, pl.DataType], file: str | Path | None, remedy: str
+) -> None:
+    """Check that `table` has every column of `schema` with its type; it may have others.
+
+    Args:
+        table: any table, such as an empty one with the columns of a file.
+        schema: one of the tables above, or a room's own.
+        file: where the table lies, for the message.
+        remedy: what to do about a table of another schema.
+
+    Raises:
+        LeadlineError: a column is absent or of another type.
+    """
+    for column, kind in schema.items():
+        if table.schema.get(column) != kind:
+            raise LeadlineError(
+                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                remedy=remedy,
+                file=file,
+            )

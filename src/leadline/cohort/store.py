@@ -12,9 +12,11 @@ import polars as pl
 
 from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
 from leadline.errors import LeadlineError
-from leadline.tables import PEOPLE, PHQ9, TURNS
+from leadline.tables import PEOPLE, PHQ9, TURNS, check_columns
 
 FILES = ("turns.parquet", "phq9.parquet", "people.parquet")
+
+REMEDY = "Import the cohort again with this version of Leadline."
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def write_cohort(
         LeadlineError: `path` is occupied, or a table has not the columns of the schema.
     """
     with new_directory(path, overwrite=overwrite) as scratch:
-        check_table(turns, TURNS, path / FILES[0])
+        check_columns(turns, TURNS, path / FILES[0], REMEDY)
         turns.write_parquet(scratch / FILES[0], compression="zstd")
         if extra is not None:
             extra(scratch)
@@ -86,7 +88,7 @@ def finish_cohort(
 ) -> dict[str, Any]:
     """Complete a directory that holds `turns.parquet` already; return its manifest."""
     for name, table, schema in ((FILES[1], phq9, PHQ9), (FILES[2], people, PEOPLE)):
-        check_table(table, schema, scratch / name)
+        check_columns(table, schema, scratch / name, REMEDY)
         table.write_parquet(scratch / name, compression="zstd")
     turns = pl.scan_parquet(scratch / FILES[0]).select(pl.len()).collect().item()
     return write_manifest(
@@ -139,7 +141,7 @@ def check_cohort(path: Path) -> dict[str, Any]:
         with _reading(path / name):
             columns = pl.read_parquet_schema(path / name)
             height = pl.scan_parquet(path / name).select(pl.len()).collect().item()
-        check_table(pl.DataFrame(schema=columns), schema, path / name)
+        check_columns(pl.DataFrame(schema=columns), schema, path / name, REMEDY)
         _check_height(manifest, path / name, height)
     return manifest
 
@@ -180,16 +182,5 @@ def _reading(path: Path) -> Iterator[None]:
 def _read_table(path: Path, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     with _reading(path):
         table = pl.read_parquet(path)
-    check_table(table, schema, path)
+    check_columns(table, schema, path, REMEDY)
     return table
-
-
-def check_table(table: pl.DataFrame, schema: Mapping[str, pl.DataType], path: Path) -> None:
-    """Raise `LeadlineError` unless `table` has the columns and types of `schema`."""
-    for column, kind in schema.items():
-        if table.schema.get(column) != kind:
-            raise LeadlineError(
-                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
-                remedy="Import the cohort again with this version of Leadline.",
-                file=path,
-            )

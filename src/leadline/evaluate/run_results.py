@@ -18,7 +18,7 @@ from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
-from leadline.tables import ESTIMATES
+from leadline.tables import ESTIMATES, check_columns
 
 PREDICTIONS_FILE = "predictions.parquet"
 
@@ -96,7 +96,8 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
     estimates = None
     if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
         estimates = _read(run / ESTIMATES_FILE)
-        _check_estimates(estimates, run / ESTIMATES_FILE)
+        remedy = "Score again with this version of Leadline."
+        check_columns(estimates, ESTIMATES, run / ESTIMATES_FILE, remedy)
     return render_report(results, predictions, estimates=estimates, out=run / REPORT_FILE)
 
 
@@ -129,16 +130,6 @@ def _read(path: Path) -> pl.DataFrame:
         raise LeadlineError(
             "This table of the run cannot be read.", remedy="Train again.", file=path
         ) from error
-
-
-def _check_estimates(table: pl.DataFrame, path: Path) -> None:
-    for column, kind in ESTIMATES.items():
-        if table.schema.get(column) != kind:
-            raise LeadlineError(
-                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
-                remedy="Score again with this version of Leadline.",
-                file=path,
-            )
 
 
 def _with_cohort(

@@ -15,7 +15,7 @@ import polars as pl
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.phq9.items import BANDS, TOTALS
-from leadline.tables import PREDICTIONS
+from leadline.tables import PREDICTIONS, check_columns
 
 SPLITS = ("locked", "out-of-fold")
 
@@ -114,12 +114,8 @@ def _check_columns(table: pl.DataFrame) -> None:
                 f"The table has a column {column!r}, which belongs to labels made by a model.",
                 "Evaluate takes PHQ-9s that people answered; write predictions for those only.",
             )
-    for column, kind in PREDICTIONS.items():
-        if table.schema.get(column) != kind:
-            raise refuse(
-                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
-                "Train or score again with this version of Leadline.",
-            )
+    remedy = "Train or score again with this version of Leadline."
+    check_columns(table, PREDICTIONS, TABLE, remedy)
     if table.is_empty():
         raise refuse(
             "There are no predictions of gold labels.",

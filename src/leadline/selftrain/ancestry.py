@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from leadline.errors import LeadlineError
+from leadline.tables import check_columns
 
 People = frozenset[str]
 
@@ -218,11 +219,18 @@ def read_ancestry(run: Path, locked: People) -> AncestryLedger:
             remedy="Give a run of `leadline selftrain`, or run it again.",
             file=run / BATCHES,
         ) from error
+    for table, columns, file in (
+        (models, MODEL_COLUMNS, MODELS),
+        (batches, BATCH_COLUMNS, BATCHES),
+        (labels, PSEUDOLABEL_COLUMNS, PSEUDOLABELS),
+    ):
+        check_columns(table, columns, run / file, "Run `leadline selftrain` again.")
     ledger = AncestryLedger(locked)
-    for name, people, used in models.iter_rows():
+    for name, people, used in models.select(*MODEL_COLUMNS).iter_rows():
         ledger.fitted[name] = Fitted(name, frozenset(people), tuple(used))
     recorded: dict[str, People] = {}
-    for name, labelled, sources, raters, people, ancestors in batches.iter_rows():
+    rows = batches.select(*BATCH_COLUMNS).iter_rows()
+    for name, labelled, sources, raters, people, ancestors in rows:
         ledger.batches[name] = PseudolabelBatch(
             name, frozenset(labelled), tuple(sources), tuple(raters), frozenset(people)
         )

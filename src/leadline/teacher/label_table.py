@@ -16,7 +16,7 @@ import polars as pl
 
 from leadline.artefact import read_manifest
 from leadline.errors import LeadlineError
-from leadline.tables import LABELS
+from leadline.tables import LABELS, check_columns
 from leadline.teacher.request_store import RequestStore
 from leadline.teacher.rubric import Rating, parse_rating
 
@@ -79,13 +79,8 @@ def read_labels(path: Path) -> pl.DataFrame:
             remedy="Run `leadline label` again with the same --out; answers are kept.",
             file=path / LABELS_FILE,
         ) from error
-    for column, kind in LABELS.items():
-        if table.schema.get(column) != kind:
-            raise LeadlineError(
-                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
-                remedy="Run `leadline label` again with this version of Leadline.",
-                file=path / LABELS_FILE,
-            )
+    remedy = "Run `leadline label` again with this version of Leadline."
+    check_columns(table, LABELS, path / LABELS_FILE, remedy)
     return table
 
 

@@ -1,0 +1,81 @@
+import polars as pl
+import pytest
+
+from leadline import tables
+from leadline.artefact import write_manifest
+from leadline.cohort.store import read_cohort
+from leadline.errors import LeadlineError
+from leadline.selftrain.ancestry import BATCHES, PSEUDOLABEL_COLUMNS, AncestryLedger, read_ancestry
+from leadline.tables import check_columns
+from leadline.teacher.label_table import read_labels
+
+SCHEMAS = {
+    name: schema
+    for name, schema in vars(tables).items()
+    if name.isupper() and isinstance(schema, dict)
+}
+
+
+def check(table, schema):
+    check_columns(table, schema, "a.parquet", "Write it again.")
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_a_table_passes_with_its_columns_in_any_order_and_with_more(schema):
+    table = pl.DataFrame(schema=schema)
+    check(table, schema)
+    check(table.select(reversed(table.columns)).with_columns(more=pl.lit(1)), schema)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_a_table_without_one_of_its_columns_or_with_another_type_is_refused(schema):
+    table = pl.DataFrame(schema=schema)
+    for column, kind in schema.items():
+        with pytest.raises(LeadlineError) as caught:
+            check(table.drop(column), schema)
+        assert caught.value.problem == f"Column {column!r} should be {kind}, found None."
+        with pytest.raises(LeadlineError) as caught:
+            check(table.with_columns(pl.lit(None, pl.Duration("ms")).alias(column)), schema)
+        assert caught.value.problem.endswith("found Duration(time_unit='ms').")
+        assert str(caught.value.file) == "a.parquet"
+        assert caught.value.remedy == "Write it again."
+
+
+def test_times_without_a_zone_are_another_type():
+    table = pl.DataFrame(schema={"time": pl.Datetime("us")})
+    with pytest.raises(LeadlineError, match="UTC"):
+        check(table, {"time": tables.UTC_TIME})
+
+
+def change_column(file, column):
+    pl.read_parquet(file).with_columns(pl.lit(True).alias(column)).write_parquet(file)
+
+
+def test_each_table_of_a_cohort_is_checked_when_it_is_read(tmp_path, cohort_path):
+    for name, column in (("turns", "text"), ("phq9", "total"), ("people", "person_id")):
+        copied = tmp_path / name
+        copied.mkdir()
+        for file in cohort_path.glob("*.*"):
+            (copied / file.name).write_bytes(file.read_bytes())
+        change_column(copied / f"{name}.parquet", column)
+        with pytest.raises(LeadlineError, match=f"Column '{column}' should be") as caught:
+            read_cohort(copied)
+        assert caught.value.file == copied / f"{name}.parquet"
+
+
+def test_a_ledger_of_another_schema_is_refused_before_it_is_followed(tmp_path):
+    AncestryLedger(frozenset()).write(tmp_path, pl.DataFrame(schema=PSEUDOLABEL_COLUMNS))
+    assert read_ancestry(tmp_path, frozenset()).batches == {}
+    change_column(tmp_path / BATCHES, "ancestors")
+    with pytest.raises(LeadlineError, match="Column 'ancestors' should be") as caught:
+        read_ancestry(tmp_path, frozenset())
+    assert caught.value.file == tmp_path / BATCHES
+
+
+def test_labels_of_another_schema_are_refused(tmp_path):
+    write_manifest(tmp_path, kind="labels", command="label", settings={}, inputs={})
+    pl.DataFrame(schema=tables.LABELS).write_parquet(tmp_path / "labels.parquet")
+    assert read_labels(tmp_path).height == 0
+    change_column(tmp_path / "labels.parquet", "draw")
+    with pytest.raises(LeadlineError, match=r"Column 'draw' should be .*\n.*leadline label"):
+        read_labels(tmp_path)
