@@ -17,7 +17,6 @@ import polars as pl
 
 from leadline import processes
 from leadline.arrays import Array, Ints
-from leadline.artefact import sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
@@ -42,6 +41,7 @@ from leadline.runs.labelled import (
     training_rows,
 )
 from leadline.runs.ledger import ledger_table
+from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
 from leadline.runs.state_source import StateSource
 
@@ -118,8 +118,16 @@ def train_run(
             predictions += baseline_predictions(labelled, config, left_out, states, home)
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
-        return _write_run_manifest(
-            run, cohort, labelled, config, settings, selection=selection, ensemble=ensemble
+        training = _training_facts(labelled, config, window)
+        return write_run_manifest(
+            run,
+            cohort,
+            settings,
+            training,
+            command="train",
+            selection=selection,
+            reference_model="leadline",
+            readers=source.identities if source else {},
         )
 
 
@@ -203,7 +211,6 @@ def _train_adapted(
     home: Path | None,
 ) -> tuple[Ensemble, list[dict[str, Any]], None]:
     from leadline.finetune.members import SharedBase, StoredModel, raw_distributions
-    from leadline.runs.train import train_adapted
 
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     (run / CHECKPOINT).mkdir(exist_ok=True)
@@ -287,42 +294,18 @@ def train_adapted(
     return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
 
 
-def _write_run_manifest(
-    run: Path,
-    cohort: Cohort,
-    labelled: Labelled,
-    config: TrainConfig,
-    settings: dict[str, Any],
-    *,
-    selection: list[dict[str, Any]],
-    ensemble: Ensemble,
-) -> dict[str, Any]:
+def _training_facts(
+    labelled: Labelled, config: TrainConfig, window: WindowConfig
+) -> dict[str, str]:
+    """What the report says of the training."""
     open_people = labelled.readings.filter(~pl.col("locked"))
     locked = labelled.readings.filter("locked")
-    training = {
+    return {
         "people trained on": str(open_people["person_id"].n_unique()),
         "PHQ-9s trained on": str(open_people.height),
         "locked test people": str(locked["person_id"].n_unique()),
-        "reader": config.reader,
-        "adaptation": config.adapt,
-        "models in the ensemble": str(len(ensemble.members)),
-        "folds": f"{config.folds} by person, {config.repeats} draw(s), seed {config.seed}",
-        "text": f"the {settings['window']['days']:g} days before each PHQ-9"
-        if settings["window"]["days"]
+        **model_facts(config),
+        "text": f"the {window.days:g} days before each PHQ-9"
+        if window.days
         else "all text before each PHQ-9",
     }
-    files = ("predictions.parquet", "estimates.parquet", "ledger.parquet", "checkpoint/model.json")
-    return write_manifest(
-        run,
-        kind="run",
-        command="train",
-        settings=settings,
-        inputs=settings["inputs"],
-        files={name: sha256(run / name) for name in files},
-        simulated=cohort.simulated,
-        training=training,
-        selection=selection,
-        reference_model="leadline",
-        limit=cohort.manifest.get("limit"),
-        readers=ensemble.source.identities if ensemble.source else {},
-    )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.artefact import sha256, write_json, write_manifest
+from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
@@ -33,6 +33,7 @@ from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
 from leadline.runs.labelled import cohort_hashes
 from leadline.runs.ledger import ledger_table
+from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import (
     baseline_predictions,
     ensemble_predictions,
@@ -41,7 +42,13 @@ from leadline.runs.predictions import (
 )
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import candidates_for
-from leadline.selftrain.ancestry import AncestryLedger, check_ancestry
+from leadline.selftrain.ancestry import (
+    BATCHES,
+    MODELS,
+    PSEUDOLABELS,
+    AncestryLedger,
+    check_ancestry,
+)
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fusion import draws_of, fused_distributions, save_fusion
@@ -407,26 +414,17 @@ def _finish(
         "rounds tried and kept": f"{tried} and {kept}",
         "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",
         "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
-        "reader": train.reader,
-        "adaptation": train.adapt,
-        "models in the ensemble": str(train.folds * train.repeats),
-        "folds": f"{train.folds} by person, {train.repeats} draw(s), seed {train.seed}",
+        **model_facts(train),
     }
-    files = ["predictions.parquet", "estimates.parquet", "ledger.parquet", "checkpoint/model.json"]
-    files += ["ledger-pseudolabels.parquet", "ledger-models.parquet", "ledger-batches.parquet"]
-    files += [COURSE]
-    return write_manifest(
+    return write_run_manifest(
         run,
-        kind="run",
+        cohort,
+        settings,
+        training,
+        (PSEUDOLABELS, MODELS, BATCHES, COURSE),
         command="selftrain",
-        settings=settings,
-        inputs=settings["inputs"],
-        files={name: sha256(run / name) for name in files},
-        simulated=cohort.simulated,
-        training=training,
         selftraining=json.loads((run / COURSE).read_text(encoding="utf-8")),
         reference_model=GOLD_ONLY,
         shown_model=SHOWN,
-        limit=cohort.manifest.get("limit"),
         readers=course.source.identities,
     )

@@ -1,0 +1,65 @@
+"""The manifest of a run, which `leadline train` and `leadline selftrain` write last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leadline.artefact import sha256, write_manifest
+from leadline.cohort.store import Cohort
+from leadline.runs.config import TrainConfig
+
+RUN_FILES = (
+    "predictions.parquet",
+    "estimates.parquet",
+    "ledger.parquet",
+    "checkpoint/model.json",
+)
+"""What every run holds when it is finished."""
+
+
+def write_run_manifest(
+    run: Path,
+    cohort: Cohort,
+    settings: Mapping[str, Any],
+    training: Mapping[str, str],
+    files: Sequence[str] = (),
+    *,
+    command: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """Write the manifest that completes a run and return it.
+
+    Args:
+        run: the run directory; its files are there.
+        cohort: the cohort that it was trained on.
+        settings: its settings as plain values, table by table; ``inputs`` among them holds the
+            SHA-256 of each file of the cohort.
+        training: what the report says of the training, in its order.
+        files: files of this kind of run beside `RUN_FILES`.
+        command: the verb that made the run.
+        more: further entries of this kind of run.
+    """
+    return write_manifest(
+        run,
+        kind="run",
+        command=command,
+        settings=settings,
+        inputs=settings["inputs"],
+        files={name: sha256(run / name) for name in (*RUN_FILES, *files)},
+        simulated=cohort.simulated,
+        training=dict(training),
+        limit=cohort.manifest.get("limit"),
+        **more,
+    )
+
+
+def model_facts(config: TrainConfig) -> dict[str, str]:
+    """What the report says of the models of any run."""
+    return {
+        "reader": config.reader,
+        "adaptation": config.adapt,
+        "models in the ensemble": str(config.folds * config.repeats),
+        "folds": f"{config.folds} by person, {config.repeats} draw(s), seed {config.seed}",
+    }

@@ -1,0 +1,63 @@
+import json
+
+import pytest
+from tests.support.cohorts import scored_people
+
+from leadline.artefact import read_manifest, sha256
+from leadline.runs.config import TrainConfig
+from leadline.runs.manifest import RUN_FILES, model_facts, write_run_manifest
+
+SETTINGS = {"train": {"seed": 3}, "window": {"days": 14.0}, "inputs": {"turns.parquet": "ab"}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    for name in (*RUN_FILES, "more.parquet"):
+        file = tmp_path / "run" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return tmp_path / "run"
+
+
+def write(run, *files, **more):
+    cohort = scored_people([1.0, 2.0])
+    training = {"people trained on": "2"}
+    return write_run_manifest(run, cohort, SETTINGS, training, files, command="train", **more)
+
+
+def test_a_manifest_of_a_run_names_what_it_was_made_of_and_every_file(run):
+    written = write(run, "more.parquet", reference_model="leadline")
+    assert read_manifest(run, "run") == written == json.loads((run / "manifest.json").read_text())
+    assert written["files"] == {name: sha256(run / name) for name in (*RUN_FILES, "more.parquet")}
+    assert (written["settings"], written["inputs"]) == (SETTINGS, SETTINGS["inputs"])
+    assert written["training"] == {"people trained on": "2"}
+    assert (written["command"], written["reference_model"]) == ("train", "leadline")
+    assert written["limit"] is None
+
+
+def test_the_manifest_says_whether_people_are_simulated_and_their_limit(run):
+    cohort = scored_people([1.0, 2.0])
+    for manifest in ({"simulated": True, "limit": {"r": 0.9}}, {}):
+        cohort.manifest.clear()
+        cohort.manifest.update(manifest)
+        written = write_run_manifest(run, cohort, SETTINGS, {}, command="selftrain")
+        assert written["simulated"] is bool(manifest)
+        assert written["limit"] == manifest.get("limit")
+
+
+@pytest.mark.parametrize("name", [*RUN_FILES, "more.parquet"])
+def test_a_run_that_lacks_a_file_is_not_completed(run, name):
+    (run / name).unlink()
+    with pytest.raises(FileNotFoundError):
+        write(run, "more.parquet")
+    assert not (run / "manifest.json").exists()
+
+
+def test_the_facts_count_one_model_for_each_fold_and_repeat():
+    facts = model_facts(TrainConfig(reader="minilm", folds=4, repeats=3, seed=7))
+    assert facts == {
+        "reader": "minilm",
+        "adaptation": "frozen",
+        "models in the ensemble": "12",
+        "folds": "4 by person, 3 draw(s), seed 7",
+    }
