@@ -9,14 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
-NOTICE = (
-    "An estimate from conversation, not a PHQ-9 response, not a diagnosis, not a crisis service."
-)
-SIMULATED_NOTICE = (
-    "Made from simulated people: it tests the software and says nothing about clinical validity."
-)
+from leadline.about import NOTICE as NOTICE
+from leadline.about import SIMULATED_NOTICE as SIMULATED_NOTICE
+from leadline.about import __version__ as __version__
 
 if TYPE_CHECKING:
     from leadline.cohort.store import read_cohort

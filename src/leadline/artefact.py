@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leadline import __version__
+from leadline.about import __version__
 from leadline.errors import LeadlineError
 
 MANIFEST = "manifest.json"

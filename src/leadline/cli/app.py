@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-from leadline import __version__
+from leadline.about import __version__
 from leadline.cli import data, model
 from leadline.cli.flags import say
 from leadline.errors import EXIT_CODE, LeadlineError

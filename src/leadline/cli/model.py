@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from leadline import NOTICE
+from leadline.about import NOTICE
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
 from leadline.errors import missing_package
 

@@ -16,7 +16,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from leadline import NOTICE
+from leadline.about import NOTICE
 from leadline.artefact import replacing
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label

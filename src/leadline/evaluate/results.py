@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from leadline import NOTICE, SIMULATED_NOTICE, __version__
+from leadline.about import NOTICE, SIMULATED_NOTICE, __version__
 from leadline.errors import LeadlineError
 from leadline.evaluate import cautions
 from leadline.evaluate.bootstrap import Scores, p_value, resampled_scores, sample_scores, summary

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from leadline import NOTICE
+from leadline.about import NOTICE
 from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
 from leadline.export.config import ExportConfig
 from leadline.runs.checkpoint import load_ensemble, run_identity, run_training

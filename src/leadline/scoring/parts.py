@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leadline import __version__
+from leadline.about import __version__
 from leadline.artefact import (
     MANIFEST,
     SCRATCH,
