@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.support import ROOT
+from tests.support.imports import import_cohort
 
 from leadline.importing.config import FORMATS, ImportConfig
-from leadline.importing.importing import import_cohort
 from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import KNOWN
 from leadline.importing.survey import read_mapping, read_survey

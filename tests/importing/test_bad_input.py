@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
+from tests.support.imports import import_cohort
 
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 HEAD = "person_id,conversation_id,role,text,time\n"
 GOOD = (

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.imports import import_beside, turns_of, words_of, write_source
+from tests.support.imports import import_beside, import_cohort, turns_of, words_of, write_source
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 
 def corpus(tmp_path: Path, *utterances: dict[str, Any], speakers: Any = None) -> Path:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.imports import import_beside, turns_of, words_of, write_source
+from tests.support.imports import import_beside, import_cohort, turns_of, words_of, write_source
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 HEAD = "start_time\tstop_time\tspeaker\tvalue\n"
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.imports import TWO_TURNS, import_beside, write_source
+from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write_source
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
 from leadline.importing.fhir import fhir_labels
-from leadline.importing.importing import import_cohort
 from leadline.importing.labels import (
     Label,
     label_table,

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.imports import import_cohort
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 from leadline.importing.times import to_utc
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

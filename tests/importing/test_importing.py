@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.imports import TWO_TURNS, import_beside, write_source
+from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write_source
 
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 
 def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:

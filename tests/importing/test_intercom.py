@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.imports import import_beside, turns_of, words_of, write_source
+from tests.support.imports import import_beside, import_cohort, turns_of, words_of, write_source
 
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 from leadline.importing.intercom import html_to_text
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.support import ROOT
+from tests.support.imports import import_cohort
 
 from leadline.cohort.inspect import inspect_cohort
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 FOLDERS = (ROOT.parent / "shared" / "data", ROOT / "shared" / "data")
 DATA = next((folder for folder in FOLDERS if folder.is_dir()), None)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.support import ROOT
+from tests.support.imports import import_cohort
 
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 
 BENCH = ROOT / "bench"
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.support.imports import import_beside, turns_of, write_source
+from tests.support.imports import import_beside, import_cohort, turns_of, write_source
 
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
 from leadline.importing.survey import read_mapping
 
 TURN = '[[turns]]\nanswer = "words"\n'

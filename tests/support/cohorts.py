@@ -12,12 +12,10 @@ import polars as pl
 
 from leadline.cohort.store import Cohort
 from leadline.phq9.items import ITEM_COLUMNS
-from leadline.simulate.config import PRESETS, SimulateConfig
+from leadline.simulate.config import preset
 from leadline.tables import PEOPLE, PHQ9, TURNS
 
-SMALL = SimulateConfig(
-    **{**PRESETS["easy"], "people": 60, "gold": 44, "locked": 10, "user_turns": 9.0}
-)
+SMALL = preset("easy", people=60, gold=44, locked=10, user_turns=9.0)
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from leadline.cohort.store import Cohort
+from leadline.cohort.store import Cohort, read_cohort
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
+from leadline.importing.importing import import_files
 
 TWO_TURNS = "person_id,role,text\np1,user,low\np2,user,fine\n"
 
@@ -38,3 +38,9 @@ def turns_of(cohort: Cohort) -> list[tuple[str, str, int, str, str]]:
     """Person, conversation, number, role and text of every turn."""
     columns = ("person_id", "conversation_id", "turn", "role", "text")
     return list(cohort.turns.select(columns).iter_rows())
+
+
+def import_cohort(source: Path, config: ImportConfig, out: Path, **more: Any) -> Cohort:
+    """Import, and read what was written."""
+    import_files(source, config, out, **more)
+    return read_cohort(out)

@@ -19,9 +19,8 @@ from leadline.tables import UTC_TIME
 from leadline.teacher.audit import audit
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
-from leadline.teacher.label_model import fit, posterior
+from leadline.teacher.label_model import Observations, fit, posterior
 from leadline.teacher.label_table import read_labels
-from leadline.teacher.observations import ratings
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -75,10 +74,16 @@ def test_the_whole_course_on_a_simulated_cohort(tmp_path):
     assert low < 0.6 < high + 0.1
     assert found["total"]["bias"]["value"] > 1.0
     assert 0.5 < found["reliability"]["icc"] < 1.0
-    gold = label_readings(cohort, WindowConfig())
-    rows, observed = ratings(labels, gold.filter(~pl.col("locked")))
-    assert observed.names == ("simulated",)
-    assert observed.draws[0].shape == (620, 3)
+    gold = label_readings(cohort, WindowConfig()).filter(~pl.col("locked"))
+    last = labels.pivot("draw", index=["person_id", "last"], values="total").sort(
+        "person_id", "last"
+    )
+    rows = last.unique("person_id", keep="last", maintain_order=True).join(
+        gold.select("person_id", "last", gold="total"), on=["person_id", "last"], how="left"
+    )
+    draws = rows.select("0", "1", "2").to_numpy()
+    assert draws.shape == (620, 3)
+    observed = Observations(rows["gold"].to_numpy(), (draws,), ("simulated",))
     assert np.isfinite(observed.gold).sum() == 350
     believed = posterior(fit(observed), observed).mean
     truth = pl.read_parquet(tmp_path / "c" / "truth" / "phq9_all.parquet")

@@ -48,6 +48,7 @@ def build_import() -> click.Command:
 def build_simulate() -> click.Command:
     """The verb `simulate`."""
     from leadline.simulate.config import PRESETS, SimulateConfig
+    from leadline.simulate.config import preset as preset_settings
 
     @click.command("simulate")
     @OUT
@@ -82,7 +83,7 @@ def build_simulate() -> click.Command:
             for name, value in fields.items()
             if ctx.get_parameter_source(name) is not default
         }
-        chosen = SimulateConfig(**{**PRESETS[preset], **given})
+        chosen = preset_settings(preset, **given)
         cohort = simulate_cohort(out, chosen, overwrite=overwrite, progress=say)
         found: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
         if limit:

@@ -23,7 +23,7 @@ from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.selftrain import possible_rounds, selftrain_run
 from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
-from leadline.simulate.config import PRESETS, SimulateConfig
+from leadline.simulate.config import SimulateConfig, preset
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
 
@@ -87,16 +87,14 @@ def demo_settings(people: int, seed: int) -> SimulateConfig:
         raise LeadlineError(
             f"--people is {people}.", remedy=f"Use at least {SMALLEST} people for the demo."
         )
-    return SimulateConfig(
-        **{
-            **PRESETS["easy"],
-            "people": people,
-            "gold": max(int(GOLD_SHARE * people), min(FEWEST_GOLD, people // 2)),
-            "locked": int(LOCKED_SHARE * people),
-            "user_turns": 14.0,
-            "held_out": HELD_OUT,
-            "seed": seed,
-        }
+    return preset(
+        "easy",
+        people=people,
+        gold=max(int(GOLD_SHARE * people), min(FEWEST_GOLD, people // 2)),
+        locked=int(LOCKED_SHARE * people),
+        user_turns=14.0,
+        held_out=HELD_OUT,
+        seed=seed,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.artefact import new_directory, sha256
-from leadline.cohort.store import Cohort, finish_cohort, read_cohort
+from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
 from leadline.importing.chat import read_chat, read_sharegpt
 from leadline.importing.config import ImportConfig
@@ -34,34 +34,6 @@ READERS: dict[str, Callable[[Path, ImportConfig, RejectedRows], Source]] = {
     "daic": read_daic,
     "intercom": read_intercom,
 }
-
-
-def import_cohort(
-    source: Path,
-    settings: ImportConfig,
-    out: Path,
-    *,
-    overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> Cohort:
-    """Read conversations and PHQ-9s into a new cohort directory.
-
-    Args:
-        source: file, or folder for ConvoKit and DAIC-WOZ.
-        settings: how to read it.
-        out: the cohort directory to write.
-        overwrite: replace an earlier cohort at `out`.
-        progress: called with the turns read so far after each batch.
-
-    Returns:
-        The cohort as read back. ``manifest["import"]`` says what was detected, left out
-        (file, row, reason; never text) and transformed.
-
-    Raises:
-        LeadlineError: anything wrong with source, labels or settings; `out` is as it was.
-    """
-    import_files(source, settings, out, overwrite=overwrite, progress=progress)
-    return read_cohort(out)
 
 
 def import_files(

@@ -52,8 +52,7 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.node_store import Node, NodeStore
 from leadline.selftrain.roster import Roster
-from leadline.teacher.label_model import LabelModel, Observations, fit, posterior
-from leadline.teacher.observations import STUDENT
+from leadline.teacher.label_model import STUDENT, LabelModel, Observations, fit, posterior
 
 Folds = frozenset[int]
 

@@ -29,9 +29,8 @@ from leadline.phq9.items import CUTS
 from leadline.runs.config import INTERVAL
 from leadline.runs.ledger import read_ledger
 from leadline.tables import ESTIMATES
-from leadline.teacher.label_model import LabelModel, fuse
+from leadline.teacher.label_model import STUDENT, LabelModel, fuse
 from leadline.teacher.label_table import read_labels
-from leadline.teacher.observations import STUDENT
 
 Models = Mapping[tuple[int, int], LabelModel]
 

@@ -36,6 +36,7 @@ from scipy.optimize import minimize
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
 
+STUDENT = "student"  # the rater that is a model of ours
 GOLD_SD = 2.5  # standard error of measurement of one PHQ-9, points
 
 MIN_LABELLED = 30
