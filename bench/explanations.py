@@ -43,7 +43,6 @@ from path_contributions import Explainer
 
 WINDOW = WindowConfig()
 FEWEST = 5  # user turns in the 14 days, for ranks to mean something
-TOTALS = np.arange(28)
 PRESETS = ("easy", "paper")
 Person = tuple[Timeline, PersonStates, Span]
 Method = Callable[[Ensemble, Person], np.ndarray]
@@ -53,7 +52,7 @@ def means(ensemble: Ensemble, person: Person, spans: list[Span]) -> np.ndarray:
     """Mean estimates of readings of one person."""
     timeline, states, _ = person
     at = [replace(span, person=0) for span in spans]
-    return ensemble.distributions([timeline], [states], at) @ TOTALS
+    return ensemble.distributions([timeline], [states], at).mean()
 
 
 def increments(ensemble: Ensemble, person: Person, column: str) -> np.ndarray:
@@ -83,7 +82,7 @@ def occlusion(ensemble: Ensemble, person: Person) -> np.ndarray:
         people.append(timeline)
         cut.append(PersonStates({v: x[kept] for v, x in states.views.items()}, states.words[kept]))
     spans = [Span(row, 0, len(turns) - 2) for row in range(len(turns))]
-    without = ensemble.distributions(people, cut, spans) @ TOTALS
+    without = ensemble.distributions(people, cut, spans).mean()
     return means(ensemble, person, [span])[0] - without
 
 

@@ -39,7 +39,7 @@ def person(ensemble, simulated):
 
 
 def mean(ensemble, person, span):
-    return float((ensemble.distributions([person[0]], [person[1]], [span]) @ np.arange(28))[0])
+    return float(ensemble.distributions([person[0]], [person[1]], [span]).mean()[0])
 
 
 def test_contributions_and_the_start_add_up_to_the_estimate(ensemble, person):

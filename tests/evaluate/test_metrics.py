@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scoringrules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,7 +11,7 @@ from sklearn import metrics as sk
 from tests.support.predictions import normal_distribution
 
 from leadline.evaluate import metrics
-from leadline.phq9.distribution import crps
+from leadline.phq9.distribution import Totals
 
 
 @pytest.fixture(scope="module")
@@ -127,34 +126,11 @@ def test_kappa_equals_sklearn(sample, drawn) -> None:
     np.testing.assert_allclose(ours, theirs)
 
 
-def test_crps_equals_scoringrules_of_many_draws_and_the_integral(sample) -> None:
-    gold, estimate = sample
-    distribution = normal_distribution(estimate, 4.0)
-    ours = crps(distribution, gold)
-    # 500 values in exact proportion to the distribution are an ensemble with the same CRPS
-    levels = (np.arange(500) + 0.5) / 500
-    ensemble = np.array([np.searchsorted(np.cumsum(row), levels) for row in distribution])
-    theirs = scoringrules.crps_ensemble(
-        gold, ensemble.astype(float), estimator="nrg", backend="numpy"
-    )
-    np.testing.assert_allclose(ours, theirs, atol=0.03)
-    pairs = np.abs(np.subtract.outer(np.arange(28), np.arange(28)))
-    energy = (distribution * np.abs(np.arange(28) - gold[:, None])).sum(1) - 0.5 * np.einsum(
-        "li,lj,ij->l", distribution, distribution, pairs
-    )
-    np.testing.assert_allclose(ours, energy, atol=1e-9)
-
-
-def test_crps_of_a_certain_distribution_is_the_absolute_error() -> None:
-    certain = np.eye(28)[[4, 9, 27]]
-    np.testing.assert_allclose(crps(certain, np.array([4.0, 12, 20])), [0, 3, 7])
-
-
 def test_central_interval_equals_discrete_quantiles_of_scipy() -> None:
     binomial = stats.binom(27, [0.1, 0.5, 0.93])
     distribution = np.array([stats.binom(27, p).pmf(np.arange(28)) for p in (0.1, 0.5, 0.93)])
     for level in (0.5, 0.8, 0.9):
-        lower, upper = metrics.central_interval(distribution, level)
+        lower, upper = metrics.central_interval(Totals(distribution), level)
         np.testing.assert_array_equal(lower, binomial.ppf((1 - level) / 2))
         np.testing.assert_array_equal(upper, binomial.ppf((1 + level) / 2))
 
@@ -165,9 +141,10 @@ def test_pit_is_flat_for_the_true_distribution_and_a_valley_for_a_narrow_one() -
     wide = normal_distribution(mean, 4.0)
     gold = (np.cumsum(wide, axis=1) < rng.uniform(size=(len(mean), 1))).sum(axis=1).astype(float)
     weights = np.ones((1, len(mean)))
-    flat = metrics.pit_histogram(wide, gold, 10, weights)[0]
+    flat = metrics.pit_histogram(Totals(wide), gold, 10, weights)[0]
     np.testing.assert_allclose(flat, 0.1, atol=0.008)
-    valley = metrics.pit_histogram(normal_distribution(mean, 2.0), gold, 10, weights)[0]
+    narrow = Totals(normal_distribution(mean, 2.0))
+    valley = metrics.pit_histogram(narrow, gold, 10, weights)[0]
     assert valley[0] > 0.15
     assert valley[-1] > 0.15
     assert valley[4] < 0.08
@@ -176,7 +153,7 @@ def test_pit_is_flat_for_the_true_distribution_and_a_valley_for_a_narrow_one() -
 def test_pit_of_one_label_spreads_over_its_own_step() -> None:
     distribution = np.zeros((1, 28))
     distribution[0, [3, 8]] = 0.5
-    histogram = metrics.pit_histogram(distribution, np.array([8.0]), 4, np.ones((1, 1)))
+    histogram = metrics.pit_histogram(Totals(distribution), np.array([8.0]), 4, np.ones((1, 1)))
     np.testing.assert_allclose(histogram[0], [0, 0, 0.5, 0.5])
 
 

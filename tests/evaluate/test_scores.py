@@ -17,8 +17,8 @@ from leadline.evaluate.scores import (
     dialogue_bins,
     quantile_bins,
     scalar_scores,
-    spread,
 )
+from leadline.phq9.distribution import Totals
 
 CONFIG = EvaluateConfig()
 
@@ -35,8 +35,8 @@ def model(sample) -> Estimates:
     mean = sample.models["leadline"].mean
     rng = np.random.default_rng(0)
     widths = rng.uniform(1.5, 6, mean.shape[1])
-    each = [normal_distribution(row - 0.4, widths[:, None]) for row in mean]
-    return Estimates(mean=mean, median=np.round(mean) + 0.5, distribution=np.stack(each))
+    each = tuple(Totals(normal_distribution(row - 0.4, widths[:, None])) for row in mean)
+    return Estimates(mean=mean, median=np.round(mean) + 0.5, totals=each)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_errors_in_points_use_the_median_and_the_rest_the_mean(sample, model, sc
 @pytest.mark.parametrize("level", [50, 80, 90])
 def test_coverage_claim_and_width_equal_a_loop(sample, model, scalars, level) -> None:
     tail, inside, claimed, width = (1 - level / 100) / 2, [], [], []
-    for rows in model.distribution:
-        for row, gold in zip(rows, sample.gold, strict=True):
+    for totals in model.totals:
+        for row, gold in zip(totals.probabilities, sample.gold, strict=True):
             cumulative = np.cumsum(row)
             low = next(k for k in range(28) if cumulative[k] >= tail)
             high = next(k for k in range(28) if cumulative[k] >= 1 - tail - 1e-12)
@@ -84,19 +84,14 @@ def test_coverage_claim_and_width_equal_a_loop(sample, model, scalars, level) ->
 
 def test_most_certain_half_has_the_narrowest_distributions(sample, model, scalars) -> None:
     def one(repeat: int) -> float:
-        order = np.argsort(spread(model.distribution[repeat]))[: len(sample.gold) // 2]
+        order = np.argsort(model.totals[repeat].variance())[: len(sample.gold) // 2]
         return float(np.abs(model.median[repeat] - sample.gold)[order].mean())
 
     assert scalars["mae_certain_half"] == pytest.approx(over(model, one))
 
 
-def test_spread_equals_the_sd_of_scipy() -> None:
-    law = stats.binom(27, 0.3)
-    assert spread(law.pmf(np.arange(28))[None, :])[0] == pytest.approx(law.std())
-
-
 def test_brier_score_and_flags_by_probability(sample, model, scalars) -> None:
-    probability = model.distribution[:, :, 10:].sum(axis=2)
+    probability = np.stack([totals.probabilities[:, 10:].sum(axis=1) for totals in model.totals])
     above = sample.gold >= 10
     assert scalars["brier_10"] == pytest.approx(((probability - above) ** 2).mean())
     hit = over(model, lambda r: (probability[r] >= 0.5)[above].mean())
@@ -141,7 +136,8 @@ def test_scores_of_weights_equal_those_of_the_rebuilt_sample(sample, model) -> N
             "gold": sample.gold[rows],
         }
     )
-    again = Estimates(model.mean[:, rows], model.median[:, rows], model.distribution[:, rows])
+    totals = tuple(one.take(rows) for one in model.totals)
+    again = Estimates(model.mean[:, rows], model.median[:, rows], totals)
     weighted = scalar_scores(sample, model, Resamples.of(sample, weights[None, :]), CONFIG)
     ones = Resamples.of(rebuilt, np.ones((1, len(rows))))
     plain = scalar_scores(rebuilt, again, ones, CONFIG)

@@ -44,7 +44,7 @@ def test_the_graph_gives_the_estimates_of_the_ensemble(graph, simulated, home):
              for first in {0, len(one.words) - 1}]  # fmt: skip
     want = ensemble.distributions(people, states, spans)
     session = onnxruntime.InferenceSession(str(out / "model.onnx"))
-    for span, shape in zip(spans, want, strict=True):
+    for span, shape in zip(spans, want.probabilities, strict=True):
         words = states[span.person].words[span.first :].astype(np.float32)
         view = next(iter(ensemble.source.views))
         given = {"words": words, "states": states[span.person].views[view][span.first :]}
@@ -81,7 +81,7 @@ def test_the_encoder_and_the_graph_make_an_estimate_from_text_alone(graph, simul
     want = ensemble.distributions(
         person, ensemble.source.read(person), [Span(0, 0, len(texts) - 1)]
     )
-    np.testing.assert_allclose(distribution, want[0], atol=1e-4)
+    np.testing.assert_allclose(distribution, want.probabilities[0], atol=1e-4)
 
 
 def test_the_manifest_warns_of_states_and_says_what_it_is(graph):

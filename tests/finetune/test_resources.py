@@ -15,7 +15,6 @@ from leadline.finetune.resources import (
     activation_bytes,
     base_bytes,
     forward_flops,
-    host_memory,
     hours,
     memory,
     speed,
@@ -139,8 +138,6 @@ def test_the_figures_of_a_27b_reader():
 def test_what_saves_memory_and_operations():
     long = Step(32768)
     offload = Step(32768, checkpointing="offload")
-    assert host_memory(BIG, offload) == pytest.approx(20, abs=0.5)
-    assert host_memory(BIG, long) == 0
     assert memory(BIG, long) - memory(BIG, offload) == pytest.approx(20.0)
     assert memory(BIG, long) > 79 > memory(BIG, offload)
     assert activation_bytes(BIG, Step(4096, checkpointing="none")) > 10 * activation_bytes(

@@ -2,10 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from leadline.heads.calibration import (
     WIDTH_LEVELS,
@@ -15,74 +11,18 @@ from leadline.heads.calibration import (
     plain_calibration,
     restore_calibration,
 )
-from leadline.phq9.distribution import (
-    at_least,
-    distribution_mean,
-    distribution_quantile,
-    total_probability,
-    totals_distribution,
-)
-
-means = st.floats(-30, 60)
-
-
-deviations = st.floats(0.05, 40)
-
+from leadline.phq9.distribution import Totals
 
 PLAIN = Calibration(centre=10, stretch=1, half_words=5, widen=1, few_words=10)
 
 
-@given(means, deviations)
-def test_a_distribution_is_the_rounded_and_bounded_normal(mean, sd):
-    (p,) = totals_distribution(np.array([mean]), np.array([sd]))
-    expected = np.diff(norm(mean, sd).cdf(np.arange(1, 28) - 0.5))
-    np.testing.assert_allclose(p[1:-1], expected, atol=1e-12)
-    assert p[0] == pytest.approx(norm(mean, sd).cdf(0.5), abs=1e-12)
-    assert p[27] == pytest.approx(norm(mean, sd).sf(26.5), abs=1e-12)
-    assert p.sum() == pytest.approx(1, abs=1e-12)
-    assert (p >= 0).all()
-
-
-@given(means, deviations)
-def test_the_probability_of_one_total_is_its_entry_in_the_distribution(mean, sd):
-    where, wide = np.full(28, mean), np.full(28, sd)
-    (p,) = totals_distribution(where[:1], wide[:1])
-    np.testing.assert_array_equal(total_probability(where, wide, np.arange(28.0)), p)
-
-
-@given(st.lists(st.floats(0.001, 1), min_size=28, max_size=28))
-def test_mean_tails_and_quantiles_are_those_of_the_piecewise_even_density(weights):
-    p = np.array([weights]) / np.sum(weights)
-    assert distribution_mean(p)[0] == pytest.approx(sum(k * x for k, x in enumerate(p[0])))
-    for k in (0, 1, 10, 27):
-        assert at_least(p, k)[0] == pytest.approx(min(p[0, k:].sum(), 1.0))
-
-    def cdf(x):
-        return sum(q * np.clip(x - (k - 0.5), 0, 1) for k, q in enumerate(p[0]))
-
-    for level in (0.03, 0.5, 0.9):
-        by_search = brentq(lambda x, level=level: cdf(x) - level, -0.5, 27.5)
-        expected = np.clip(by_search, 0, 27)
-        assert distribution_quantile(p, level)[0] == pytest.approx(expected, abs=1e-6)
-
-
-def test_quantiles_take_one_level_a_row_and_stay_on_the_scale():
-    p = totals_distribution(np.array([-5.0, 12.0, 40.0]), np.array([1.0, 3.0, 1.0]))
-    low, middle, high = distribution_quantile(p, np.array([0.01, 0.5, 0.99]))
-    assert (low, high) == (0.0, 27.0)
-    assert middle == pytest.approx(12.0, abs=0.01)
-    assert distribution_quantile(p[:0], 0.5).shape == (0,)
-
-
 def test_the_rank_of_a_total_is_the_level_of_the_interval_that_just_reaches_it():
     random = np.random.default_rng(0)
-    p = totals_distribution(random.uniform(4, 23, 50), random.uniform(1, 4, 50))
+    totals = Totals.normal(random.uniform(4, 23, 50), random.uniform(1, 4, 50))
     total = random.integers(1, 27, 50).astype(float)
-    level = central_ranks(p, total)
-    low = distribution_quantile(p, (1 - level) / 2)
-    high = distribution_quantile(p, (1 + level) / 2)
+    low, high = totals.interval(central_ranks(totals, total))
     distance = np.minimum(np.abs(low - total), np.abs(high - total))
-    reached = np.abs(2 * (p.cumsum(1)[range(50), total.astype(int)]) - 1) < 1 - 1e-9
+    reached = np.abs(2 * (totals.cumulative()[range(50), total.astype(int)]) - 1) < 1 - 1e-9
     assert distance[reached].max() < 1e-6
 
 
@@ -135,11 +75,9 @@ def test_central_intervals_cover_as_many_unseen_people_as_they_say():
         words = np.full(700, 200.0)
         sd = np.full(700, 6.0)
         fitted = fit(mean[:100], sd[:100], words[:100], total[:100])
-        p = fitted.distribution(mean[100:], sd[100:], words[100:])
+        totals = fitted.distribution(mean[100:], sd[100:], words[100:])
         for level, found in hits.items():
-            width = fitted.width(level)
-            low = distribution_quantile(p, (1 - width) / 2)
-            high = distribution_quantile(p, (1 + width) / 2)
+            low, high = totals.interval(fitted.width(level))
             found.append(np.mean((low <= total[100:]) & (total[100:] <= high)))
     for level, found in hits.items():
         assert level - 0.02 < np.mean(found) < level + 0.06, level
@@ -149,9 +87,8 @@ def test_too_few_people_to_vouch_for_a_level_give_the_whole_scale():
     fitted = fit(*simulate(8, 3))
     assert fitted.width(0.9) == 1.0
     assert fitted.width(0.5) < 1.0
-    p = fitted.distribution(np.array([5.0]), np.array([2.0]), np.array([50.0]))
-    assert distribution_quantile(p, (1 - fitted.width(0.9)) / 2)[0] == 0.0
-    assert distribution_quantile(p, (1 + fitted.width(0.9)) / 2)[0] == 27.0
+    totals = fitted.distribution(np.array([5.0]), np.array([2.0]), np.array([50.0]))
+    assert totals.interval(fitted.width(0.9)) == (0.0, 27.0)
 
 
 def test_widths_grow_with_the_level():
@@ -193,7 +130,7 @@ def test_estimates_of_a_head_that_saw_others_too_are_moved_back_to_people_with_g
     moved, left = fit_calibration(*given, recentre=True), fit_calibration(*given)
     assert left.shift == 0
     assert moved.shift == pytest.approx(np.mean(mean - total))
-    gaps = [distribution_mean(c.distribution(mean, sd, words)) - total for c in (moved, left)]
+    gaps = [c.distribution(mean, sd, words).mean() - total for c in (moved, left)]
     assert abs(gaps[0].mean()) < 0.1 < 1.2 < gaps[1].mean()
 
 

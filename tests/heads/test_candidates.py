@@ -12,7 +12,6 @@ from leadline.heads.candidates import (
     fit_frozen,
 )
 from leadline.heads.design import Design
-from leadline.phq9.distribution import distribution_mean
 
 PEOPLE, EACH = 36, 3
 RIDGE = Candidate("ridge", per_view=False)
@@ -46,9 +45,9 @@ def fit(rows=ROWS, candidates=(RIDGE,), **more):
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: c.name)
 def test_a_candidate_learns_and_gives_distributions(candidate):
     model, table = fit(candidates=(candidate,))
-    p = model.distribution(rows_of(1).design)
-    np.testing.assert_allclose(p.sum(1), 1)
-    assert np.corrcoef(distribution_mean(p), rows_of(1).total)[0, 1] > 0.6
+    totals = model.distribution(rows_of(1).design)
+    np.testing.assert_allclose(totals.probabilities.sum(1), 1)
+    assert np.corrcoef(totals.mean(), rows_of(1).total)[0, 1] > 0.6
     assert [row["candidate"] for row in table] == [candidate.name]
     assert len(model.parts) == (2 if candidate.per_view else 1)
 

@@ -6,7 +6,7 @@ from tests.support.inputs import NEW, X, Y
 from leadline.errors import LeadlineError
 from leadline.heads.config import FROZEN_HEADS
 from leadline.heads.head import fit_head, head_state, restore_head
-from leadline.phq9.distribution import totals_distribution
+from leadline.phq9.distribution import Totals
 
 CLOSED = [name for name in FROZEN_HEADS if name != "network"]  # test_network.py has that
 
@@ -55,5 +55,5 @@ def test_one_row_and_equal_totals(name):
     two = X.take(np.array([0, 1]))
     mean, sd = fit_head(name, two, np.array([9.0, 9.0])).predict(NEW)
     np.testing.assert_allclose(mean, 9.0, atol=0.5)
-    assert np.isfinite(totals_distribution(mean, sd)).all()
+    assert np.isfinite(Totals.normal(mean, sd).probabilities).all()
     assert (sd > 0).all()

@@ -16,7 +16,7 @@ from leadline.heads.linear import (
     Ridge,
     linear_inputs,
 )
-from leadline.phq9.distribution import totals_distribution
+from leadline.phq9.distribution import Totals
 
 
 def scaled(x):
@@ -74,7 +74,7 @@ def test_the_histogram_in_the_row_space_is_the_optimum_of_the_whole_space(rows):
     y, weight = Y[:rows], np.linspace(0.5, 1.5, rows)
     fitted = Histogram.fit(x, y, weight)
     z = np.concatenate([fitted.scaler(columns(x)), np.ones((rows, 1))], axis=1)
-    soft = totals_distribution(y, np.full(rows, SMOOTHING))
+    soft = Totals.normal(y, np.full(rows, SMOOTHING)).probabilities
     penalty = HISTOGRAM_PENALTY * columns(x).shape[1] / rows
     share = weight / weight.mean()
 

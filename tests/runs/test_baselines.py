@@ -55,9 +55,9 @@ WHERE = {"length": "counts", "assistant only": "heard", "tf-idf": "said", "minil
 def error(name, told):
     train, total = readings(told=told)
     test, truth = readings(seed=1, told=told)
-    mean, shape = predict_baseline(name, train, total, test)
-    np.testing.assert_allclose(shape.sum(1), 1)
-    assert shape.shape == (60, 28)
+    mean, totals = predict_baseline(name, train, total, test)
+    np.testing.assert_allclose(totals.probabilities.sum(1), 1)
+    assert len(totals) == 60
     assert ((mean >= 0) & (mean <= 27)).all()
     return np.abs(mean - truth).mean()
 
@@ -72,10 +72,10 @@ def test_a_baseline_learns_from_its_own_part_and_from_no_other(name):
 
 def test_the_constant_knows_how_the_training_people_scored():
     train, total = readings()
-    mean, shape = predict_baseline("constant", train, total, readings(seed=1)[0])
+    mean, totals = predict_baseline("constant", train, total, readings(seed=1)[0])
     np.testing.assert_allclose(mean, total.mean())
     counts = np.bincount(total.astype(int), minlength=28)
-    np.testing.assert_allclose(shape[0], (counts + 1 / 28) / (60 + 1))
+    np.testing.assert_allclose(totals.probabilities[0], (counts + 1 / 28) / (60 + 1))
 
 
 @pytest.mark.parametrize("name", ["assistant only", "tf-idf"])

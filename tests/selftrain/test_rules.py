@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from leadline.phq9.distribution import totals_distribution
+from leadline.phq9.distribution import Totals
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.rules import canary_test, decide, label_errors, paired_gain, shape_figures
 
@@ -19,14 +19,14 @@ def estimates(count=1500, *, stretch=1.0, noise=3.0, spread=3.0, seed=0) -> pl.D
     honest = random.normal(13, 3.5, count)
     total = np.clip(np.rint(honest + random.normal(0, noise, count)), 0, 27)
     said = 13 + stretch * (honest - 13)
-    shape = totals_distribution(said, np.full(count, spread))
+    totals = Totals.normal(said, np.full(count, spread))
     return pl.DataFrame(
         {
             "label": np.arange(count),
             "person_id": [f"p{i // 2}" for i in range(count)],
             "total": total,
             "mean": said,
-            "distribution": shape.tolist(),
+            "distribution": totals.rows(),
         }
     )
 

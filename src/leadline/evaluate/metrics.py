@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leadline.arrays import Array, Bools
+from leadline.phq9.distribution import Totals
 
 FLAT = 1e-9  # a variance below this is that of a constant
 
@@ -187,12 +188,12 @@ def weighted_kappa(gold_band: Array, estimate_band: Array, bands: int, weights: 
     return 1.0 - ratio(observed, np.where(expected < FLAT, 0.0, expected))
 
 
-def central_interval(distribution: Array, level: float) -> tuple[Array, Array]:
+def central_interval(totals: Totals, level: float) -> tuple[Array, Array]:
     """Bounds (lower, upper) of the central interval on whole totals, each (labels,).
 
     They are the quantiles at (1 - level)/2 and (1 + level)/2, both included.
     """
-    cumulative = np.cumsum(distribution, axis=1)
+    cumulative = totals.cumulative()
     cumulative /= cumulative[:, -1:]
     tail = (1 - level) / 2
     lower = (cumulative >= tail - 1e-9).argmax(axis=1)
@@ -200,16 +201,15 @@ def central_interval(distribution: Array, level: float) -> tuple[Array, Array]:
     return lower.astype(float), upper.astype(float)
 
 
-def pit_histogram(distribution: Array, gold: Array, bins: int, weights: Array) -> Array:
+def pit_histogram(totals: Totals, gold: Array, bins: int, weights: Array) -> Array:
     """Mass of the PIT in equal bins of 0..1, shape (resamples, bins); flat is calibrated.
 
     Non-randomised PIT for counts (Czado, Gneiting and Held, Biometrics 2009;65:1254): each
     label spreads its mass evenly between P(X < gold) and P(X <= gold).
     """
-    cumulative = np.cumsum(distribution, axis=1)
     rows, index = np.arange(len(gold)), gold.astype(int)
-    high = cumulative[rows, index]
-    low = high - distribution[rows, index]
+    high = totals.cumulative()[rows, index]
+    low = high - totals.probabilities[rows, index]
     edges = np.linspace(0, 1, bins + 1)
     width = np.maximum(high - low, 1e-12)
     filled = np.clip((edges[None, :] - low[:, None]) / width[:, None], 0, 1)

@@ -220,21 +220,19 @@ def _model(
             reason = _undefined(key)
         scores[key] = summary(float(value[0]), None if drawn is None else drawn[key], reason)
     estimates = sample.models[name]
-    if estimates.distribution is None:
+    if estimates.totals is None:
         why = "The model gives no distribution."
         scores["crps"] = {"value": None, "low": None, "high": None, "reason": why}
     return {
         "repeats": estimates.repeats,
-        "distribution": estimates.distribution is not None,
+        "distribution": estimates.totals is not None,
         "scores": {key: value for key, value in scores.items() if "/" not in key},
         "screening": _screening(scores),
         "auc_by_threshold": _auc_curve(sample, *curves),
         "bands": _bands(sample, *curves),
         "dialogue": _dialogue(sample, config, *curves),
         "calibration": _bins("calibration", sample, *curves),
-        "uncertainty": None
-        if estimates.distribution is None
-        else _uncertainty(sample, scores, *curves),
+        "uncertainty": None if estimates.totals is None else _uncertainty(sample, scores, *curves),
     }
 
 

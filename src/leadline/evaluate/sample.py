@@ -14,6 +14,7 @@ import polars as pl
 
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import BANDS, TOTALS
 from leadline.tables import PREDICTIONS, check_columns
 
@@ -34,12 +35,13 @@ class Estimates:
 
     Attributes:
         mean, median: shape (repeats, labels).
-        distribution: shape (repeats, labels, 28), or None if the model gives none.
+        totals: distributions of all labels, one `Totals` a repeat, or None if the model gives
+            none.
     """
 
     mean: Array
     median: Array
-    distribution: Array | None
+    totals: tuple[Totals, ...] | None
 
     @property
     def repeats(self) -> int:
@@ -279,14 +281,15 @@ def _estimates(rows: pl.DataFrame, name: str, labels: int) -> Estimates:
             f"The model {name!r} gives a distribution in some rows only.",
             "Give it in every row of a model, or in none.",
         )
-    distribution = None
+    totals = None
     if not missing:
         flat = rows["distribution"].explode().to_numpy()
-        distribution = flat.reshape(*shape, TOTALS)
-        distribution = distribution / distribution.sum(axis=2, keepdims=True)
+        probabilities = flat.reshape(*shape, TOTALS)
+        probabilities = probabilities / probabilities.sum(axis=2, keepdims=True)
+        totals = tuple(Totals(of_repeat) for of_repeat in probabilities)
     return Estimates(
         # rounding makes ties of values that differ by the order of a sum only
         mean=rows["mean"].round(9).to_numpy().reshape(shape),
         median=rows["median"].round(9).to_numpy().reshape(shape),
-        distribution=distribution,
+        totals=totals,
     )

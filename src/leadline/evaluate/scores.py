@@ -16,8 +16,8 @@ from leadline.arrays import Array, Bools
 from leadline.evaluate import metrics
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.sample import Estimates, Sample, band_of
-from leadline.phq9.distribution import crps
-from leadline.phq9.items import BANDS
+from leadline.phq9.distribution import Totals
+from leadline.phq9.items import BANDS, TOTALS
 
 INTERVAL_LEVELS = (50, 80, 90)  # per cent, of the central intervals
 
@@ -64,13 +64,11 @@ def scalar_scores(
         scores |= _agreement(sample, estimates.mean[repeat], resamples, config)
         flagged = estimates.mean[repeat] >= config.cut
         scores |= _screening(sample, flagged, "by_mean", resamples.weights, config)
-        if estimates.distribution is not None:
-            distribution = estimates.distribution[repeat]
-            scores |= _uncertainty(sample, distribution, resamples.weights, config)
-            scores |= _certain_half(
-                sample, estimates.median[repeat], distribution, resamples.weights
-            )
-            flagged = distribution[:, config.cut :].sum(axis=1) >= 0.5
+        if estimates.totals is not None:
+            totals = estimates.totals[repeat]
+            scores |= _uncertainty(sample, totals, resamples.weights, config)
+            scores |= _certain_half(sample, estimates.median[repeat], totals, resamples.weights)
+            flagged = totals.at_least(config.cut) >= 0.5
             scores |= _screening(sample, flagged, "by_probability", resamples.weights, config)
         return scores
 
@@ -136,21 +134,20 @@ def _screening(
 
 
 def _uncertainty(
-    sample: Sample, distribution: Array, weights: Array, config: EvaluateConfig
+    sample: Sample, totals: Totals, weights: Array, config: EvaluateConfig
 ) -> dict[str, Array]:
     above = (sample.gold >= config.cut).astype(float)
-    probability = distribution[:, config.cut :].sum(axis=1)
     columns = {
-        "crps": crps(distribution, sample.gold),
-        f"brier_{config.cut}": (probability - above) ** 2,
+        "crps": totals.crps(sample.gold),
+        f"brier_{config.cut}": (totals.at_least(config.cut) - above) ** 2,
     }
-    totals = np.arange(distribution.shape[1])
+    scale = np.arange(TOTALS)
     for level in INTERVAL_LEVELS:
-        lower, upper = metrics.central_interval(distribution, level / 100)
-        inside = (totals >= lower[:, None]) & (totals <= upper[:, None])
+        lower, upper = metrics.central_interval(totals, level / 100)
+        inside = (scale >= lower[:, None]) & (scale <= upper[:, None])
         columns |= {
             f"coverage_{level}": ((sample.gold >= lower) & (sample.gold <= upper)).astype(float),
-            f"claimed_{level}": (distribution * inside).sum(axis=1),
+            f"claimed_{level}": (totals.probabilities * inside).sum(axis=1),
             f"width_{level}": upper - lower,
         }
     means = weights @ np.stack(list(columns.values()), axis=1)
@@ -158,18 +155,11 @@ def _uncertainty(
     return dict(zip(columns, means.T, strict=True))
 
 
-def spread(distribution: Array) -> Array:
-    """SD of each distribution (labels, totals), (labels,)."""
-    totals = np.arange(distribution.shape[1])
-    mean = distribution @ totals
-    return np.sqrt(np.maximum(distribution @ totals**2 - mean**2, 0.0))
-
-
 def _certain_half(
-    sample: Sample, median: Array, distribution: Array, weights: Array
+    sample: Sample, median: Array, totals: Totals, weights: Array
 ) -> dict[str, Array]:
     """MAE in the half with the narrowest distributions, the half fixed across resamples."""
-    order = np.argsort(spread(distribution), kind="stable")
+    order = np.argsort(np.sqrt(totals.variance()), kind="stable")
     half = np.zeros((len(order), 1), dtype=bool)
     half[order[: (len(order) + 1) // 2]] = True
     error = np.abs(median - sample.gold)
@@ -196,17 +186,17 @@ def curve_scores(
         }
         for name, mask in groups.items():
             scores[f"{name}/mae"] = metrics.grouped_means(error, mask, weights)
-        if estimates.distribution is not None:
+        if estimates.totals is not None:
             scores["pit"] = metrics.pit_histogram(
-                estimates.distribution[repeat], sample.gold, PIT_BINS, weights
+                estimates.totals[repeat], sample.gold, PIT_BINS, weights
             )
         return scores
 
     scores = over_repeats(one, estimates.repeats)
     scores |= _binned("calibration", sample.gold, estimates.mean, CALIBRATION_BINS, weights)
-    if estimates.distribution is not None:
+    if estimates.totals is not None:
         above = (sample.gold >= config.cut).astype(float)
-        probability = estimates.distribution[:, :, config.cut :].sum(axis=2)
+        probability = np.stack([totals.at_least(config.cut) for totals in estimates.totals])
         scores |= _binned("reliability", above, probability, RELIABILITY_BINS, weights)
     return scores
 

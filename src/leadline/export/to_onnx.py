@@ -238,7 +238,7 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
     want = ensemble.distributions(people, states, spans)
     session = open_session(path)
     worst = 0.0
-    for span, shape in zip(spans, want, strict=True):
+    for span, shape, total in zip(spans, want.probabilities, want.mean(), strict=True):
         mine = slice(span.first, span.last + 1)
         given = {"words": states[span.person].words[mine].astype(np.float32)}
         given |= {
@@ -247,7 +247,7 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
         }
         mean, distribution = session.run(list(OUTPUTS), given)
         off = np.abs(distribution - shape).max()
-        worst = max(worst, float(off), abs(float(mean) - float(shape @ np.arange(len(shape)))))
+        worst = max(worst, float(off), abs(float(mean) - float(total)))
     _check_worst(worst, path)
     return {"readings": len(spans), "largest_difference": worst, "allowed": TOLERANCE}
 

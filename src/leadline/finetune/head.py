@@ -34,24 +34,6 @@ def hl_gauss(totals: Tensor, sigma: float = SIGMA) -> Tensor:
     return share
 
 
-def mean(distribution: Tensor) -> Tensor:
-    """Expected total, the estimate for RMSE: (n, 28) -> (n,)."""
-    return distribution @ torch.arange(TOTALS, device=distribution.device).float()
-
-
-def median(distribution: Tensor) -> Tensor:
-    """Smallest total with at least half of the mass up to it, the estimate for MAE."""
-    reached = distribution.cumsum(dim=1) >= 0.5 - 1e-6
-    return reached.float().argmax(dim=1).float()
-
-
-def crps(distribution: Tensor, totals: Tensor) -> Tensor:
-    """Continuous ranked probability score over the grid 0..27: (n, 28), (n,) -> (n,)."""
-    grid = torch.arange(TOTALS, device=totals.device)
-    reached = (grid >= totals[:, None]).float()
-    return ((distribution.cumsum(dim=1) - reached) ** 2).sum(dim=1)
-
-
 class LinearHead(nn.Module):
     """A linear map behind a fixed standardisation of its inputs.
 

@@ -24,8 +24,7 @@ from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
 from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
-from leadline.phq9.distribution import distribution_mean
-from leadline.phq9.items import TOTALS
+from leadline.phq9.distribution import SMALLEST_DEVIATION, Totals
 
 SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted, not kept
 
@@ -74,8 +73,8 @@ class StoredModel:
 
 def raw_distributions(
     model: Any, people: Sequence[Timeline], spans: Sequence[Span]
-) -> tuple[Array, Array, Array | None]:
-    """Mean, deviation and (from a distribution head) probabilities at each span."""
+) -> tuple[Array, Array, Totals | None]:
+    """Mean, deviation and (from a distribution head) the distributions at the spans."""
     return moments(raw_estimates(model, people, spans))
 
 
@@ -96,11 +95,10 @@ def raw_estimates(model: Any, people: Sequence[Timeline], spans: Sequence[Span])
     return out
 
 
-def moments(raw: Array) -> tuple[Array, Array, Array | None]:
-    """Mean, deviation and (from a distribution head) probabilities of a head's output."""
+def moments(raw: Array) -> tuple[Array, Array, Totals | None]:
+    """Mean, deviation and (from a distribution head) the distributions of a head's output."""
     if raw.ndim == 1:
         return raw, np.full(len(raw), SCALAR_DEVIATION), None
-    shape = raw / raw.sum(axis=1, keepdims=True)
-    mean = distribution_mean(shape)
-    square = shape @ np.arange(TOTALS) ** 2
-    return mean, np.sqrt(np.maximum(square - mean**2, 0.25)), shape
+    totals = Totals(raw / raw.sum(axis=1, keepdims=True))
+    deviation = np.sqrt(np.maximum(totals.variance(), SMALLEST_DEVIATION**2))
+    return totals.mean(), deviation, totals

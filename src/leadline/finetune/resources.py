@@ -259,17 +259,6 @@ def memory(shape: Shape, step: Step) -> float:
     return (sum(part(shape, step) for part in parts) + OVERHEAD) / GIB
 
 
-def host_memory(shape: Shape, step: Step) -> float:
-    """Machine memory of one process, GiB: checkpoints that wait there.
-
-    A divided model is read whole by every process before it is divided.
-    """
-    layers = adapted_layers(shape.depth, step.top) if step.adapt == "lora" else shape.depth
-    waiting = 2 * shape.hidden * layers * step.tokens * step.rows
-    loading = shape.weights() * (4 if step.adapt == "full" else 2) if step.shards > 1 else 0
-    return ((waiting if step.checkpointing == "offload" else 0) + loading) / GIB
-
-
 def forward_flops(shape: Shape, tokens: int) -> float:
     """Operations of one forward pass a token, at a context of this length."""
     attention = shape.full * 4 * (tokens / 2) * shape.query

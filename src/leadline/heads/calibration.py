@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from leadline.arrays import Array
-from leadline.phq9.distribution import total_probability, totals_distribution
+from leadline.phq9.distribution import Totals, total_probability
 
 WIDTH_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -61,9 +61,9 @@ class Calibration:
         spread = sd * self.widen * np.sqrt(1.0 + self.few_words / words)
         return self.centre + keep * (mean - self.shift - self.centre), spread
 
-    def distribution(self, mean: Array, sd: Array, words: Array) -> Array:
-        """Calibrated probabilities of the totals, shape (R, 28)."""
-        return totals_distribution(*self.location_scale(mean, sd, words))
+    def distribution(self, mean: Array, sd: Array, words: Array) -> Totals:
+        """Calibrated distributions of the total, R of them."""
+        return Totals.normal(*self.location_scale(mean, sd, words))
 
     def width(self, level: float) -> float:
         """The nominal level whose central interval covers a share `level` of people."""
@@ -121,16 +121,15 @@ def fit_calibration(
     )
 
 
-def central_ranks(distribution: Array, total: Array) -> Array:
+def central_ranks(totals: Totals, total: Array) -> Array:
     """The level of the smallest central interval that holds each total, shape (R,).
 
-    Within the bin of a total the mass is taken as even, as `distribution_quantile` does, and
+    Within the bin of a total the mass is taken as even, as `Totals.quantile` does, and
     the total lies in the middle of its bin: an interval of the returned level ends there.
     """
-    cdf = distribution.cumsum(axis=1)
     rows, k = np.arange(len(total)), np.rint(total).astype(int)
-    upto = cdf[rows, k]
-    below = upto - distribution[rows, k]
+    upto = totals.cumulative()[rows, k]
+    below = upto - totals.probabilities[rows, k]
     middle = 0.5 * (upto + below)
     out: Array = np.abs(2.0 * middle - 1.0)
     return out

@@ -20,7 +20,7 @@ from leadline.heads.calibration import Calibration, fit_calibration
 from leadline.heads.design import Design
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.head import Head, fit_head
-from leadline.phq9.distribution import crps, totals_distribution
+from leadline.phq9.distribution import Totals
 
 PEOPLE_FOR_SELECTION = 600
 """People among whom candidates are compared; more settle nothing and cost a lot. A network is
@@ -108,8 +108,8 @@ class FrozenModel:
         """Mean and deviation before calibration, each (R,)."""
         return average_over_views(self.parts, self.candidate, design)
 
-    def distribution(self, design: Design) -> Array:
-        """Calibrated probabilities of the totals 0..27, shape (R, 28)."""
+    def distribution(self, design: Design) -> Totals:
+        """Calibrated distributions of the total, R of them."""
         mean, sd = self.raw(design)
         return self.calibration.distribution(mean, sd, design.words)
 
@@ -210,7 +210,7 @@ def fit_frozen(
             progress(candidate.name)
         mean, sd = cross_validated_estimates(candidate, some, folds, seed)
         gold = some.final
-        scores = crps(totals_distribution(mean[gold], sd[gold]), some.total[gold])
+        scores = Totals.normal(mean[gold], sd[gold]).crps(some.total[gold])
         score = float(np.average(scores, weights=some.weight[gold]))
         error = np.abs(np.clip(mean[gold], 0, 27) - some.total[gold])
         mae = float(np.average(error, weights=some.weight[gold]))

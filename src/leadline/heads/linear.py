@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeCV
 
 from leadline.arrays import Array
 from leadline.heads.inputs import Inputs, Scaler, join_views
-from leadline.phq9.distribution import SMALLEST_DEVIATION, totals_distribution
+from leadline.phq9.distribution import SMALLEST_DEVIATION, Totals
 from leadline.phq9.items import TOTALS
 
 SMOOTHING = 1.5  # PHQ-9 points: deviation of the smoothed targets
@@ -73,7 +73,7 @@ class Histogram:
         # The solution lies in the span of the rows, so it is sought there: n columns, not width.
         left, size, rotation = np.linalg.svd(scaler(raw), full_matrices=False)
         x = _with_one(left * size)
-        soft = totals_distribution(target, np.full(len(target), SMOOTHING))
+        soft = Totals.normal(target, np.full(len(target), SMOOTHING)).probabilities
         share = np.ones(len(x)) if weight is None else weight / weight.mean()
         prior = np.log(np.maximum((share[:, None] * soft).mean(0), 1e-6))
         start = np.zeros((x.shape[1], TOTALS))
@@ -95,10 +95,8 @@ class Histogram:
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation of the total of each reading, each (R,)."""
         x = _with_one(self.scaler(linear_inputs(inputs, self.views)))
-        p = softmax(x @ self.coefficients, axis=1)
-        k = np.arange(TOTALS)
-        mean = p @ k
-        return mean, np.sqrt(np.maximum(p @ k**2 - mean**2, SMALLEST_DEVIATION**2))
+        totals = Totals(softmax(x @ self.coefficients, axis=1))
+        return totals.mean(), np.sqrt(np.maximum(totals.variance(), SMALLEST_DEVIATION**2))
 
 
 def linear_inputs(inputs: Inputs, views: tuple[str, ...]) -> Array:

@@ -1,43 +1,138 @@
-"""Distributions over the totals 0..27."""
+"""Distributions over the totals 0..27: what every estimate is, from the head to the report."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
 
-from leadline.arrays import Array
+from leadline.arrays import Array, Ints
 from leadline.phq9.items import TOTALS
 
 EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
 SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 
 
-def crps(distribution: Array, gold: Array) -> Array:
-    """CRPS of each distribution over 0..27 (labels, totals) at `gold`, (labels,), in points.
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """R distributions over the totals 0..27, a row each.
 
-    The sum over k of (P(X <= k) - [gold <= k])^2: the integral of the continuous ranked
-    probability score, since both steps change at integers only (Gneiting and Raftery 2007).
+    A total stands for the bin half a point to either side of it; quantiles take the mass as even
+    within a bin.
+
+    Attributes:
+        probabilities: of the totals, shape (R, 28); each row sums to 1.
+
+    Raises:
+        ValueError: the array has another shape.
     """
-    cumulative = np.cumsum(distribution, axis=1)
-    step = gold[:, None] <= np.arange(distribution.shape[1])
-    return np.asarray(((cumulative - step) ** 2).sum(axis=1), dtype=np.float64)
 
+    probabilities: Array
 
-def totals_distribution(mean: Array, sd: Array) -> Array:
-    """Probabilities of the totals 0..27, shape (R, 28), of a rounded and bounded normal.
+    def __post_init__(self) -> None:
+        if self.probabilities.ndim != 2 or self.probabilities.shape[1] != TOTALS:
+            raise ValueError(f"shape {self.probabilities.shape} is not (R, {TOTALS})")
 
-    Args:
-        mean: of the unbounded normal, shape (R,).
-        sd: its standard deviation, positive, shape (R,).
-    """
-    cdf = ndtr((EDGES[None, 1:-1] - mean[:, None]) / sd[:, None])
-    closed = np.concatenate([np.zeros((len(mean), 1)), cdf, np.ones((len(mean), 1))], axis=1)
-    out: Array = np.diff(closed, axis=1)
-    return out
+    @classmethod
+    def normal(cls, mean: Array, sd: Array) -> Totals:
+        """Rounded and bounded normals: all mass below 0 on 0, and above 27 on 27.
+
+        Args:
+            mean: of the unbounded normal, shape (R,).
+            sd: its standard deviation, positive, shape (R,).
+        """
+        cdf = ndtr((EDGES[None, 1:-1] - mean[:, None]) / sd[:, None])
+        closed = np.concatenate([np.zeros((len(mean), 1)), cdf, np.ones((len(mean), 1))], axis=1)
+        return cls(np.diff(closed, axis=1))
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Sequence[float]]) -> Totals:
+        """From lists of 28 probabilities, as a column of a table holds them."""
+        return cls(np.array(list(rows), dtype=np.float64).reshape(-1, TOTALS))
+
+    @classmethod
+    def average(cls, count: int, models: Iterable[tuple[Ints, Totals]]) -> Totals:
+        """`count` distributions, each the average of what some models say.
+
+        Args:
+            count: R.
+            models: for each model the rows that it has a say in, and its distributions of these.
+        """
+        total, votes = np.zeros((count, TOTALS)), np.zeros(count)
+        for rows, part in models:
+            total[rows] += part.probabilities
+            votes[rows] += 1
+        assert votes.min(initial=1) >= 1, "every row has a model that may speak of it"
+        return cls(total / votes[:, None])
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def take(self, rows: Ints | slice) -> Totals:
+        """The distributions at `rows`."""
+        return Totals(self.probabilities[rows])
+
+    def put(self, rows: Ints, others: Totals) -> Totals:
+        """The same with `others` at `rows`."""
+        probabilities = self.probabilities.copy()
+        probabilities[rows] = others.probabilities
+        return Totals(probabilities)
+
+    def rows(self) -> list[list[float]]:
+        """Lists of 28 probabilities, for a column of a table."""
+        lists: list[list[float]] = self.probabilities.tolist()
+        return lists
+
+    def mean(self) -> Array:
+        """Expected total, shape (R,)."""
+        mean: Array = self.probabilities @ np.arange(TOTALS)
+        return mean
+
+    def variance(self) -> Array:
+        """Variance of the total, shape (R,), never below 0."""
+        square = self.probabilities @ np.arange(TOTALS) ** 2
+        return np.maximum(square - self.mean() ** 2, 0.0)
+
+    def cumulative(self) -> Array:
+        """P(total <= k), shape (R, 28)."""
+        return np.cumsum(self.probabilities, axis=1)
+
+    def at_least(self, threshold: int) -> Array:
+        """P(total >= threshold), shape (R,)."""
+        chance: Array = self.probabilities[:, threshold:].sum(axis=1)
+        return np.clip(chance, 0.0, 1.0)
+
+    def quantile(self, level: float | Array) -> Array:
+        """Quantiles on the scale 0..27, shape (R,), at one level or at one a row."""
+        levels = np.broadcast_to(np.asarray(level, dtype=np.float64), (len(self),))
+        cdf = np.concatenate([np.zeros((len(self), 1)), self.cumulative()], axis=1)
+        out = np.array(
+            [np.interp(p, row, EDGES) for p, row in zip(levels, cdf, strict=True)], dtype=np.float64
+        )
+        return np.clip(out, 0.0, TOTALS - 1.0)
+
+    def median(self) -> Array:
+        """The quantile at one half, shape (R,)."""
+        return self.quantile(0.5)
+
+    def interval(self, width: float | Array) -> tuple[Array, Array]:
+        """Lower and upper end of the central interval of mass `width`, each (R,)."""
+        return self.quantile((1 - width) / 2), self.quantile((1 + width) / 2)
+
+    def crps(self, gold: Array) -> Array:
+        """CRPS at `gold` (R,), shape (R,), in points.
+
+        The sum over k of (P(X <= k) - [gold <= k])^2: the integral of the continuous ranked
+        probability score, since both steps change at integers only (Gneiting and Raftery 2007).
+        """
+        step = gold[:, None] <= np.arange(TOTALS)
+        return np.asarray(((self.cumulative() - step) ** 2).sum(axis=1), dtype=np.float64)
 
 
 def total_probability(mean: Array, sd: Array, total: Array) -> Array:
-    """The entry of `totals_distribution` at the rounded `total`, shape (R,), at a tenth the cost.
+    """The entry of `Totals.normal` at the rounded `total`, shape (R,), at a tenth the cost.
 
     Args:
         mean: of the unbounded normal, shape (R,).
@@ -49,25 +144,3 @@ def total_probability(mean: Array, sd: Array, total: Array) -> Array:
     upto = np.where(bins == TOTALS - 1, 1.0, ndtr((EDGES[bins + 1] - mean) / sd))
     out: Array = upto - below
     return out
-
-
-def distribution_mean(distribution: Array) -> Array:
-    """Expected total, shape (R,), of distributions (R, 28)."""
-    out: Array = distribution @ np.arange(TOTALS)
-    return out
-
-
-def distribution_quantile(distribution: Array, level: float | Array) -> Array:
-    """Quantiles on the scale 0..27, shape (R,), linear within the bin of each total."""
-    levels = np.broadcast_to(np.asarray(level, dtype=np.float64), (len(distribution),))
-    cdf = np.concatenate([np.zeros((len(distribution), 1)), distribution.cumsum(axis=1)], axis=1)
-    out = np.array(
-        [np.interp(p, row, EDGES) for p, row in zip(levels, cdf, strict=True)], dtype=np.float64
-    )
-    return np.clip(out, 0.0, TOTALS - 1.0)
-
-
-def at_least(distribution: Array, threshold: int) -> Array:
-    """P(total >= threshold), shape (R,)."""
-    out: Array = distribution[:, threshold:].sum(axis=1)
-    return np.clip(out, 0.0, 1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from leadline.arrays import States
@@ -45,6 +45,3 @@ class Reader(Protocol):
 def reader_identity(**parts: Any) -> str:
     text = json.dumps({"method": METHOD, **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-ReaderFactory = Callable[[], Reader]

@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadline.arrays import Array, Ints
+from leadline.arrays import Ints
 from leadline.cohort.masking import Asked, mask_continuation, mask_messages
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span, starts_at
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
-from leadline.phq9.distribution import distribution_mean
+from leadline.phq9.distribution import Totals
 from leadline.readers.language import LMReader
 from leadline.readers.sentence import SentenceReader
 from leadline.running.reader import (
@@ -274,16 +274,16 @@ class RunningScorer:
         if not spans:
             return pl.DataFrame(schema=ESTIMATES), []
         moved, without = readings_before_turn(spans)
-        whole = self._distributions(timelines, courses, spans + without)
-        distribution, kept = whole[: len(spans)], distribution_mean(whole[len(spans) :])
-        gone = aged_out(self.ensemble, timelines, spans, distribution, (moved, kept))
-        table = estimates_table(self.ensemble, timelines, spans, distribution, gone, self.model_id)
+        both = self._distributions(timelines, courses, spans + without)
+        totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
+        departure = aged_out(self.ensemble, timelines, spans, totals, (moved, before_turn.mean()))
+        table = estimates_table(self.ensemble, timelines, spans, totals, departure, self.model_id)
         return table, reported
 
     def _distributions(
         self, timelines: Sequence[Timeline], courses: Sequence[ReadingState], spans: Sequence[Span]
-    ) -> Array:
-        """Probabilities at the spans, (len(spans), 28), from the turn states."""
+    ) -> Totals:
+        """Distributions of the total at the spans, from the turn states."""
         source = self.ensemble.source
         if source is not None:
             states = [
@@ -295,7 +295,7 @@ class RunningScorer:
             ]
             return self.ensemble.distributions(timelines, states, spans)
 
-        def estimate(number: int, rows: Ints) -> Array:
+        def estimate(number: int, rows: Ints) -> Totals:
             model = self.ensemble.members[number].model
             reader: Any = self.readers[number].reader
             assert isinstance(model, AdaptedModel)

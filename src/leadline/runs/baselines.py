@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from leadline.arrays import Array, Ints
 from leadline.cohort.timeline import Timeline
-from leadline.phq9.distribution import totals_distribution
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 
 BASELINES = ("constant", "length", "assistant only", "tf-idf", "minilm")
@@ -120,7 +120,7 @@ def describe(person: Timeline, first: int, last: int) -> list[float]:
 
 def predict_baseline(
     name: str, train: BaselineFeatures, total: Array, test: BaselineFeatures
-) -> tuple[Array, Array]:
+) -> tuple[Array, Totals]:
     """Fit a baseline on `train` and estimate `test`.
 
     Args:
@@ -130,7 +130,7 @@ def predict_baseline(
         test: readings of other people, T of them.
 
     Returns:
-        Means, shape (T,), and distributions over 0..27, shape (T, 28).
+        Means, shape (T,), and T distributions of the total.
     """
     if name in ("assistant only", "tf-idf") and not _word_in_two(
         train.heard if name == "assistant only" else train.said
@@ -139,7 +139,8 @@ def predict_baseline(
     if name == "constant":
         counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS) + 1.0 / TOTALS
         share = counts / counts.sum()
-        return np.full(len(test.said), total.mean()), np.tile(share, (len(test.said), 1))
+        size = len(test.said)
+        return np.full(size, total.mean()), Totals(np.tile(share, (size, 1)))
     model: Any
     x: npt.NDArray[Any]
     z: npt.NDArray[Any]
@@ -157,7 +158,7 @@ def predict_baseline(
     model.fit(x, total)
     mean = np.clip(model.predict(z), 0.0, TOTALS - 1.0)
     deviation = float(np.sqrt(-model[-1].best_score_))
-    return mean, totals_distribution(mean, np.full(len(mean), max(deviation, 0.5)))
+    return mean, Totals.normal(mean, np.full(len(mean), max(deviation, 0.5)))
 
 
 def _vectoriser() -> TfidfVectorizer:

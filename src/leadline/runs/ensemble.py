@@ -19,6 +19,7 @@ from leadline.cohort.windows import Span
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import FrozenModel
 from leadline.heads.design import Design, PersonStates
+from leadline.phq9.distribution import Totals
 from leadline.runs.state_source import StateSource
 
 
@@ -30,8 +31,8 @@ class AdaptedModel:
     calibration: Calibration
     scalar: bool
 
-    def distributions(self, people: Sequence[Timeline], spans: Sequence[Span]) -> Array:
-        """Probabilities of the totals at each span, shape (len(spans), 28)."""
+    def distributions(self, people: Sequence[Timeline], spans: Sequence[Span]) -> Totals:
+        """Distributions of the total at the spans, in order."""
         from leadline.finetune.members import raw_estimates
 
         words = np.array(
@@ -39,12 +40,12 @@ class AdaptedModel:
         )
         return self.calibrated(raw_estimates(self.model, people, spans), words)
 
-    def calibrated(self, raw: Array, words: Array) -> Array:
-        """Probabilities (R, 28) from what the model gives at readings of so many words (R,)."""
+    def calibrated(self, raw: Array, words: Array) -> Totals:
+        """Distributions from what the model gives at readings of so many words (R,)."""
         from leadline.finetune.members import moments
 
-        mean, sd, shape = moments(raw)
-        return shape if shape is not None else self.calibration.distribution(mean, sd, words)
+        mean, sd, totals = moments(raw)
+        return totals if totals is not None else self.calibration.distribution(mean, sd, words)
 
 
 Model = FrozenModel | AdaptedModel
@@ -109,19 +110,19 @@ class Ensemble:
         people: Sequence[Timeline],
         states: Sequence[PersonStates] | None,
         spans: Sequence[Span],
-    ) -> Array:
-        """Averaged probabilities of the totals at each span, shape (len(spans), 28).
+    ) -> Totals:
+        """Averaged distributions of the total at the spans, in order.
 
         Args:
             people: whose text it is.
             states: their turn states (frozen readers), None for adapted readers.
-            spans: readings; `TextSpan.person` is a row of `people`.
+            spans: readings; `Span.person` is a row of `people`.
         """
         design = None
         if self.source is not None and states is not None:
             design = Design.of(self.source.directions, states, spans, self.pool)
 
-        def estimate(number: int, rows: Ints) -> Array:
+        def estimate(number: int, rows: Ints) -> Totals:
             model = self.members[number].model
             if isinstance(model, AdaptedModel):
                 return model.distributions(people, [spans[int(row)] for row in rows])
@@ -134,24 +135,23 @@ class Ensemble:
         self,
         people: Sequence[Timeline],
         spans: Sequence[Span],
-        estimate: Callable[[int, Ints], Array],
-    ) -> Array:
-        """Average over the members that may estimate each span's person, (len(spans), 28).
+        estimate: Callable[[int, Ints], Totals],
+    ) -> Totals:
+        """Average at each span over the members that may estimate its person.
 
         Args:
-            people: of whom `TextSpan.person` is a row.
+            people: of whom `Span.person` is a row.
             spans: readings.
-            estimate: gives the probabilities (rows, 28) by a member's number at rows of `spans`.
+            estimate: gives the distributions by a member's number at rows of `spans`.
         """
-        total = np.zeros((len(spans), 28))
-        count = np.zeros(len(spans))
         allowed = {
             row: self.members_for(people[row].person_id) for row in {s.person for s in spans}
         }
-        for number in range(len(self.members)):
-            rows = np.flatnonzero([number in allowed[span.person] for span in spans])
-            if len(rows):
-                total[rows] += estimate(number, rows)
-                count[rows] += 1
-        assert count.min(initial=1) >= 1, "every person has at least one model that never saw them"
-        return total / count[:, None]
+        rows_of = [
+            np.flatnonzero([number in allowed[span.person] for span in spans])
+            for number in range(len(self.members))
+        ]
+        return Totals.average(
+            len(spans),
+            ((rows, estimate(number, rows)) for number, rows in enumerate(rows_of) if len(rows)),
+        )

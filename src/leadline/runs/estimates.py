@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span, running_starts
-from leadline.phq9.distribution import at_least, distribution_mean, distribution_quantile
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import CUTS
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
@@ -40,10 +41,10 @@ def running_estimates(
         return pl.DataFrame(schema=ESTIMATES)
     states = ensemble.source.read(people) if ensemble.source is not None else None
     moved, without = readings_before_turn(spans)
-    distribution = ensemble.distributions(people, states, spans + without)
-    kept = distribution_mean(distribution[len(spans) :])
-    departure = aged_out(ensemble, people, spans, distribution[: len(spans)], (moved, kept))
-    return estimates_table(ensemble, people, spans, distribution[: len(spans)], departure, model_id)
+    both = ensemble.distributions(people, states, spans + without)
+    totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
+    departure = aged_out(ensemble, people, spans, totals, (moved, before_turn.mean()))
+    return estimates_table(ensemble, people, spans, totals, departure, model_id)
 
 
 def readings_before_turn(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
@@ -70,7 +71,7 @@ def aged_out(
     ensemble: Ensemble,
     people: Sequence[Timeline],
     spans: Sequence[Span],
-    distribution: Array,
+    totals: Totals,
     remaining: tuple[Ints, Array],
 ) -> Array:
     """Points by which the estimate moved before each turn because turns left, (len(spans),).
@@ -82,10 +83,10 @@ def aged_out(
         ensemble: the models.
         people: whose turns they are.
         spans: the reading that ends at each user turn of each person, in order.
-        distribution: at the spans, (len(spans), 28).
+        totals: at the spans.
         remaining: the rows of `readings_before_turn`, and the mean estimate of each reading.
     """
-    mean = distribution_mean(distribution)
+    mean = totals.mean()
     out = np.zeros(len(spans))
     rows, kept = remaining
     out[rows] = kept - mean[rows - 1]
@@ -99,12 +100,12 @@ def estimates_table(
     ensemble: Ensemble,
     people: Sequence[Timeline],
     spans: Sequence[Span],
-    distribution: Array,
+    totals: Totals,
     departure: Array,
     model_id: str,
 ) -> pl.DataFrame:
     """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
-    mean = distribution_mean(distribution)
+    mean = totals.mean()
     names = {people[span.person].person_id for span in spans}
     widths = {name: ensemble.width(INTERVAL, name) for name in names}
     centres = {name: ensemble.centre(name) for name in names}
@@ -121,14 +122,27 @@ def estimates_table(
         "conversation_id": [p.conversation_ids[i] for p, i in zip(whose, at, strict=True)],
         "turn": np.array([p.turns[i] for p, i in zip(whose, at, strict=True)], dtype=np.int32),
         "time": pl.Series(times).dt.replace_time_zone("UTC"),
-        "distribution": distribution.tolist(),
-        "mean": mean,
-        "median": distribution_quantile(distribution, 0.5),
-        "lower": distribution_quantile(distribution, (1 - width) / 2),
-        "upper": distribution_quantile(distribution, (1 + width) / 2),
-        **{f"p_ge_{k}": at_least(distribution, k) for k in CUTS},
+        **estimate_columns(totals, width),
         "increment": mean - before,
         "departure": departure,
         "model_id": [model_id] * len(spans),
     }
     return pl.DataFrame(columns, schema=ESTIMATES)
+
+
+def estimate_columns(totals: Totals, width: float | Array) -> dict[str, Any]:
+    """The columns of `ESTIMATES` that say what is estimated.
+
+    Args:
+        totals: R distributions.
+        width: mass of the central interval, of all or of each.
+    """
+    lower, upper = totals.interval(width)
+    return {
+        "distribution": totals.rows(),
+        "mean": totals.mean(),
+        "median": totals.median(),
+        "lower": lower,
+        "upper": upper,
+        **{f"p_ge_{k}": totals.at_least(k) for k in CUTS},
+    }

@@ -12,7 +12,7 @@ import polars as pl
 from leadline.arrays import Array, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.heads.design import PersonStates
-from leadline.phq9.distribution import distribution_mean, distribution_quantile
+from leadline.phq9.distribution import Totals
 from leadline.progress import progress_bar
 from leadline.readers.fetch import is_fetched
 from leadline.runs.baselines import BASELINES, BaselineFeatures, predict_baseline
@@ -66,9 +66,8 @@ def _predicted(
 ) -> pl.DataFrame:
     name, repeat, folds = about
     spans = [labelled.spans[row] for row in rows]
-    distribution = ensemble.distributions(labelled.people, states, spans)
-    mean = distribution_mean(distribution)
-    return prediction_table(name, labelled, rows, repeat, folds, mean, distribution)
+    totals = ensemble.distributions(labelled.people, states, spans)
+    return prediction_table(name, labelled, rows, repeat, folds, totals.mean(), totals)
 
 
 def prediction_table(
@@ -78,7 +77,7 @@ def prediction_table(
     repeat: int,
     folds: Sequence[int],
     mean: Array,
-    distribution: Array,
+    totals: Totals,
 ) -> pl.DataFrame:
     """Rows of `PREDICTIONS` for the labels at `rows`."""
     some = labelled.readings[rows.tolist()]
@@ -93,8 +92,8 @@ def prediction_table(
         "total",
         "instrument",
         pl.Series("mean", mean),
-        pl.Series("median", distribution_quantile(distribution, 0.5)),
-        pl.Series("distribution", distribution.tolist(), dtype=pl.List(pl.Float64)),
+        pl.Series("median", totals.median()),
+        pl.Series("distribution", totals.rows(), dtype=pl.List(pl.Float64)),
         "user_turns",
         "user_words",
     )
@@ -113,7 +112,7 @@ def baseline_predictions(
     embeddings = _sentence_means(labelled, states, home)
     spans = [(span.person, span.first, span.last) for span in labelled.spans]
     readings = BaselineFeatures.of(labelled.people, spans, embeddings)
-    totals = labelled.readings["total"].to_numpy().astype(np.float64)
+    gold = labelled.readings["total"].to_numpy().astype(np.float64)
     names = [name for name in BASELINES if name != "minilm" or embeddings is not None]
     jobs = [(r, f) for r in range(config.repeats) for f in range(config.folds)]
     locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
@@ -128,20 +127,20 @@ def baseline_predictions(
                 np.isin(person, people_of_fold(labelled, left_out, repeat, fold, inside=False))
             )
             for name in names:
-                mean, shape = predict_baseline(
-                    name, readings.take(train), totals[train], readings.take(test)
+                mean, totals = predict_baseline(
+                    name, readings.take(train), gold[train], readings.take(test)
                 )
                 folds = [fold] * len(test)
-                tables.append(prediction_table(name, labelled, test, repeat, folds, mean, shape))
+                tables.append(prediction_table(name, labelled, test, repeat, folds, mean, totals))
             advance(step + 1, len(jobs))
         if len(locked):
             train = labelled.rows(set(left_out))
             for name in names:
-                mean, shape = predict_baseline(
-                    name, readings.take(train), totals[train], readings.take(locked)
+                mean, totals = predict_baseline(
+                    name, readings.take(train), gold[train], readings.take(locked)
                 )
                 folds = [LOCKED_FOLD] * len(locked)
-                tables.append(prediction_table(name, labelled, locked, 0, folds, mean, shape))
+                tables.append(prediction_table(name, labelled, locked, 0, folds, mean, totals))
     return tables
 
 

@@ -41,7 +41,6 @@ from leadline.heads.candidates import (
     fit_heads,
     head_hyperparameters,
 )
-from leadline.phq9.distribution import distribution_mean
 from leadline.phq9.items import BANDS
 from leadline.selftrain.ancestry import (
     PSEUDOLABEL_COLUMNS,
@@ -180,9 +179,8 @@ class Chain:
         rows = np.flatnonzero(gold | (self.open_free & (self.fold != fold)))
         last = self.roster.last[gold]
         student = np.full(len(self.fold), np.nan)
-        student[gold] = distribution_mean(
-            calibration.distribution(mean[last], sd[last], self.roster.gold.design.words[last])
-        )
+        words = self.roster.gold.design.words[last]
+        student[gold] = calibration.distribution(mean[last], sd[last], words).mean()
         return fit(self._observe(rows, student, frozenset({fold})))
 
     def training_batches(self, kind: str, round_: int, fold: int) -> list[Node]:

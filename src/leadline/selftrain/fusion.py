@@ -8,25 +8,19 @@ is trained here: draws of locked test people may come in, and go nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from leadline.arrays import Array
+from leadline.arrays import Array, Ints
 from leadline.artefact import read_json, replacing, write_json
 from leadline.errors import LeadlineError
-from leadline.phq9.distribution import (
-    at_least,
-    distribution_mean,
-    distribution_quantile,
-    totals_distribution,
-)
-from leadline.phq9.items import CUTS
+from leadline.phq9.distribution import Totals
 from leadline.runs.config import INTERVAL
+from leadline.runs.estimates import estimate_columns
 from leadline.runs.ledger import read_ledger
 from leadline.tables import ESTIMATES
 from leadline.teacher.label_model import STUDENT, LabelModel, fuse
@@ -45,8 +39,8 @@ def fused_distributions(
     student: Array,
     draws: Sequence[Array],
     group: str,
-) -> Array:
-    """Probabilities of the totals 0..27 from student and teachers, shape (N, 28).
+) -> Totals:
+    """Distributions of the totals of N people from student and teachers.
 
     Args:
         models: label models by (repeat, fold), all of the same raters.
@@ -55,17 +49,16 @@ def fused_distributions(
         draws: of each teacher, in the order of the label models, (N, draws), NaN if missing.
         group: whose distribution of severity to start from, ``labelled`` or ``unlabelled``.
     """
-    total, votes = np.zeros((len(student), 28)), np.zeros(len(student))
-    for (repeat, fold), model in models.items():
-        allowed = [mine is None or mine.get(repeat) == fold for mine in left_out]
-        rows = np.flatnonzero(allowed)
-        if not len(rows):
-            continue
-        mean, sd = fuse(model, student[rows], [table[rows] for table in draws], group=group)
-        total[rows] += totals_distribution(mean, sd)
-        votes[rows] += 1
-    assert votes.min(initial=1) >= 1, "every person has a label model that never saw them"
-    return total / votes[:, None]
+
+    def estimates() -> Iterator[tuple[Ints, Totals]]:
+        for (repeat, fold), model in models.items():
+            allowed = [mine is None or mine.get(repeat) == fold for mine in left_out]
+            rows = np.flatnonzero(allowed)
+            if len(rows):
+                drawn = [table[rows] for table in draws]
+                yield rows, Totals.normal(*fuse(model, student[rows], drawn, group=group))
+
+    return Totals.average(len(student), estimates())
 
 
 def check_fusion(run: Path, labels: Path) -> None:
@@ -125,8 +118,8 @@ def fuse_estimates(
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     some = estimates[rows.tolist()]
     folds = [left_out.get(person) for person in some["person_id"]]
-    shape = fused_distributions(models, folds, some["mean"].to_numpy(), draws, group)
-    return _replaced(estimates, rows, shape), len(rows)
+    totals = fused_distributions(models, folds, some["mean"].to_numpy(), draws, group)
+    return _replaced(estimates, rows, totals), len(rows)
 
 
 def draws_of(
@@ -150,7 +143,7 @@ def draws_of(
 
 def _draws_at(
     numbered: pl.DataFrame, labels: pl.DataFrame, teachers: Sequence[str]
-) -> tuple[tuple[Array, ...], npt.NDArray[np.int64]]:
+) -> tuple[tuple[Array, ...], Ints]:
     """Draws for the rows of estimates that any teacher rated, and these rows."""
     rated = labels.filter(pl.col("source") == "teacher").select(
         "person_id", pl.col("last").cast(pl.Int64)
@@ -165,18 +158,8 @@ def _draws_at(
     return tuple(table[some] for table in draws), rows
 
 
-def _replaced(estimates: pl.DataFrame, rows: npt.NDArray[np.int64], shape: Array) -> pl.DataFrame:
-    new = pl.DataFrame(
-        {
-            "row": rows,
-            "distribution": pl.Series(shape.tolist(), dtype=pl.List(pl.Float64)),
-            "mean": distribution_mean(shape),
-            "median": distribution_quantile(shape, 0.5),
-            "lower": distribution_quantile(shape, (1 - INTERVAL) / 2),
-            "upper": distribution_quantile(shape, (1 + INTERVAL) / 2),
-            **{f"p_ge_{k}": at_least(shape, k) for k in CUTS},
-        }
-    )
+def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals) -> pl.DataFrame:
+    new = pl.DataFrame({"row": rows, **estimate_columns(totals, INTERVAL)})
     base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
     moved = base.update(new, on="row").with_columns((pl.col("mean") - base["mean"]).alias("by"))
     before = pl.col("by").shift(1, fill_value=0.0).over("person_id")

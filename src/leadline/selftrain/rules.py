@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array
+from leadline.phq9.distribution import Totals
 from leadline.selftrain.config import SelftrainConfig
 
 RESAMPLES = 400
@@ -27,11 +28,9 @@ def label_errors(predictions: pl.DataFrame) -> pl.DataFrame:
 
     Columns: label, person_id, total, mean, variance (of the predicted distribution), error.
     """
-    k = np.arange(28)
-    shape = np.array(predictions["distribution"].to_list())
-    spread = shape @ k**2 - (shape @ k) ** 2
+    totals = Totals.of_rows(predictions["distribution"])
     return (
-        predictions.with_columns(pl.Series("variance", spread))
+        predictions.with_columns(pl.Series("variance", totals.variance()))
         .group_by("label", "person_id", "total")
         .agg(pl.col("mean").mean(), pl.col("variance").mean())
         .sort("label")

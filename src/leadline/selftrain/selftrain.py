@@ -25,7 +25,7 @@ from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
-from leadline.phq9.distribution import distribution_mean
+from leadline.phq9.distribution import Totals
 from leadline.progress import progress_bar
 from leadline.runs.checkpoint import open_source, save_ensemble
 from leadline.runs.config import TrainConfig
@@ -351,18 +351,18 @@ def _fused_rows(
     draws: tuple[Array, ...],
 ) -> pl.DataFrame:
     """The rows of `part` with fused estimates; those without draws stay the student's."""
-    shape = np.array(part["distribution"].to_list())
+    totals = Totals.of_rows(part["distribution"])
     rated = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
     at = np.flatnonzero(rated)
     if len(at):
         student, drawn = part["mean"].to_numpy()[at], [table[at] for table in draws]
         some = [left_out[int(row)] for row in at]
-        shape[at] = fused_distributions(models, some, student, drawn, "labelled")
+        totals = totals.put(at, fused_distributions(models, some, student, drawn, "labelled"))
     order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
     rows = np.array([order[label] for label in part["label"]])
     repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
-    mean = distribution_mean(shape)
-    return prediction_table("fused", roster.labelled, rows, repeat, folds, mean, shape)
+    mean = totals.mean()
+    return prediction_table("fused", roster.labelled, rows, repeat, folds, mean, totals)
 
 
 def _write(

@@ -20,6 +20,7 @@ from scipy import stats
 from leadline.arrays import Array, Bools, Ints
 from leadline.artefact import MANIFEST, read_manifest, write_json
 from leadline.errors import LeadlineError
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.simulate.config import SimulateConfig
 from leadline.simulate.likelihood import Likelihood, tabulate
@@ -223,22 +224,21 @@ def turn_contributions(
 
 def summary(distribution: Array, total: Array) -> dict[str, float]:
     """How well distributions over 0-27, shape (people, 28), predict totals (people,)."""
-    mean = distribution @ VALUES
-    cumulative = distribution.cumsum(axis=1)
+    totals = Totals(distribution)
+    mean, cumulative = totals.mean(), totals.cumulative()
     median = (cumulative < 0.5).sum(axis=1)
-    step = total[:, None] <= VALUES
     low, high = ((cumulative < tail).sum(axis=1) for tail in (0.05, 0.95))
     result = {
         "r": float(np.corrcoef(mean, total)[0, 1]),
         "mae": float(np.abs(median - total).mean()),
         "rmse": float(np.sqrt(((mean - total) ** 2).mean())),
-        "crps": float(((cumulative - step) ** 2).sum(axis=1).mean()),
+        "crps": float(totals.crps(total).mean()),
         "coverage_90": float(((low <= total) & (total <= high)).mean()),
     }
     for cut in CUTS:
         case = total >= cut
         if case.any() and not case.all():
-            result[f"auc_{cut}"] = _auc(distribution[:, cut:].sum(axis=1), case)
+            result[f"auc_{cut}"] = _auc(totals.at_least(cut), case)
     return result
 
 
@@ -340,8 +340,8 @@ def _turn_rows(world: World, who: Ints, limit: Limit, turn_points: list[Array]) 
     rows = template_table(world).filter(pl.col("person_id").is_in(ids.implode()))
     has_turn = limit.turns.sum(axis=2) > 0
     distribution = limit.turns[has_turn]
-    mean = distribution @ VALUES
-    sd = np.sqrt(np.maximum(distribution @ VALUES**2 - mean**2, 0.0))
+    totals = Totals(distribution)
+    mean, sd = totals.mean(), np.sqrt(totals.variance())
     points = [*np.concatenate(turn_points)] if turn_points else []
     return rows.select("person_id", "conversation_id", "turn", "user_turn", "time").with_columns(
         pl.Series("mean", mean),
@@ -356,7 +356,7 @@ def _label_rows(world: World, who: Ints, limit: Limit, total: Array) -> pl.DataF
         {
             "person_id": pl.Series(person_ids(world.config)).gather(who),
             "total": total,
-            "mean": limit.label @ VALUES,
+            "mean": Totals(limit.label).mean(),
             "median": (limit.label.cumsum(axis=1) < 0.5).sum(axis=1).astype(np.float64),
             "distribution": pl.Series(limit.label.tolist(), dtype=pl.List(pl.Float64())),
             "rank": limit.rank,
