@@ -110,7 +110,7 @@ def one_ensemble(
     """
     (make, labels), (name, kind, even) = believed, row
     roster, states = open_roster(cohort, labels, source, train, WindowConfig())
-    locked = frozenset(cohort.people.filter("locked")["person_id"])
+    locked = cohort.locked_ids
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, even)
     chain = make(roster, 0, plan, NodeStore(folder), AncestryLedger(locked))
     round_ = 0 if kind == GOLD else 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from tests.support.cohorts import cohort_of, label_row
 
 from leadline.cohort.store import Cohort, check_cohort, read_cohort, write_cohort
 from leadline.errors import LeadlineError
@@ -107,3 +109,10 @@ def test_a_spoilt_cohort_is_refused(tmp_path: Path, spoil: Any, match: str) -> N
     with pytest.raises(LeadlineError, match=match) as caught:
         read_cohort(tmp_path / "c")
     assert caught.value.file is not None
+
+
+def test_locked_people_are_known_by_their_ids():
+    cohort = cohort_of([], [label_row(name, 0, 5) for name in "abc"], locked=("a", "c"))
+    assert cohort.locked_ids == {"a", "c"}
+    opened = replace(cohort, people=cohort.people.filter(~pl.col("locked")))
+    assert opened.locked_ids == frozenset()

@@ -26,7 +26,7 @@ def test_few_shot_examples_blank_the_labels_of_chains_that_must_not_see_them(dat
 
 
 def test_a_cohort_without_anyone_to_label_is_refused(tmp_path):
-    make_cohort(tmp_path / "cohort", gold=60, free=0, locked=10)
+    make_cohort(tmp_path / "cohort", gold=60, unlabelled=0, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
     with pytest.raises(LeadlineError, match="nobody to pseudolabel"):
         go((tmp_path, cohort), tmp_path / "run", labels=None)

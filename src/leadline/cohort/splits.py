@@ -114,16 +114,10 @@ def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:
 
 def refuse_locked_people(person_ids: set[str], cohort: Cohort, purpose: str) -> None:
     """Raise if any of `person_ids` is a locked test person of the cohort."""
-    locked = set(cohort.people.filter("locked")["person_id"])
-    caught = sorted(person_ids & locked)
+    caught = person_ids & cohort.locked_ids
     if caught:
         raise LeadlineError(
             f"{len(caught)} locked test people would be used for {purpose}.",
             remedy="Leave the locked people out; they serve only the final evaluation.",
             file=cohort.path,
         )
-
-
-def locked_people(cohort: Cohort) -> frozenset[str]:
-    """Ids of the locked test people."""
-    return frozenset(cohort.people.filter(pl.col("locked"))["person_id"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Cohort:
     people: pl.DataFrame
     manifest: dict[str, Any]
     path: Path | None = None
+
+    @cached_property
+    def locked_ids(self) -> frozenset[str]:
+        """Ids of the locked test people."""
+        return frozenset(self.people.filter("locked")["person_id"])
 
     @property
     def simulated(self) -> bool:

@@ -18,7 +18,7 @@ import polars as pl
 from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
-from leadline.cohort.splits import locked_people, person_folds
+from leadline.cohort.splits import person_folds
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline, timelines
 from leadline.cohort.windows import Span, label_readings, running_starts
@@ -125,8 +125,7 @@ def open_roster(
     final = np.flatnonzero(gold.final)
     last[gold.person[final]] = final  # readings of a person are in the order of time
     spans = _last_spans(labelled, people, window, owner[last[: len(labelled.people)]])
-    locked_ids = locked_people(cohort)
-    locked = np.array([person.person_id in locked_ids for person in people])
+    locked = np.array([person.person_id in cohort.locked_ids for person in people])
     roster = Roster(
         people=people,
         labelled=labelled,
@@ -146,7 +145,7 @@ def load_labels(labels_dir: Path | None, cohort: Cohort) -> pl.DataFrame | None:
     if labels_dir is None:
         return None
     labels = read_labels(labels_dir)
-    refuse_locked_labels(labels, locked_people(cohort))
+    refuse_locked_labels(labels, cohort.locked_ids)
     return labels
 
 
@@ -169,7 +168,7 @@ def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints
 
 def _people_without_gold(cohort: Cohort, window: WindowConfig) -> list[Timeline]:
     """People with enough text, no reading of any questionnaire, and not locked."""
-    taken = set(label_readings(cohort, window)["person_id"]) | locked_people(cohort)
+    taken = set(label_readings(cohort, window)["person_id"]) | cohort.locked_ids
     found = []
     for person in timelines(cohort):
         if person.person_id in taken or not len(person.user):

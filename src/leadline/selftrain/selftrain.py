@@ -226,15 +226,19 @@ def _begin(
     config, train, window = configs
     roster, states = open_roster(cohort, labels, source, train, window)
     refuse_locked_people(set(roster.left_out()), cohort, "self-training")
-    locked = frozenset(cohort.people.filter("locked")["person_id"])
     plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, config.even)
-    store, ledger = NodeStore(run / NODES), AncestryLedger(locked)
+    store, ledger = NodeStore(run / NODES), AncestryLedger(cohort.locked_ids)
     chains = [Chain(roster, repeat, plan, store, ledger) for repeat in range(train.repeats)]
     canary = None
     if config.canary > 0:
         permuted, rows, given = permuted_gold(roster, config.canary, train.seed)
         other = Chain(
-            permuted, 0, plan, store, AncestryLedger(locked), hyperparameters_from=chains[0]
+            permuted,
+            0,
+            plan,
+            store,
+            AncestryLedger(cohort.locked_ids),
+            hyperparameters_from=chains[0],
         )
         canary = (other, rows, given)
     return RoundsInProgress(roster, states, source, chains, canary, train.pool)

@@ -86,7 +86,7 @@ def audit(
     Raises:
         LeadlineError: a locked person among `people`, an unknown group, or nobody to compare.
     """
-    locked = set(cohort.people.filter(pl.col("locked"))["person_id"])
+    locked = cohort.locked_ids
     if people is not None and locked & set(people):
         raise LeadlineError(
             "The audit was asked to look at locked test people.",

@@ -20,7 +20,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from leadline.artefact import MANIFEST, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.splits import locked_people
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
@@ -66,7 +65,7 @@ def label_cohort(
     cohort = read_cohort(cohort_dir)
     url = None if config.teacher == "simulated" else resolve_url(config.teacher, config.base_url)
     check_consent(cohort.manifest, config.teacher, url)
-    refuse_locked_examples((item.person_id for item in examples), locked_people(cohort))
+    refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
     window = window or WindowConfig()
 
     def planned() -> Iterator[Planned]:
@@ -83,7 +82,7 @@ def label_cohort(
         store.plan(planned())
         report = _work(store, config, teacher, url, cohort_dir)
         labels = teacher_labels(store)
-        refuse_locked_labels(labels, locked_people(cohort))
+        refuse_locked_labels(labels, cohort.locked_ids)
     _write(out, labels, cohort, config, window, report)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
 

@@ -15,7 +15,6 @@ import polars as pl
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_timeline
-from leadline.cohort.splits import locked_people
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline, timelines
 from leadline.cohort.windows import label_readings, running_starts
@@ -35,7 +34,7 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
             ends at the last user turn of people who have no gold reading, ``all`` both.
     """
     gold = label_readings(cohort, window).partition_by("person_id", as_dict=True)
-    locked = locked_people(cohort)
+    locked = cohort.locked_ids
     for timeline in timelines(cohort):
         if timeline.person_id in locked or not len(timeline.user):
             continue
@@ -76,7 +75,7 @@ def gold_examples(
         LeadlineError: one of them is a locked test person or has no PHQ-9 total with text.
     """
     people = list(people)
-    refuse_locked_examples(people, locked_people(cohort))
+    refuse_locked_examples(people, cohort.locked_ids)
     gold = label_readings(cohort, window).filter(pl.col("instrument") == "phq9")
     by_person = {name: gold.filter(pl.col("person_id") == name).tail(1) for name in people}
     people_read = (item for item in timelines(cohort) if item.person_id in by_person)
