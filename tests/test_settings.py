@@ -1,14 +1,19 @@
 import dataclasses
+import importlib.util
+import pkgutil
 from dataclasses import dataclass
 
 import pytest
 
+import leadline
 from leadline.cohort.config import WindowConfig
 from leadline.errors import EXIT_CODE, LeadlineError, missing_package
 from leadline.evaluate.config import EvaluateConfig
+from leadline.finetune.config import FinetuneConfig
 from leadline.runs.config import TrainConfig
+from leadline.runs.train import SHARED, finetune_config
 from leadline.scoring.config import ScoreConfig
-from leadline.settings import check_choices, flag, setting
+from leadline.settings import check_choices, flag, same, setting
 from leadline.simulate.config import SimulateConfig
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -129,6 +134,116 @@ def test_the_window_names_the_flag(given, flags):
 def test_train_settings_that_do_not_fit_name_their_flags(given, message):
     with pytest.raises(LeadlineError, match=message):
         TrainConfig(**given)
+
+
+TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfinished run goes on
+    "reader": "smollm2", "layers": ("0.53", "0.67", "0.73", "0.8", "0.87"), "pool": "mean",
+    "adapt": "frozen", "head": "distribution", "fit": "auto", "folds": 5, "repeats": 1,
+    "inner_folds": 5, "seed": 0, "baselines": True, "include_phq8": False, "state": "mean",
+    "max_tokens": 8192, "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0, "lr": 2e-4,
+    "batch_people": 8, "accumulate": 1, "checkpointing": "none", "base_weights": "auto",
+    "shard": False, "save_steps": 50, "report_to": "none",
+}  # fmt: skip
+
+
+def test_fields_and_defaults_of_training_stay_in_their_order():
+    fields = dataclasses.fields(TrainConfig)
+    assert [(f.name, f.default) for f in fields] == list(TRAIN_FIELDS.items())
+    kinds = [type(f.default) for f in fields]
+    assert kinds == [type(value) for value in TRAIN_FIELDS.values()]
+
+
+def settings_classes():
+    """Every class of settings of every room."""
+    for room in pkgutil.iter_modules(leadline.__path__):
+        place = f"leadline.{room.name}.config"
+        if room.ispkg and importlib.util.find_spec(place):
+            for value in vars(importlib.import_module(place)).values():
+                if dataclasses.is_dataclass(value) and value.__module__ == place:
+                    yield value
+
+
+def test_each_setting_is_said_once():
+    texts = {}
+    for config in settings_classes():
+        for item in dataclasses.fields(config):
+            if "help" in item.metadata:  # other tables of plain values have none
+                texts.setdefault(item.metadata["help"], []).append((config, item))
+    assert len(texts) > 100
+    for text, places in texts.items():
+        classes = {config for config, _ in places}
+        first = [config for config, item in places if "declared_in" not in item.metadata]
+        assert len(first) == 1, f"{text!r} is said by {first}"
+        assert all(i.metadata.get("declared_in", first[0]) in classes for _, i in places)
+
+
+def test_a_field_that_is_declared_elsewhere_is_the_same_field():
+    @dataclass(frozen=True)
+    class Other:
+        colour: str = same(Example, "colour")
+        sizes: tuple[float, ...] = same(Example, "sizes")
+
+    for item in dataclasses.fields(Other):
+        (declared,) = (f for f in dataclasses.fields(Example) if f.name == item.name)
+        assert item.default == declared.default
+        assert item.metadata == {**declared.metadata, "declared_in": Example}
+    with pytest.raises(LeadlineError, match="--sizes is"):
+        check_choices(Other(sizes=(0.4,)))
+    with pytest.raises(ValueError):
+        same(Example, "shape")
+
+
+def test_what_training_passes_on_is_what_an_adapted_reader_takes():
+    assert set(SHARED) == {
+        "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens",
+        "batch_people", "accumulate", "checkpointing", "base_weights", "shard", "save_steps",
+        "report_to",
+    }  # fmt: skip
+    given = {"adapt": "lora", "rank": 3, "top": 0.5, "state": "last", "max_tokens": 99}
+    config = finetune_config(TrainConfig(**given), seed=4)
+    assert {name: getattr(config, name) for name in given} == given
+    assert config.seed == 4
+
+
+@pytest.mark.parametrize("config", [TrainConfig, FinetuneConfig])
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("top", (0.0, -0.1, 1.01, NAN), (1e-9, 1.0)),
+        ("epochs", (0.0, -1.0), (0.5,)),
+        ("lr", (0.0, INFINITE), (1e-9,)),
+        ("rank", (0,), (1,)),
+        ("batch_people", (0,), (1,)),
+        ("accumulate", (0,), (1,)),
+        ("save_steps", (0,), (1,)),
+        ("max_tokens", (63,), (64,)),
+    ],
+)
+def test_an_adapted_reader_is_bounded_alike_wherever_it_is_set(config, name, bad, good):
+    for value in bad:
+        with pytest.raises(LeadlineError, match=f"^{flag(name)} is {value}"):
+            config(**{name: value})
+    for value in good:
+        assert getattr(config(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"above": 0, "most": 1}, "a number above 0 and up to 1"),
+        ({"least": 2}, "2 or more"),
+        ({"most": 3}, "up to 3"),
+        ({}, "a finite number"),
+    ],
+)
+def test_the_remedy_names_the_bounds(bounds, words):
+    @dataclass(frozen=True)
+    class Bounded:
+        share: float = setting(1.0, "A share.", **bounds)
+
+    with pytest.raises(LeadlineError) as caught:
+        check_choices(Bounded(share=NAN))
+    assert caught.value.remedy == f"Use {words}."
 
 
 def test_layers_are_whole_numbers_or_shares_of_the_depth():

@@ -16,13 +16,17 @@ class ReaderConfig:
         (2 / 3,), "Layers to read: whole numbers from 1, or fractions of the depth below 1."
     )
     state: str = setting(
-        "mean", "State of a turn: over its own tokens, or at the last.", choices=("mean", "last")
+        "mean",
+        "State of a turn in a language model: over its own tokens, or at the last.",
+        choices=("mean", "last"),
     )
-    max_tokens: int = setting(8192, "Context budget in tokens; older turns leave first.")
+    max_tokens: int = setting(
+        8192, "Context of a language model in tokens; older turns leave first.", least=64
+    )
     dtype: str = setting(
         "auto", "Arithmetic of the reader.", choices=("auto", "float32", "bfloat16")
     )
-    batch_tokens: int = setting(4096, "Tokens read at once, padding included.")
+    batch_tokens: int = setting(4096, "Tokens read at once, padding included.", least=1)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -31,9 +35,4 @@ class ReaderConfig:
             raise LeadlineError(
                 f"--layers holds {bad or 'nothing'}.",
                 remedy="Give whole numbers from 1, or fractions between 0 and 1.",
-            )
-        if self.max_tokens < 64 or self.batch_tokens < 1:
-            raise LeadlineError(
-                f"--max-tokens is {self.max_tokens} and --batch-tokens {self.batch_tokens}.",
-                remedy="Use at least 64 tokens of context and at least 1 token a batch.",
             )

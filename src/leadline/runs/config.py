@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
-from leadline.finetune.config import BASES, CHECKPOINTING
+from leadline.finetune.config import FinetuneConfig
 from leadline.heads.config import FROZEN_HEADS, FROZEN_POOLS
-from leadline.settings import check_choices, setting
+from leadline.settings import check_choices, same, setting
 
 BATCH_PEOPLE = 64  # people whose turns are read at a time
 INTERVAL = 0.9  # central level of the interval in `estimates`
@@ -33,7 +33,7 @@ class TrainConfig:
     adapt: str = setting(
         "frozen", "How much of the reader is trained.", choices=("frozen", "lora", "full")
     )
-    head: str = setting("distribution", "What the head gives.", choices=("distribution", "scalar"))
+    head: str = same(FinetuneConfig, "head")
     fit: str = setting(
         "auto",
         "Head of a frozen reader; auto chooses among gp, ridge and histogram inside the training "
@@ -52,39 +52,20 @@ class TrainConfig:
     include_phq8: bool = setting(
         False, "Train on PHQ-8 totals (0-24) as well; they are a different scale."
     )
-    state: str = setting("mean", "State of a turn (language models).", choices=("mean", "last"))
-    max_tokens: int = setting(
-        8192, "Context of a language model; older turns leave first.", least=64
-    )
-    loss: str = setting("mse", "Loss of an adapted scalar head.", choices=("mse", "huber"))
-    top: float = setting(1 / 3, "Share of the layers that LoRA adapts, from the top.")
-    rank: int = setting(16, "Rank of LoRA.", least=1)
-    epochs: float = setting(4.0, "Times that an adapted reader sees each person.")
-    lr: float = setting(2e-4, "Learning rate of an adapted reader.")
-    batch_people: int = setting(
-        8, "People in one step of training; divided among the processes.", least=1
-    )
-    accumulate: int = setting(1, "Batches whose gradients are added before a step.", least=1)
-    checkpointing: str = setting(
-        "none",
-        "What of a layer is kept for the backward pass: all, its input (the rest is computed "
-        "again), or its input in the machine's memory.",
-        choices=CHECKPOINTING,
-    )
-    base_weights: str = setting(
-        "auto",
-        "How the weights lie that LoRA leaves alone: as on disk, or quantised.",
-        choices=BASES,
-    )
-    shard: bool = setting(
-        False, "With several processes: divide the weights among them, not a copy for each."
-    )
-    save_steps: int = setting(
-        50, "Steps between two checkpoints of an unfinished adapted reader.", least=1
-    )
-    report_to: str = setting(
-        "none", "Where the course of training is shown.", choices=("none", "tensorboard", "wandb")
-    )
+    state: str = same(FinetuneConfig, "state")
+    max_tokens: int = same(FinetuneConfig, "max_tokens")
+    loss: str = same(FinetuneConfig, "loss")
+    top: float = same(FinetuneConfig, "top")
+    rank: int = same(FinetuneConfig, "rank")
+    epochs: float = same(FinetuneConfig, "epochs")
+    lr: float = same(FinetuneConfig, "lr")
+    batch_people: int = same(FinetuneConfig, "batch_people")
+    accumulate: int = same(FinetuneConfig, "accumulate")
+    checkpointing: str = same(FinetuneConfig, "checkpointing")
+    base_weights: str = same(FinetuneConfig, "base_weights")
+    shard: bool = same(FinetuneConfig, "shard")
+    save_steps: int = same(FinetuneConfig, "save_steps")
+    report_to: str = same(FinetuneConfig, "report_to")
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -98,11 +79,6 @@ class TrainConfig:
             raise LeadlineError(
                 f"--layers is {', '.join(self.layers) or 'empty'}.",
                 remedy="Give whole numbers from 1, or fractions of the depth up to 1.",
-            )
-        if not 0 < self.top <= 1 or self.epochs <= 0 or self.lr <= 0:
-            raise LeadlineError(
-                f"--top {self.top}, --epochs {self.epochs}, --lr {self.lr}.",
-                remedy="Use a --top above 0 and up to 1, and positive --epochs and --lr.",
             )
         if self.adapt == "frozen" and self.pool not in FROZEN_POOLS:
             raise LeadlineError(

@@ -8,7 +8,7 @@ baselines on the same folds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ from leadline.runs.predictions import baseline_predictions, ensemble_predictions
 from leadline.runs.state_source import StateSource
 
 SHARED = (
-    "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens", "batch_people",
-    "accumulate", "checkpointing", "base_weights", "shard", "save_steps", "report_to",
-)  # fmt: skip
-"""Settings of `TrainConfig` that `FinetuneConfig` has under the same name."""
+    "adapt",
+    *(f.name for f in fields(TrainConfig) if f.metadata.get("declared_in") is FinetuneConfig),
+)
+"""Settings of `TrainConfig` that `FinetuneConfig` takes over; the choices of `adapt` differ."""
 
 GP_LABELS = 6000
 """Labels up to which the Gaussian process is offered: minutes and a few GB a fit there."""
