@@ -1,4 +1,4 @@
-from leadline.progress import progress_bar
+from leadline.progress import progress_bar, step_by
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys):
@@ -19,3 +19,11 @@ def test_a_terminal_sees_what_is_done(capsys, monkeypatch):
     assert captured.out == ""
     assert "Reading" in captured.err
     assert "100%" in captured.err
+
+
+def test_steps_are_added_up():
+    calls = []
+    step = step_by(lambda *call: calls.append(call), 7)
+    for count in (2, 0, 5):
+        step(count)
+    assert calls == [(2, 7), (2, 7), (7, 7)]

@@ -36,3 +36,15 @@ def progress_bar(what: str) -> Iterator[Advance]:
             bar.update(task, completed=done, total=total)
 
         yield advance
+
+
+def step_by(advance: Advance, total: int) -> Callable[[int], None]:
+    """What moves a bar of `total` on by a number of steps, for who counts steps and no sum."""
+    position = 0
+
+    def step(count: int) -> None:
+        nonlocal position
+        position += count
+        advance(position, total)
+
+    return step

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from leadline.artefact import MANIFEST, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
+from leadline.progress import progress_bar, step_by
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
 from leadline.teacher.config import BYTES_PER_TOKEN, OVERHEAD_TOKENS, LabelConfig
 from leadline.teacher.dispatch import DispatchJob, run_batches, run_direct, run_local
@@ -187,7 +185,7 @@ def _work(
     if todo:
         client = connect(config, url, cohort_dir)
         try:
-            with _progress(todo) as tick:
+            with progress_bar("Labelling") as advance:
                 job = DispatchJob(
                     teacher=teacher,
                     prices=config.prices,
@@ -195,7 +193,7 @@ def _work(
                     concurrency=config.concurrency,
                     batch_size=config.batch_size,
                     poll_seconds=config.poll_seconds,
-                    tick=tick,
+                    tick=step_by(advance, todo),
                 )
                 stopped = _run(store, client, config, job)
         finally:
@@ -255,20 +253,6 @@ def _first(readings: Iterator[TeacherReading], limit: int) -> Iterator[TeacherRe
         if limit and number >= limit:
             return
         yield reading
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; gives the function that moves it on."""
-    columns = (
-        TextColumn("labelling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("labelling", total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _write(
