@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from leadline.teacher.client import (
     Answer,
-    Connection,
     Intent,
-    attempt,
+    SdkClient,
     batch_creation,
     batch_reading,
-    load_sdk,
-    sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
 from leadline.teacher.transcript import Request
@@ -31,22 +28,11 @@ CLOCK_SKEW = timedelta(minutes=5)
 TRANSIENT = ("overloaded_error", "api_error", "rate_limit_error", "timeout_error")
 
 
-class AnthropicClient:
+class AnthropicClient(SdkClient):
     """Implements `BatchClient` for the Anthropic API."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._sdk = load_sdk("anthropic")
-        self._connection = connection
-        options = sdk_options(self._sdk, "anthropic", connection)
-        self._client = self._sdk.Anthropic(open_telemetry=False, **options)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def ask(self, request: Request) -> Answer:
-        """One message. Errors that would stop every request are raised."""
-        return attempt(self._sdk, "anthropic", lambda: self._ask(request))
+    provider, maker = "anthropic", "Anthropic"
+    options: ClassVar = {"open_telemetry": False}
 
     def _ask(self, request: Request) -> Answer:
         message = self._client.messages.create(**self._params(request))
@@ -55,17 +41,18 @@ class AnthropicClient:
         return self._read(message)
 
     def _params(self, request: Request) -> Any:
+        config = self._connection.config
         params: dict[str, Any] = {
-            "model": self._connection.model,
-            "max_tokens": self._connection.max_tokens,
+            "model": config.model,
+            "max_tokens": config.max_tokens,
             "system": request.system,
             "messages": [{"role": "user", "content": user_prompt(request.transcript)}],
         }
-        if self._connection.structured:
+        if config.structured:
             schema = self._sdk.transform_schema(answer_schema())
             params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
-        if self._connection.temperature is not None:
-            params["extra_body"] = {"temperature": self._connection.temperature}
+        if config.temperature is not None:
+            params["extra_body"] = {"temperature": config.temperature}
         return params
 
     def _read(self, message: Any) -> Answer:
@@ -97,7 +84,7 @@ class AnthropicClient:
             params.update(params.pop("extra_body", {}))
             entries.append({"custom_id": request.key, "params": params})
         client = self._client.with_options(max_retries=0)
-        with batch_creation(self._sdk, "anthropic"):
+        with batch_creation(self._sdk, self.provider):
             batch = client.messages.batches.create(requests=entries)
         return str(batch.id)
 
@@ -105,7 +92,7 @@ class AnthropicClient:
         """The oldest batch since the intent with as many requests, not in `other_batches`."""
         since = datetime.fromisoformat(intent.started) - CLOCK_SKEW
         oldest = None
-        with batch_reading(self._sdk, "anthropic"):
+        with batch_reading(self._sdk, self.provider):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < since:
                     break  # newest first
@@ -116,13 +103,13 @@ class AnthropicClient:
 
     def batch_ended(self, provider_id: str) -> bool:
         """True once processing has ended."""
-        with batch_reading(self._sdk, "anthropic"):
+        with batch_reading(self._sdk, self.provider):
             batch = self._client.messages.batches.retrieve(provider_id)
         return bool(batch.processing_status == "ended")
 
     def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
         """Stream the results, in whatever order they come."""
-        with batch_reading(self._sdk, "anthropic"):
+        with batch_reading(self._sdk, self.provider):
             for entry in self._client.messages.batches.results(provider_id):
                 yield entry.custom_id, self._entry(entry.result)
 

@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from leadline.errors import LeadlineError, missing_package
-from leadline.teacher.config import is_loopback
+from leadline.teacher.config import LabelConfig, is_loopback
 from leadline.teacher.transcript import Request
 
 OFFICIAL = {
@@ -33,22 +33,12 @@ class Connection:
     """How to reach a teacher.
 
     Attributes:
-        model: the provider's name of the model.
+        config: model, shape and length of its answers, attempts and their time.
         base_url: where requests go; never left for the SDK to find in the environment.
-        structured: True if the server enforces a JSON schema.
-        max_tokens: longest answer.
-        temperature: sampling temperature, None for the server's own.
-        retries: further attempts that the SDK makes.
-        timeout: seconds that one attempt may take.
     """
 
-    model: str
+    config: LabelConfig
     base_url: str
-    structured: bool = True
-    max_tokens: int = 2000
-    temperature: float | None = None
-    retries: int = 6
-    timeout: float = 600.0
 
     @property
     def loopback(self) -> bool:
@@ -218,7 +208,7 @@ def http_options(connection: Connection) -> dict[str, Any]:
     return {
         "trust_env": not connection.loopback,
         "follow_redirects": False,
-        "timeout": connection.timeout,
+        "timeout": connection.config.timeout,
     }
 
 
@@ -251,8 +241,39 @@ def failed_with(status: int, provider: str) -> Answer:
     return Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
 
 
+class SdkClient:
+    """What a client of either SDK has: both are generated alike.
+
+    Attributes:
+        provider: the SDK's package; a subclass names it.
+        maker: the SDK's class of clients.
+        options: further arguments of that class.
+    """
+
+    provider: ClassVar[str]
+    maker: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, connection: Connection) -> None:
+        self._sdk = load_sdk(self.provider)
+        self._connection = connection
+        options = {**sdk_options(self._sdk, self.provider, connection), **self.options}
+        self._client = getattr(self._sdk, self.maker)(**options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def ask(self, request: Request) -> Answer:
+        """One request. Errors that would stop every request are raised."""
+        return attempt(self._sdk, self.provider, lambda: self._ask(request))
+
+    def _ask(self, request: Request) -> Answer:
+        raise NotImplementedError
+
+
 def load_sdk(provider: str) -> Any:
-    """Import a provider's SDK; both are generated alike, so what follows serves both."""
+    """Import a provider's SDK."""
     try:
         return importlib.import_module(provider)
     except ImportError as error:
@@ -264,8 +285,8 @@ def sdk_options(sdk: Any, provider: str, connection: Connection) -> dict[str, An
     return {
         "api_key": api_key(provider, connection.base_url),
         "base_url": connection.base_url,
-        "max_retries": connection.retries,
-        "timeout": connection.timeout,
+        "max_retries": connection.config.retries,
+        "timeout": connection.config.timeout,
         "http_client": sdk.DefaultHttpxClient(**http_options(connection)),
     }
 

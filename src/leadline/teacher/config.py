@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from leadline.errors import LeadlineError
 from leadline.settings import check_choices, setting
-from leadline.teacher.rubric import answer_schema
-from leadline.teacher.transcript import Request
 
 PROVIDERS = ("anthropic", "openai", "simulated")
 
 WHO = ("all", "unlabelled", "labelled")
-
-OVERHEAD_TOKENS = 1000 + len(json.dumps(answer_schema()))  # what a server adds to a prompt
 
 BYTES_PER_TOKEN = 4.0  # of English text, for the expected cost only
 
@@ -132,8 +127,3 @@ class Prices:
     def cost(self, tokens_in: float, tokens_out: float) -> float:
         """US dollars for so many tokens."""
         return self.factor * (tokens_in * self.usd_in + tokens_out * self.usd_out) / 1e6
-
-    def most(self, request: Request) -> float:
-        """The most that a request can cost: byte-level tokens are at least one byte each."""
-        size = len(request.system.encode()) + len(request.transcript.encode())
-        return self.cost(size + OVERHEAD_TOKENS, self.max_tokens)

@@ -34,9 +34,9 @@ from leadline.teacher.client import (
     Interrupted,
     Uncertain,
 )
-from leadline.teacher.config import Prices
+from leadline.teacher.config import LabelConfig, Prices
 from leadline.teacher.request_store import Outcome, RequestStore
-from leadline.teacher.rubric import parse_rating, quotes_found
+from leadline.teacher.rubric import OVERHEAD_TOKENS, parse_rating, quotes_found
 from leadline.teacher.transcript import Request
 
 PATIENCE = 20  # failures in a row before a run stops
@@ -45,6 +45,8 @@ ATTEMPTS = 3  # of one request within batches, and of creating or reading a batc
 
 CHUNK = 500
 
+BATCH_BYTES = 32_000_000  # of text in one batch
+
 
 @dataclass(frozen=True)
 class DispatchJob:
@@ -52,23 +54,19 @@ class DispatchJob:
 
     Attributes:
         teacher: whose requests of the store.
-        prices: what they cost.
-        max_usd: limit on all money of this store, None for none.
-        concurrency: requests under way at once.
-        batch_size: requests in one batch.
-        batch_bytes: text in one batch.
-        poll_seconds: pause between looks at a batch.
+        config: prices, limits and pace.
         tick: called with the number of requests that were settled.
     """
 
     teacher: str
-    prices: Prices
-    max_usd: float | None = None
-    concurrency: int = 8
-    batch_size: int = 5000
-    batch_bytes: int = 32_000_000
-    poll_seconds: float = 30.0
+    config: LabelConfig
     tick: Callable[[int], None] = lambda _: None
+
+
+def highest_cost(request: Request, prices: Prices) -> float:
+    """The most US dollars that a request can cost: a token of a prompt is at least one byte."""
+    size = len(request.system.encode()) + len(request.transcript.encode())
+    return prices.cost(size + OVERHEAD_TOKENS, prices.max_tokens)
 
 
 def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outcome:
@@ -94,12 +92,12 @@ def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outc
 
 def _afford(store: RequestStore, job: DispatchJob, requests: Sequence[Request]) -> list[Request]:
     """The first of `requests` whose highest costs fit into what is left."""
-    if job.max_usd is None:
+    if job.config.max_usd is None:
         return list(requests)
-    budget = job.max_usd - store.committed()
+    budget = job.config.max_usd - store.committed()
     affordable = []
     for request in requests:
-        budget -= job.prices.most(request)
+        budget -= highest_cost(request, job.config.prices)
         if budget < 0:
             break
         affordable.append(request)
@@ -117,10 +115,10 @@ def run_direct(store: RequestStore, client: Client, job: DispatchJob) -> str:
     """
     under_way: dict[Future[Answer], tuple[Request, float]] = {}
     failures = 0
-    with ThreadPoolExecutor(job.concurrency) as pool:
+    with ThreadPoolExecutor(job.config.concurrency) as pool:
         try:
             while True:
-                waiting = store.pending(job.teacher, job.concurrency - len(under_way))
+                waiting = store.pending(job.teacher, job.config.concurrency - len(under_way))
                 affordable = _afford(store, job, waiting)
                 _send(store, client, job, pool, under_way, affordable)
                 if not under_way:
@@ -147,7 +145,7 @@ def _send(
     under_way: dict[Future[Answer], tuple[Request, float]],
     requests: Sequence[Request],
 ) -> None:
-    reserved = [(request, job.prices.most(request)) for request in requests]
+    reserved = [(request, highest_cost(request, job.config.prices)) for request in requests]
     store.send([(request.key, most) for request, most in reserved])
     for request, most in reserved:
         under_way[pool.submit(client.ask, request)] = (request, most)
@@ -172,7 +170,7 @@ def _settle_finished(
             stop = problem
             outcomes.append((request.key, Outcome("pending")))
             continue
-        outcome = judge(request, future.result(), job.prices, most)
+        outcome = judge(request, future.result(), job.config.prices, most)
         failures = failures + 1 if outcome.state == "failed" else 0
         outcomes.append((request.key, outcome))
     store.settle(outcomes)
@@ -187,7 +185,7 @@ def run_local(store: RequestStore, client: Client, job: DispatchJob) -> str:
     while requests := store.pending(job.teacher, CHUNK):
         store.send([(request.key, 0.0) for request in requests])
         outcomes = [
-            (request.key, judge(request, client.ask(request), job.prices, 0.0))
+            (request.key, judge(request, client.ask(request), job.config.prices, 0.0))
             for request in requests
         ]
         store.settle(outcomes)
@@ -223,7 +221,7 @@ def run_batches(store: RequestStore, client: BatchClient, job: DispatchJob) -> s
         for item in ended:
             _collect(store, client, job, item)
         if not ended:
-            time.sleep(job.poll_seconds)
+            time.sleep(job.config.poll_seconds)
 
 
 def _take_up(store: RequestStore, client: BatchClient, job: DispatchJob, trouble: int) -> int:
@@ -248,7 +246,7 @@ def _take_up(store: RequestStore, client: BatchClient, job: DispatchJob, trouble
         else:
             store.release_batch(token)
             store.set_batch(token, "dropped")
-            time.sleep(min(job.poll_seconds * 2**trouble, 300.0))
+            time.sleep(min(job.config.poll_seconds * 2**trouble, 300.0))
     return trouble + 1
 
 
@@ -256,9 +254,9 @@ def _next_batch(store: RequestStore, job: DispatchJob) -> list[Request]:
     """Pending requests that fit into one batch and into the money that is left."""
     batch: list[Request] = []
     size = 0
-    for request in store.pending(job.teacher, job.batch_size):
+    for request in store.pending(job.teacher, job.config.batch_size):
         size += len(request.system) + len(request.transcript)
-        if batch and size > job.batch_bytes:
+        if batch and size > BATCH_BYTES:
             break
         batch.append(request)
     return _afford(store, job, batch)
@@ -267,7 +265,7 @@ def _next_batch(store: RequestStore, job: DispatchJob) -> list[Request]:
 def _create(
     store: RequestStore, client: BatchClient, job: DispatchJob, requests: list[Request]
 ) -> None:
-    reservations = [(request.key, job.prices.most(request)) for request in requests]
+    reservations = [(request.key, highest_cost(request, job.config.prices)) for request in requests]
     token = store.begin_batch(job.teacher, reservations)
     try:
         provider_id = client.create_batch(token, requests)
@@ -317,7 +315,7 @@ def _read_batch(
             if key not in members:
                 continue
             transcript, most, tries = members[key]
-            outcome = judge(Request(key, "", transcript, 0), answer, job.prices, most)
+            outcome = judge(Request(key, "", transcript, 0), answer, job.config.prices, most)
             if outcome.state == "failed" and answer.again and tries < ATTEMPTS:
                 outcome = Outcome("pending", error=answer.error, at_risk=outcome.at_risk)
             outcomes.append((key, outcome))
@@ -348,6 +346,6 @@ def _retrying(job: DispatchJob) -> Retrying:
     return Retrying(
         retry=retry_if_exception_type(Interrupted),
         stop=stop_after_attempt(ATTEMPTS + 2),
-        wait=wait_exponential(multiplier=min(job.poll_seconds, 1.0), max=60),
+        wait=wait_exponential(multiplier=min(job.config.poll_seconds, 1.0), max=60),
         retry_error_callback=give_up,
     )

@@ -21,11 +21,22 @@ from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.progress import progress_bar, step_by
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
-from leadline.teacher.config import BYTES_PER_TOKEN, OVERHEAD_TOKENS, LabelConfig
-from leadline.teacher.dispatch import DispatchJob, run_batches, run_direct, run_local
+from leadline.teacher.config import BYTES_PER_TOKEN, LabelConfig
+from leadline.teacher.dispatch import (
+    DispatchJob,
+    highest_cost,
+    run_batches,
+    run_direct,
+    run_local,
+)
 from leadline.teacher.label_table import LABELS_FILE, REQUESTS, refuse_locked_labels, teacher_labels
 from leadline.teacher.request_store import Planned, RequestStore, digest, open_store
-from leadline.teacher.rubric import FewShotExample, load_rubric, system_prompt
+from leadline.teacher.rubric import (
+    OVERHEAD_TOKENS,
+    FewShotExample,
+    load_rubric,
+    system_prompt,
+)
 from leadline.teacher.selection import cohort_readings, refuse_locked_examples
 from leadline.teacher.simulated_client import SimulatedClient, reading_key
 from leadline.teacher.transcript import Request, TeacherReading, render
@@ -159,7 +170,8 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
         request_keys |= new_keys
         size = len(item.system.encode()) + len(item.transcript.encode())
         tokens += len(new_keys) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
-        most += len(new_keys) * config.prices.most(Request("", item.system, item.transcript, 0))
+        request = Request("", item.system, item.transcript, 0)
+        most += len(new_keys) * highest_cost(request, config.prices)
     answers = len(request_keys) * min(EXPECTED_ANSWER, config.max_tokens)
     has_price = config.priced or config.free
     return {
@@ -186,16 +198,8 @@ def _work(
         client = connect(config, url, cohort_dir)
         try:
             with progress_bar("Labelling") as advance:
-                job = DispatchJob(
-                    teacher=teacher,
-                    prices=config.prices,
-                    max_usd=config.max_usd,
-                    concurrency=config.concurrency,
-                    batch_size=config.batch_size,
-                    poll_seconds=config.poll_seconds,
-                    tick=step_by(advance, todo),
-                )
-                stopped = _run(store, client, config, job)
+                job = DispatchJob(teacher, config, step_by(advance, todo))
+                stopped = _run(store, client, job)
         finally:
             client.close()
     return {
@@ -207,10 +211,10 @@ def _work(
     }
 
 
-def _run(store: RequestStore, client: Client, config: LabelConfig, job: DispatchJob) -> str:
-    if config.teacher == "simulated":
+def _run(store: RequestStore, client: Client, job: DispatchJob) -> str:
+    if job.config.teacher == "simulated":
         return run_local(store, client, job)
-    if config.batch:
+    if job.config.batch:
         batch_client: BatchClient = client  # type: ignore[assignment]  # both real ones are
         return run_batches(store, batch_client, job)
     if store.counts(job.teacher)["batch"]:
@@ -225,15 +229,7 @@ def connect(config: LabelConfig, url: str | None, cohort_dir: Path) -> Client:
     """The client that a config names; its package is imported only here."""
     if url is None:
         return SimulatedClient(cohort_dir)
-    connection = Connection(
-        model=config.model,
-        base_url=url,
-        structured=config.structured,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        retries=config.retries,
-        timeout=config.timeout,
-    )
+    connection = Connection(config, url)
     if config.teacher == "anthropic":
         from leadline.teacher.anthropic_client import AnthropicClient
 

@@ -17,13 +17,10 @@ from leadline.teacher.client import (
     OFFICIAL,
     Answer,
     BatchRefused,
-    Connection,
     Intent,
-    attempt,
+    SdkClient,
     batch_creation,
     batch_reading,
-    load_sdk,
-    sdk_options,
 )
 from leadline.teacher.rubric import answer_schema, user_prompt
 from leadline.teacher.transcript import Request
@@ -35,22 +32,10 @@ MARK = "leadline"
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
-class OpenAIClient:
+class OpenAIClient(SdkClient):
     """Implements `BatchClient` for OpenAI-compatible servers."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._sdk = load_sdk("openai")
-        self._connection = connection
-        options = sdk_options(self._sdk, "openai", connection)
-        self._client = self._sdk.OpenAI(**options)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def ask(self, request: Request) -> Answer:
-        """One chat completion. Errors that would stop every request are raised."""
-        return attempt(self._sdk, "openai", lambda: self._ask(request))
+    provider, maker = "openai", "OpenAI"
 
     def _ask(self, request: Request) -> Answer:
         reply = self._client.chat.completions.create(**self._params(request))
@@ -59,23 +44,24 @@ class OpenAIClient:
         return read_completion(reply.to_dict())
 
     def _params(self, request: Request) -> Any:
+        config = self._connection.config
         official = self._connection.base_url == OFFICIAL["openai"]
         params: dict[str, Any] = {
-            "model": self._connection.model,
+            "model": config.model,
             "messages": [
                 {"role": "system", "content": request.system},
                 {"role": "user", "content": user_prompt(request.transcript)},
             ],
             # Reasoning models take only the new name, most local servers only the old one.
-            "max_completion_tokens" if official else "max_tokens": self._connection.max_tokens,
+            "max_completion_tokens" if official else "max_tokens": config.max_tokens,
         }
-        if self._connection.structured:
+        if config.structured:
             params["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "rating", "strict": True, "schema": answer_schema()},
             }
-        if self._connection.temperature is not None:
-            params["temperature"] = self._connection.temperature
+        if config.temperature is not None:
+            params["temperature"] = config.temperature
         return params
 
     # Batches
@@ -95,7 +81,7 @@ class OpenAIClient:
         ]
         body = io.BytesIO(("\n".join(lines) + "\n").encode())
         client = self._client.with_options(max_retries=0)
-        with batch_creation(self._sdk, "openai"):
+        with batch_creation(self._sdk, self.provider):
             upload = self._client.files.create(file=(f"{token}.jsonl", body), purpose="batch")
             batch = client.batches.create(
                 input_file_id=upload.id,
@@ -107,7 +93,7 @@ class OpenAIClient:
 
     def find_batch(self, intent: Intent, other_batches: Collection[str]) -> str | None:
         """The batch whose metadata holds our token."""
-        with batch_reading(self._sdk, "openai"):
+        with batch_reading(self._sdk, self.provider):
             for batch in self._client.batches.list(limit=100):
                 if (batch.metadata or {}).get(
                     MARK
@@ -117,7 +103,7 @@ class OpenAIClient:
 
     def batch_ended(self, provider_id: str) -> bool:
         """True once the batch is completed, failed, expired or cancelled."""
-        with batch_reading(self._sdk, "openai"):
+        with batch_reading(self._sdk, self.provider):
             return self._client.batches.retrieve(provider_id).status in ENDED
 
     def batch_answers(self, provider_id: str) -> Iterator[tuple[str, Answer]]:
@@ -126,7 +112,7 @@ class OpenAIClient:
         Raises:
             BatchRefused: the whole batch was refused when it was validated.
         """
-        with batch_reading(self._sdk, "openai"):
+        with batch_reading(self._sdk, self.provider):
             batch = self._client.batches.retrieve(provider_id)
         if batch.status == "failed":
             codes = {item.code for item in (batch.errors and batch.errors.data) or []}
@@ -137,7 +123,7 @@ class OpenAIClient:
 
     def _lines(self, file_id: str) -> Iterator[tuple[str, Answer]]:
         with (
-            batch_reading(self._sdk, "openai"),
+            batch_reading(self._sdk, self.provider),
             self._client.files.with_streaming_response.content(file_id) as stream,
         ):
             for line in stream.iter_lines():

@@ -138,6 +138,9 @@ def _plain(node: Any) -> None:
             _plain(value)
 
 
+OVERHEAD_TOKENS = 1000 + len(json.dumps(answer_schema()))  # what a server adds to a prompt
+
+
 @dataclass(frozen=True)
 class FewShotExample:
     """One few-shot example: a rendered transcript and its gold answer.
