@@ -88,12 +88,7 @@ def build_train() -> click.Command:
 def build_label() -> click.Command:
     """The verb `label`."""
     from leadline.cohort.config import WindowConfig
-
-    try:
-        from leadline.teacher.config import LabelConfig
-        from leadline.teacher.label import label_cohort
-    except ModuleNotFoundError as error:
-        raise missing_package(str(error.name), "teacher", "leadline label") from error
+    from leadline.teacher.config import LabelConfig
 
     @click.command("label")
     @path_argument("cohort")
@@ -109,6 +104,11 @@ def build_label() -> click.Command:
         with --text-may-leave. Locked people are never rated. An interrupted run goes on when
         the same command is given again, and no request is paid twice.
         """
+        try:
+            from leadline.teacher.label import label_cohort
+        except ModuleNotFoundError as error:
+            raise missing_package(str(error.name), "teacher", "leadline label") from error
+
         found = label_cohort(cohort, out, config, window=window)
         if as_json:
             show_json(found)
