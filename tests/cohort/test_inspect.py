@@ -12,6 +12,7 @@ from rich.console import Console
 
 from leadline.cohort.inspect import inspect_cohort, render_inspection
 from leadline.cohort.store import Cohort, read_cohort, write_cohort
+from leadline.phq9.change import ChangeConfig
 from leadline.tables import PEOPLE, PHQ9, TURNS
 
 DAY = datetime(2024, 5, 1, tzinfo=UTC)
@@ -89,3 +90,20 @@ def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -
     text = console.export_text()
     assert "people without a label" in text
     assert "pasted" not in text + json.dumps(found)
+
+
+def test_changes_are_between_neighbouring_phq9s_of_one_person(tmp_path: Path) -> None:
+    first = build(tmp_path / "c")
+    labels = [
+        phq9("a", 5, 20), phq9("a", 40, 12), phq9("a", 60, 14), phq9("b", 1, 3), phq9("b", 9, 15),
+        phq9("c", None, 0), phq9("c", 2, 27),
+    ]  # fmt: skip
+    table = pl.DataFrame(labels, schema=PHQ9, orient="row")
+    cohort = Cohort(first.turns, table, first.people, manifest=first.manifest)
+    changes = inspect_cohort(cohort)["changes"]
+    assert changes == {
+        "people": 2, "pairs": 3, "smallest_reliable_change": 6.93,
+        "improved": 1, "unchanged": 1, "worsened": 1,
+    }  # fmt: skip
+    fixed = inspect_cohort(cohort, change=ChangeConfig(change_points=2))["changes"]
+    assert (fixed["improved"], fixed["unchanged"], fixed["worsened"]) == (1, 0, 2)

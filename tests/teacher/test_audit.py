@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from leadline.artefact import sha256
+from leadline.cli.app import app
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import LABELS, PEOPLE, PHQ9, TURNS
-from leadline.teacher.audit import audit, item_agreement, reliability, total_agreement
+from leadline.teacher.audit import audit, audit_labels, item_agreement, reliability, total_agreement
+from leadline.teacher.config import LabelConfig
+from leadline.teacher.label import label_cohort
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 PEOPLE_COUNT = 400
@@ -128,3 +134,29 @@ def test_figures_that_are_not_defined_are_none():
         pl.DataFrame(silent, schema_overrides={ITEM_COLUMNS[0]: pl.Int8}), ITEM_COLUMNS[0]
     )
     assert (found["n"], found["no_evidence"], found["kappa"]) == (0, 1.0, None)
+
+
+def test_the_verb_shows_what_the_audit_found(simulated_path, tmp_path):
+    labels = tmp_path / "labels"
+    label_cohort(simulated_path, labels, LabelConfig())
+    runner = CliRunner()
+    arguments = ["audit", str(simulated_path), "--labels", str(labels)]
+    done = runner.invoke(app, [*arguments, "--group", "gender", "--json"], catch_exceptions=False)
+    audits = json.loads(done.stdout)
+    assert audits["simulated"]["people"] == 44, "the locked people are not looked at"
+    assert set(audits["simulated"]["groups"]) == {"gender"}
+    page = runner.invoke(app, arguments, catch_exceptions=False).stdout
+    assert "simulated against PHQ-9s" in page
+    assert "weighted kappa" in page
+    assert f"{audits['simulated']['total']['slope']['value']:.2f}" in page
+
+
+def test_labels_of_another_cohort_are_not_audited(simulated_path, cohort_path, tmp_path):
+    label_cohort(simulated_path, tmp_path / "labels", LabelConfig(limit=5))
+    rewritten = pl.read_parquet(cohort_path / "turns.parquet").with_columns(text=pl.lit("other"))
+    rewritten.write_parquet(cohort_path / "turns.parquet")
+    manifest = json.loads((cohort_path / "manifest.json").read_text())
+    manifest["files"]["turns.parquet"] = sha256(cohort_path / "turns.parquet")
+    (cohort_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LeadlineError, match="another state of the cohort"):
+        audit_labels(cohort_path, tmp_path / "labels")

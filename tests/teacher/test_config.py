@@ -1,4 +1,4 @@
-"""Settings of a teacher that cannot be meant, and which addresses are this machine, what needs no extra."""
+"""Settings of a teacher that cannot be meant, what is this machine, what needs no extra."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from leadline.teacher.config import LabelConfig, is_loopback
         ({"who": "everyone"}, "--who"),
         ({"draws": 0}, "--draws"),
         ({"repeat": "failed,done"}, "--repeat"),
+        ({"examples": -1}, "--examples"),
+        ({"examples": 2}, "--examples 2 with --teacher simulated"),
     ],
 )
 def test_bad_settings_name_their_flag(change, flag):

@@ -58,6 +58,12 @@ class LabelConfig:
     temperature: float | None = setting(None, "Sampling temperature; the server's own if not set.")
     max_chars: int = setting(60_000, "Longest transcript; the oldest messages go first.")
     limit: int = setting(0, "Rate only the first so many readings (0: all).")
+    examples: int = setting(
+        0,
+        "People with a PHQ-9 whom the teacher is shown as examples, spread over the severities; "
+        "every label then descends from them.",
+        least=0,
+    )
     repeat: str = setting("failed", "Final states to try again, separated by commas.")
     resend_lost: bool = setting(
         False, "Send again what an earlier, killed run may have paid for without an answer."
@@ -68,6 +74,11 @@ class LabelConfig:
         if self.teacher != "simulated" and not self.model:
             raise LeadlineError(
                 f"--teacher {self.teacher} needs a model.", remedy="Name it with --model."
+            )
+        if self.examples and self.teacher == "simulated":
+            raise LeadlineError(
+                f"--examples {self.examples} with --teacher simulated, which reads no prompt.",
+                remedy="Leave --examples out, or name a provider that reads.",
             )
         if min(self.draws, self.concurrency, self.batch_size, self.max_tokens) < 1:
             raise LeadlineError(

@@ -37,7 +37,12 @@ from leadline.teacher.rubric import (
     load_rubric,
     system_prompt,
 )
-from leadline.teacher.selection import cohort_readings, refuse_locked_examples
+from leadline.teacher.selection import (
+    cohort_readings,
+    gold_examples,
+    refuse_locked_examples,
+    spread_people,
+)
 from leadline.teacher.simulated_client import SimulatedClient, reading_key
 from leadline.teacher.transcript import Request, TeacherReading, render
 
@@ -59,8 +64,9 @@ def label_cohort(
         out: the LABELS directory, new or begun for the same cohort.
         config: settings.
         window: which text counts; the default window if None.
-        examples: few-shot examples from training folds; see `selection.gold_examples`. A
-            reading is never shown an example of its own person.
+        examples: few-shot examples from training folds; without them ``config.examples``
+            people are taken (`selection.spread_people`). A reading is never shown an example
+            of its own person.
 
     Returns:
         The plan (``requests``, ``tokens``, ``cost``) and, unless it was a dry run, ``stopped``
@@ -74,8 +80,11 @@ def label_cohort(
     cohort = read_cohort(cohort_dir)
     url = None if config.teacher == "simulated" else resolve_url(config.teacher, config.base_url)
     check_consent(cohort.manifest, config.teacher, url)
-    refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
     window = window or WindowConfig()
+    if config.examples and not examples:
+        people = spread_people(cohort, window, config.examples)
+        examples = gold_examples(cohort, window, people, max_chars=config.max_chars)
+    refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
 
     def planned() -> Iterator[Planned]:
         readings = cohort_readings(cohort, window, config.who)

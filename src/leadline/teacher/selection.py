@@ -60,6 +60,25 @@ def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None
     return TeacherReading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
 
 
+def spread_people(cohort: Cohort, window: WindowConfig, count: int) -> list[str]:
+    """`count` people with a PHQ-9 and text, evenly spread over the severities; none is locked.
+
+    Raises:
+        LeadlineError: fewer such people.
+    """
+    gold = label_readings(cohort, window).filter(
+        (pl.col("instrument") == "phq9") & ~pl.col("locked")
+    )
+    people = gold.unique("person_id", keep="last").sort("total", "person_id")
+    if people.height < count:
+        raise LeadlineError(
+            f"--examples is {count}; {people.height} people have a PHQ-9 and text.",
+            remedy=f"Use --examples {people.height} or fewer.",
+        )
+    places = np.linspace(0, people.height - 1, count).round().astype(np.int64)
+    return people["person_id"].gather(places).to_list()
+
+
 def gold_examples(
     cohort: Cohort, window: WindowConfig, people: Iterable[str], *, max_chars: int = 0
 ) -> tuple[FewShotExample, ...]:
