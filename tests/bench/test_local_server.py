@@ -1,4 +1,4 @@
-"""A real server on loopback: `transformers serve` with SmolLM2, started by the bench script."""
+"""A real server on loopback: `transformers serve` with SmolLM2, started by the bench."""
 
 from __future__ import annotations
 
@@ -10,26 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.selftraining import local_server
 from tests.support import ROOT
 from tests.support.teacher_server import TeacherServer
 
 HOME = Path(os.environ.get("LEADLINE_HOME", Path.home() / ".cache" / "leadline"))
 OPTIONS = ("--requests", "4", "--max-tokens", "24", "--long-requests", "0", "--decisions", "2")
-SCRIPT = ROOT / "bench" / "local_teacher.py"
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("bench_local_teacher", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_local_teacher", module)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Stand:
-    """What the script uses of a server, around the tests' own."""
+    """What the bench uses of a server, around the tests' own."""
 
     def __init__(self, server: TeacherServer) -> None:
         self.server, self.url = server, server.url + "/v1"
@@ -39,17 +29,17 @@ class Stand:
         return len(self.server.asked)
 
 
-def test_the_script_kills_goes_on_and_asks_nothing_again(bench, tmp_path):
+def test_the_bench_kills_goes_on_and_asks_nothing_again(tmp_path):
     with TeacherServer() as server:
         server.delay = 0.1
-        first = bench.measure(Stand(server), 30, 16, tmp_path / "work", kill=True)
+        first = local_server.measure_labelling(Stand(server), 30, 16, tmp_path / "work", kill=True)
         assert first["states"] == {"done": 30}
         assert 15 <= first["answered_before_the_kill"] < 30
         assert first["of_them_lost_or_changed"] == first["asked_again"] == 0
         assert first["labels"] == 30
         assert 30 <= first["requests_that_the_server_answered"] <= 32  # two were under way
         asked = len(server.asked)
-        again = bench.measure(Stand(server), 30, 16, tmp_path / "work", kill=True)
+        again = local_server.measure_labelling(Stand(server), 30, 16, tmp_path / "work", kill=True)
         assert len(server.asked) == asked
         assert again["answered_in_earlier_runs"] == 30
         assert again["states"] == first["states"]
@@ -63,7 +53,8 @@ def test_a_real_server_answers_and_nothing_invalid_becomes_a_label():
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"the server needs {package}")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *OPTIONS],
+        [sys.executable, "-m", "bench", "run", "selftraining.local_server", *OPTIONS],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         timeout=300,

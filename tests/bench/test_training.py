@@ -1,30 +1,21 @@
-"""The bench scripts of training run: tiny, on the CPU, and they say when there is no GPU."""
+"""The benches of training run: tiny, on the CPU, and they say when there is no GPU."""
 
 import json
-import sys
 
 import pytest
 import torch
-from tests.support import ROOT
+from bench.gpu import smollm2_paper
+from bench.protocol import run_bench
 from tests.support.readers import tiny_reader
 
-BENCH = ROOT / "bench"
+from bench import common
 
 
 @pytest.fixture
 def bench(monkeypatch, tmp_path):
-    """Import a script of bench/, its results going to a scratch folder; call its main."""
-    monkeypatch.syspath_prepend(str(BENCH))
-    import checkins
-
-    monkeypatch.setattr(checkins, "RESULTS", tmp_path / "results")
-
-    def run(name, *arguments):
-        module = __import__(name)
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-        module.main()
-
-    return run
+    """Run a bench, its results going to a scratch folder."""
+    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    return lambda name, *flags: run_bench(name, [str(flag) for flag in flags])
 
 
 def results(tmp_path, name):
@@ -34,23 +25,33 @@ def results(tmp_path, name):
 @pytest.mark.parametrize("checkpointing", ["none", "offload"])
 def test_the_27b_bench_runs_tiny_and_writes_nothing(bench, tmp_path, capsys, checkpointing):
     bench(
-        "gpu_train_27b", "--tiny", "--tokens", 256, "--steps", 2, "--checkpointing", checkpointing
+        "gpu.train_27b", "--tiny", "--tokens", 256, "--steps", 2, "--checkpointing", checkpointing
     )
-    assert "'tiny': True" in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out)["tiny"] is True
     assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_they_say_so(bench):
     with pytest.raises(SystemExit, match="not yet measured"):
-        bench("gpu_train_27b")
+        bench("gpu.train_27b")
     with pytest.raises(SystemExit, match="not yet measured"):
-        bench("gpu_smollm2_paper", "run")
+        bench("gpu.smollm2_paper", "run")
 
 
 def test_four_phq9s_a_person_are_one_pass(bench, tmp_path):
     reader = tiny_reader(tmp_path)
-    bench("multi_label_epoch", "--people", 2, "--tokens", 1500, "--repeats", 1, "--reader", reader)
+    bench(
+        "speed.readings_in_one_pass",
+        "--people",
+        2,
+        "--tokens",
+        1500,
+        "--repeats",
+        1,
+        "--reader",
+        reader,
+    )
     found = results(tmp_path, "multi_label_epoch")
     tokens = {way: row["tokens"] for way, row in found["epochs"].items()}
     assert tokens["whole"] == 4 * tokens["one pass"]
@@ -60,13 +61,11 @@ def test_four_phq9s_a_person_are_one_pass(bench, tmp_path):
 
 @pytest.mark.slow
 def test_a_reader_in_pieces_trains_on_a_small_cohort(bench, tmp_path, monkeypatch):
-    import gpu_smollm2_paper as script
-
     reader, pieces = tiny_reader(tmp_path), tmp_path / "pieces"
-    monkeypatch.setattr(script, "PIECE", 20_000)
-    bench("gpu_smollm2_paper", "split", pieces, "--reader", reader)
+    monkeypatch.setattr(smollm2_paper, "PIECE", 20_000)
+    bench("gpu.smollm2_paper", "split", pieces, "--reader", reader)
     assert len(list(pieces.glob("model.safetensors.*"))) > 3
-    bench("gpu_smollm2_paper", "run", "--weights", pieces, "--people", 40, "--epochs", 1)
+    bench("gpu.smollm2_paper", "run", "--weights", pieces, "--people", 40, "--epochs", 1)
     found = results(tmp_path, "gpu_smollm2_paper")
     assert found["full"]["locked_people"] == found["frozen"]["locked_people"] == 8
     assert found["full"]["gap_to_the_limit"] == pytest.approx(

@@ -1,13 +1,11 @@
 """What is exported gives Leadline's numbers; what cannot be exported says why."""
 
 import shutil
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tests.support import ROOT
 from tests.support.exported import strangers, trained_on
 
 from leadline.artefact import read_manifest
@@ -17,8 +15,6 @@ from leadline.errors import LeadlineError
 from leadline.export.config import ExportConfig
 from leadline.export.export import export_run
 from leadline.runs.checkpoint import load_ensemble
-
-sys.path.insert(0, str(ROOT / "bench"))
 
 
 @pytest.fixture(scope="module", params=["gp", "histogram", "network"])

@@ -8,9 +8,11 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from bench.protocol import run_bench
 from tests.support.exported import strangers, trained_on
 from tests.support.readers import talk, tiny_reader
 
+from bench import common
 from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
 from leadline.export.config import ExportConfig
@@ -196,28 +198,25 @@ class Classify(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_parity_script_asks_a_server_and_finds_no_difference(merged, monkeypatch):
+def test_the_parity_bench_asks_a_server_and_finds_no_difference(merged, monkeypatch):
     kind, run, out, manifest = merged
     if kind != "llama":
         pytest.skip("one reader is enough")
     from transformers import AutoTokenizer
 
-    import vllm_parity
-
     (member,) = manifest["members"]
     Classify.model = transformers_model(kind, out / member["directory"])
     Classify.tokenizer = AutoTokenizer.from_pretrained(out / member["directory"])
     Classify.intercept = member["intercept"]
-    kept = {}
-    monkeypatch.setattr(vllm_parity, "save", lambda name, results: kept.update(results))
+    monkeypatch.setattr(common, "RESULTS", run.parent / "results")
     with ThreadingHTTPServer(("127.0.0.1", 0), Classify) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr("sys.argv", ["vllm_parity.py", str(run), str(out), "--url", url])
-        vllm_parity.main()
+        run_bench("parity.vllm", [str(run), str(out), "--url", url])
         server.shutdown()
     # Leadline computes in bfloat16 here, the server in float32.
     own = member["largest_difference_of_leadlines_own_arithmetic"]
-    assert kept["largest_difference_token_ids"] <= own + 1e-4
-    assert kept["largest_difference_messages"] <= own + 1e-4
-    assert kept["readings"] == member["readings"]
+    figures = common.read_result("vllm_parity")
+    assert figures["largest_difference_token_ids"] <= own + 1e-4
+    assert figures["largest_difference_messages"] <= own + 1e-4
+    assert figures["readings"] == member["readings"]

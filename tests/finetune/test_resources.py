@@ -1,7 +1,10 @@
 """The arithmetic of memory and time, against the models themselves and against known figures."""
 
+from argparse import Namespace
+
 import pytest
 import torch
+from bench.gpu import resources_table
 from tests.support import ROOT
 from tests.support.readers import tiny_config, tiny_reader
 
@@ -158,10 +161,8 @@ def test_utilisation_is_the_inverse_of_speed():
     assert PEAK["H100"] == 989e12
 
 
-def test_the_tables_of_the_training_page_are_those_of_the_formulas(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    import training_resources as script
-
+def test_the_tables_of_the_training_page_are_those_of_the_formulas():
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    rows = [*script.memory_rows(), *script.speed_rows(), *script.reading_rows()]
-    assert [row for row in rows if row not in page] == []
+    rows = resources_table.rows(resources_table.measure(Namespace()))
+    assert len(rows) == 13
+    assert [what for what, figure in rows if f"| {what} | {figure} |" not in page] == []

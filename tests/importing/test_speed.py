@@ -7,25 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from bench.speed import importing
 from tests.support import ROOT
 from tests.support.imports import import_cohort
 
 from leadline.importing.config import ImportConfig
 
-BENCH = ROOT / "bench"
 
-
-def test_shuffled_rows_come_back_in_the_same_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCH))
-    import import_speed
-
+def test_shuffled_rows_come_back_in_the_same_order(tmp_path: Path) -> None:
     places = []
     for shuffled in (False, True):
         source = tmp_path / f"{shuffled}.parquet"
-        import_speed.make_table(source, 2_000, shuffled)
+        importing.make_table(source, 2_000, shuffled)
         cohort = import_cohort(source, ImportConfig(), tmp_path / f"{shuffled}")
         assert cohort.turns["turn"].to_list() == list(range(20)) * 100
         assert cohort.turns["role"].to_list() == ["user", "assistant"] * 1_000
@@ -34,10 +27,10 @@ def test_shuffled_rows_come_back_in_the_same_order(
     assert places[0] == places[1]
 
 
-def test_the_script_prints_one_line_of_json(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCH / "import_speed.py"), "--turns", "2000"]
+def test_the_bench_prints_its_figures_as_json(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.speed.importing", "--turns", "2000"]
     done = subprocess.run(
-        [*command, "--folder", str(tmp_path)], check=True, capture_output=True, text=True
+        [*command, "--folder", str(tmp_path)], cwd=ROOT, check=True, capture_output=True, text=True
     )
     figures = json.loads(done.stdout)
     assert figures["turns"] == 2_000

@@ -31,6 +31,7 @@ def test_every_key_is_a_setting_and_every_figure_has_its_basis(name):
         assert entry["value"] > 0
         assert entry["basis"] in ("measured", "computed")
         assert entry["formula"] if entry["basis"] == "computed" else entry["script"]
+        assert (ROOT / entry.get("script", "bench")).exists()
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -50,7 +50,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0}  # PHQ-9 points
 
 UNTESTED = (
     "Checked against transformers' class of the same form; not run against vLLM. Check a "
-    "running server with bench/vllm_parity.py."
+    "running server with python -m bench run parity.vllm."
 )
 
 PRIVACY = (

@@ -9,8 +9,8 @@ looks beyond the last turn of a reading, and a new turn only adds to two sums.
 A label belongs to a whole conversation, so a network that can tell wordings apart learns which
 wordings its training people happened to use. Noise as large as the states themselves, added to
 every turn, keeps it from that (Bishop 1995: a smoothness penalty); a share of the turns is left
-out of every step, which saves time and costs nothing. `bench/network_head.py` has what each is
-worth.
+out of every step, which saves time and costs nothing. `bench/accuracy/network_head.py` has what
+each is worth.
 
 The network is fitted by torch and kept as arrays; estimating needs numpy alone.
 """

@@ -134,8 +134,8 @@ class OneDnnLinear(torch.nn.Linear):
 
     torch sends float32 matrix products on x86 to MKL, which does not use the vector units of
     AMD processors fully: with oneDNN the encoder reads 1.7 times as many tokens a second there
-    (bench/sentence_speed.py), and gives the same numbers to 3e-7. This is the call that torch's
-    own compiler makes.
+    (bench/speed/sentence_reader.py), and gives the same numbers to 3e-7. This is the call that
+    torch's own compiler makes.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""What estimates are worth, on the check-ins and on simulated people."""

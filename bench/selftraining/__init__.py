@@ -1,0 +1,1 @@
+"""What labels without a PHQ-9 are worth: teachers, rounds of pseudolabels."""

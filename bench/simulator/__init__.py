@@ -1,0 +1,1 @@
+"""Whether simulated people are hard enough to be worth something."""
