@@ -17,9 +17,10 @@ from typing import Any
 from bench.common import ROOT, data_folder, interval
 from bench.protocol import run_module
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import read_cohort
 from leadline.evaluate.run_results import evaluate_run
 from leadline.importing.config import ImportConfig
-from leadline.importing.importing import import_cohort
+from leadline.importing.importing import import_files
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
 
@@ -50,9 +51,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch)
         mapping = ROOT / "docs" / "examples" / "checkin.toml"
-        cohort = import_cohort(
-            folder / "people.csv", ImportConfig(mapping=mapping), here / "cohort"
-        )
+        import_files(folder / "people.csv", ImportConfig(mapping=mapping), here / "cohort")
+        cohort = read_cohort(here / "cohort")
         start = time.monotonic()
         config = TrainConfig(reader=args.reader, fit=args.fit, repeats=args.repeats)
         manifest = train_run(cohort, here / "run", config, WindowConfig(days=0))

@@ -77,12 +77,14 @@ def make_table(path: Path, turns: int, shuffled: bool) -> int:
 
 def import_once(source: Path, out: Path, read_back: bool) -> dict[str, float]:
     """Import in this process; seconds and peak resident memory in GB."""
+    from leadline.cohort.store import read_cohort
     from leadline.importing.config import ImportConfig
-    from leadline.importing.importing import import_cohort, import_files
+    from leadline.importing.importing import import_files
 
     start = time.perf_counter()
-    run = import_cohort if read_back else import_files
-    run(source, ImportConfig(), out)
+    import_files(source, ImportConfig(), out)
+    if read_back:
+        read_cohort(out)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {"seconds": round(seconds, 1), "peak_gb": round(peak, 2)}
