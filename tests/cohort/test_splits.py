@@ -9,6 +9,7 @@ from leadline.cohort.splits import (
     choose_locked,
     person_folds,
     person_severity,
+    random_place,
     refuse_locked_people,
 )
 from leadline.errors import LeadlineError
@@ -131,3 +132,9 @@ def test_locked_people_are_refused_by_number_not_by_name():
     refuse_locked_people({"a", "unknown"}, cohort, "training")
     with pytest.raises(LeadlineError, match="1 locked test people would be used for training"):
         refuse_locked_people({"a", "b"}, cohort, "training")
+
+
+def test_the_random_order_is_by_seed_and_id_and_that_of_earlier_versions():
+    assert random_place(3, "p01").hex()[:16] == "be28f479a4d66f0f"
+    orders = [sorted("abcdef", key=lambda name, s=seed: random_place(s, name)) for seed in (0, 1)]
+    assert orders[0] != orders[1]

@@ -1,6 +1,8 @@
 """Conversations of a person, joined in order of time."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.cohorts import cohort_of, day, label_row, turn_rows
 
 from leadline.cohort.config import WindowConfig
@@ -30,3 +32,19 @@ def test_a_timeline_joins_conversations_in_order():
     assert timeline.user.tolist() == [0, 1, 3]
     assert timeline.user_words().tolist() == [4, 4, 4]
     assert timeline.user_times[2] == np.datetime64(day(3).replace(tzinfo=None), "us")
+
+
+@given(st.lists(st.sampled_from(["user", "assistant", "clinician"]), max_size=12), st.data())
+def test_readings_that_follow_each_other_hold_every_message_once(roles, data):
+    (timeline,) = timelines(
+        cohort_of(turn_rows("p", [("user", 0), *((role, 1) for role in roles)]), [])
+    )
+    turns = len(timeline.user)
+    cuts = sorted(data.draw(st.sets(st.integers(1, turns - 1)))) if turns > 1 else []
+    starts, ends = [0, *cuts], [*cuts, turns]
+    parts = [timeline.slice(first, end - 1) for first, end in zip(starts, ends, strict=True)]
+    upto = int(timeline.user[-1]) + 1
+    assert tuple(message for part in parts for message in part) == timeline.messages[:upto]
+    for first, end, part in zip(starts, ends, parts, strict=True):
+        assert sum(message.role == "user" for message in part) == end - first
+        assert part[-1].role == "user"

@@ -9,7 +9,14 @@ from tests.support.cohorts import START, cohort_of, day, label_row, turn_rows
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
-from leadline.cohort.windows import label_readings, running_starts, starts_at, window_starts
+from leadline.cohort.windows import (
+    Span,
+    label_readings,
+    running_starts,
+    starts_at,
+    unlabelled_readings,
+    window_starts,
+)
 
 ALL = WindowConfig(days=0)
 TWO_WEEKS = WindowConfig()
@@ -154,3 +161,33 @@ def test_no_turns_and_no_labels():
     none = np.array([], dtype="datetime64[us]")
     assert window_starts(none, none, 14).shape == (0,)
     assert window_starts(none, np.array(["2025-01-01"], dtype="datetime64[us]"), 14).tolist() == [0]
+
+
+def test_the_turns_of_a_reading_are_a_slice_with_both_ends():
+    assert list(range(9))[Span(4, 2, 5).turns] == [2, 3, 4, 5]
+
+
+def test_people_without_gold_are_read_up_to_their_last_turn():
+    turns = [
+        *turn_rows("labelled", users(0, 1)),
+        *turn_rows("locked", users(0, 1)),
+        *turn_rows("old", [*users(0, 20, 21), ("assistant", 22)]),
+        *turn_rows("screened", users(0, 1)),
+        *turn_rows("silent", [("assistant", 0)]),
+        *turn_rows("late answer", users(50)),
+        *turn_rows("undated", users(None, None)),
+    ]
+    labels = [
+        label_row("labelled", 2, 5),
+        label_row("locked", 90, 5),
+        label_row("screened", 2, 1, "phq2"),
+        label_row("late answer", 2, 5),  # nothing was said before it
+    ]
+    cohort = cohort_of(turns, labels, locked=("locked",))
+    found = [(who.person_id, span) for who, span in unlabelled_readings(cohort, TWO_WEEKS)]
+    assert found == [
+        ("old", Span(0, 1, 2)), ("late answer", Span(1, 0, 0)), ("undated", Span(2, 0, 1)),
+    ]  # fmt: skip
+    few = WindowConfig(min_turns=2)
+    rows = [(who.person_id, span) for who, span in unlabelled_readings(cohort, few, first_row=7)]
+    assert rows == [("old", Span(7, 1, 2)), ("undated", Span(8, 0, 1))]

@@ -3,6 +3,7 @@ import pytest
 from tests.support.cohorts import cohort_of, turn_rows
 
 from leadline.cohort.timeline import timelines
+from leadline.cohort.windows import Span
 from leadline.runs.baselines import (
     BASELINES,
     NO_WORDS,
@@ -104,29 +105,29 @@ def test_a_test_text_of_unknown_words_is_estimated():
 
 def test_what_was_said_and_heard_in_a_reading():
     person = timeline()
-    assert reading_texts(person, 0, 0) == ("p user number 1", "p assistant number 0")
-    assert reading_texts(person, 1, 1) == (
+    assert reading_texts(person, Span(0, 0, 0)) == ("p user number 1", "p assistant number 0")
+    assert reading_texts(person, Span(0, 1, 1)) == (
         "p user number 4", "p assistant number 2\np clinician number 3",
     )  # fmt: skip
-    assert reading_texts(person, 2, 2)[1] == "p assistant number 5"
-    assert reading_texts(person, 0, 2)[0].count("\n") == 2
-    assert reading_texts(timeline([("user", 0), ("user", 1)]), 0, 1)[1] == NO_WORDS
+    assert reading_texts(person, Span(0, 2, 2))[1] == "p assistant number 5"
+    assert reading_texts(person, Span(0, 0, 2))[0].count("\n") == 2
+    assert reading_texts(timeline([("user", 0), ("user", 1)]), Span(0, 0, 1))[1] == NO_WORDS
 
 
 def test_amounts_and_times_of_a_reading_look_at_no_word():
-    turns, words, each, spread, days, night, talks = describe(timeline(), 0, 2)
+    turns, words, each, spread, days, night, talks = describe(timeline(), Span(0, 0, 2))
     assert (turns, words) == pytest.approx((np.log(4), np.log(13)))
     assert (each, spread, talks) == (4, 0, 1)
     assert days == pytest.approx(2.9)
     assert night == pytest.approx(1 / 3)  # day 1.5 is midnight
-    undated = describe(timeline([("user", None), ("user", None)]), 0, 1)
+    undated = describe(timeline([("user", None), ("user", None)]), Span(0, 0, 1))
     assert np.isfinite(undated).all()
     assert undated[4:6] == [0, 0]
 
 
 def test_later_turns_are_not_in_a_reading(simulated):
     people = list(timelines(simulated))[:3]
-    made = BaselineFeatures.of(people, [(0, 0, 2), (1, 1, 3)], None)
+    made = BaselineFeatures.of(people, [Span(0, 0, 2), Span(1, 1, 3)], None)
     for row, (person, last) in enumerate([(0, 2), (1, 3)]):
         later = people[person].messages[people[person].user[last] + 1 :]
         for message in later:

@@ -108,8 +108,13 @@ def _latest(labels: pl.DataFrame, share: float) -> frozenset[str]:
 def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:
     """Rows sorted by severity stratum, and at random (by seed and id) within a stratum."""
     strata = (people["severity"].to_numpy() // STRATUM_WIDTH).astype(int)
-    draw = [hashlib.sha256(f"{seed}\x1f{name}".encode()).digest() for name in people["person_id"]]
+    draw = [random_place(seed, name) for name in people["person_id"]]
     return np.array(sorted(range(len(draw)), key=lambda row: (strata[row], draw[row])))
+
+
+def random_place(seed: int, person_id: str) -> bytes:
+    """Sort key of a random order of people that depends on the seed and each id alone."""
+    return hashlib.sha256(f"{seed}\x1f{person_id}".encode()).digest()
 
 
 def refuse_locked_people(person_ids: set[str], cohort: Cohort, purpose: str) -> None:

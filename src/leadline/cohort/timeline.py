@@ -45,6 +45,15 @@ class Timeline:
         """Times of the person's own turns, shape (U,)."""
         return self.times[self.user]
 
+    def slice(self, first: int, last: int) -> tuple[Message, ...]:
+        """What was said between user turns `first` and `last`, both included.
+
+        The turns of others since the user turn before the first belong to it: they are what it
+        answers.
+        """
+        start = int(self.user[first - 1]) + 1 if first else 0
+        return self.messages[start : int(self.user[last]) + 1]
+
     def user_words(self) -> npt.NDArray[np.int64]:
         """White-space separated words in each of the person's own turns, shape (U,)."""
         return np.array([len(self.messages[i].text.split()) for i in self.user], dtype=np.int64)

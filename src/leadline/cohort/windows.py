@@ -10,6 +10,7 @@ transcript that came with a label is the transcript that the label belongs to.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +24,21 @@ from leadline.cohort.timeline import Timeline, timelines
 
 @dataclass(frozen=True)
 class Span:
-    """A reading of person `person` (a row of the people read): user turns first..last."""
+    """A reading: user turns first to last, both included, of a person.
+
+    Attributes:
+        person: row of the person among the people read.
+        first, last: places among the person's own turns.
+    """
 
     person: int
     first: int
     last: int
+
+    @property
+    def turns(self) -> slice:
+        """The user turns as a slice."""
+        return slice(self.first, self.last + 1)
 
 
 READINGS: dict[str, pl.DataType] = {
@@ -135,3 +146,29 @@ def _person_readings(
         head = (timeline.person_id, label, time, total, instrument)
         rows.append((*head, int(start), last, count, said, locked))
     return rows
+
+
+def unlabelled_readings(
+    cohort: Cohort, window: WindowConfig, *, first_row: int = 0
+) -> Iterator[tuple[Timeline, Span]]:
+    """The last reading of each person without gold: the one that ends at their last user turn.
+
+    Yields people in the order of the cohort who are not locked, have no reading of any
+    questionnaire, and have enough turns in the window. A teacher rates these readings and a
+    student takes the ratings, so both must ask here.
+
+    Args:
+        cohort: with its gold labels.
+        window: which text counts.
+        first_row: `Span.person` of the first of them.
+    """
+    excluded = set(label_readings(cohort, window)["person_id"]) | cohort.locked_ids
+    row = first_row
+    for timeline in timelines(cohort):
+        if timeline.person_id in excluded or not len(timeline.user):
+            continue
+        last = len(timeline.user) - 1
+        first = int(running_starts(timeline, window)[last])
+        if last - first + 1 >= window.min_turns:
+            yield timeline, Span(row, first, last)
+            row += 1

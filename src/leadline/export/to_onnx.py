@@ -239,7 +239,7 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
     session = open_session(path)
     worst = 0.0
     for span, shape, total in zip(spans, want.probabilities, want.mean(), strict=True):
-        mine = slice(span.first, span.last + 1)
+        mine = span.turns
         given = {"words": states[span.person].words[mine].astype(np.float32)}
         given |= {
             name: np.ascontiguousarray(states[span.person].views[view][mine])

@@ -70,9 +70,7 @@ def _cumulative(states: npt.NDArray[np.float32], weight: Array | None) -> tuple[
 
 def span_words(people: Sequence[PersonStates], spans: Iterable[Span]) -> Array:
     """Words of the person in each span."""
-    return np.array(
-        [people[s.person].words[s.first : s.last + 1].sum() for s in spans], dtype=np.float64
-    )
+    return np.array([people[s.person].words[s.turns].sum() for s in spans], dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from leadline.arrays import Array, Ints
 from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 
@@ -59,18 +60,14 @@ class BaselineFeatures:
     def of(
         cls,
         people: Sequence[Timeline],
-        spans: Sequence[tuple[int, int, int]],
+        spans: Sequence[Span],
         embeddings: Array | None,
     ) -> BaselineFeatures:
-        """Readings (person, first, last) of `people`."""
-        said, heard, counts = [], [], []
-        for person, first, last in spans:
-            one = people[person]
-            mine, other = reading_texts(one, first, last)
-            said.append(mine)
-            heard.append(other)
-            counts.append(describe(one, first, last))
-        return cls(_texts(said), _texts(heard), np.array(counts), embeddings)
+        """What is seen of the readings `spans` of `people`."""
+        pairs = [reading_texts(people[span.person], span) for span in spans]
+        counts = np.array([describe(people[span.person], span) for span in spans])
+        user, others = ([pair[side] for pair in pairs] for side in (0, 1))
+        return cls(_texts(user), _texts(others), counts, embeddings)
 
 
 def _texts(values: list[str]) -> npt.NDArray[np.object_]:
@@ -79,34 +76,32 @@ def _texts(values: list[str]) -> npt.NDArray[np.object_]:
     return out
 
 
-def reading_texts(person: Timeline, first: int, last: int) -> tuple[str, str]:
-    """The person's own words in user turns first..last, and the other words up to the last.
+def reading_texts(person: Timeline, span: Span) -> tuple[str, str]:
+    """The person's own words in the user turns of `span`, and the other words up to the last.
 
     What was said to the person before the first of the turns since their previous one counts
     as heard in this reading.
     """
-    start = int(person.user[first - 1]) + 1 if first else 0
-    stop = int(person.user[last]) + 1
-    inside = person.messages[start:stop]
-    mine = "\n".join(message.text for message in inside if message.role == "user")
-    other = "\n".join(message.text for message in inside if message.role != "user")
-    return mine or NO_WORDS, other or NO_WORDS
+    inside = person.slice(span.first, span.last)
+    user = "\n".join(message.text for message in inside if message.role == "user")
+    others = "\n".join(message.text for message in inside if message.role != "user")
+    return user or NO_WORDS, others or NO_WORDS
 
 
-def describe(person: Timeline, first: int, last: int) -> list[float]:
+def describe(person: Timeline, span: Span) -> list[float]:
     """Amounts and times of a reading: no word of it is looked at.
 
     Log turns, log words, words a turn and their spread, days covered, share of turns at
     night, conversations.
     """
-    words = person.user_words()[first : last + 1].astype(np.float64)
-    times = person.user_times[first : last + 1]
+    words = person.user_words()[span.turns].astype(np.float64)
+    times = person.user_times[span.turns]
     known = times[~np.isnat(times)]
     day = np.timedelta64(1, "D")
     covered = float((known[-1] - known[0]) / day) if len(known) else 0.0
     hours = (known - known.astype("datetime64[D]")) / np.timedelta64(1, "h")
     night = float(np.mean((hours < 6) | (hours >= 23))) if len(known) else 0.0
-    talks = {person.conversation_ids[i] for i in person.user[first : last + 1]}
+    talks = {person.conversation_ids[i] for i in person.user[span.turns]}
     return [
         np.log1p(len(words)),
         np.log1p(words.sum()),

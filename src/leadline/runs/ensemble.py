@@ -35,9 +35,7 @@ class AdaptedModel:
         """Distributions of the total at the spans, in order."""
         from leadline.finetune.members import raw_estimates
 
-        words = np.array(
-            [people[s.person].user_words()[s.first : s.last + 1].sum() for s in spans], dtype=float
-        )
+        words = np.array([people[s.person].user_words()[s.turns].sum() for s in spans], dtype=float)
         return self.calibrated(raw_estimates(self.model, people, spans), words)
 
     def calibrated(self, raw: Array, words: Array) -> Totals:

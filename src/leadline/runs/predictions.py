@@ -110,8 +110,7 @@ def baseline_predictions(
 ) -> list[pl.DataFrame]:
     """Predictions of every baseline on the same folds, tables of `PREDICTIONS`."""
     embeddings = _sentence_means(labelled, states, home)
-    spans = [(span.person, span.first, span.last) for span in labelled.spans]
-    readings = BaselineFeatures.of(labelled.people, spans, embeddings)
+    readings = BaselineFeatures.of(labelled.people, labelled.spans, embeddings)
     gold = labelled.readings["total"].to_numpy().astype(np.float64)
     names = [name for name in BASELINES if name != "minilm" or embeddings is not None]
     jobs = [(r, f) for r in range(config.repeats) for f in range(config.folds)]

@@ -7,7 +7,6 @@ a pseudolabel is for.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,11 @@ import polars as pl
 
 from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.masking import mask_people
-from leadline.cohort.splits import person_folds
+from leadline.cohort.masking import mask_timeline
+from leadline.cohort.splits import person_folds, random_place
 from leadline.cohort.store import Cohort
-from leadline.cohort.timeline import Timeline, timelines
-from leadline.cohort.windows import Span, label_readings, running_starts
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span, unlabelled_readings
 from leadline.errors import LeadlineError
 from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
@@ -111,20 +110,21 @@ def open_roster(
         LeadlineError: too few labelled people, or nobody without a label.
     """
     labelled = labelled_people(cohort, config, window)
-    without = _people_without_gold(cohort, window)
-    if not without:
+    unlabelled = list(unlabelled_readings(cohort, window, first_row=len(labelled.people)))
+    if not unlabelled:
         raise LeadlineError(
             "Everyone in this cohort has a PHQ-9 or is locked: there is nobody to pseudolabel.",
             remedy="Use leadline train, or import people without a PHQ-9 as well.",
             file=cohort.path,
         )
-    people = [*labelled.people, *without]
+    people = [*labelled.people, *(mask_timeline(person, window) for person, _ in unlabelled)]
     states = source.read(people)
     gold, owner = training_rows(labelled, states[: len(labelled.people)], source, window, config)
     last = np.full(len(people), -1)
     final = np.flatnonzero(gold.final)
     last[gold.person[final]] = final  # readings of a person are in the order of time
-    spans = _last_spans(labelled, people, window, owner[last[: len(labelled.people)]])
+    spans = [labelled.spans[label] for label in owner[last[: len(labelled.people)]]]
+    spans += [span for _, span in unlabelled]
     locked = np.array([person.person_id in cohort.locked_ids for person in people])
     roster = Roster(
         people=people,
@@ -166,29 +166,6 @@ def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints
     return replace(roster, gold=replace(roster.gold, total=total)), chosen, given
 
 
-def _people_without_gold(cohort: Cohort, window: WindowConfig) -> list[Timeline]:
-    """People with enough text, no reading of any questionnaire, and not locked."""
-    taken = set(label_readings(cohort, window)["person_id"]) | cohort.locked_ids
-    found = []
-    for person in timelines(cohort):
-        if person.person_id in taken or not len(person.user):
-            continue
-        last = len(person.user) - 1
-        if last - int(running_starts(person, window)[last]) + 1 >= window.min_turns:
-            found.append(person)
-    return mask_people(found, window)
-
-
-def _last_spans(
-    labelled: Labelled, people: list[Timeline], window: WindowConfig, last_label: Ints
-) -> list[Span]:
-    spans = [labelled.spans[label] for label in last_label]
-    for row in range(len(labelled.people), len(people)):
-        last = len(people[row].user) - 1
-        spans.append(Span(row, int(running_starts(people[row], window)[last]), last))
-    return spans
-
-
 def _unlabelled_rows(
     source: StateSource, states: list[PersonStates], spans: list[Span], config: TrainConfig
 ) -> LabelledReadings:
@@ -212,15 +189,10 @@ def _draw_folds(
         seed = config.seed + repeat
         gold = person_folds(open_readings, config.folds, seed)
         names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
-        free = sorted((name for name in names if name not in gold), key=partial(_draw, seed))
+        free = sorted((name for name in names if name not in gold), key=partial(random_place, seed))
         fold = gold | {name: place % config.folds for place, name in enumerate(free)}
         out[repeat] = [fold.get(person.person_id, -1) for person in people]
     return out
-
-
-def _draw(seed: int, name: str) -> bytes:
-    """A place in a random order that depends on the seed and the id alone."""
-    return hashlib.sha256(f"{seed}\x1f{name}".encode()).digest()
 
 
 def _raters(labels: pl.DataFrame | None, people: list[Timeline], spans: list[Span]) -> Raters:

@@ -17,7 +17,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_timeline
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline, timelines
-from leadline.cohort.windows import label_readings, running_starts
+from leadline.cohort.windows import Span, label_readings, unlabelled_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.teacher.rubric import FewShotExample
@@ -33,31 +33,29 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
         who: ``labelled`` gives each gold label's own reading, ``unlabelled`` the reading that
             ends at the last user turn of people who have no gold reading, ``all`` both.
     """
-    gold = label_readings(cohort, window).partition_by("person_id", as_dict=True)
-    locked = cohort.locked_ids
+    gold: dict[tuple[object, ...], pl.DataFrame] = {}
+    unlabelled: dict[str, Span] = {}
+    if who != "unlabelled":
+        open_readings = label_readings(cohort, window).filter(~pl.col("locked"))
+        gold = open_readings.partition_by("person_id", as_dict=True)
+    if who != "labelled":
+        unlabelled = {item.person_id: span for item, span in unlabelled_readings(cohort, window)}
     for timeline in timelines(cohort):
-        if timeline.person_id in locked or not len(timeline.user):
+        readings, span = gold.get((timeline.person_id,)), unlabelled.get(timeline.person_id)
+        if readings is None and span is None:
             continue
         timeline = mask_timeline(timeline, window)
-        gold_readings = gold.get((timeline.person_id,))
-        if gold_readings is not None and who != "unlabelled":
-            for time, first, last in gold_readings.select("time", "first", "last").iter_rows():
-                yield reading_of(timeline, first, last, time)
-        elif gold_readings is None and who != "labelled":
-            last = len(timeline.user) - 1
-            first = int(running_starts(timeline, window)[last])
-            if last - first + 1 >= window.min_turns:
-                yield reading_of(timeline, first, last, _moment(timeline.user_times[last]))
+        if readings is not None:
+            for time, *ends in readings.select("time", "first", "last").iter_rows():
+                yield reading_of(timeline, Span(0, *ends), time)
+        if span is not None:
+            yield reading_of(timeline, span, _moment(timeline.user_times[span.last]))
 
 
-def reading_of(timeline: Timeline, first: int, last: int, as_of: datetime | None) -> TeacherReading:
-    """The reading of user turns `first` to `last`, with what was said between them.
-
-    The turns of others just before the first user turn belong to it: they are what it answers.
-    """
-    start = int(timeline.user[first - 1]) + 1 if first else 0
-    stop = int(timeline.user[last]) + 1
-    return TeacherReading(timeline.person_id, as_of, timeline.messages[start:stop], first, last)
+def reading_of(timeline: Timeline, span: Span, as_of: datetime | None) -> TeacherReading:
+    """The reading `span` of a person, with what was said between its user turns."""
+    messages = timeline.slice(span.first, span.last)
+    return TeacherReading(timeline.person_id, as_of, messages, span.first, span.last)
 
 
 def spread_people(cohort: Cohort, window: WindowConfig, count: int) -> list[str]:
@@ -124,7 +122,7 @@ def refuse_locked_examples(people: Iterable[str], locked: frozenset[str]) -> Non
 def _example(
     timeline: Timeline, row: dict[str, Any], phq9: pl.DataFrame, max_chars: int
 ) -> FewShotExample:
-    reading = reading_of(timeline, row["first"], row["last"], row["time"])
+    reading = reading_of(timeline, Span(0, row["first"], row["last"]), row["time"])
     scores = phq9.select(ITEM_COLUMNS).row(row["label"])
     transcript = render(reading.messages, reading.person_id, max_chars=max_chars)
     return FewShotExample(timeline.person_id, transcript, scores, round(row["total"]))
