@@ -8,8 +8,6 @@ from leadline.heads.calibration import (
     Calibration,
     central_ranks,
     fit_calibration,
-    plain_calibration,
-    restore_calibration,
 )
 from leadline.phq9.distribution import Totals
 
@@ -136,5 +134,5 @@ def test_estimates_of_a_head_that_saw_others_too_are_moved_back_to_people_with_g
 
 def test_a_calibration_is_read_back():
     calibration = Calibration(12.5, 1.1, 3.0, 0.9, 7.0, widths=tuple(np.linspace(0.1, 1, 19)))
-    again = restore_calibration(json.loads(json.dumps(plain_calibration(calibration))))
+    again = Calibration.from_plain(json.loads(json.dumps(calibration.to_plain())))
     assert again == calibration

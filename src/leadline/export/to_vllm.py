@@ -30,7 +30,6 @@ from leadline.export.checks import check_talks
 from leadline.export.config import ExportConfig
 from leadline.finetune.examples import LabelledSpan, TrainPerson, encode
 from leadline.finetune.model import FinetunedModel
-from leadline.heads.calibration import plain_calibration
 from leadline.readers.backbone import DTYPES
 from leadline.readers.tokens import ROLE_NAMES, Template, Tokens
 from leadline.runs.checkpoint import checkpoint_members, load_adapted
@@ -162,7 +161,7 @@ def _export_member(member: AdaptedModel, path: Path, dtype: str) -> dict[str, An
         "reader_revision": model.revision,
         "context_tokens": model.budget,
         "intercept": intercept,
-        "calibration": plain_calibration(member.calibration),
+        "calibration": member.calibration.to_plain(),
         "serve": f"vllm serve {path.name} --runner pooling --dtype {dtype} "
         f"--pooler-config '{pooler}'",
         "chat_template_gives_the_same_tokens": exact,

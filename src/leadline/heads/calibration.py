@@ -24,6 +24,9 @@ from leadline.phq9.distribution import Totals, total_probability
 
 WIDTH_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
+NUMBERS = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
+"""Fields of a `Calibration` that are one number, as they are written."""
+
 SMALLEST = 1e-12
 START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
 START_SD = np.array([0.3, 2.0, 0.5, 2.0])
@@ -53,6 +56,18 @@ class Calibration:
     levels: tuple[float, ...] = WIDTH_LEVELS
     widths: tuple[float, ...] = WIDTH_LEVELS
     shift: float = 0.0
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
+        """The inverse of `to_plain`."""
+        values = {name: float(plain[name]) for name in NUMBERS}
+        widths = tuple(float(width) for width in plain["widths"])
+        return cls(**values, levels=WIDTH_LEVELS, widths=widths)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The calibration as JSON values, for a checkpoint; `levels` are those of this version."""
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        return {**numbers, "widths": list(self.widths)}
 
     def location_scale(self, mean: Array, sd: Array, words: Array) -> tuple[Array, Array]:
         """Calibrated mean and deviation of the unbounded normal, each (R,)."""
@@ -144,24 +159,3 @@ def _conformal_widths(centrality: Array) -> tuple[float, ...]:
     ordered = np.append(np.sort(centrality), 1.0)
     ranks = [min(int(np.ceil((n + 1) * level)), n + 1) - 1 for level in WIDTH_LEVELS]
     return tuple(float(min(ordered[rank], 1.0)) for rank in ranks)
-
-
-def plain_calibration(calibration: Calibration) -> dict[str, Any]:
-    """A calibration as JSON values."""
-    return {
-        "centre": calibration.centre,
-        "stretch": calibration.stretch,
-        "half_words": calibration.half_words,
-        "widen": calibration.widen,
-        "few_words": calibration.few_words,
-        "shift": calibration.shift,
-        "widths": list(calibration.widths),
-    }
-
-
-def restore_calibration(plain: Mapping[str, Any]) -> Calibration:
-    """The inverse of `plain_calibration`."""
-    names = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
-    values = {key: float(plain[key]) for key in names}
-    widths = tuple(float(width) for width in plain["widths"])
-    return Calibration(**values, levels=WIDTH_LEVELS, widths=widths)

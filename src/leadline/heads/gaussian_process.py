@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
@@ -84,7 +85,7 @@ class GaussianProcess:
         *,
         seed: int = 0,
         log_scales: Array | None = None,
-    ) -> GaussianProcess:
+    ) -> Self:
         """Fit to `target`, shape (R,), with relative precisions `weight`, shape (R,).
 
         A PHQ-9 has the weight 1; a row of weight w counts like w rows of weight 1. `seed`

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -26,13 +26,32 @@ Tensors = dict[str, Array]
 
 
 class Head(Protocol):
-    """What the training, scoring and checkpoint code needs of a fitted head."""
+    """What the training, scoring and checkpoint code needs of a head: a dataclass that is fitted.
+
+    Its fields are arrays, scalers and plain values, so that `head_state` can write them.
+    """
+
+    @classmethod
+    def fit(
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
+    ) -> Self:
+        """Fit to totals `target` (R,) with relative precisions `weight` (R,).
+
+        `log_scales` are the hyperparameters of an earlier fit, which a head that has such (the
+        Gaussian process) keeps; the others choose theirs in any case.
+        """
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation of the total of each reading, each (R,)."""
 
 
-FITTERS: dict[str, Any] = {
+HEAD_CLASSES: dict[str, type[Head]] = {
     "gp": GaussianProcess,
     "ridge": Ridge,
     "histogram": Histogram,
@@ -49,21 +68,14 @@ def fit_head(
     seed: int = 0,
     log_scales: Array | None = None,
 ) -> Head:
-    """Fit the head called `name`, one of `settings.ADAPTED_HEADS`.
-
-    A Gaussian process keeps the hyperparameters `log_scales` of an earlier fit, if given: then
-    a fit is one Cholesky factorisation. Other heads choose theirs in any case.
-    """
-    if name == "gp":
-        return GaussianProcess.fit(inputs, target, weight, seed=seed, log_scales=log_scales)
-    head: Head = FITTERS[name].fit(inputs, target, weight, seed=seed)
-    return head
+    """Fit the head called `name`, one of `config.FROZEN_HEADS`; see `Head.fit`."""
+    return HEAD_CLASSES[name].fit(inputs, target, weight, seed=seed, log_scales=log_scales)
 
 
 def head_state(head: Head) -> tuple[dict[str, Any], Tensors]:
     """A fitted head as plain settings and named arrays, for a checkpoint."""
     plain: dict[str, Any] = {
-        "head": next(n for n, kind in FITTERS.items() if isinstance(head, kind))
+        "head": next(n for n, kind in HEAD_CLASSES.items() if isinstance(head, kind))
     }
     tensors: Tensors = {}
     for field in fields(head):  # type: ignore[arg-type]
@@ -83,9 +95,9 @@ def restore_head(plain: Mapping[str, Any], tensors: Mapping[str, Array]) -> Head
     Raises:
         LeadlineError: the settings or arrays are not those of a head of this version.
     """
-    kind = FITTERS.get(str(plain.get("head")))
+    kind = HEAD_CLASSES.get(str(plain.get("head")))
     values: dict[str, Any] = {}
-    for field in fields(kind) if kind else ():
+    for field in fields(kind) if kind else ():  # type: ignore[arg-type]
         name = field.name
         if f"{name}.mean" in tensors:
             values[name] = Scaler(tensors[f"{name}.mean"], tensors[f"{name}.sd"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -33,10 +34,16 @@ class Ridge:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
-    ) -> Ridge:
-        """Fit to `target` (R,) with relative precisions `weight` (R,); `seed` is not used."""
-        del seed
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
+    ) -> Self:
+        """As `head.Head.fit`; `seed` and `log_scales` are not used."""
+        del seed, log_scales
         views = tuple(inputs.states)
         x = linear_inputs(inputs, views)
         scaler = Scaler.fit(x)
@@ -63,10 +70,16 @@ class Histogram:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
-    ) -> Histogram:
-        """Fit to `target` (R,) with relative precisions `weight` (R,); `seed` is not used."""
-        del seed
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
+    ) -> Self:
+        """As `head.Head.fit`; `seed` and `log_scales` are not used."""
+        del seed, log_scales
         views = tuple(inputs.states)
         raw = linear_inputs(inputs, views)
         scaler = Scaler.fit(raw)

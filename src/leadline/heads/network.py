@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -81,9 +81,16 @@ class Network:
 
     @classmethod
     def fit(
-        cls, inputs: Inputs, target: Array, weight: Array | None = None, *, seed: int = 0
-    ) -> Network:
-        """Fit to `target` (R,) with relative precisions `weight` (R,); `seed` starts it."""
+        cls,
+        inputs: Inputs,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        seed: int = 0,
+        log_scales: Array | None = None,
+    ) -> Self:
+        """As `head.Head.fit`; `seed` starts it, `log_scales` are not used."""
+        del log_scales
         views, turns = tuple(inputs.states), _turns(inputs)
         states, starts, lengths = _flat(turns, views)
         scaler = Scaler.fit(states)

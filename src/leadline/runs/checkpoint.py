@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
-from leadline.heads.calibration import plain_calibration, restore_calibration
+from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.head import head_state, restore_head
 from leadline.readers.config import ReaderConfig
@@ -64,7 +64,7 @@ def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: Win
 
 
 def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
-    calibration = plain_calibration(model.calibration)
+    calibration = model.calibration.to_plain()
     if isinstance(model, AdaptedModel):
         from leadline.finetune.model import WEIGHTS
 
@@ -235,14 +235,14 @@ def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Mo
         checkpoint = folder / entry["file"]
         _check_hash(checkpoint / WEIGHTS, entry["sha256"])
         base.load(checkpoint)  # a checkpoint that does not fit is refused here, not later
-        calibration = restore_calibration(entry["calibration"])
+        calibration = Calibration.from_plain(entry["calibration"])
         return AdaptedModel(StoredModel(checkpoint, base), calibration, bool(entry["scalar"]))
 
     return load
 
 
 def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
-    calibration = restore_calibration(entry["calibration"])
+    calibration = Calibration.from_plain(entry["calibration"])
     path = folder / f"{entry['file']}.safetensors"
     _check_hash(path, entry["sha256"])
     tensors = load_file(path)
