@@ -110,10 +110,10 @@ def window_identity(window: WindowConfig) -> str:
 
     How it is masked belongs to it: a reading whose text has changed would be rated twice.
     """
-    shown = dataclasses.asdict(window)
+    settings = dataclasses.asdict(window)
     if window.mask_questionnaire:
-        shown["masked"] = "across conversations"
-    return json.dumps(shown, sort_keys=True)
+        settings["masked"] = "across conversations"
+    return json.dumps(settings, sort_keys=True)
 
 
 def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:
