@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,14 @@ def test_a_second_process_gets_the_error_it_was_given_until_the_first_ends(tmp_p
     with locked(lock, "Someone is here.", "Wait."):
         pass
     assert lock.read_text() == "notes"
+
+
+def test_the_time_of_the_file_says_when_it_was_locked(tmp_path):
+    lock = tmp_path / "lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    with locked(lock):
+        assert time.time() - lock.stat().st_mtime < 60
 
 
 def test_without_an_error_to_give_the_second_waits(tmp_path):

@@ -139,7 +139,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock of the file `path`, which is made if need be, while the block runs.
 
-    The lock is this process's and goes with it, however it ends; the file stays.
+    The lock is this process's and goes with it, however it ends; the file stays, and its time
+    says when it was locked last.
 
     Args:
         path: the lock file; its folder exists. What it holds is left alone.
@@ -153,6 +154,7 @@ def locked(
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         _take_lock(handle, problem, remedy, file or path)
+        os.utime(handle)
         yield
     finally:
         os.close(handle)

@@ -68,7 +68,7 @@ def test_settings_that_are_none_are_refused(tmp_path):
         ("[train]\nepoch = 2", "'epoch' is no setting"),
         ("[train]\nepochs = 'two'", "epochs is 'two'"),
         ("[train]\nshard = 1", "shard is 1"),
-        ("[train]\nepochs = -1.0", "--epochs -1"),
+        ("[train]\nepochs = -1.0", "--epochs is -1"),
         ("[train]\nlayers = [20]", "layers is"),
         ("[train]\n[extra]", "table \\[train\\]"),
         ("epochs = 2", "table \\[train\\]"),
