@@ -49,9 +49,26 @@ def sentence_reader(tmp_path_factory, simulated):
 
 
 @pytest.fixture(scope="session")
+def language_paths(tmp_path_factory):
+    """Tiny language models with random weights by architecture. Not to be changed."""
+    from tests.support.readers import tiny_reader
+
+    folder = tmp_path_factory.mktemp("language")
+    return {kind: tiny_reader(folder, kind) for kind in ("llama", "qwen")}
+
+
+@pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """Where states are cached; no fetched reader lies there."""
     return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def source(sentence_reader, home):
+    """The tiny sentence encoder as a source of turn states."""
+    from leadline.runs.state_source import StateSource
+
+    return StateSource(str(sentence_reader), home=home)
 
 
 @pytest.fixture(scope="session")

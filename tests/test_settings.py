@@ -7,7 +7,7 @@ import pytest
 
 import leadline
 from leadline.cohort.config import WindowConfig
-from leadline.errors import EXIT_CODE, LeadlineError, missing_package
+from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
 from leadline.finetune.config import FinetuneConfig
 from leadline.runs.config import TrainConfig
@@ -17,6 +17,8 @@ from leadline.settings import check_choices, flag, same, setting
 from leadline.simulate.config import SimulateConfig
 
 NAN, INFINITE = float("nan"), float("inf")
+
+
 CONFIGS = (WindowConfig, TrainConfig, ScoreConfig, EvaluateConfig, SimulateConfig)
 
 
@@ -91,66 +93,6 @@ MAY_BE_NEGATIVE = {  # means, slopes and differences
 def test_a_count_a_share_or_a_seed_is_not_negative(config, name):
     with pytest.raises(LeadlineError, match="What to do"):
         config(**{name: -1})
-
-
-@pytest.mark.parametrize(
-    ("given", "flags"),
-    [
-        ({"days": -1}, "--days"),
-        ({"days": 1e9}, "--days"),
-        ({"min_turns": 0}, "--min-turns"),
-    ],
-)
-def test_the_window_names_the_flag(given, flags):
-    with pytest.raises(LeadlineError, match=flags):
-        WindowConfig(**given)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"folds": 1}, "--folds"),
-        ({"inner_folds": 1}, "--inner-folds"),
-        ({"repeats": 0}, "--repeats"),
-        ({"pool": "attention"}, "--pool attention with --adapt frozen"),
-        ({"adapt": "lora", "reader": "smollm2+minilm"}, "--adapt lora with the readers"),
-        ({"head": "scalar", "fit": "gp"}, "--head scalar with --fit gp"),
-        ({"layers": ("0.5", "top")}, "--layers"),
-        ({"layers": ("nan",)}, "--layers"),
-        ({"layers": ("-3",)}, "--layers"),
-        ({"layers": ("0",)}, "--layers"),
-        ({"layers": ("1.5",)}, "--layers"),
-        ({"layers": ()}, "--layers"),
-        ({"reader": ""}, "--reader"),
-        ({"adapt": "lora", "top": 2.0}, "--top"),
-        ({"top": 0.0}, "--top"),
-        ({"rank": 0}, "--rank"),
-        ({"epochs": 0.0}, "--epochs"),
-        ({"lr": 0.0}, "--lr"),
-        ({"max_tokens": 10}, "--max-tokens"),
-        ({"fit": "forest"}, "--fit is 'forest'"),
-    ],
-)
-def test_train_settings_that_do_not_fit_name_their_flags(given, message):
-    with pytest.raises(LeadlineError, match=message):
-        TrainConfig(**given)
-
-
-TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfinished run goes on
-    "reader": "smollm2", "layers": ("0.53", "0.67", "0.73", "0.8", "0.87"), "pool": "mean",
-    "adapt": "frozen", "head": "distribution", "fit": "auto", "folds": 5, "repeats": 1,
-    "inner_folds": 5, "seed": 0, "baselines": True, "include_phq8": False, "state": "mean",
-    "max_tokens": 8192, "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0, "lr": 2e-4,
-    "batch_people": 8, "accumulate": 1, "checkpointing": "none", "base_weights": "auto",
-    "shard": False, "save_steps": 50, "report_to": "none",
-}  # fmt: skip
-
-
-def test_fields_and_defaults_of_training_stay_in_their_order():
-    fields = dataclasses.fields(TrainConfig)
-    assert [(f.name, f.default) for f in fields] == list(TRAIN_FIELDS.items())
-    kinds = [type(f.default) for f in fields]
-    assert kinds == [type(value) for value in TRAIN_FIELDS.values()]
 
 
 def settings_classes():
@@ -244,18 +186,3 @@ def test_the_remedy_names_the_bounds(bounds, words):
     with pytest.raises(LeadlineError) as caught:
         check_choices(Bounded(share=NAN))
     assert caught.value.remedy == f"Use {words}."
-
-
-def test_layers_are_whole_numbers_or_shares_of_the_depth():
-    numbers = TrainConfig(layers=("20", "0.67", "1.0", "1")).layer_numbers()
-    assert numbers == (20, 0.67, 1.0, 1)
-    assert [type(x) for x in numbers] == [int, float, float, int]
-
-
-def test_an_error_says_where_and_what_to_do():
-    error = LeadlineError("Total 31.", remedy="Check the row.", file="a.csv", row=3)
-    assert str(error) == "a.csv, row 3: Total 31.\n  What to do: Check the row."
-    assert LeadlineError("x.", remedy="y.", row="line 2").where() == "line 2"
-    assert str(LeadlineError("x.", remedy="y.")).startswith("x.")
-    assert "pip install 'leadline[models]'" in str(missing_package("peft", "models", "LoRA"))
-    assert EXIT_CODE == 2

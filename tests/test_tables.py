@@ -1,3 +1,9 @@
+"""Tables on disk have the columns that `tables.py` names, and others are refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
 import polars as pl
 import pytest
 
@@ -5,8 +11,19 @@ from leadline import tables
 from leadline.artefact import write_manifest
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
+from leadline.phq9.items import CUTS, ITEM_COLUMNS
 from leadline.selftrain.ancestry import BATCHES, PSEUDOLABEL_COLUMNS, AncestryLedger, read_ancestry
-from leadline.tables import check_columns
+from leadline.tables import (
+    ESTIMATES,
+    FOLD_LEDGER,
+    LABELS,
+    PEOPLE,
+    PHQ9,
+    PREDICTIONS,
+    TURNS,
+    UTC_TIME,
+    check_columns,
+)
 from leadline.teacher.label_table import read_labels
 
 SCHEMAS = {
@@ -79,3 +96,59 @@ def test_labels_of_another_schema_are_refused(tmp_path):
     change_column(tmp_path / "labels.parquet", "draw")
     with pytest.raises(LeadlineError, match=r"Column 'draw' should be .*\n.*leadline label"):
         read_labels(tmp_path)
+
+
+ALL = {
+    "turns": TURNS,
+    "phq9": PHQ9,
+    "people": PEOPLE,
+    "predictions": PREDICTIONS,
+    "estimates": ESTIMATES,
+    "ledger": FOLD_LEDGER,
+    "labels": LABELS,
+}
+
+
+@pytest.mark.parametrize("name", ["predictions", "estimates", "ledger"])
+def test_a_run_writes_them_so(trained, name):
+    assert dict(pl.read_parquet_schema(trained / f"{name}.parquet")) == ALL[name]
+
+
+@pytest.mark.parametrize("name", ["turns", "phq9", "people"])
+def test_a_cohort_writes_them_so(simulated_path, name):
+    written = dict(pl.read_parquet_schema(simulated_path / f"{name}.parquet"))
+    assert list(written)[: len(ALL[name])] == list(ALL[name])
+    assert written | ALL[name] == written
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_row_of_nothing_fits_and_comes_back(name, tmp_path):
+    """Every kind of column can be written, null where nothing is known, and read again."""
+    table = pl.DataFrame([[None] * len(ALL[name])], schema=ALL[name], orient="row")
+    table.write_parquet(tmp_path / "table.parquet")
+    assert pl.read_parquet(tmp_path / "table.parquet").equals(table)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_people_are_named_and_times_are_utc_everywhere(name):
+    assert ALL[name]["person_id"] == pl.String()
+    if "time" in ALL[name]:
+        moment = datetime(2025, 3, 1, 23, 59, 59, 999999, tzinfo=UTC)
+        assert ALL[name]["time"] == UTC_TIME
+        assert pl.Series([moment], dtype=ALL[name]["time"]).to_list() == [moment]
+
+
+def test_items_and_cuts_have_a_column_each():
+    for table in (PHQ9, LABELS):
+        assert [column for column in table if column.startswith("item_")] == list(ITEM_COLUMNS)
+        assert {table[column] for column in ITEM_COLUMNS} == {pl.Int8()}
+    assert [c for c in ESTIMATES if c.startswith("p_ge_")] == [f"p_ge_{cut}" for cut in CUTS]
+
+
+def test_gold_and_labels_of_models_cannot_be_taken_for_each_other():
+    """What tells where a label comes from stands in the one table and not in the other."""
+    provenance = {"source", "round", "model", "ancestors", "weight"}
+    assert provenance <= set(LABELS)
+    assert not provenance & set(PHQ9)
+    assert "instrument" in PHQ9
+    assert "instrument" not in LABELS

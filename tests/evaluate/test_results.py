@@ -200,20 +200,3 @@ def test_other_cut_and_prevalences() -> None:
 def test_unknown_reference_is_refused() -> None:
     with pytest.raises(LeadlineError, match="reference model 'other'"):
         evaluate_predictions(predictions(20), QUICK, manifest={"reference_model": "other"})
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"resamples": 10},
-        {"curve_resamples": 5000},
-        {"reliability": ()},
-        {"reliability": (1.0,)},
-        {"prevalences": (0.0,)},
-        {"cut": 30},
-        {"bins": 1},
-    ],
-)
-def test_impossible_settings_are_refused(wrong) -> None:
-    with pytest.raises(LeadlineError, match="--"):
-        EvaluateConfig(**wrong)

@@ -2,14 +2,13 @@
 
 import pytest
 from tests.support.adapted import EXACT
-from tests.support.readers import tiny_reader
 
 from leadline.finetune.model import FinetunedModel
 
 
 @pytest.fixture(scope="session", params=["llama", "qwen"])
-def path(request, tmp_path_factory):
-    return tiny_reader(tmp_path_factory.mktemp("reader"), request.param)
+def path(request, language_paths):
+    return language_paths[request.param]
 
 
 @pytest.fixture(scope="session")
