@@ -3,13 +3,18 @@
 import os
 import shutil
 
+# One thread a process, said before numpy and torch are loaded: the matrices of tests are small,
+# and two workers with two threads each wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
 import pytest
 from hypothesis import settings
 
 from leadline.cohort.store import read_cohort
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("ci", deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from tests.support.cohorts import files_of
+from tests.support.commands import one_message
 
 from leadline import __version__
 from leadline.cli import flags
@@ -69,17 +70,6 @@ def test_version(leadline):
     code, out, _ = leadline("--version")
     assert code == 0
     assert __version__ in out
-
-
-def one_message(result, message, folder, before):
-    code, out, err = result
-    assert code == 2
-    assert message in err
-    assert "What to do: " in err or "Try 'leadline" in err
-    assert "Traceback" not in err
-    assert err.count("Error") == 1
-    assert out == ""
-    assert files_of(folder) == before
 
 
 BAD = {

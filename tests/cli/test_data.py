@@ -1,6 +1,129 @@
-"""Verbs about data."""
+"""Verbs about data, end to end: what they print, what they write, what they refuse."""
 
 import json
+
+import polars as pl
+import pytest
+from tests.support.cohorts import files_of
+
+from leadline.cohort.store import read_cohort
+
+TURNS = "person_id,conversation_id,role,text,time\n"
+SAID = (
+    "ann,c1,assistant,How are you?,2024-05-01T10:00:00Z\n"
+    "ann,c1,user,low today,2024-05-01T10:01:00Z\n"
+    "ben,c2,user,fine thanks,2024-05-02T10:00:00Z\n"
+)
+LABELS = "person_id,time,total\nann,2024-05-02T00:00:00Z,14\nben,2024-05-03T00:00:00Z,3\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "turns.csv").write_text(TURNS + SAID)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    return tmp_path
+
+
+def test_import_says_in_one_line_what_came_in(leadline, files):
+    code, out, err = leadline(
+        "import", files / "turns.csv", "--phq9", files / "labels.csv", "--out", files / "cohort"
+    )
+    assert code == 0, err
+    assert "2 people, 3 turns, 2 PHQ-9s (format" in out
+    cohort = read_cohort(files / "cohort")
+    assert cohort.phq9["total"].to_list() == [14.0, 3.0]
+
+
+def test_import_as_json_has_the_counts_and_the_format(leadline, files):
+    code, out, _ = leadline("import", files / "turns.csv", "--out", files / "cohort", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["people"], found["turns"], found["phq9"], found["left_out"]) == (2, 3, 0, 0)
+    assert found["cohort"] == str(files / "cohort")
+
+
+def test_bad_rows_are_an_error_or_left_out_and_counted(leadline, files):
+    source = files / "turns.csv"
+    source.write_text(TURNS + SAID + "cat,c3,user,hello,yesterday\n")
+    code, out, err = leadline("import", source, "--out", files / "cohort")
+    assert (code, out) == (2, "")
+    assert "row 5" in err
+    assert "hello" not in err, "what people said is not repeated"
+    assert not (files / "cohort").exists()
+    code, out, err = leadline("import", source, "--out", files / "cohort", "--skip-bad")
+    assert code == 0
+    assert "1 rows left out" in err
+    assert "2 people, 3 turns" in out
+
+
+def test_an_import_is_not_written_over_unless_told(leadline, files):
+    command = ("import", files / "turns.csv", "--out", files / "cohort")
+    assert leadline(*command)[0] == 0
+    before = files_of(files)
+    code, _, err = leadline(*command)
+    assert code == 2
+    assert "already exists" in err
+    assert files_of(files) == before
+    assert leadline(*command, "--phq9", files / "labels.csv", "--overwrite")[0] == 0
+    assert read_cohort(files / "cohort").phq9.height == 2
+
+
+def test_inspect_prints_counts_for_people_and_for_programs_and_no_words(
+    leadline, simulated_path, simulated
+):
+    code, out, _ = leadline("inspect", simulated_path, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["people"] == simulated.people.height
+    assert found["locked"] == int(simulated.people["locked"].sum())
+    code, text, _ = leadline("inspect", simulated_path)
+    assert code == 0
+    assert "PHQ-9" in text
+    for sentence in simulated.turns["text"].head(40):
+        assert len(sentence) < 25 or sentence not in out + text
+
+
+def test_inspect_counts_the_labels_that_a_window_reaches(leadline, files):
+    (files / "labels.csv").write_text("person_id,time,total\nann,2024-05-20T00:00:00Z,14\n")
+    leadline("import", files / "turns.csv", "--phq9", files / "labels.csv", "--out", files / "c")
+    near, far = (
+        json.loads(leadline("inspect", files / "c", "--days", days, "--json")[1])
+        for days in ("7", "0")
+    )
+    assert near != far
+
+
+def test_simulate_prints_its_counts(leadline, tmp_path):
+    code, out, err = leadline(
+        "simulate", "--out", tmp_path / "c", "--preset", "easy", "--people", "20", "--gold", "12",
+        "--locked", "4", "--user-turns", "8",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "people: 20" in out
+    assert str(tmp_path / "c") in out
+    cohort = read_cohort(tmp_path / "c")
+    assert cohort.simulated
+    assert int(cohort.people["locked"].sum()) == 4
+
+
+def test_simulate_with_its_limit_says_how_good_one_could_be(leadline, tmp_path):
+    code, out, err = leadline(
+        "simulate", "--out", tmp_path / "c", "--preset", "easy", "--people", "24", "--gold", "12",
+        "--locked", "10", "--user-turns", "8", "--jump-rate", "0", "--limit", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert 0 < json.loads(out)["limit"]["mae"] < 10
+    assert list((tmp_path / "c" / "truth").glob("*limit*"))
+
+
+def test_the_same_seed_gives_the_same_cohort_through_the_verb(leadline, tmp_path):
+    command = ("simulate", "--preset", "easy", "--people", "16", "--gold", "10", "--locked", "2",
+               "--user-turns", "8")  # fmt: skip
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert leadline(*command, "--seed", seed, "--out", tmp_path / name)[0] == 0
+    one, same, other = (pl.read_parquet(tmp_path / n / "turns.parquet") for n in "abc")
+    assert one.equals(same)
+    assert not one.equals(other)
 
 
 def test_a_flag_of_simulate_wins_over_the_preset(leadline, tmp_path):
@@ -12,3 +135,20 @@ def test_a_flag_of_simulate_wins_over_the_preset(leadline, tmp_path):
     settings = json.loads((tmp_path / "c" / "manifest.json").read_text())["settings"]
     assert settings["gold"] == 120
     assert settings["people"] == 190
+
+
+def test_people_are_locked_once(leadline, files):
+    rows = "".join(f"p{n},c{n},user,day {n},2024-05-01T10:00:00Z\n" for n in range(20))
+    (files / "turns.csv").write_text(TURNS + rows)
+    labels = "".join(f"p{n},2024-05-02T00:00:00Z,{n}\n" for n in range(20))
+    (files / "labels.csv").write_text("person_id,time,total\n" + labels)
+    leadline("import", files / "turns.csv", "--phq9", files / "labels.csv", "--out", files / "c")
+    code, out, _ = leadline("lock", files / "c", "--share", "0.25")
+    assert code == 0
+    assert out == f"5 people are locked in {files / 'c'}.\n"
+    assert int(read_cohort(files / "c").people["locked"].sum()) == 5
+    before = files_of(files)
+    code, _, err = leadline("lock", files / "c", "--share", "0.25", "--seed", "7")
+    assert code == 2
+    assert "locked already" in err
+    assert files_of(files) == before

@@ -7,6 +7,7 @@ import shutil
 import polars as pl
 import pytest
 from tests.support.cohorts import files_of
+from tests.support.commands import one_message
 
 from leadline.artefact import write_json
 
@@ -45,17 +46,6 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     assert "not a diagnosis" in err
     code, text, _ = leadline("reader", "list", "--json")
     assert json.loads(text) == {}
-
-
-def one_message(result, message, folder, before):
-    code, out, err = result
-    assert code == 2
-    assert message in err
-    assert "What to do: " in err or "Try 'leadline" in err
-    assert "Traceback" not in err
-    assert err.count("Error") == 1
-    assert out == ""
-    assert files_of(folder) == before
 
 
 def break_weights(run):

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from rich.console import Console
+from tests.support.written import build, phq9
 
 from leadline.cohort.inspect import inspect_cohort, render_inspection
-from leadline.cohort.store import Cohort, read_cohort, write_cohort
+from leadline.cohort.store import Cohort, read_cohort
 from leadline.phq9.change import ChangeConfig
-from leadline.tables import PEOPLE, PHQ9, TURNS
-
-DAY = datetime(2024, 5, 1, tzinfo=UTC)
-COPIED = "this very sentence was pasted into more than one conversation"
-ITEM = "How often have you been bothered by feeling tired or having little energy?"
-
-
-def turn(person: str, conversation: str, number: int, role: str, text: str, day: int | None) -> Any:
-    time = None if day is None else DAY + timedelta(days=day)
-    return person, conversation, number, role, text, time
-
-
-def phq9(person: str, day: int | None, total: float) -> Any:
-    time = None if day is None else DAY + timedelta(days=day)
-    return person, time, total, total, *[None] * 9, "phq9", False
-
-
-def build(path: Path, **changes: Any) -> Cohort:
-    turns = [
-        turn("a", "1", 0, "assistant", ITEM, 0),
-        turn("a", "1", 1, "user", "2", 0),
-        turn("a", "2", 0, "user", COPIED, 10),
-        turn("b", "1", 0, "user", COPIED, None),
-        turn("c", "1", 0, "user", "words of three", 0),
-        turn("c", "2", 0, "user", "words of three", 1),
-    ]
-    labels = [phq9("a", 5, 12), phq9("a", 40, 22), phq9("b", 3, 0), phq9("c", 0, 4)]
-    tables = {
-        "turns": pl.DataFrame(turns, schema=dict(TURNS), orient="row"),
-        "phq9": pl.DataFrame(labels, schema=dict(PHQ9), orient="row"),
-        "people": pl.DataFrame(
-            [("a", True, 30), ("b", False, None), ("c", False, 50), ("d", False, 60)],
-            schema={**PEOPLE, "age": pl.Int64()}, orient="row",
-        ),
-        **changes,
-    }  # fmt: skip
-    return write_cohort(path, **tables, command="test", settings={}, inputs={}, simulated=True)
+from leadline.tables import PHQ9
 
 
 def test_inspect_counts(tmp_path: Path) -> None:
@@ -85,7 +49,7 @@ def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -
     cohort = build(tmp_path / "c", phq9=pl.DataFrame(schema=dict(PHQ9)))
     found = inspect_cohort(cohort)
     assert found["labels"]["mean"] is None
-    console = Console(width=100, record=True, quiet=False, file=(tmp_path / "x").open("w"))
+    console = Console(width=100, record=True, quiet=False, file=io.StringIO())
     console.print(render_inspection(found))
     text = console.export_text()
     assert "people without a label" in text

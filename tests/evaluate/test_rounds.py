@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 from tests.support.predictions import predictions
 
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import evaluate_predictions
 from leadline.evaluate.rounds import steps, verdict
+from leadline.evaluate.summary import render_summary
 
 QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
 MODELS = {
@@ -133,3 +136,15 @@ def test_an_ordinary_run_has_no_such_section(table, tmp_path) -> None:
 )  # fmt: skip
 def test_verdicts(entry, said) -> None:
     assert verdict(entry) == said
+
+
+def test_the_terminal_shows_the_ablation_within_80_columns(results) -> None:
+    stream = io.StringIO()
+    Console(width=80, file=stream).print(render_summary(results))
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    gap = next(r for r in results["selftraining"]["rows"] if r["model"] == "raw teacher")
+    value = gap["sets"][0]["difference"]["value"]
+    assert f"{value:+.2f} (" in text
+    assert "Round 2: not kept: the slope lies outside" in " ".join(text.split())
+    assert text.count("raw teacher") == 2  # once a split, and not among the other models

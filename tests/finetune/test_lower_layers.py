@@ -1,6 +1,5 @@
-import pytest
 import torch
-from tests.support.readers import people, tiny_reader
+from tests.support.readers import people
 
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import collate
@@ -11,11 +10,6 @@ from leadline.finetune.train import finetune
 
 CONFIG = FinetuneConfig(dtype="float32", layers=(0.75,), top=0.5, dropout=0.0)
 PEOPLE = people(6)
-
-
-@pytest.fixture(scope="module", params=["llama", "qwen"])
-def path(request, tmp_path_factory):
-    return tiny_reader(tmp_path_factory.mktemp("reader"), request.param)
 
 
 def test_loss_and_gradients_are_those_of_the_whole_reader(path):

@@ -25,11 +25,6 @@ PEOPLE = people(24)
 QUICK = FinetuneConfig(epochs=3, dtype="float32", save_steps=3, batch_people=4, lr=1e-3)
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen"])
-def path(request, tmp_path_factory):
-    return tiny_reader(tmp_path_factory.mktemp("reader"), request.param)
-
-
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
     return tiny_reader(tmp_path_factory.mktemp("reader"), "llama")

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.numpy import load, save
+from tests.support.inputs import talkers, turn_inputs
 from torch import nn
 
 from leadline.cohort.config import WindowConfig
@@ -16,7 +17,7 @@ from leadline.heads import candidates, network
 from leadline.heads.candidates import NETWORK
 from leadline.heads.design import Design
 from leadline.heads.head import fit_head, head_state, restore_head
-from leadline.heads.inputs import Inputs, Turns
+from leadline.heads.inputs import Turns
 from leadline.heads.linear import Ridge
 from leadline.heads.network import LOUDEST, Network
 from leadline.runs.checkpoint import load_ensemble
@@ -24,35 +25,6 @@ from leadline.runs.config import TrainConfig
 from leadline.runs.estimates import running_estimates
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import candidates_for, train_run
-
-WIDTH = 8
-
-
-def talkers(count, seed):
-    """People whose marked turns tell their total; the other turns are noise as strong."""
-    random = np.random.default_rng(seed)
-    totals = random.integers(0, 28, count).astype(float)
-    people = []
-    for total in totals:
-        turns = random.integers(4, 16)
-        x = random.normal(size=(turns, WIDTH))
-        marked = random.random(turns) < 0.3
-        marked[random.integers(turns)] = True
-        x[:, 0] = np.where(marked, 3, -3)
-        x[:, 1] = np.where(marked, (total - 13) / 4, 4 * random.normal(size=turns))
-        people.append({"a": x[:, :5].astype(np.float32), "b": x[:, 5:].astype(np.float32)})
-    spans = np.array([(row, 0, len(one["a"]) - 1) for row, one in enumerate(people)])
-    return inputs(Turns(tuple(people), spans)), totals
-
-
-def inputs(turns):
-    """What `Design.inputs` gives of readings."""
-    means = {
-        view: np.array([turns.people[p][view][a : b + 1].mean(0) for p, a, b in turns.spans])
-        for view in ("a", "b")
-    }
-    return Inputs(means, np.zeros((len(turns), 0)), turns)
-
 
 X, Y = talkers(250, 0)
 NEW, TRUTH = talkers(150, 1)
@@ -96,7 +68,7 @@ def naive(head, reading):
 
 def test_estimates_are_those_of_a_second_implementation_and_look_at_their_reading_alone(fitted):
     spans = np.array([(4, 1, 2), (0, 0, 0), (4, 0, 3), (2, 2, 3), (4, 1, 2)])
-    found, sd = fitted.predict(inputs(Turns(NEW.turns.people, spans)))
+    found, sd = fitted.predict(turn_inputs(Turns(NEW.turns.people, spans)))
     for value, (person, first, last) in zip(found, spans, strict=True):
         whole = np.concatenate([NEW.turns.people[person][view] for view in ("a", "b")], axis=1)
         assert value == pytest.approx(naive(fitted, whole[first : last + 1]), abs=1e-8)
@@ -144,13 +116,15 @@ def test_one_reading_and_equal_totals():
 def test_a_column_that_never_changes_is_ignored(fitted):
     def still(x):
         people = tuple({**one, "b": np.full_like(one["b"], 7)} for one in x.turns.people)
-        return inputs(Turns(people, x.turns.spans))
+        return turn_inputs(Turns(people, x.turns.spans))
 
     head = fit_head("network", still(X), Y)
     found = head.predict(still(NEW))[0]
     assert np.isfinite(found).all()
     moved = tuple({**one, "b": one["b"] + 1} for one in still(NEW).turns.people)
-    np.testing.assert_array_equal(head.predict(inputs(Turns(moved, NEW.turns.spans)))[0], found)
+    np.testing.assert_array_equal(
+        head.predict(turn_inputs(Turns(moved, NEW.turns.spans)))[0], found
+    )
 
 
 def test_noise_drawn_after_the_layer_is_that_of_noise_in_its_input():
@@ -254,7 +228,7 @@ def test_training_reads_the_turns_of_its_readings_alone():
 
     other = Turns(tuple(changed(one) for one in X.turns.people), spans)
     again = Turns(inner.people, np.repeat(spans, 2, axis=0))
-    first, second = (fit_head("network", inputs(turns), Y) for turns in (inner, other))
+    first, second = (fit_head("network", turn_inputs(turns), Y) for turns in (inner, other))
     np.testing.assert_array_equal(first.first, second.first)
     states, starts, lengths = network._flat(again, ("a", "b"))
     assert len(states) == (spans[:, 2] - spans[:, 1] + 1).sum()

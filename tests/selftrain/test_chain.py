@@ -1,7 +1,5 @@
 """The chain of students of one fold."""
 
-from __future__ import annotations
-
 import polars as pl
 from tests.support.rounds import go
 

@@ -1,16 +1,125 @@
 """Who takes part, and whose labels are used."""
 
-from __future__ import annotations
-
+import numpy as np
+import polars as pl
 import pytest
 from tests.support.people import NumberSource, make_cohort, make_labels
-from tests.support.rounds import TRAIN, go
+from tests.support.rounds import SIZES, TRAIN, go
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
-from leadline.selftrain.roster import open_roster
+from leadline.selftrain.roster import load_labels, open_roster, permuted_gold
+from leadline.teacher.label_table import read_labels
 from leadline.teacher.selection import cohort_readings
+
+WINDOW = WindowConfig()
+
+
+@pytest.fixture(scope="module")
+def roster(data):
+    folder, cohort, *_ = data
+    return open_roster(cohort, read_labels(folder / "labels"), NumberSource(), TRAIN, WINDOW)[0]
+
+
+def test_people_with_gold_come_first_and_everyone_once(data, roster):
+    _, cohort, truth, _ = data
+    assert len(roster.ids) == len(set(roster.ids)) == len(truth)
+    with_gold = set(cohort.phq9["person_id"])
+    count = len(with_gold)
+    assert set(roster.ids[:count]) == with_gold
+    assert roster.has_gold.tolist() == [True] * count + [False] * (len(truth) - count)
+    assert len(truth) - count == SIZES["unlabelled"]
+    assert roster.unlabelled.person.tolist() == list(range(count, len(truth)))
+
+
+def test_the_last_reading_of_a_person_is_where_the_roster_says(roster):
+    for row in np.flatnonzero(roster.has_gold):
+        at = roster.last[row]
+        assert roster.gold.person[at] == row
+        assert roster.gold.final[at]
+        later = np.flatnonzero((roster.gold.person == row) & roster.gold.final)
+        assert at == later.max()
+    assert [span.person for span in roster.spans] == list(range(len(roster.ids)))
+    assert [span.last for span in roster.spans] == [len(p.user) - 1 for p in roster.people]
+
+
+def test_locked_people_have_no_fold_no_rating_and_are_left_out_of_nothing(data, roster):
+    locked = np.flatnonzero(roster.locked)
+    assert {roster.ids[row] for row in locked} == set(data[3])
+    assert (roster.folds[:, locked] == -1).all()
+    assert (np.delete(roster.folds, locked, axis=1) >= 0).all()
+    for table in roster.raters.draws:
+        assert np.isnan(table[locked]).all()
+    assert not set(roster.left_out()) & set(data[3])
+
+
+def test_folds_are_of_one_size_with_gold_and_without(roster):
+    for has in (True, False):
+        rows = np.flatnonzero((roster.has_gold == has) & ~roster.locked)
+        sizes = np.bincount(roster.folds[0, rows], minlength=TRAIN.folds)
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_each_draw_stands_at_its_person(data, roster):
+    labels = read_labels(data[0] / "labels")
+    (name,), (table,) = roster.raters.names, roster.raters.draws
+    assert name == "oracle"
+    expected = {(p, d): t for p, d, t in labels.select("person_id", "draw", "total").iter_rows()}
+    for row, person in enumerate(roster.ids):
+        for draw in range(table.shape[1]):
+            if (person, draw) in expected:
+                assert table[row, draw] == expected[person, draw]
+            else:
+                assert np.isnan(table[row, draw])
+
+
+def test_ratings_of_an_earlier_reading_are_not_used(data):
+    folder, cohort, *_ = data
+    labels = read_labels(folder / "labels")
+    earlier = labels.with_columns(last=pl.lit(0, dtype=pl.Int32))
+    shut = open_roster(cohort, earlier, NumberSource(), TRAIN, WINDOW)[0]
+    assert all(np.isnan(table).all() for table in shut.raters.draws)
+    assert not any(shut.raters.example_people)
+
+
+def test_people_shown_as_examples_are_kept_with_whom_they_were_shown_for(data):
+    folder, cohort, *_ = data
+    labels = read_labels(folder / "labels")
+    shown = labels.with_columns(
+        ancestors=pl.when(pl.col("person_id") != "p0000")
+        .then(pl.lit(["p0000"], dtype=pl.List(pl.String())))
+        .otherwise(pl.col("ancestors"))
+    )
+    found = open_roster(cohort, shown, NumberSource(), TRAIN, WINDOW)[0]
+    first = found.ids.index("p0000")
+    for row, person in enumerate(found.ids):
+        rated = not found.locked[row] and person != "p0000"
+        assert found.raters.example_people[row] == (frozenset({first}) if rated else frozenset())
+
+
+def test_without_labels_there_are_no_raters(data):
+    assert load_labels(None, data[1]) is None
+    found = open_roster(data[1], None, NumberSource(), TRAIN, WINDOW)[0]
+    assert (found.raters.names, found.raters.draws) == ((), ())
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 1.0])
+def test_permuted_gold_deals_the_totals_of_some_open_people_out_anew(roster, share):
+    changed, chosen, given = permuted_gold(roster, share, seed=3)
+    able = np.flatnonzero(roster.has_gold & ~roster.locked)
+    assert set(chosen) <= set(able)
+    assert len(chosen) == max(2, round(share * len(able)))
+    true = roster.gold.total[roster.last[chosen]]
+    assert sorted(given) == sorted(true), "the same totals, of others"
+    for row in range(len(roster.ids)):
+        mine = roster.gold.person == row
+        if row in chosen:
+            assert set(changed.gold.total[mine]) == {given[list(chosen).index(row)]}
+        else:
+            np.testing.assert_array_equal(changed.gold.total[mine], roster.gold.total[mine])
+    again = permuted_gold(roster, share, seed=3)
+    np.testing.assert_array_equal(again[2], given)
 
 
 def test_labels_of_locked_people_are_refused(data, tmp_path):

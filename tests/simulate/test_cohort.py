@@ -14,12 +14,6 @@ from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """A cohort of the preset that tests use."""
-    return simulate_cohort(tmp_path_factory.mktemp("simulate") / "cohort", preset("small"))
-
-
 def test_counts_are_as_asked_and_locked_people_have_labels(small: Cohort) -> None:
     config = preset("small")
     assert small.people.height == config.people

@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from leadline.cohort.store import Cohort
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """A cohort of the preset that tests use."""
-    return simulate_cohort(tmp_path_factory.mktemp("simulate") / "cohort", preset("small"))
 
 
 def test_asked_in_chat_people_say_their_answers_and_are_listed(tmp_path: Path) -> None:

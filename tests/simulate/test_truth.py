@@ -6,18 +6,11 @@ import ast
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 import leadline
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    """A cohort of the preset that tests use."""
-    return simulate_cohort(tmp_path_factory.mktemp("simulate") / "cohort", preset("small"))
 
 
 def test_truth_holds_everyone_and_agrees_with_what_was_given(small: Cohort) -> None:

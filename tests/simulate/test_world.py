@@ -10,12 +10,6 @@ from leadline.simulate.truth import phq9_truth
 from leadline.simulate.world import World, draw_world
 
 
-@pytest.fixture(scope="module")
-def world() -> World:
-    """A world large enough for its moments to be checked."""
-    return draw_world(preset("paper", people=4000, gold=1500, locked=500, user_turns=9.0))
-
-
 def test_the_number_of_user_turns_is_about_what_was_asked() -> None:
     for wanted in (9.0, 33.0):
         world = draw_world(preset("small", people=1500, user_turns=wanted))

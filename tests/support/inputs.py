@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from leadline.heads.inputs import Inputs
+from leadline.heads.inputs import Inputs, Turns
+
+WIDTH = 8
+"""Of a turn's state, in both views of `talkers` together."""
 
 
 def inputs(rows, seed=0, width=12):
@@ -22,3 +25,29 @@ Y = target(X)
 
 def columns(x):
     return np.concatenate([x.states["a"], x.states["b"], x.anchors], axis=1)
+
+
+def talkers(count, seed):
+    """People whose marked turns tell their total; the other turns are noise as strong."""
+    random = np.random.default_rng(seed)
+    totals = random.integers(0, 28, count).astype(float)
+    people = []
+    for total in totals:
+        turns = random.integers(4, 16)
+        x = random.normal(size=(turns, WIDTH))
+        marked = random.random(turns) < 0.3
+        marked[random.integers(turns)] = True
+        x[:, 0] = np.where(marked, 3, -3)
+        x[:, 1] = np.where(marked, (total - 13) / 4, 4 * random.normal(size=turns))
+        people.append({"a": x[:, :5].astype(np.float32), "b": x[:, 5:].astype(np.float32)})
+    spans = np.array([(row, 0, len(one["a"]) - 1) for row, one in enumerate(people)])
+    return turn_inputs(Turns(tuple(people), spans)), totals
+
+
+def turn_inputs(turns):
+    """What `Design.inputs` gives of readings."""
+    means = {
+        view: np.array([turns.people[p][view][a : b + 1].mean(0) for p, a, b in turns.spans])
+        for view in ("a", "b")
+    }
+    return Inputs(means, np.zeros((len(turns), 0)), turns)

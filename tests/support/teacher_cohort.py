@@ -11,7 +11,8 @@ import pytest
 from tests.support.teacher_server import TeacherServer
 
 from leadline.cohort.store import write_cohort
-from leadline.tables import PEOPLE, PHQ9, TURNS
+from leadline.phq9.items import ITEM_COLUMNS
+from leadline.tables import PEOPLE, PHQ9, TURNS, UTC_TIME
 from leadline.teacher.config import LabelConfig
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -66,3 +67,26 @@ def config(server: TeacherServer, teacher: str, **more: Any) -> LabelConfig:
 
 BOTH = pytest.mark.parametrize("teacher", ["anthropic", "openai"])
 MODES = pytest.mark.parametrize("batch", [False, True], ids=["direct", "batch"])
+
+
+def add_truth(cohort, people, *, draws=3, total=lambda n, draw: n + draw, **change):
+    rows = []
+    for number in range(people):
+        for later, add in ((timedelta(days=-40), 20), (timedelta(hours=1), 0)):
+            for draw in range(draws):
+                when = START + timedelta(days=number) + later
+                items = [(number + draw) % 4] * 9
+                person = f"user-{number:04d}-quokka"
+                rows.append((person, when, draw, *items, total(number, draw) + add))
+    schema = {
+        "person_id": pl.String(),
+        "time": UTC_TIME,
+        "draw": pl.Int16(),
+        **{item: pl.Int8() for item in ITEM_COLUMNS},
+        "total": pl.Float64(),
+        **change,
+    }
+    (cohort / "truth").mkdir()
+    table = pl.DataFrame(rows, schema=schema, orient="row")
+    table.write_parquet(cohort / "truth" / "teacher.parquet")
+    return table
