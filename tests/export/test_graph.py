@@ -81,8 +81,8 @@ def test_a_calibration_as_a_graph_gives_its_distribution(mean, sd, words, seed):
     model = FrozenModel(Candidate("ridge", per_view=False), (), calibration)
     graph = MemberGraph(model, torch.float64)
     found = graph.distribution(torched(mean), torched(sd), torched(words))
-    expected = calibration.distribution(np.array([mean]), np.array([sd]), np.array([words]))[0]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    expected = calibration.distribution(np.array([mean]), np.array([sd]), np.array([words]))
+    np.testing.assert_allclose(found.numpy(), expected.probabilities[0], atol=1e-12)
     assert float(found.sum()) == pytest.approx(1)
 
 
@@ -134,7 +134,8 @@ def test_the_whole_graph_gives_what_the_ensemble_says_of_somebody_new(pool):
     for turns in (1, 2, 7):
         states = person_states(turns, turns)
         person = timeline(states.words)
-        (expected,) = ensemble.distributions([person], [states], [Span(0, 0, turns - 1)])
+        said = ensemble.distributions([person], [states], [Span(0, 0, turns - 1)])
+        (expected,) = said.probabilities
         views = [torch.from_numpy(states.views[view]) for view in WIDTHS]
         mean, found = graph(torch.from_numpy(states.words.astype(np.float32)), *views)
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-9)

@@ -74,7 +74,7 @@ def test_moments_are_those_of_the_normalised_shape(raw):
     for row in range(len(raw)):
         p = raw[row] / raw[row].sum()
         k = np.arange(TOTALS)
-        np.testing.assert_allclose(shape[row], p)
+        np.testing.assert_allclose(shape.probabilities[row], p)
         assert mean[row] == pytest.approx((p * k).sum())
         assert sd[row] == pytest.approx(max(0.5, np.sqrt((p * (k - mean[row]) ** 2).sum())))
 

@@ -15,6 +15,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import Span
 from leadline.heads.calibration import Calibration
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 from leadline.runs.estimates import batched, readings_before_turn, running_estimates
@@ -28,7 +29,7 @@ class Counting(AdaptedModel):
 
     def distributions(self, people, spans):
         turns = [min(span.last - span.first + 1, TOTALS - 1) for span in spans]
-        return np.eye(TOTALS)[turns] if turns else np.zeros((0, TOTALS))
+        return Totals.of_rows(np.eye(TOTALS)[turn] for turn in turns)
 
 
 PLAIN = Calibration(centre=CENTRE, stretch=1, half_words=1, widen=1, few_words=1)

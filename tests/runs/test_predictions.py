@@ -11,6 +11,7 @@ from tests.support.cohorts import cohort_of, label_row, turn_rows
 
 from leadline.cohort.config import WindowConfig
 from leadline.heads.calibration import Calibration
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -30,7 +31,7 @@ class Certain(AdaptedModel):
     """Certain of ``4 * repeat + fold``, which its calibration's centre carries."""
 
     def distributions(self, people, spans):
-        return np.tile(np.eye(TOTALS)[int(self.calibration.centre)], (len(spans), 1))
+        return Totals.of_rows(np.eye(TOTALS)[int(self.calibration.centre)] for _ in spans)
 
 
 def run_of(people, locked, folds, repeats, seed=0):

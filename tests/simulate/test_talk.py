@@ -153,11 +153,12 @@ def test_what_is_told_in_a_frame_is_the_opposite_of_the_person(world) -> None:
 
 def test_questions_are_often_taken_up(world) -> None:
     talk = world.talk
-    about = (talk.asked >= 0) & np.isin(talk.form, (*WITH_LEVEL, EVASIVE))
-    took_up = (talk.asked == talk.topic)[about].mean()
+    about = (talk.asked_item >= 0) & np.isin(talk.form, (*WITH_LEVEL, EVASIVE))
+    took_up = (talk.asked_item == talk.topic)[about].mean()
     assert took_up > CONFIG.follow_share - 0.05
     shares = (
-        np.bincount(talk.asked[talk.asked >= 0], minlength=ITEM_COUNT) / (talk.asked >= 0).sum()
+        np.bincount(talk.asked_item[talk.asked_item >= 0], minlength=ITEM_COUNT)
+        / (talk.asked_item >= 0).sum()
     )
     assert np.corrcoef(shares, TOPICS)[0, 1] > 0.8
 
