@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load, save
 from tests.support.inputs import NEW, X, Y
 
 from leadline.errors import LeadlineError
 from leadline.heads.config import FROZEN_HEADS
 from leadline.heads.head import fit_head, head_state, restore_head
-from leadline.heads.inputs import Inputs
 from leadline.phq9.distribution import Totals
 
 CLOSED = [name for name in FROZEN_HEADS if name != "network"]  # test_network.py has that
@@ -60,46 +57,3 @@ def test_one_row_and_equal_totals(name):
     np.testing.assert_allclose(mean, 9.0, atol=0.5)
     assert np.isfinite(Totals.normal(mean, sd).probabilities).all()
     assert (sd > 0).all()
-
-
-@pytest.fixture(scope="module", params=CLOSED)
-def fitted(request):
-    return request.param, fit_head(request.param, X, Y)
-
-
-LOOSE = {"gp": 1e-3, "ridge": 1e-7, "histogram": 5e-3}
-"""Points by which two searches for the same optimum may end apart."""
-
-
-@settings(max_examples=3)
-@given(st.permutations(range(len(Y))))
-def test_the_order_of_the_rows_does_not_matter(fitted, order):
-    name, head = fitted
-    rows = np.array(order)
-    other = fit_head(name, X.take(rows), Y[rows])
-    for one, again in zip(head.predict(NEW), other.predict(NEW), strict=True):
-        np.testing.assert_allclose(again, one, atol=LOOSE[name])
-
-
-@settings(max_examples=3)
-@given(st.floats(0.01, 100), st.floats(-50, 50))
-def test_units_and_origins_of_the_columns_do_not_matter(fitted, factor, shift):
-    """Columns are standardised by the training rows, so a reader's scale says nothing."""
-    name, head = fitted
-
-    def moved(inputs):
-        states = {view: factor * x + shift for view, x in inputs.states.items()}
-        return Inputs(states, inputs.anchors - shift)
-
-    other = fit_head(name, moved(X), Y)
-    for one, again in zip(head.predict(NEW), other.predict(moved(NEW)), strict=True):
-        np.testing.assert_allclose(again, one, atol=LOOSE[name])
-
-
-@given(st.lists(st.integers(0, len(NEW) - 1), min_size=1, max_size=6))
-def test_an_estimate_does_not_depend_on_what_is_estimated_beside_it(fitted, rows):
-    _, head = fitted
-    mean, sd = head.predict(NEW)
-    some_mean, some_sd = head.predict(NEW.take(np.array(rows)))
-    np.testing.assert_allclose(some_mean, mean[rows], atol=1e-9)
-    np.testing.assert_allclose(some_sd, sd[rows], atol=1e-9)

@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tests.support.fetched import fetched
 from tests.support.readers import talk, tiny_reader
 
-from leadline.cohort.timeline import Message
 from leadline.readers.backbone import load_backbone
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
@@ -43,28 +40,6 @@ def test_inner_layers_alone_give_the_same_as_with_the_last(path, reader):
     inner = LMReader(str(path), ReaderConfig(layers=(reader.layers[0],), dtype="float32"))
     assert len(inner.model.layers) == reader.depth // 2
     np.testing.assert_allclose(inner.states([LONG])[0], reader.states([LONG])[0][:, :32], atol=1e-5)
-
-
-def test_batches_give_what_single_reading_gives(reader):
-    talks = [LONG, talk("fine"), [], LONG[:3], [Message("assistant", "hello")]]
-    together = reader.states(talks)
-    assert [s.shape for s in together] == [(4, 64), (1, 64), (0, 64), (2, 64), (0, 64)]
-    for one, states in zip(talks, together, strict=True):
-        np.testing.assert_allclose(reader.states([one])[0], states, atol=2e-5)
-
-
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.text(max_size=60), min_size=2, max_size=14), st.data())
-def test_a_state_depends_on_nothing_said_later_also_beyond_the_budget(small_reader, texts, data):
-    messages = talk(*texts)
-    cut = data.draw(st.integers(1, len(messages)))
-    whole, part = small_reader.states([messages])[0], small_reader.states([messages[:cut]])[0]
-    np.testing.assert_allclose(whole[: len(part)], part, atol=2e-5)
-
-
-@pytest.fixture(scope="module")
-def small_reader(path):
-    return LMReader(str(path), ReaderConfig(layers=(2,), max_tokens=64, dtype="float32"))
 
 
 def test_last_state_is_the_state_of_the_last_own_token(path, reader):
