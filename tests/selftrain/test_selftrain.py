@@ -166,7 +166,7 @@ from leadline.cohort.store import read_cohort
 from tests.support.people import NumberSource
 from tests.support.rounds import go
 selftrain.open_source = lambda *a, **k: NumberSource()
-whole = node_store._write
+write = node_store._write
 def slow(path, node):
     write(path, node)
     time.sleep(.02)
