@@ -31,8 +31,8 @@ def inspect_cohort(
         change: which difference between two PHQ-9s counts as a reliable change.
     """
     turns, phq9, people = cohort.turns, cohort.phq9, cohort.people
-    told = set(turns["person_id"].unique())
-    labelled = set(phq9["person_id"].unique())
+    people_with_text = set(turns["person_id"].unique())
+    people_with_labels = set(phq9["person_id"].unique())
     return {
         "simulated": cohort.simulated,
         "people": people.height,
@@ -45,8 +45,10 @@ def inspect_cohort(
         "labels": _labels(phq9),
         "changes": _changes(phq9, change or ChangeConfig()),
         "gaps": {
-            "people_without_text": sum(person not in told for person in people["person_id"]),
-            "people_without_labels": sum(p not in labelled for p in people["person_id"]),
+            "people_without_text": sum(
+                person not in people_with_text for person in people["person_id"]
+            ),
+            "people_without_labels": sum(p not in people_with_labels for p in people["person_id"]),
             "labels_without_text_in_window": _without_text(turns, phq9, window_days),
             "window_days": window_days,
         },
@@ -145,13 +147,14 @@ def _changes(phq9: pl.DataFrame, config: ChangeConfig) -> dict[str, Any]:
 
 def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float) -> int:
     """Labels with no word of the person in the window; without dates all their text counts."""
-    said = turns.lazy().filter(pl.col("role") == "user").select("person_id", said="time")
+    user_turns = turns.lazy().filter(pl.col("role") == "user").select("person_id", turn_time="time")
     labels = phq9.lazy().with_row_index("label").select("label", "person_id", "time")
-    near = (pl.col("said") <= pl.col("time")) & (
-        (pl.col("said") > pl.col("time") - pl.duration(seconds=days * 86_400)) | pl.lit(days == 0)
+    near = (pl.col("turn_time") <= pl.col("time")) & (
+        (pl.col("turn_time") > pl.col("time") - pl.duration(seconds=days * 86_400))
+        | pl.lit(days == 0)
     )
-    undated = pl.col("said").is_null() | pl.col("time").is_null()
-    joined = labels.join(said, on="person_id").filter(near | undated)
+    undated = pl.col("turn_time").is_null() | pl.col("time").is_null()
+    joined = labels.join(user_turns, on="person_id").filter(near | undated)
     covered = joined.select(pl.col("label").n_unique()).collect(engine="streaming").item()
     return int(phq9.height - covered)
 
@@ -190,30 +193,33 @@ def _questionnaire(turns: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def render_inspection(found: Mapping[str, Any]) -> RenderableType:
+def render_inspection(inspection: Mapping[str, Any]) -> RenderableType:
     """The result of `inspect_cohort` as rich tables."""
     overview = Table(title="Cohort", show_header=False)
     for name in ("people", "locked", "conversations", "turns"):
-        overview.add_row(name, f"{found[name]:,}")
-    for role, count in found["roles"].items():
+        overview.add_row(name, f"{inspection[name]:,}")
+    for role, count in inspection["roles"].items():
         overview.add_row(f"turns of role {role}", f"{count:,}")
-    dates = found["dates"]
+    dates = inspection["dates"]
     overview.add_row("first turn", str(dates["first"] or "no dates"))
     overview.add_row("last turn", str(dates["last"] or "no dates"))
     overview.add_row("turns without a date", f"{dates['turns_without_date']:,}")
     return Group(
         overview,
-        _spreads(found),
-        _label_table(found["labels"]),
-        _change_table(found["changes"]),
-        _warnings(found),
+        _spreads(inspection),
+        _label_table(inspection["labels"]),
+        _change_table(inspection["changes"]),
+        _warnings(inspection),
     )
 
 
-def _spreads(found: Mapping[str, Any]) -> Table:
+def _spreads(inspection: Mapping[str, Any]) -> Table:
     table = Table("", "min", "25%", "median", "75%", "max", title="Per person")
-    rows = {**found["per_person"], "labels": found["labels"]["per_person"],
-            "days between conversations": found["dates"]["days_between_conversations"]}  # fmt: skip
+    rows = {
+        **inspection["per_person"],
+        "labels": inspection["labels"]["per_person"],
+        "days between conversations": inspection["dates"]["days_between_conversations"],
+    }
     for name, spread in rows.items():
         values = [f"{value:,.1f}" for value in spread.values()] or ["-"] * 5
         table.add_row(name.replace("_", " "), *values)
@@ -241,8 +247,9 @@ def _change_table(changes: Mapping[str, Any]) -> Table:
     return table
 
 
-def _warnings(found: Mapping[str, Any]) -> Table:
-    gaps, duplicates, spans = found["gaps"], found["duplicates"], found["questionnaire"]
+def _warnings(inspection: Mapping[str, Any]) -> Table:
+    gaps, duplicates = inspection["gaps"], inspection["duplicates"]
+    spans = inspection["questionnaire"]
     table = Table(title="To look at", show_header=False)
     table.add_row("people without text", f"{gaps['people_without_text']:,}")
     table.add_row("people without a label", f"{gaps['people_without_labels']:,}")
@@ -253,5 +260,5 @@ def _warnings(found: Mapping[str, Any]) -> Table:
     table.add_row("texts said by several people", f"{duplicates['texts_of_several_people']:,}")
     table.add_row("repeated conversations", f"{duplicates['repeated_conversations']:,}")
     table.add_row("questionnaire-like spans", f"{spans['spans']:,} ({spans['people']:,} people)")
-    table.add_row("rows left out at import", f"{found['import'].get('left_out', 0):,}")
+    table.add_row("rows left out at import", f"{inspection['import'].get('left_out', 0):,}")
     return table

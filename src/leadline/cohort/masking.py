@@ -102,11 +102,12 @@ class Asked(NamedTuple):
     """What earlier messages mean for the next: what `questionnaire_spans` carries along.
 
     Attributes:
-        due: the last message of another than the person asked an item, so answers may follow.
+        expects_answer: the last message of another than the person asked an item, so answers may
+            follow.
         since: messages since items were last asked; from `NEXT_ITEM` + 1 on it does not matter.
     """
 
-    due: bool = False
+    expects_answer: bool = False
     since: int = NEXT_ITEM + 1
 
     def skip(self, count: int) -> Asked:
@@ -130,21 +131,21 @@ def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) 
     return _walk(messages, before)[0]
 
 
-def _walk(messages: Sequence[Message], asked: Asked) -> tuple[list[TextSpan], Asked]:
+def _walk(messages: Sequence[Message], before: Asked) -> tuple[list[TextSpan], Asked]:
     spans: list[TextSpan] = []
-    due, since = asked
+    expects_answer, since = before
     for number, message in enumerate(messages):
         if message.role == "user":
-            spans += _user_spans(number, message.text, after_item=due)
+            spans += _user_spans(number, message.text, after_item=expects_answer)
         else:
-            due = _asks(message.text, under_way=since <= NEXT_ITEM)
-            if due:
+            expects_answer = _asks(message.text, under_way=since <= NEXT_ITEM)
+            if expects_answer:
                 since = 0
                 spans.append(TextSpan(number, 0, len(message.text), ASKED))
             else:
                 spans += _found(number, message.text, _QUOTE, QUOTED)
         since = min(since, NEXT_ITEM) + 1
-    return spans, Asked(due, since)
+    return spans, Asked(expects_answer, since)
 
 
 def _asks(text: str, *, under_way: bool) -> bool:
@@ -229,12 +230,12 @@ def cohort_spans(turns: pl.DataFrame) -> pl.DataFrame:
     """
     rows: list[tuple[str, str, int, int, int, str]] = []
     for (person,), group in _telling_turns(turns).group_by("person_id", maintain_order=True):
-        asked, reached = NOT_ASKED, 0
+        before, reached = NOT_ASKED, 0
         columns = group.select("place", "conversation_id", "turn", "role", "text")
         for place, conversation, turn, role, text in columns.iter_rows():
             if place > reached:
-                asked = asked.skip(place - reached)
-            spans, asked = _walk([Message(role, text)], asked)
+                before = before.skip(place - reached)
+            spans, before = _walk([Message(role, text)], before)
             reached = place + 1
             rows += [(str(person), conversation, turn, *span[1:]) for span in spans]
     schema = {"person_id": pl.String(), "conversation_id": pl.String(), "turn": pl.Int32(),

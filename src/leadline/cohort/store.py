@@ -25,10 +25,10 @@ class Cohort:
     """A cohort in memory.
 
     Attributes:
-        turns: columns of `schema.TURNS`; the rows of a person lie together, in the order
+        turns: columns of `tables.TURNS`; the rows of a person lie together, in the order
             in which they were said.
-        phq9: columns of `schema.PHQ9`; the row number is the label's identity.
-        people: columns of `schema.PEOPLE` and whatever else the source had.
+        phq9: columns of `tables.PHQ9`; the row number is the label's identity.
+        people: columns of `tables.PEOPLE` and whatever else the source had.
         manifest: how the cohort was made; ``manifest["simulated"]`` is True for simulated
             people.
         path: where it was read from, None if it was never written.
@@ -62,7 +62,7 @@ def write_cohort(
     inputs: Mapping[str, str],
     overwrite: bool = False,
     extra: Callable[[Path], None] | None = None,
-    **more: Any,
+    **entries: Any,
 ) -> Cohort:
     """Write a cohort whole or not at all, and return it as read back.
 
@@ -77,7 +77,7 @@ def write_cohort(
         if extra is not None:
             extra(scratch)
         finish_cohort(
-            scratch, phq9, people, command=command, settings=settings, inputs=inputs, **more
+            scratch, phq9, people, command=command, settings=settings, inputs=inputs, **entries
         )
     return read_cohort(path)
 
@@ -90,7 +90,7 @@ def finish_cohort(
     command: str,
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
-    **more: Any,
+    **entries: Any,
 ) -> dict[str, Any]:
     """Complete a directory that holds `turns.parquet` already; return its manifest."""
     for name, table, schema in ((FILES[1], phq9, PHQ9), (FILES[2], people, PEOPLE)):
@@ -110,7 +110,7 @@ def finish_cohort(
             "phq9": phq9.height,
             "locked": int(people["locked"].sum()),
         },
-        **more,
+        **entries,
     )
 
 
@@ -153,10 +153,10 @@ def check_cohort(path: Path) -> dict[str, Any]:
 
 
 def _check_height(manifest: Mapping[str, Any], file: Path, height: int) -> None:
-    said = manifest.get("counts", {}).get(file.stem)
-    if said != height:
+    recorded_height = manifest.get("counts", {}).get(file.stem)
+    if recorded_height != height:
         raise LeadlineError(
-            f"The table has {height} rows, the manifest says {said}.",
+            f"The table has {height} rows, the manifest says {recorded_height}.",
             remedy="The cohort was changed after it was written; import it again.",
             file=file,
         )

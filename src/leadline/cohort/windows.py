@@ -74,8 +74,8 @@ def window_starts(
     # NaT compares as False with everything, so undated text or labels are never "too old".
     old = times[None, :] <= (as_of - length)[:, None]
     reverse = old[:, ::-1]
-    found = reverse.any(axis=1)
-    return np.where(found, len(times) - reverse.argmax(axis=1), 0)
+    has_old = reverse.any(axis=1)
+    return np.where(has_old, len(times) - reverse.argmax(axis=1), 0)
 
 
 def running_starts(timeline: Timeline, window: WindowConfig) -> npt.NDArray[np.int64]:
@@ -119,9 +119,11 @@ def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
     labels = cohort.phq9.with_row_index("label").partition_by("person_id", as_dict=True)
     rows: list[tuple[object, ...]] = []
     for timeline in timelines(cohort):
-        mine = labels.get((timeline.person_id,))
-        if mine is not None and len(timeline.user):
-            rows += _person_readings(timeline, mine, window, bool(locked[timeline.person_id]))
+        person_labels = labels.get((timeline.person_id,))
+        if person_labels is not None and len(timeline.user):
+            rows += _person_readings(
+                timeline, person_labels, window, bool(locked[timeline.person_id])
+            )
     return pl.DataFrame(rows, schema=READINGS, orient="row")
 
 
@@ -142,9 +144,9 @@ def _person_readings(
         count = last - int(start) + 1
         if total is None or count < window.min_turns:
             continue
-        said = int(words[last + 1] - words[start])
+        word_count = int(words[last + 1] - words[start])
         head = (timeline.person_id, label, time, total, instrument)
-        rows.append((*head, int(start), last, count, said, locked))
+        rows.append((*head, int(start), last, count, word_count, locked))
     return rows
 
 
