@@ -132,6 +132,8 @@ def test_later_turns_are_not_in_a_reading(simulated):
         later = people[person].messages[people[person].user[last] + 1 :]
         for message in later:
             if message.text not in {m.text for m in people[person].messages[: -len(later)]}:
-                assert message.text not in (made.said[row] + made.heard[row]).split("\n")
-    assert made.take(np.array([1])).said[0] == made.said[1]
+                assert message.text not in (made.user_texts[row] + made.heard_texts[row]).split(
+                    "\n"
+                )
+    assert made.take(np.array([1])).user_texts[0] == made.user_texts[1]
     assert made.counts.shape == (2, 7)

@@ -40,21 +40,23 @@ class BaselineFeatures:
     """What baselines see of R readings.
 
     Attributes:
-        said: the person's own words of each reading, length R.
-        heard: what the assistant said in between, length R.
+        user_texts: the person's own words of each reading, length R.
+        heard_texts: what the assistant said in between, length R.
         counts: numbers and times, shape (R, F); see `describe`.
         embeddings: mean sentence embeddings, shape (R, width), None without a sentence reader.
     """
 
-    said: npt.NDArray[np.object_]
-    heard: npt.NDArray[np.object_]
+    user_texts: npt.NDArray[np.object_]
+    heard_texts: npt.NDArray[np.object_]
     counts: Array
     embeddings: Array | None
 
     def take(self, rows: Ints) -> BaselineFeatures:
         """The readings at `rows`."""
         embeddings = None if self.embeddings is None else self.embeddings[rows]
-        return BaselineFeatures(self.said[rows], self.heard[rows], self.counts[rows], embeddings)
+        return BaselineFeatures(
+            self.user_texts[rows], self.heard_texts[rows], self.counts[rows], embeddings
+        )
 
     @classmethod
     def of(
@@ -96,11 +98,11 @@ def describe(person: Timeline, span: Span) -> list[float]:
     """
     words = person.user_words()[span.turns].astype(np.float64)
     times = person.user_times[span.turns]
-    known = times[~np.isnat(times)]
+    dated_times = times[~np.isnat(times)]
     day = np.timedelta64(1, "D")
-    covered = float((known[-1] - known[0]) / day) if len(known) else 0.0
-    hours = (known - known.astype("datetime64[D]")) / np.timedelta64(1, "h")
-    night = float(np.mean((hours < 6) | (hours >= 23))) if len(known) else 0.0
+    covered = float((dated_times[-1] - dated_times[0]) / day) if len(dated_times) else 0.0
+    hours = (dated_times - dated_times.astype("datetime64[D]")) / np.timedelta64(1, "h")
+    night = float(np.mean((hours < 6) | (hours >= 23))) if len(dated_times) else 0.0
     talks = {person.conversation_ids[i] for i in person.user[span.turns]}
     return [
         np.log1p(len(words)),
@@ -128,13 +130,13 @@ def predict_baseline(
         Means, shape (T,), and T distributions of the total.
     """
     if name in ("assistant only", "tf-idf") and not _word_in_two(
-        train.heard if name == "assistant only" else train.said
+        train.heard_texts if name == "assistant only" else train.user_texts
     ):
         name = "constant"
     if name == "constant":
         counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS) + 1.0 / TOTALS
         share = counts / counts.sum()
-        size = len(test.said)
+        size = len(test.user_texts)
         return np.full(size, total.mean()), Totals(np.tile(share, (size, 1)))
     model: Any
     x: npt.NDArray[Any]
@@ -149,7 +151,11 @@ def predict_baseline(
         x, z = train.embeddings, test.embeddings
     else:
         model = make_pipeline(_vectoriser(), RidgeCV(TEXT_PENALTIES))
-        x, z = (train.heard, test.heard) if name == "assistant only" else (train.said, test.said)
+        x, z = (
+            (train.heard_texts, test.heard_texts)
+            if name == "assistant only"
+            else (train.user_texts, test.user_texts)
+        )
     model.fit(x, total)
     mean = np.clip(model.predict(z), 0.0, TOTALS - 1.0)
     deviation = float(np.sqrt(-model[-1].best_score_))
@@ -166,10 +172,10 @@ def _vectoriser() -> TfidfVectorizer:
 def _word_in_two(texts: npt.NDArray[np.object_]) -> bool:
     """True if the texts differ and two of them share a word: else there is nothing to learn."""
     analyse = _vectoriser().build_analyzer()
-    seen: set[str] = set()
+    vocabulary: set[str] = set()
     shared = False
     for text in texts:
         words = set(analyse(text))
-        shared = shared or not seen.isdisjoint(words)
-        seen |= words
+        shared = shared or not vocabulary.isdisjoint(words)
+        vocabulary |= words
     return shared and len(set(texts)) > 1

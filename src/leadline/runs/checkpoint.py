@@ -49,8 +49,8 @@ def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: Win
     members = []
     for member in ensemble.members:
         name = f"repeat-{member.repeat}-fold-{member.fold}"
-        plain = {"repeat": member.repeat, "fold": member.fold, "file": name}
-        members.append(plain | _save_model(folder, name, member.model))
+        entry = {"repeat": member.repeat, "fold": member.fold, "file": name}
+        members.append(entry | _save_model(folder, name, member.model))
     write_json(
         folder / "model.json",
         {
@@ -78,8 +78,8 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     parts = []
     for number, (views, head) in enumerate(model.parts):
-        plain, arrays = head_state(head)
-        parts.append({"views": list(views), "settings": plain})
+        settings, arrays = head_state(head)
+        parts.append({"views": list(views), "settings": settings})
         tensors |= {f"{number}.{key}": np.ascontiguousarray(x) for key, x in arrays.items()}
     file = folder / f"{name}.safetensors"
     save_file(tensors, file)
@@ -103,10 +103,10 @@ def check_run(run: Path) -> dict[str, Any]:
         LeadlineError: unfinished run, damaged checkpoint, or a checkpoint of another format.
     """
     manifest = read_manifest(run, "run")
-    about = _read_model_json(run / CHECKPOINT / "model.json")
+    description = _read_model_json(run / CHECKPOINT / "model.json")
     for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
         _check_hash(run / name, (manifest.get("files") or {}).get(name))
-    return about
+    return description
 
 
 def load_ensemble(
@@ -129,11 +129,11 @@ def load_ensemble(
     (3, 14.0)
     """
     run = Path(run)
-    about = check_run(run)
+    description = check_run(run)
     file = run / CHECKPOINT / "model.json"
     train, window = run_training(run)
     try:
-        readers, entries = dict(about["readers"]), list(about["members"])
+        readers, entries = dict(description["readers"]), list(description["members"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file) from error
     source = None
@@ -161,10 +161,12 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
     """
     read_manifest(run, "run")
     file = run / CHECKPOINT / "model.json"
-    about = _read_model_json(file)
+    description = _read_model_json(file)
     try:
-        train = TrainConfig(**{**about["train"], "layers": tuple(about["train"]["layers"])})
-        return train, WindowConfig(**about["window"])
+        train = TrainConfig(
+            **{**description["train"], "layers": tuple(description["train"]["layers"])}
+        )
+        return train, WindowConfig(**description["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file) from error
 
@@ -176,9 +178,9 @@ def checkpoint_members(run: Path) -> list[dict[str, Any]]:
         LeadlineError: damaged checkpoint, or one of another format.
     """
     file = run / CHECKPOINT / "model.json"
-    about = _read_model_json(file)
+    description = _read_model_json(file)
     try:
-        return [dict(entry) for entry in about["members"]]
+        return [dict(entry) for entry in description["members"]]
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file) from error
 
@@ -260,8 +262,10 @@ def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
         )
         for number, part in enumerate(entry["parts"])
     )
-    about = entry["candidate"]
+    candidate_entry = entry["candidate"]
     candidate = Candidate(
-        about["head"], per_view=about["apart"], with_anchors=about.get("anchored", True)
+        candidate_entry["head"],
+        per_view=candidate_entry["apart"],
+        with_anchors=candidate_entry.get("anchored", True),
     )
     return FrozenModel(candidate, parts, calibration)

@@ -91,9 +91,9 @@ class TrainConfig:
                 remedy="Adapt one language model at a time, such as --reader smollm2.",
             )
         if self.fit == "network" and (self.pool != "mean" or self.adapt != "frozen"):
-            given = f"--adapt {self.adapt}" if self.adapt != "frozen" else f"--pool {self.pool}"
+            option = f"--adapt {self.adapt}" if self.adapt != "frozen" else f"--pool {self.pool}"
             raise LeadlineError(
-                f"--fit network with {given}.",
+                f"--fit network with {option}.",
                 remedy="Leave out --pool and --adapt: the network pools frozen turns itself.",
             )
         if self.adapt == "frozen" and self.head == "scalar" and self.fit not in ("auto", "ridge"):

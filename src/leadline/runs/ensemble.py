@@ -27,7 +27,7 @@ from leadline.runs.state_source import StateSource
 class AdaptedModel:
     """A fine-tuned reader with conformal widths from people that it never saw."""
 
-    model: Any  # adapted.StoredModel; Any, so that frozen runs need not import torch here
+    model: Any  # finetune.members.StoredModel; Any, so that frozen runs need not import torch here
     calibration: Calibration
     scalar: bool
 
@@ -76,11 +76,11 @@ class Ensemble:
 
     def members_for(self, person_id: str) -> tuple[int, ...]:
         """Members that may estimate this person: all, or those that left the person out."""
-        mine = self.left_out.get(person_id)
+        folds = self.left_out.get(person_id)
         return tuple(
             row
             for row, member in enumerate(self.members)
-            if mine is None or mine.get(member.repeat) == member.fold
+            if folds is None or folds.get(member.repeat) == member.fold
         )
 
     def width(self, level: float, person_id: str | None = None) -> float:

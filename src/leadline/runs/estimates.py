@@ -40,8 +40,8 @@ def running_estimates(
     if not spans:
         return pl.DataFrame(schema=ESTIMATES)
     states = ensemble.source.read(people) if ensemble.source is not None else None
-    moved, without = readings_before_turn(spans)
-    both = ensemble.distributions(people, states, spans + without)
+    moved, remaining = readings_before_turn(spans)
+    both = ensemble.distributions(people, states, spans + remaining)
     totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
     departure = aged_out(ensemble, people, spans, totals, (moved, before_turn.mean()))
     return estimates_table(ensemble, people, spans, totals, departure, model_id)
@@ -63,8 +63,8 @@ def readings_before_turn(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:
         if spans[row - 1].person == spans[row].person
         and spans[row - 1].first < spans[row].first < spans[row].last
     ]
-    left = [Span(spans[row].person, spans[row].first, spans[row].last - 1) for row in rows]
-    return np.array(rows, dtype=np.int64), left
+    remaining = [Span(spans[row].person, spans[row].first, spans[row].last - 1) for row in rows]
+    return np.array(rows, dtype=np.int64), remaining
 
 
 def aged_out(
@@ -88,8 +88,8 @@ def aged_out(
     """
     mean = totals.mean()
     out = np.zeros(len(spans))
-    rows, kept = remaining
-    out[rows] = kept - mean[rows - 1]
+    rows, remaining_mean = remaining
+    out[rows] = remaining_mean - mean[rows - 1]
     for row, span in enumerate(spans):
         if span.last > 0 and span.first == span.last > spans[row - 1].first:
             out[row] = ensemble.centre(people[span.person].person_id) - mean[row - 1]

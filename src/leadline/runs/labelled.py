@@ -71,24 +71,26 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
         LeadlineError: no such person, or labels of several instruments.
     """
     readings = label_readings(cohort, window)
-    wanted = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
-    kept = readings.filter(pl.col("instrument").is_in(wanted))
-    if not kept.height:
+    instruments = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
+    usable_readings = readings.filter(pl.col("instrument").is_in(instruments))
+    if not usable_readings.height:
         raise _no_labels(cohort, readings, window)
-    names = set(kept["person_id"])
+    names = set(usable_readings["person_id"])
     people = mask_people([p for p in timelines(cohort) if p.person_id in names], window)
     row = {person.person_id: number for number, person in enumerate(people)}
-    kept = kept.with_columns(pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row"))
-    spans = [Span(*values) for values in kept.select("row", "first", "last").iter_rows()]
-    return Labelled(people, kept, spans)
+    usable_readings = usable_readings.with_columns(
+        pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row")
+    )
+    spans = [Span(*values) for values in usable_readings.select("row", "first", "last").iter_rows()]
+    return Labelled(people, usable_readings, spans)
 
 
 def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> LeadlineError:
     if not cohort.phq9.height:
         problem, remedy = "This cohort has no PHQ-9.", "Import it with --phq9."
     elif readings.height:
-        found = ", ".join(sorted(set(readings["instrument"])))
-        problem = f"Nobody has a PHQ-9 with text before it; the labels are {found}."
+        instruments = ", ".join(sorted(set(readings["instrument"])))
+        problem = f"Nobody has a PHQ-9 with text before it; the labels are {instruments}."
         remedy = "Use --include-phq8 to train on PHQ-8 totals."
     else:
         before = f"in the {window.days:g} days before it" if window.days else "before it"

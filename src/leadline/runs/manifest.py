@@ -27,7 +27,7 @@ def write_run_manifest(
     files: Sequence[str] = (),
     *,
     command: str,
-    **more: Any,
+    **entries: Any,
 ) -> dict[str, Any]:
     """Write the manifest that completes a run and return it.
 
@@ -39,7 +39,7 @@ def write_run_manifest(
         training: what the report says of the training, in its order.
         files: files of this kind of run beside `RUN_FILES`.
         command: the verb that made the run.
-        more: further entries of this kind of run.
+        entries: further entries of this kind of run.
     """
     return write_manifest(
         run,
@@ -51,7 +51,7 @@ def write_run_manifest(
         simulated=cohort.simulated,
         training=dict(training),
         limit=cohort.manifest.get("limit"),
-        **more,
+        **entries,
     )
 
 

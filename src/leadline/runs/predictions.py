@@ -46,10 +46,10 @@ def ensemble_predictions(
     tables = []
     for repeat in sorted({member.repeat for member in ensemble.members}):
         members = tuple(m for m in ensemble.members if m.repeat == repeat)
-        one = Ensemble(members, left_out, ensemble.source, ensemble.pool)
+        repeat_ensemble = Ensemble(members, left_out, ensemble.source, ensemble.pool)
         rows = labelled.rows(set(left_out))
-        folds = [left_out[name][repeat] for name in labelled.readings["person_id"].gather(rows)]
-        tables.append(_predicted(one, labelled, states, rows, (name, repeat, folds)))
+        folds = [left_out[person][repeat] for person in labelled.readings["person_id"].gather(rows)]
+        tables.append(_predicted(repeat_ensemble, labelled, states, rows, (name, repeat, folds)))
     locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
     if len(locked):
         folds = [LOCKED_FOLD] * len(locked)
@@ -62,9 +62,9 @@ def _predicted(
     labelled: Labelled,
     states: list[PersonStates] | None,
     rows: Ints,
-    about: tuple[str, int, list[int]],
+    origin: tuple[str, int, list[int]],
 ) -> pl.DataFrame:
-    name, repeat, folds = about
+    name, repeat, folds = origin
     spans = [labelled.spans[row] for row in rows]
     totals = ensemble.distributions(labelled.people, states, spans)
     return prediction_table(name, labelled, rows, repeat, folds, totals.mean(), totals)
@@ -80,8 +80,8 @@ def prediction_table(
     totals: Totals,
 ) -> pl.DataFrame:
     """Rows of `PREDICTIONS` for the labels at `rows`."""
-    some = labelled.readings[rows.tolist()]
-    table = some.select(
+    readings = labelled.readings[rows.tolist()]
+    table = readings.select(
         pl.lit(model).alias("model"),
         pl.lit(repeat).cast(pl.Int16).alias("repeat"),
         pl.Series("fold", folds, dtype=pl.Int16),
@@ -162,11 +162,12 @@ def labelled_estimates(
     ensemble: Ensemble, labelled: Labelled, window: WindowConfig, run: Path
 ) -> pl.DataFrame:
     """Running estimates of the labelled people, each by models that never saw them."""
-    plain = WindowConfig(**{**asdict(window), "mask_questionnaire": False})  # masked already
+    # The timelines are masked already.
+    window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
     with progress_bar("Running estimates") as advance:
         tables = []
         for batch in batched(labelled.people, size):
-            tables.append(running_estimates(ensemble, batch, plain, model_id))
+            tables.append(running_estimates(ensemble, batch, window_without_mask, model_id))
             advance(min(len(tables) * size, len(labelled.people)), len(labelled.people))
     return pl.concat(tables)

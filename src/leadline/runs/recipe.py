@@ -82,9 +82,9 @@ def recipe_settings(name: str) -> dict[str, Any]:
         LeadlineError: no such recipe, a name that is no setting, or a value it may not have.
     """
     path = recipe_file(name)
-    given = read_tables(path)["train"]
+    settings = read_tables(path)["train"]
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    for key, value in given.items():
+    for key, value in settings.items():
         if key not in defaults:
             raise LeadlineError(
                 f"{key!r} is no setting of `leadline train`.",
@@ -97,12 +97,12 @@ def recipe_settings(name: str) -> dict[str, Any]:
                 remedy=f"Give a value like its default, {defaults[key]!r}.",
                 file=path,
             )
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     try:
-        TrainConfig(**given)
+        TrainConfig(**settings)
     except LeadlineError as error:
         raise LeadlineError(error.problem, remedy=error.remedy, file=path) from error
-    return given
+    return settings
 
 
 def _of_kind(value: Any, default: Any) -> bool:
@@ -115,9 +115,9 @@ def _of_kind(value: Any, default: Any) -> bool:
     return isinstance(value, type(default))
 
 
-def step_of(config: TrainConfig, about: Mapping[str, Any], tokens: int) -> Step:
+def step_of(config: TrainConfig, resources: Mapping[str, Any], tokens: int) -> Step:
     """The training step of a recipe on one of its devices, at `tokens` a person."""
-    devices = int(about["devices"])
+    devices = int(resources["devices"])
     return Step(
         tokens=tokens,
         rows=-(-config.batch_people // devices),
@@ -130,32 +130,34 @@ def step_of(config: TrainConfig, about: Mapping[str, Any], tokens: int) -> Step:
     )
 
 
-def computed(config: TrainConfig, about: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of ``[resources]`` by the formulas of `resources`.
+def computed(config: TrainConfig, resources: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of ``[resources]`` by the formulas of `finetune.resources`.
 
     Args:
         config: the recipe's settings.
-        about: its ``[resources]``: shape, device, devices, people, tokens, and for the speed
+        resources: its ``[resources]``: shape, device, devices, people, tokens, and for the speed
             ``utilisation``, the share of the device's peak that is assumed.
 
     Returns:
         ``memory_gib`` of a device at `max_tokens`, ``activations_gib`` of it,
         ``operations_a_token`` and, where a utilisation is assumed, ``tokens_a_second`` of all
-        devices; ``hours`` of the whole command at the speed that `about` gives, if it does.
+        devices; ``hours`` of the whole command at the speed that `resources` gives, if it does.
     """
     (share,) = config.layer_numbers()
-    shape = SHAPES[about["shape"]].cut(float(share))
-    worst = step_of(config, about, config.max_tokens)
-    usual = step_of(config, about, int(about["tokens"]))
+    shape = SHAPES[resources["shape"]].cut(float(share))
+    worst = step_of(config, resources, config.max_tokens)
+    usual = step_of(config, resources, int(resources["tokens"]))
     out = {
         "memory_gib": memory(shape, worst),
         "activations_gib": activation_bytes(shape, worst) / 2**30,
         "operations_a_token": step_flops(shape, usual),
     }
-    if "utilisation" in about:
-        each = speed(shape, usual, float(about["utilisation"]), about["device"])
-        out["tokens_a_second"] = int(about["devices"]) * each
-    if (given := about.get("tokens_a_second")) is not None:
-        trained_on = int(about["people"]) * config.repeats * (config.folds - 1)
-        out["hours"] = hours(trained_on, int(about["tokens"]), given["value"], config.epochs)
+    if "utilisation" in resources:
+        each = speed(shape, usual, float(resources["utilisation"]), resources["device"])
+        out["tokens_a_second"] = int(resources["devices"]) * each
+    if (speed_entry := resources.get("tokens_a_second")) is not None:
+        trained_on = int(resources["people"]) * config.repeats * (config.folds - 1)
+        out["hours"] = hours(
+            trained_on, int(resources["tokens"]), speed_entry["value"], config.epochs
+        )
     return out

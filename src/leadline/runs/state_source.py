@@ -66,20 +66,27 @@ class StateSource:
         return StateCache(reader, home=self.home) if self.use_cache else None
 
     def _directions(self) -> dict[str, Array]:
-        whole = [anchor_directions(reader, self._cache(reader)) for reader in self.readers]
-        return {view: whole[index][:, part] for view, (index, part) in self.views.items()}
+        reader_directions = [
+            anchor_directions(reader, self._cache(reader)) for reader in self.readers
+        ]
+        return {
+            view: reader_directions[index][:, part] for view, (index, part) in self.views.items()
+        }
 
     def read(
         self, people: Sequence[Timeline], progress: Advance | None = None
     ) -> list[PersonStates]:
         """Turn states of each person, by view."""
         talks = [timeline.messages for timeline in people]
-        whole = []
+        reader_states = []
         for reader in self.readers:
-            whole.append(cached_states(reader, talks, self._cache(reader), progress))
+            reader_states.append(cached_states(reader, talks, self._cache(reader), progress))
         return [
             PersonStates(
-                {view: whole[index][row][:, part] for view, (index, part) in self.views.items()},
+                {
+                    view: reader_states[index][row][:, part]
+                    for view, (index, part) in self.views.items()
+                },
                 timeline.user_words(),
             )
             for row, timeline in enumerate(people)

@@ -182,9 +182,9 @@ def _train_frozen(
         for repeat in range(config.repeats):
             for fold in range(config.folds):
                 train = people_of_fold(labelled, left_out, repeat, fold, inside=True)
-                mine = rows.take(np.flatnonzero(np.isin(rows.person, train)))
+                fold_rows = rows.take(np.flatnonzero(np.isin(rows.person, train)))
                 model, table = fit_frozen(
-                    mine,
+                    fold_rows,
                     candidates,
                     inner_folds=config.inner_folds,
                     seed=config.seed + 1000 * repeat + fold,
@@ -290,7 +290,7 @@ def train_adapted(
         grouped.setdefault(span.person, []).append(
             LabelledSpan(span.first, span.last, total, weight)
         )
-    examples = [TrainPerson(people[row].messages, mine) for row, mine in sorted(grouped.items())]
+    examples = [TrainPerson(people[row].messages, spans) for row, spans in sorted(grouped.items())]
     return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
 
 
