@@ -58,10 +58,10 @@ class Calibration:
     shift: float = 0.0
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
+    def from_plain(cls, entry: Mapping[str, Any]) -> Calibration:
         """The inverse of `to_plain`."""
-        values = {name: float(plain[name]) for name in NUMBERS}
-        widths = tuple(float(width) for width in plain["widths"])
+        values = {name: float(entry[name]) for name in NUMBERS}
+        widths = tuple(float(width) for width in entry["widths"])
         return cls(**values, levels=WIDTH_LEVELS, widths=widths)
 
     def to_plain(self) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def fit_calibration(
     shift = float(np.average(mean[final] - total[final])) if recentre else 0.0
 
     def at(theta: Array) -> Calibration:
-        stretch, half, widen, few = (float(value) for value in np.exp(theta))
-        return Calibration(centre, stretch, half, widen, few, shift=shift)
+        stretch, half_words, widen, few_words = (float(value) for value in np.exp(theta))
+        return Calibration(centre, stretch, half_words, widen, few_words, shift=shift)
 
     def loss(theta: Array) -> float:
         hit = total_probability(*at(theta).location_scale(mean, sd, words), total)

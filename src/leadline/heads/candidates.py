@@ -38,8 +38,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """Such as ``gp, one a view, anchored``."""
-        seen = "one a view" if self.per_view else "views joined"
-        return f"{self.head}, {seen}{', anchored' if self.with_anchors else ''}"
+        layout = "one a view" if self.per_view else "views joined"
+        return f"{self.head}, {layout}{', anchored' if self.with_anchors else ''}"
 
 
 CANDIDATES = (
@@ -84,15 +84,15 @@ class LabelledReadings:
             self.share[rows],
         )
 
-    def join(self, other: LabelledReadings) -> LabelledReadings:
-        """These readings and then those of `other`."""
+    def join(self, addition: LabelledReadings) -> LabelledReadings:
+        """These readings and then those of `addition`."""
         return LabelledReadings(
-            self.design.join(other.design),
-            np.concatenate([self.total, other.total]),
-            np.concatenate([self.weight, other.weight]),
-            np.concatenate([self.person, other.person]),
-            np.concatenate([self.final, other.final]),
-            np.concatenate([self.share, other.share]),
+            self.design.join(addition.design),
+            np.concatenate([self.total, addition.total]),
+            np.concatenate([self.weight, addition.weight]),
+            np.concatenate([self.person, addition.person]),
+            np.concatenate([self.final, addition.final]),
+            np.concatenate([self.share, addition.share]),
         )
 
 
@@ -128,17 +128,17 @@ def fit_heads(
 
     `scales`: hyperparameters kept from an earlier fit, as `head_hyperparameters` gives them.
     """
-    whole = rows.take(np.flatnonzero(rows.final))
-    views = tuple(whole.design.states)
+    final_rows = rows.take(np.flatnonzero(rows.final))
+    views = tuple(final_rows.design.states)
     groups = [(view,) for view in views] if candidate.per_view else [views]
     return tuple(
         (
             group,
             fit_head(
                 candidate.head,
-                whole.design.inputs(group, group if candidate.with_anchors else ()),
-                whole.total,
-                whole.weight,
+                final_rows.design.inputs(group, group if candidate.with_anchors else ()),
+                final_rows.total,
+                final_rows.weight,
                 seed=seed,
                 log_scales=None if scales is None else scales[number],
             ),
@@ -201,26 +201,26 @@ def fit_frozen(
     Returns:
         The fitted model, and one row per candidate with its inner CRPS and MAE.
     """
-    some = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
-    folds = _inner_folds(some, inner_folds, seed)
+    subset = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
+    folds = _inner_folds(subset, inner_folds, seed)
     table: list[dict[str, object]] = []
     best: tuple[float, Candidate, Array, Array] | None = None
     for candidate in candidates:
         if progress is not None:
             progress(candidate.name)
-        mean, sd = cross_validated_estimates(candidate, some, folds, seed)
-        gold = some.final
-        scores = Totals.normal(mean[gold], sd[gold]).crps(some.total[gold])
-        score = float(np.average(scores, weights=some.weight[gold]))
-        error = np.abs(np.clip(mean[gold], 0, 27) - some.total[gold])
-        mae = float(np.average(error, weights=some.weight[gold]))
+        mean, sd = cross_validated_estimates(candidate, subset, folds, seed)
+        gold = subset.final
+        scores = Totals.normal(mean[gold], sd[gold]).crps(subset.total[gold])
+        score = float(np.average(scores, weights=subset.weight[gold]))
+        error = np.abs(np.clip(mean[gold], 0, 27) - subset.total[gold])
+        mae = float(np.average(error, weights=subset.weight[gold]))
         table.append({"candidate": candidate.name, "crps": score, "mae": mae})
         if best is None or score < best[0]:
             best = (score, candidate, mean, sd)
     assert best is not None, "at least one candidate"
     _, chosen, mean, sd = best
     calibration = fit_calibration(
-        mean, sd, some.design.words, some.total, some.share * some.weight, some.final
+        mean, sd, subset.design.words, subset.total, subset.share * subset.weight, subset.final
     )
     model = FrozenModel(chosen, fit_heads(chosen, rows, seed), calibration)
     return model, table
@@ -230,8 +230,8 @@ def _people_subset(rows: LabelledReadings, most: int, seed: int) -> LabelledRead
     people = np.unique(rows.person)
     if len(people) <= most:
         return rows
-    kept = np.random.default_rng(seed).choice(people, size=most, replace=False)
-    return rows.take(np.flatnonzero(np.isin(rows.person, kept)))
+    sample = np.random.default_rng(seed).choice(people, size=most, replace=False)
+    return rows.take(np.flatnonzero(np.isin(rows.person, sample)))
 
 
 def _inner_folds(rows: LabelledReadings, count: int, seed: int) -> Ints:

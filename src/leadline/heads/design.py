@@ -122,11 +122,13 @@ class Design:
             None if self.turns is None else self.turns.take(rows),
         )
 
-    def join(self, other: Design) -> Design:
-        """These readings and then those of `other`, which has the same views."""
+    def join(self, addition: Design) -> Design:
+        """These readings and then those of `addition`, which has the same views."""
         return Design(
-            {view: np.concatenate([x, other.states[view]]) for view, x in self.states.items()},
-            {view: np.concatenate([x, other.anchors[view]]) for view, x in self.anchors.items()},
-            np.concatenate([self.words, other.words]),
-            None if self.turns is None or other.turns is None else self.turns.join(other.turns),
+            {view: np.concatenate([x, addition.states[view]]) for view, x in self.states.items()},
+            {view: np.concatenate([x, addition.anchors[view]]) for view, x in self.anchors.items()},
+            np.concatenate([self.words, addition.words]),
+            None
+            if self.turns is None or addition.turns is None
+            else self.turns.join(addition.turns),
         )

@@ -57,7 +57,7 @@ class GaussianProcess:
         views: names of the state views, in the order in which they are concatenated.
         states, anchors: standardised training inputs, (R, D) and (R, A).
         state_scaler, anchor_scaler: how inputs are standardised.
-        log_scales: the hyperparameters named in `COLUMN_NAMES`.
+        log_scales: the hyperparameters named in `HYPERPARAMETERS`.
         centre, spread: weighted mean and deviation of the training targets.
         medians: median squared distance between training rows, of anchors and of states.
         dual: K^-1 (y - centre) / spread, shape (R,).
@@ -102,13 +102,13 @@ class GaussianProcess:
         spread = float(np.sqrt(np.average((target - centre) ** 2, weights=precision))) or 1.0
         y = (target - centre) / spread
         noise = 1.0 / precision
-        few = np.sort(np.random.default_rng(seed).permutation(len(y))[:ROWS_FOR_SCALES])
-        medians = np.array([_median_square(anchors[few]), _median_square(states[few])])
+        sample = np.sort(np.random.default_rng(seed).permutation(len(y))[:ROWS_FOR_SCALES])
+        medians = np.array([_median_square(anchors[sample]), _median_square(states[sample])])
         if log_scales is None:
             log_scales = _choose_scales(
-                Gram.of(anchors[few], anchors[few], states[few], states[few], medians),
-                y[few],
-                noise[few],
+                Gram.of(anchors[sample], anchors[sample], states[sample], states[sample], medians),
+                y[sample],
+                noise[sample],
             )
         factor = _factor(anchors, states, medians, log_scales, noise)
         return cls(
@@ -143,10 +143,12 @@ class GaussianProcess:
         cross = Gram.of(anchors, self.anchors, states, self.states, self.medians).covariance(
             self.log_scales
         )
-        own = np.exp(self.log_scales)
-        prior = own[0] * (anchors**2).sum(1) + own[1] + own[2] * (states**2).sum(1) + own[3]
+        scales = np.exp(self.log_scales)
+        prior = (
+            scales[0] * (anchors**2).sum(1) + scales[1] + scales[2] * (states**2).sum(1) + scales[3]
+        )
         half = solve_triangular(self.factor, cross.T, lower=True)
-        variance = np.maximum(prior - (half**2).sum(axis=0), 0.0) + own[-1]
+        variance = np.maximum(prior - (half**2).sum(axis=0), 0.0) + scales[-1]
         return self.centre + self.spread * (cross @ self.dual), self.spread * np.sqrt(variance)
 
 
@@ -165,13 +167,13 @@ class Gram:
         return cls(a @ b.T, _squares(a, b) / medians[0], s @ t.T, _squares(s, t) / medians[1])
 
     def parts(self, log_scales: Array) -> tuple[Array, Array, Array, Array]:
-        """The four parts of the prior covariance, in the order of `COLUMN_NAMES`."""
-        own = np.exp(log_scales)
+        """The four parts of the prior covariance, in the order of `HYPERPARAMETERS`."""
+        scales = np.exp(log_scales)
         return (
-            own[0] * self.anchors,
-            own[1] * np.exp(-0.5 * self.anchor_squares / own[4] ** 2),
-            own[2] * self.states,
-            own[3] * np.exp(-0.5 * self.state_squares / own[5] ** 2),
+            scales[0] * self.anchors,
+            scales[1] * np.exp(-0.5 * self.anchor_squares / scales[4] ** 2),
+            scales[2] * self.states,
+            scales[3] * np.exp(-0.5 * self.state_squares / scales[5] ** 2),
         )
 
     def covariance(self, log_scales: Array) -> Array:
@@ -194,10 +196,10 @@ def _choose_scales(gram: Gram, y: Array, noise: Array) -> Array:
     """Maximise the log posterior of the log hyperparameters by L-BFGS with exact gradients."""
 
     def loss(log_scales: Array) -> tuple[float, Array]:
-        own = np.exp(log_scales)
+        scales = np.exp(log_scales)
         parts = gram.parts(log_scales)
         covariance = parts[0] + parts[1] + parts[2] + parts[3]
-        covariance[np.diag_indices_from(covariance)] += own[-1] * noise + JITTER
+        covariance[np.diag_indices_from(covariance)] += scales[-1] * noise + JITTER
         factor = cho_factor(covariance, lower=True)
         dual = cho_solve(factor, y)
         # d(-log p)/dK = (K^-1 - a a') / 2; each term below is its inner product with dK.
@@ -205,9 +207,9 @@ def _choose_scales(gram: Gram, y: Array, noise: Array) -> Array:
         gradient = np.array(
             [
                 *(np.sum(slope * part) for part in parts),
-                np.sum(slope * parts[1] * gram.anchor_squares) / own[4] ** 2,
-                np.sum(slope * parts[3] * gram.state_squares) / own[5] ** 2,
-                own[-1] * np.sum(np.diag(slope) * noise),
+                np.sum(slope * parts[1] * gram.anchor_squares) / scales[4] ** 2,
+                np.sum(slope * parts[3] * gram.state_squares) / scales[5] ** 2,
+                scales[-1] * np.sum(np.diag(slope) * noise),
             ]
         )
         off = (log_scales - PRIOR_MEAN) / PRIOR_SD

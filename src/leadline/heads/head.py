@@ -74,7 +74,7 @@ def fit_head(
 
 def head_state(head: Head) -> tuple[dict[str, Any], Tensors]:
     """A fitted head as plain settings and named arrays, for a checkpoint."""
-    plain: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "head": next(n for n, kind in HEAD_CLASSES.items() if isinstance(head, kind))
     }
     tensors: Tensors = {}
@@ -85,17 +85,17 @@ def head_state(head: Head) -> tuple[dict[str, Any], Tensors]:
         elif isinstance(value, np.ndarray):
             tensors[field.name] = value
         else:
-            plain[field.name] = list(value) if isinstance(value, tuple) else value
-    return plain, tensors
+            settings[field.name] = list(value) if isinstance(value, tuple) else value
+    return settings, tensors
 
 
-def restore_head(plain: Mapping[str, Any], tensors: Mapping[str, Array]) -> Head:
+def restore_head(settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> Head:
     """The inverse of `head_state`.
 
     Raises:
         LeadlineError: the settings or arrays are not those of a head of this version.
     """
-    kind = HEAD_CLASSES.get(str(plain.get("head")))
+    kind = HEAD_CLASSES.get(str(settings.get("head")))
     values: dict[str, Any] = {}
     for field in fields(kind) if kind else ():  # type: ignore[arg-type]
         name = field.name
@@ -103,8 +103,8 @@ def restore_head(plain: Mapping[str, Any], tensors: Mapping[str, Array]) -> Head
             values[name] = Scaler(tensors[f"{name}.mean"], tensors[f"{name}.sd"])
         elif name in tensors:
             values[name] = tensors[name]
-        elif name in plain:
-            values[name] = tuple(plain[name]) if name == "views" else plain[name]
+        elif name in settings:
+            values[name] = tuple(settings[name]) if name == "views" else settings[name]
         else:
             kind = None
             break

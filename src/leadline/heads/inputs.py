@@ -82,14 +82,14 @@ class Turns:
         """The readings at `rows`."""
         return Turns(self.people, self.spans[rows])
 
-    def join(self, other: Turns) -> Turns:
-        """These readings and then those of `other`, which has the same views."""
-        moved = other.spans + np.array([len(self.people), 0, 0])
-        return Turns(self.people + other.people, np.concatenate([self.spans, moved]))
+    def join(self, addition: Turns) -> Turns:
+        """These readings and then those of `addition`, which has the same views."""
+        moved = addition.spans + np.array([len(self.people), 0, 0])
+        return Turns(self.people + addition.people, np.concatenate([self.spans, moved]))
 
     def states(self, person: int, views: Sequence[str]) -> States:
         """All turn states of a person, views side by side, (U, width)."""
-        whole = self.people[person]
+        by_view = self.people[person]
         if len(views) == 1:
-            return whole[views[0]]
-        return np.concatenate([whole[view] for view in views], axis=1)
+            return by_view[views[0]]
+        return np.concatenate([by_view[view] for view in views], axis=1)

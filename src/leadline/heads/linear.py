@@ -84,8 +84,8 @@ class Histogram:
         raw = linear_inputs(inputs, views)
         scaler = Scaler.fit(raw)
         # The solution lies in the span of the rows, so it is sought there: n columns, not width.
-        left, size, rotation = np.linalg.svd(scaler(raw), full_matrices=False)
-        x = _with_one(left * size)
+        basis, size, rotation = np.linalg.svd(scaler(raw), full_matrices=False)
+        x = _with_one(basis * size)
         soft = Totals.normal(target, np.full(len(target), SMOOTHING)).probabilities
         share = np.ones(len(x)) if weight is None else weight / weight.mean()
         prior = np.log(np.maximum((share[:, None] * soft).mean(0), 1e-6))
@@ -102,8 +102,8 @@ class Histogram:
             return float(value + 0.5 * penalty * (w[:-1] ** 2).sum()), slope.ravel()
 
         best = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 300})
-        found = best.x.reshape(start.shape)
-        return cls(views, scaler, np.concatenate([rotation.T @ found[:-1], found[-1:]]))
+        solution = best.x.reshape(start.shape)
+        return cls(views, scaler, np.concatenate([rotation.T @ solution[:-1], solution[-1:]]))
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation of the total of each reading, each (R,)."""

@@ -199,12 +199,12 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    found = {
+    tensors = {
         "first": first.weight, "first_bias": first.bias,
         "second": second.weight, "second_bias": second.bias,
         "score": score.weight[0], "coefficients": out.weight[0], "intercept": out.bias[0],
     }  # fmt: skip
-    return {name: value.detach().double().numpy() for name, value in found.items()}
+    return {name: value.detach().double().numpy() for name, value in tensors.items()}
 
 
 def _batches(count: int, steps: int) -> list[torch.Tensor]:
