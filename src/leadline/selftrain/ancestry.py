@@ -136,9 +136,9 @@ class AncestryLedger:
         if key not in self._seen:
             fitted = self.fitted[model]
             used = [self.batches[name] for name in fitted.batches]
-            own = [batch.labelled for batch in used]
-            kin = [self.ancestors(batch.name) for batch in used]
-            self._seen[key] = fitted.people.union(*own, *kin)
+            labelled = [batch.labelled for batch in used]
+            ancestors = [self.ancestors(batch.name) for batch in used]
+            self._seen[key] = fitted.people.union(*labelled, *ancestors)
         return self._seen[key]
 
     def refuse_seen(self, model: str, people: Iterable[str], purpose: str) -> None:
@@ -147,10 +147,10 @@ class AncestryLedger:
         Raises:
             TaintedLabel: it has.
         """
-        found = len(self.seen_by(model) & frozenset(people))
-        if found:
+        count = len(self.seen_by(model) & frozenset(people))
+        if count:
             raise TaintedLabel(
-                f"A model has seen {found} of the people that it serves for ({purpose}).",
+                f"A model has seen {count} of the people that it serves for ({purpose}).",
                 remedy="Do not use this run; report how it was made.",
             )
 
@@ -192,12 +192,12 @@ def refuse_tainted(batch: PseudolabelBatch, ancestors: People, locked: People) -
     Raises:
         TaintedLabel: with the counts; no one is named.
     """
-    own = len(batch.labelled & ancestors)
-    secret = len((batch.labelled | ancestors) & locked)
-    if own or secret:
+    circular = len(batch.labelled & ancestors)
+    locked_count = len((batch.labelled | ancestors) & locked)
+    if circular or locked_count:
         raise TaintedLabel(
-            f"Of the pseudolabels {batch.name!r}, {own} depend on their own person and "
-            f"{secret} people among them or their ancestors are locked test people.",
+            f"Of the pseudolabels {batch.name!r}, {circular} depend on their own person and "
+            f"{locked_count} people among them or their ancestors are locked test people.",
             remedy="Do not use these labels; keep folds and locked people as they were drawn.",
         )
 
@@ -278,8 +278,8 @@ def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int
         repeat, fold = member_of(name)
         if fold is None:
             continue
-        mine = [person for person, folds in left_out.items() if folds.get(repeat) == fold]
-        ledger.refuse_seen(name, [*mine, *locked], "estimates of people left out")
+        people = [person for person, folds in left_out.items() if folds.get(repeat) == fold]
+        ledger.refuse_seen(name, [*people, *locked], "estimates of people left out")
     return len(ledger.batches)
 
 

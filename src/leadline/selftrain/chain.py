@@ -70,7 +70,7 @@ class Plan:
         folds: number of folds.
         candidate: the student's head.
         seed: of the rows on which hyperparameters are chosen.
-        even: fill the bands evenly; see `settings.SelftrainConfig`.
+        even: fill the bands evenly; see `config.SelftrainConfig`.
     """
 
     folds: int
@@ -88,7 +88,8 @@ class Chain:
         plan: shared settings.
         store: where nodes are kept.
         ledger: where ancestry is recorded and refused.
-        like: a chain over the same people whose hyperparameters are taken; for the canary.
+        hyperparameters_from: a chain over the same people whose hyperparameters are taken; for
+            the canary.
     """
 
     def __init__(
@@ -166,10 +167,10 @@ class Chain:
         """Raw estimate of each person's last gold reading by the model of their fold, (N,)."""
         out = np.full(len(self.fold), np.nan)
         for fold in range(self.plan.folds):
-            mine = self.open_gold & (self.fold == fold)
+            in_fold = self.open_gold & (self.fold == fold)
             alone = frozenset({fold})
             node = self.student(kind, round_, alone, alone)
-            out[mine] = node["gold_mean"][self.roster.last[mine]]
+            out[in_fold] = node["gold_mean"][self.roster.last[in_fold]]
         return out
 
     def fusion_model(self, round_: int, fold: int, calibration: Calibration) -> LabelModel:
@@ -192,12 +193,12 @@ class Chain:
         """Rows of gold outside `fold`, and all rows' mean and deviation by S({f, g}, {f, g})."""
         gold = self.roster.gold
         mean, sd = np.full(len(gold.total), np.nan), np.full(len(gold.total), np.nan)
-        for other in range(self.plan.folds):
-            if other != fold:
-                both = frozenset({fold, other})
+        for second_fold in range(self.plan.folds):
+            if second_fold != fold:
+                both = frozenset({fold, second_fold})
                 node = self.student(kind, round_, both, both)
-                mine = np.flatnonzero(self.fold[gold.person] == other)
-                mean[mine], sd[mine] = node["gold_mean"][mine], node["gold_sd"][mine]
+                rows = np.flatnonzero(self.fold[gold.person] == second_fold)
+                mean[rows], sd[rows] = node["gold_mean"][rows], node["gold_sd"][rows]
         return np.flatnonzero(np.isfinite(mean)), mean, sd
 
     def _batches(
@@ -235,8 +236,8 @@ class Chain:
     ) -> ViewHeads:
         _, round_, gold_out, _ = key
         gold = self.roster.gold
-        mine = gold.final & (self.open_gold & ~self._in(gold_out))[gold.person]
-        rows = gold.take(np.flatnonzero(mine))
+        in_training = gold.final & (self.open_gold & ~self._in(gold_out))[gold.person]
+        rows = gold.take(np.flatnonzero(in_training))
         for _, batch in batches:
             rows = rows.join(self._pseudolabelled(batch))
         scales = None
@@ -265,13 +266,13 @@ class Chain:
         parts = self._fit(key, batches)
         gold, unlabelled = self.roster.gold, self.roster.unlabelled
         # Prefixes serve calibration alone.
-        wanted = gold.final | (gold_out == unlabelled_out and len(gold_out) == 2)
-        on_gold = wanted & (self.open_gold & self._in(gold_out))[gold.person]
+        is_needed = gold.final | (gold_out == unlabelled_out and len(gold_out) == 2)
+        on_gold = is_needed & (self.open_gold & self._in(gold_out))[gold.person]
         on_free = self._in(unlabelled_out)[unlabelled.person] | (round_ == 0)
         node: Node = {"scales": np.array(head_hyperparameters(parts) or [])}
-        for name, rows, some in (("gold", gold, on_gold), ("free", unlabelled, on_free)):
-            mean, sd = np.full(len(some), np.nan), np.full(len(some), np.nan)
-            at = np.flatnonzero(some)
+        for name, rows, may_estimate in (("gold", gold, on_gold), ("free", unlabelled, on_free)):
+            mean, sd = np.full(len(may_estimate), np.nan), np.full(len(may_estimate), np.nan)
+            at = np.flatnonzero(may_estimate)
             if len(at):
                 mean[at], sd[at] = average_over_views(
                     parts, self.plan.candidate, rows.design.take(at)
@@ -297,19 +298,20 @@ class Chain:
             Its name, and ``people`` (rows), ``mean``, ``sd``, ``weight``.
         """
         without = unlabelled_out | {to}
-        about = model_name(self.tree, kind, round_, self.repeat, gold_out, without)
-        name = f"{about}-to{to}"
-        mine = np.flatnonzero(self.open_free & (self.fold == to))
+        stem = model_name(self.tree, kind, round_, self.repeat, gold_out, without)
+        name = f"{stem}-to{to}"
+        recipients = np.flatnonzero(self.open_free & (self.fold == to))
         models: list[str] = []
         rows: Ints = np.array([], dtype=np.int64)
         student = np.full(len(self.fold), np.nan)
         if kind != RAW:
-            student, rows, models = self._sources(round_, gold_out, without, mine)
+            student, rows, models = self._sources(round_, gold_out, without, recipients)
         node = self.store.get(
-            name, lambda: self._label(kind, (student, rows, mine), (round_, gold_out, without))
+            name,
+            lambda: self._label(kind, (student, rows, recipients), (round_, gold_out, without)),
         )
         if name not in self.ledger.batches:
-            self._record_batch(name, node, models, (rows, mine), gold_out)
+            self._record_batch(name, node, models, (rows, recipients), gold_out)
             self.used[name] = round_
         return name, node
 
@@ -317,22 +319,24 @@ class Chain:
         self, name: str, node: Node, models: list[str], rows: tuple[Ints, Ints], gold_out: Folds
     ) -> None:
         """Enter a batch. A person's own ratings are the evidence of their label, not ancestors."""
-        measured, mine = rows
+        measured, recipients = rows
         barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
-        kin = [self.roster.raters.example_people[row] for row in (*measured, *mine)]
-        shown = frozenset[int]().union(*(one for one in kin if not one & barred))
+        example_sets = [self.roster.raters.example_people[row] for row in (*measured, *recipients)]
+        examples = frozenset[int]().union(
+            *(example_set for example_set in example_sets if not example_set & barred)
+        )
         self.ledger.add_batch(
             PseudolabelBatch(
                 name=name,
                 labelled=frozenset(self.ids[node["people"]]),
                 models=tuple(models),
                 raters=self.roster.raters.names,
-                people=frozenset(self.ids[sorted({*measured.tolist(), *shown})]),
+                people=frozenset(self.ids[sorted({*measured.tolist(), *examples})]),
             )
         )
 
     def _sources(
-        self, round_: int, gold_out: Folds, without: Folds, mine: Ints
+        self, round_: int, gold_out: Folds, without: Folds, recipients: Ints
     ) -> tuple[Array, Ints, list[str]]:
         """The student's estimates of each person, who is in the label model, and the students."""
         student = np.full(len(self.fold), np.nan)
@@ -349,7 +353,7 @@ class Chain:
         for fold in set(range(self.plan.folds)) - gold_out:
             people = np.flatnonzero(self.open_gold & (self.fold == fold))
             ask(gold_out | {fold}, without | {fold}, people, "gold_mean", self.roster.last[people])
-        ask(gold_out, without, mine, "free_mean", mine - first_free)
+        ask(gold_out, without, recipients, "free_mean", recipients - first_free)
         for fold in set(range(self.plan.folds)) - without:
             people = np.flatnonzero(self.open_free & (self.fold == fold))
             if round_ == 1:
@@ -370,23 +374,23 @@ class Chain:
         return Observations(gold[rows], (*draws, student[rows].reshape(-1, 1)), names)
 
     def _label(
-        self, kind: str, seen: tuple[Array, Ints, Ints], context: tuple[int, Folds, Folds]
+        self, kind: str, evidence: tuple[Array, Ints, Ints], context: tuple[int, Folds, Folds]
     ) -> Node:
-        student, rows, mine = seen
+        student, rows, recipients = evidence
         _, gold_out, _ = context
-        observed = self._observe(mine, student, gold_out)
+        observed = self._observe(recipients, student, gold_out)
         if kind == RAW:
             totals = np.array(observed.means[:, :-1])
             with np.errstate(invalid="ignore"):
                 mean = np.nansum(totals, axis=1) / np.isfinite(totals).sum(axis=1)
-            sd, weight = np.zeros(len(mine)), np.ones(len(mine))
+            sd, weight = np.zeros(len(recipients)), np.ones(len(recipients))
         else:
             if context not in self._measured:
                 self._measured[context] = fit(self._observe(rows, student, gold_out))
             mean, sd, weight = _believed(kind, self._measured[context], observed)
         keep = np.isfinite(mean) & (weight >= LEAST_WEIGHT)
         node: dict[str, Any] = {
-            "people": mine[keep],
+            "people": recipients[keep],
             "mean": mean[keep],
             "sd": sd[keep],
             "weight": weight[keep],
@@ -409,7 +413,7 @@ class Chain:
     # Records
 
     def table(self) -> pl.DataFrame:
-        """All pseudolabels of this chain as rows of `ledger.PSEUDOLABEL_COLUMNS`."""
+        """All pseudolabels of this chain as rows of `ancestry.PSEUDOLABEL_COLUMNS`."""
         tables = [pl.DataFrame(schema=PSEUDOLABEL_COLUMNS)]
         for name, round_ in self.used.items():
             node = self.store.get(name, dict)
@@ -433,15 +437,15 @@ class Chain:
 def _believed(kind: str, model: LabelModel, observed: Observations) -> tuple[Array, Array, Array]:
     """Mean, deviation and weight of the labels that a label model gives."""
     if kind == POSTERIOR:
-        found = posterior(model, observed, group="unlabelled")
-        return found.mean, found.sd, found.weight
+        labels = posterior(model, observed, group="unlabelled")
+        return labels.mean, labels.sd, labels.weight
     *draws, student = observed.draws
     blank = np.full_like(student, np.nan)
     alone = Observations(observed.gold, (*draws, blank), observed.names)
     text = Observations(observed.gold, (*(np.full_like(d, np.nan) for d in draws), student),
                         observed.names)  # fmt: skip
-    found = posterior(model, alone, group="unlabelled")
-    left = posterior(model, text, group="unlabelled").sd ** 2
+    labels = posterior(model, alone, group="unlabelled")
+    text_variance = posterior(model, text, group="unlabelled").sd ** 2
     # Noise of a gold total about what the text says, over that of the teacher's total.
-    weight = (left + model.gold_sd**2) / (left + found.unbiased_sd**2)
-    return found.unbiased, found.unbiased_sd, np.minimum(1.0, np.nan_to_num(weight))
+    weight = (text_variance + model.gold_sd**2) / (text_variance + labels.unbiased_sd**2)
+    return labels.unbiased, labels.unbiased_sd, np.minimum(1.0, np.nan_to_num(weight))

@@ -52,7 +52,7 @@ def fused_distributions(
 
     def estimates() -> Iterator[tuple[Ints, Totals]]:
         for (repeat, fold), model in models.items():
-            allowed = [mine is None or mine.get(repeat) == fold for mine in left_out]
+            allowed = [folds is None or folds.get(repeat) == fold for folds in left_out]
             rows = np.flatnonzero(allowed)
             if len(rows):
                 drawn = [table[rows] for table in draws]
@@ -116,9 +116,9 @@ def fuse_estimates(
     if not len(rows):
         return estimates, 0
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
-    some = estimates[rows.tolist()]
-    folds = [left_out.get(person) for person in some["person_id"]]
-    totals = fused_distributions(models, folds, some["mean"].to_numpy(), draws, group)
+    rated_estimates = estimates[rows.tolist()]
+    folds = [left_out.get(person) for person in rated_estimates["person_id"]]
+    totals = fused_distributions(models, folds, rated_estimates["mean"].to_numpy(), draws, group)
     return _replaced(estimates, rows, totals), len(rows)
 
 
@@ -129,10 +129,10 @@ def draws_of(
     row = {key: number for number, key in enumerate(keys)}
     out = []
     for teacher in teachers:
-        mine = labels.filter((pl.col("source") == "teacher") & (pl.col("model") == teacher))
-        numbers = {draw: column for column, draw in enumerate(sorted(set(mine["draw"])))}
+        ratings = labels.filter((pl.col("source") == "teacher") & (pl.col("model") == teacher))
+        numbers = {draw: column for column, draw in enumerate(sorted(set(ratings["draw"])))}
         table = np.full((len(keys), max(len(numbers), 1)), np.nan)
-        for person, last, draw, total in mine.select(
+        for person, last, draw, total in ratings.select(
             "person_id", "last", "draw", "total"
         ).iter_rows():
             if (person, last) in row:
@@ -148,14 +148,14 @@ def _draws_at(
     rated = labels.filter(pl.col("source") == "teacher").select(
         "person_id", pl.col("last").cast(pl.Int64)
     )
-    found = numbered.with_columns(pl.col("last").cast(pl.Int64)).join(
+    matches = numbered.with_columns(pl.col("last").cast(pl.Int64)).join(
         rated.unique(), on=["person_id", "last"], how="semi"
     )
-    keys = list(found.select("person_id", "last").iter_rows())
+    keys = list(matches.select("person_id", "last").iter_rows())
     draws = draws_of(labels, teachers, keys)
-    some = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
-    rows = found["row"].to_numpy()[some].astype(np.int64)
-    return tuple(table[some] for table in draws), rows
+    has_draw = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
+    rows = matches["row"].to_numpy()[has_draw].astype(np.int64)
+    return tuple(table[has_draw] for table in draws), rows
 
 
 def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals) -> pl.DataFrame:
@@ -169,11 +169,11 @@ def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals) -> pl.DataFra
 
 def save_fusion(run: Path, models: Models) -> None:
     """Write the label models of a run."""
-    plain = [
+    entries = [
         {"repeat": repeat, "fold": fold, **_plain(model)}
         for (repeat, fold), model in models.items()
     ]
-    write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": plain})
+    write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": entries})
 
 
 def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:

@@ -159,11 +159,11 @@ def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints
     able = np.flatnonzero(roster.has_gold & ~roster.locked)
     count = max(2, round(share * len(able)))
     chosen = np.sort(random.choice(able, size=min(count, len(able)), replace=False))
-    given = roster.gold.total[roster.last[chosen]][random.permutation(len(chosen))]
+    permuted_totals = roster.gold.total[roster.last[chosen]][random.permutation(len(chosen))]
     total = roster.gold.total.copy()
-    for row, value in zip(chosen, given, strict=True):
+    for row, value in zip(chosen, permuted_totals, strict=True):
         total[roster.gold.person == row] = value
-    return replace(roster, gold=replace(roster.gold, total=total)), chosen, given
+    return replace(roster, gold=replace(roster.gold, total=total)), chosen, permuted_totals
 
 
 def _unlabelled_rows(
@@ -203,17 +203,17 @@ def _raters(labels: pl.DataFrame | None, people: list[Timeline], spans: list[Spa
     row = {person.person_id: number for number, person in enumerate(people)}
     where = {(people[s.person].person_id, s.first, s.last): s.person for s in spans}
     teacher = labels.filter(pl.col("source") == "teacher")
-    kin = [set[int]() for _ in people]
+    example_rows = [set[int]() for _ in people]
     names, draws = [], []
-    for (model,), mine in sorted(teacher.group_by("model")):
-        numbers = {draw: column for column, draw in enumerate(sorted(set(mine["draw"])))}
+    for (model,), ratings in sorted(teacher.group_by("model")):
+        numbers = {draw: column for column, draw in enumerate(sorted(set(ratings["draw"])))}
         table = np.full((len(people), len(numbers)), np.nan)
         columns = ("person_id", "first", "last", "draw", "total", "ancestors")
-        for person, first, last, draw, total, shown in mine.select(columns).iter_rows():
+        for person, first, last, draw, total, example_ids in ratings.select(columns).iter_rows():
             at = where.get((person, first, last))
             if at is not None:
                 table[at, numbers[draw]] = total
-                kin[at] |= {row[name] for name in shown if name in row}
+                example_rows[at] |= {row[name] for name in example_ids if name in row}
         names.append(str(model))
         draws.append(table)
-    return Raters(tuple(names), tuple(draws), tuple(map(frozenset, kin)))
+    return Raters(tuple(names), tuple(draws), tuple(map(frozenset, example_rows)))

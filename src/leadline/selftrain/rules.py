@@ -72,10 +72,10 @@ def _columns(errors: pl.DataFrame) -> Array:
 
 def _slope_and_ratio(columns: Array) -> tuple[float, float]:
     """Slope of gold on estimates, and the variance ratio; see `shape_figures`."""
-    total, mean, left = columns
+    total, mean, predicted_variance = columns
     spread = float(np.var(mean, ddof=1))
     slope = float(np.cov(mean, total)[0, 1] / max(spread, 1e-9))
-    expected = float(np.var(total, ddof=1) - left.mean())
+    expected = float(np.var(total, ddof=1) - predicted_variance.mean())
     return slope, spread / max(expected, 1e-9)
 
 
@@ -122,7 +122,7 @@ def decide(
         ("slope", config.min_slope, config.max_slope,
          f"the slope lies outside {config.min_slope:g} to {config.max_slope:g}"),
     ):  # fmt: skip
-        missed, before_missed = (_outside(one[name], low, high) for one in (figures, was))
+        missed, before_missed = (_outside(shape[name], low, high) for shape in (figures, was))
         if missed > before_missed + figures[f"{name}_se"]:
             reasons.append(reason)
     if canary is not None and canary["p"] < config.canary_level:
@@ -135,26 +135,27 @@ def _outside(value: float, low: float, high: float) -> float:
     return max(low - value, value - high, 0.0)
 
 
-def canary_test(estimate: Array, given: Array, seed: int = 0) -> dict[str, float]:
+def canary_test(estimate: Array, permuted_totals: Array, seed: int = 0) -> dict[str, float]:
     """Whether estimates fit the permuted labels that people were given.
 
     Args:
         estimate: out-of-fold estimates of these people, shape (P,).
-        given: the permuted totals, shape (P,).
+        permuted_totals: the permuted totals, shape (P,).
         seed: of the null.
 
     Returns:
         ``r``, the correlation; ``null_95``, its 95th percentile when the totals are dealt out
         again at random; ``p``, the one-sided share of such deals that correlate as much.
     """
-    known = np.isfinite(estimate)
-    a, b = estimate[known] - estimate[known].mean(), given[known] - given[known].mean()
+    has_estimate = np.isfinite(estimate)
+    a, b = estimate[has_estimate], permuted_totals[has_estimate]
+    a, b = a - a.mean(), b - b.mean()
     scale = max(float(np.sqrt((a**2).sum() * (b**2).sum())), 1e-12)
     random = np.random.default_rng(seed)
     null = np.array([a @ random.permutation(b) for _ in range(SHUFFLES)]) / scale
     r = float(a @ b) / scale
     return {
-        "people": float(known.sum()),
+        "people": float(has_estimate.sum()),
         "r": r,
         "null_95": float(np.quantile(null, 0.95)),
         "p": float((1 + (null >= r - 1e-12).sum()) / (1 + SHUFFLES)),

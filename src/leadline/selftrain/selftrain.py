@@ -126,8 +126,8 @@ class RoundsInProgress:
         """Whether out-of-fold estimates of a round fit the labels that were permuted."""
         if self.canary is None:
             return None
-        chain, rows, given = self.canary
-        return canary_test(chain.out_of_fold(kind, round_)[rows], given)
+        chain, rows, permuted_totals = self.canary
+        return canary_test(chain.out_of_fold(kind, round_)[rows], permuted_totals)
 
 
 def selftrain_run(
@@ -182,33 +182,35 @@ def selftrain_run(
         source = open_source(train, home=home)
         with progress_bar("Fitting and labelling") as advance:
             course = _begin(cohort, labels, (config, train, window), source, run)
-            course.chains[0].store.progress = lambda done: advance(done, 2 * done)
-            kept, ensemble = _rounds(course, config, train)
+            course.chains[0].store.progress = lambda nodes: advance(nodes, 2 * nodes)
+            kept_round, ensemble = _rounds(course, config, train)
             if config.ablation and course.can_measure:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
-        course.tables[SHOWN] = course.tables[_name(kept)].with_columns(pl.lit(SHOWN).alias("model"))
+        course.tables[SHOWN] = course.tables[_name(kept_round)].with_columns(
+            pl.lit(SHOWN).alias("model")
+        )
         if config.fuse and course.can_measure:
-            course.tables["fused"] = _fused(course, ensemble, kept, cohort, window, run)
-        _write(course, ensemble, kept, (train, window), run, home)
-        manifest = _finish(course, kept, cohort, settings, train, run)
+            course.tables["fused"] = _fused(course, ensemble, kept_round, cohort, window, run)
+        _write(course, ensemble, kept_round, (train, window), run, home)
+        manifest = _finish(course, kept_round, cohort, settings, train, run)
     shutil.rmtree(out / NODES)
     return manifest
 
 
-def possible_rounds(labelled: int, folds: int, wanted: int) -> tuple[int, str | None]:
+def possible_rounds(labelled: int, folds: int, most: int) -> tuple[int, str | None]:
     """How many rounds the folds allow, and why not more.
 
     The deepest student of round r, which calibrates the final models, leaves r + 2 folds out
     and still needs gold to learn from, as does the label model that leaves out r + 1.
     """
-    for rounds in range(wanted, 0, -1):
+    for rounds in range(most, 0, -1):
         student, model = folds - rounds - 2, folds - rounds - 1
         if student >= 1 and min(student * labelled, model * labelled) >= MIN_LABELLED * folds:
             break
     else:
         rounds = 0
-    if rounds == wanted:
+    if rounds == most:
         return rounds, None
     return rounds, (
         f"{labelled} labelled people in {folds} folds allow {rounds} rounds: each round leaves "
@@ -231,16 +233,16 @@ def _begin(
     chains = [Chain(roster, repeat, plan, store, ledger) for repeat in range(train.repeats)]
     canary = None
     if config.canary > 0:
-        permuted, rows, given = permuted_gold(roster, config.canary, train.seed)
-        other = Chain(
-            permuted,
+        permuted_roster, rows, permuted_totals = permuted_gold(roster, config.canary, train.seed)
+        canary_chain = Chain(
+            permuted_roster,
             0,
             plan,
             store,
             AncestryLedger(cohort.locked_ids),
             hyperparameters_from=chains[0],
         )
-        canary = (other, rows, given)
+        canary = (canary_chain, rows, permuted_totals)
     return RoundsInProgress(roster, states, source, chains, canary, train.pool)
 
 
@@ -259,7 +261,7 @@ def _rounds(
     course.rounds.append(
         {"round": 0, **shape_figures(before), "canary": canary, "kept": True, "reasons": []}
     )
-    kept = 0
+    kept_round = 0
     for round_ in range(1, allowed + 1):
         ensemble = course.ensemble(POSTERIOR, round_)
         after = course.predict(_name(round_), ensemble)
@@ -267,11 +269,11 @@ def _rounds(
         course.rounds.append({"round": round_, **decision, **_shares(course, round_)})
         if not decision["kept"]:
             break
-        kept, best, before = round_, ensemble, after
+        kept_round, best, before = round_, ensemble, after
     else:
         if reason is not None:
             course.rounds.append({"round": allowed + 1, "kept": False, "reasons": [reason]})
-    return kept, best
+    return kept_round, best
 
 
 def _shares(course: RoundsInProgress, round_: int) -> dict[str, float]:
@@ -294,7 +296,7 @@ def _shares(course: RoundsInProgress, round_: int) -> dict[str, float]:
 def _fused(
     course: RoundsInProgress,
     ensemble: Ensemble,
-    kept: int,
+    kept_round: int,
     cohort: Cohort,
     window: WindowConfig,
     run: Path,
@@ -309,7 +311,7 @@ def _fused(
         for fold in range(chain.plan.folds):
             member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
             calibration = member.model.calibration
-            models[chain.repeat, fold] = chain.fusion_model(kept, fold, calibration)
+            models[chain.repeat, fold] = chain.fusion_model(kept_round, fold, calibration)
     save_fusion(run, models)
     raters = course.roster.raters
     tables = []
@@ -317,9 +319,9 @@ def _fused(
     for repeat in sorted(set(base["repeat"])):
         part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
         left_out = [{repeat: int(fold)} for fold in part["fold"]]
-        one = {key: model for key, model in models.items() if key[0] == repeat}
+        repeat_models = {key: model for key, model in models.items() if key[0] == repeat}
         draws = _own_draws(course.roster, part)
-        tables.append(_fused_rows(course.roster, part, one, left_out, draws))
+        tables.append(_fused_rows(course.roster, part, repeat_models, left_out, draws))
     locked = base.filter(pl.col("split") == "locked")
     if cohort.simulated and locked.height and len(raters.names) == 1:
         answers = simulated_draws(cohort, window, raters.names[0])
@@ -360,8 +362,10 @@ def _fused_rows(
     at = np.flatnonzero(rated)
     if len(at):
         student, drawn = part["mean"].to_numpy()[at], [table[at] for table in draws]
-        some = [left_out[int(row)] for row in at]
-        totals = totals.put(at, fused_distributions(models, some, student, drawn, "labelled"))
+        rated_left_out = [left_out[int(row)] for row in at]
+        totals = totals.put(
+            at, fused_distributions(models, rated_left_out, student, drawn, "labelled")
+        )
     order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
     rows = np.array([order[label] for label in part["label"]])
     repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
@@ -372,7 +376,7 @@ def _fused_rows(
 def _write(
     course: RoundsInProgress,
     ensemble: Ensemble,
-    kept: int,
+    kept_round: int,
     configs: tuple[TrainConfig, WindowConfig],
     run: Path,
     home: Path | None,
@@ -395,27 +399,27 @@ def _write(
     ledger = course.chains[0].ledger
     ledger.write(run, pl.concat([chain.table() for chain in course.chains]))
     check_ancestry(run, ledger.locked, left_out)
-    found = {"rounds": course.rounds, "kept": kept, "teachers": list(roster.raters.names)}
-    write_json(run / COURSE, found)
+    record = {"rounds": course.rounds, "kept": kept_round, "teachers": list(roster.raters.names)}
+    write_json(run / COURSE, record)
 
 
 def _finish(
     course: RoundsInProgress,
-    kept: int,
+    kept_round: int,
     cohort: Cohort,
     settings: dict[str, Any],
     train: TrainConfig,
     run: Path,
 ) -> dict[str, Any]:
     roster = course.roster
-    used = course.rounds[kept]
+    used = course.rounds[kept_round]
     tried = sum(name.startswith("round") for name in course.tables)
     training = {
         "people trained on": str(course.gold_people),
         "people without a PHQ-9": str(int((~roster.has_gold & ~roster.locked).sum())),
         "locked test people": str(int(roster.locked.sum())),
         "teachers": ", ".join(roster.raters.names) or "none: the student alone",
-        "rounds tried and kept": f"{tried} and {kept}",
+        "rounds tried and kept": f"{tried} and {kept_round}",
         "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",
         "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
         **model_facts(train),
