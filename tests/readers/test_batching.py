@@ -65,7 +65,7 @@ def pieces_and_pass(draw):
         pieces.append(Piece(ids, draw(st.booleans()), start, stop))
     first = draw(st.integers(0, len(pieces) - 1))
     end = draw(st.integers(first + 1, len(pieces)))
-    return pieces, Pass(first=first, fresh=draw(st.integers(first, end)), end=end)
+    return pieces, Pass(first=first, first_new=draw(st.integers(first, end)), end=end)
 
 
 @given(pieces_and_pass(), st.lists(st.integers(0, 9), max_size=3))
@@ -73,6 +73,6 @@ def test_spans_hold_the_own_tokens_of_the_user_turns_that_are_read_anew(drawn, s
     pieces, part = drawn
     ids, spans = join_pieces(start, pieces, part)
     assert ids == start + [token for p in pieces[part.first : part.end] for token in p.ids]
-    anew = [p for n, p in enumerate(pieces) if part.fresh <= n < part.end and p.user]
+    anew = [p for n, p in enumerate(pieces) if part.first_new <= n < part.end and p.user]
     assert [ids[a:b] for a, b in spans] == [p.ids[p.start : p.stop] for p in anew]
     assert start == ids[: len(start)], "the start of the template is left as it was"

@@ -68,11 +68,11 @@ def test_other_templates_are_read_off_and_odd_ones_fall_back_to_plain():
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(50, 120))
 def test_passes_cover_every_message_once_and_fit(lengths, budget):
     passes = plan_passes(lengths, budget)
-    fresh = [i for part in passes for i in range(part.fresh, part.end)]
+    fresh = [i for part in passes for i in range(part.first_new, part.end)]
     assert fresh == list(range(len(lengths)))
     for part in passes:
         assert sum(lengths[part.first : part.end]) <= budget
-        kept = lengths[part.first : part.fresh + 1]
+        kept = lengths[part.first : part.first_new + 1]
         assert part is passes[0] or len(kept) == 1 or sum(kept) <= budget // 2
     read = sum(sum(lengths[part.first : part.end]) for part in passes)
     assert read <= 2 * sum(lengths) + budget * 2
@@ -84,7 +84,7 @@ def test_what_is_in_context_of_a_message_does_not_depend_on_later_ones(lengths, 
     cut = data.draw(st.integers(1, len(lengths)))
 
     def context(some):
-        return {i: p.first for p in plan_passes(some, budget) for i in range(p.fresh, p.end)}
+        return {i: p.first for p in plan_passes(some, budget) for i in range(p.first_new, p.end)}
 
     whole, part = context(lengths), context(lengths[:cut])
     assert all(whole[i] == part[i] for i in part)

@@ -56,7 +56,7 @@ def load_backbone(
     Args:
         path: the reader's directory.
         dtype: of the weights, where they are not quantised.
-        base_weights: ``auto`` as they lie on disk, or ``nf4`` or ``fp8``; see `base`.
+        base_weights: ``auto`` as they lie on disk, or ``nf4`` or ``fp8``; see `weights`.
         device: load straight to it, without a copy in the machine's memory; by default the CPU.
 
     Raises:
@@ -68,11 +68,11 @@ def load_backbone(
     quiet_transformers()
     config = text_config(AutoConfig.from_pretrained(path, local_files_only=True))
     warn_of_slow_kernels(config)
-    more: dict[str, Any] = {"device_map": {"": device}} if device is not None else {}
-    if (wanted := quantization(base_weights)) is not None:
-        more["quantization_config"] = wanted
+    options: dict[str, Any] = {"device_map": {"": device}} if device is not None else {}
+    if (quantization_config := quantization(base_weights)) is not None:
+        options["quantization_config"] = quantization_config
     model, loading = AutoModel.from_pretrained(
-        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, **more
+        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, **options
     )
     if loading["missing_keys"] or loading["mismatched_keys"]:
         raise LeadlineError(

@@ -36,7 +36,7 @@ def join_pieces(
     ids, spans = list(start), []
     for position in range(part.first, part.end):
         piece = pieces[position]
-        if piece.user and position >= part.fresh:
+        if piece.user and position >= part.first_new:
             spans.append((len(ids) + piece.start, len(ids) + piece.stop))
         ids += piece.ids
     return ids, spans

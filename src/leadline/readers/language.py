@@ -106,13 +106,13 @@ class LMReader:
             for talk in conversations
         ]
         jobs = [job for index, talk in enumerate(conversations) for job in self._jobs(index, talk)]
-        total, done = sum(len(job.ids) for job in jobs), 0
+        total, tokens_read = sum(len(job.ids) for job in jobs), 0
         for batch in batches(jobs, self.config.batch_tokens):
             for job, states in zip(batch, self._read(batch), strict=True):
                 out[job.conversation][job.row : job.row + len(states)] = states
-            done += sum(len(job.ids) for job in batch)
+            tokens_read += sum(len(job.ids) for job in batch)
             if progress is not None:
-                progress(done, total)
+                progress(tokens_read, total)
         return out
 
     def _jobs(self, index: int, talk: Conversation) -> Iterator[TokenRow]:
@@ -131,20 +131,25 @@ class LMReader:
 
     @torch.inference_mode()
     def turn_states(
-        self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
+        self,
+        ids: Sequence[Sequence[int]],
+        spans: Sequence[Sequence[tuple[int, int]]],
+        **forward_inputs: Any,
     ) -> list[States]:
         """States of the turns at `spans` of each row of tokens, float32 (turns, width).
 
         Args:
             ids: tokens; they are padded on the right.
             spans: start and stop of each turn among the row's tokens.
-            more: for the forward pass, such as the cache of what was read before.
+            forward_inputs: further ones of the forward pass, such as the cache of what was read.
         """
-        found: dict[int, list[torch.Tensor]] = {}
+        pooled: dict[int, list[torch.Tensor]] = {}
 
         def take(layer: int, _module: Any, _inputs: Any, output: Any) -> None:
             hidden = output[0] if isinstance(output, tuple) else output
-            found[layer] = [self._pool(hidden[row], some) for row, some in enumerate(spans)]
+            pooled[layer] = [
+                self._pool(hidden[row], row_spans) for row, row_spans in enumerate(spans)
+            ]
 
         hooks = [
             (self.model.norm if layer == len(self.model.layers) else self.model.layers[layer - 1])
@@ -152,12 +157,18 @@ class LMReader:
             for layer in set(self.layers)
         ]  # fmt: skip
         try:
-            self.model(**{"input_ids": pad_right(ids).to(self.device), "use_cache": False, **more})
+            self.model(
+                **{
+                    "input_ids": pad_right(ids).to(self.device),
+                    "use_cache": False,
+                    **forward_inputs,
+                }
+            )
         finally:
             for hook in hooks:
                 hook.remove()
         return [
-            torch.cat([found[layer][row] for layer in self.layers], dim=1).cpu().numpy()
+            torch.cat([pooled[layer][row] for layer in self.layers], dim=1).cpu().numpy()
             for row in range(len(ids))
         ]
 

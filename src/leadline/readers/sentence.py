@@ -90,13 +90,13 @@ class SentenceReader:
         distinct = list(dict.fromkeys(texts))
         jobs = [job for row, text in enumerate(distinct) for job in self._jobs(row, text)]
         sums = np.zeros((len(distinct), self.width), np.float32)
-        total, done = sum(len(job.ids) for job in jobs), 0
+        total, tokens_read = sum(len(job.ids) for job in jobs), 0
         for batch in batches(jobs, self.batch_tokens):
             for job, vector in zip(batch, self._read(batch), strict=True):
                 sums[job.conversation] += vector * len(job.ids)
-            done += sum(len(job.ids) for job in batch)
+            tokens_read += sum(len(job.ids) for job in batch)
             if progress is not None:
-                progress(done, total)
+                progress(tokens_read, total)
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
         position = {text: row for row, text in enumerate(distinct)}
         unit = sums / np.maximum(norms, 1e-12)

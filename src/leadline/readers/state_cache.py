@@ -59,15 +59,15 @@ class StateCache:
 
     def keys(self, talk: Conversation) -> list[bytes]:
         """The key of each user turn of a conversation, in order."""
-        found = []
+        turn_keys = []
         chain = b""
         for role, text in talk:
             words = text.encode("utf-8", "surrogatepass")
             if self.contextual:
                 chain = self._hash(chain, role.encode(), words)
             if role == "user":
-                found.append(chain if self.contextual else self._hash(words))
-        return found
+                turn_keys.append(chain if self.contextual else self._hash(words))
+        return turn_keys
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, States]:
         """The states that are there, float32 (width,) each."""
@@ -93,16 +93,16 @@ class StateCache:
             connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", rows)
 
     def _select(self, keys: Sequence[bytes]) -> dict[bytes, States]:
-        found: dict[bytes, States] = {}
+        stored_states: dict[bytes, States] = {}
         with self._connect() as connection:
             for at in range(0, len(keys), _LOOKUP):
-                some = keys[at : at + _LOOKUP]
-                marks = ",".join("?" * len(some))
+                chunk = keys[at : at + _LOOKUP]
+                marks = ",".join("?" * len(chunk))
                 query = f"SELECT key, value FROM states WHERE key IN ({marks})"
-                for key, value in connection.execute(query, some):
+                for key, value in connection.execute(query, chunk):
                     if len(value) == 4 * self.width:
-                        found[key] = np.frombuffer(value, "<f4")
-        return found
+                        stored_states[key] = np.frombuffer(value, "<f4")
+        return stored_states
 
     def _hash(self, *parts: bytes) -> bytes:
         state = hashlib.blake2b(digest_size=20, key=self._secret)
@@ -130,15 +130,15 @@ class StateCache:
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, value BLOB NOT NULL)"
                 )
-                new = secret or secrets.token_bytes(32)
-                connection.execute("INSERT OR IGNORE INTO about VALUES ('secret', ?)", [new])
+                new_secret = secret or secrets.token_bytes(32)
+                connection.execute("INSERT OR IGNORE INTO about VALUES ('secret', ?)", [new_secret])
                 connection.execute(
                     "INSERT OR IGNORE INTO about VALUES ('format', ?)", [CACHE_FORMAT]
                 )
-            about = dict(connection.execute("SELECT name, value FROM about"))
-        if about["format"] != CACHE_FORMAT or not isinstance(about["secret"], bytes):
+            properties = dict(connection.execute("SELECT name, value FROM about"))
+        if properties["format"] != CACHE_FORMAT or not isinstance(properties["secret"], bytes):
             raise sqlite3.DatabaseError("another format")
-        return about["secret"]
+        return properties["secret"]
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         # A full disk or a lock is no damage; a table that is gone is.
@@ -199,7 +199,7 @@ def _shifted(progress: Advance | None, at: int, size: int, total: int) -> Advanc
     """Progress within a group of conversations as progress over all of them."""
     if progress is None:
         return None
-    return lambda done, of: progress(at + size * done // max(of, 1), total)
+    return lambda position, length: progress(at + size * position // max(length, 1), total)
 
 
 def _group(
@@ -209,26 +209,33 @@ def _group(
     progress: Advance | None,
 ) -> list[States]:
     keys = [cache.keys(talk) for talk in conversations]
-    found = cache.get(list(dict.fromkeys(key for some in keys for key in some)))
-    missing = [index for index, some in enumerate(keys) if any(key not in found for key in some)]
+    states_by_key = cache.get(list(dict.fromkeys(key for turn_keys in keys for key in turn_keys)))
+    missing = [
+        index
+        for index, turn_keys in enumerate(keys)
+        if any(key not in states_by_key for key in turn_keys)
+    ]
     if missing:
-        fresh: dict[bytes, States] = {}
+        new_states: dict[bytes, States] = {}
         talks = [conversations[index] for index in missing]
         if not reader.contextual:
-            talks = [_missing_turns(talk, cache, found) for talk in talks]
+            talks = [_missing_turns(talk, cache, states_by_key) for talk in talks]
         for talk, states in zip(talks, reader.states(talks, progress), strict=True):
-            fresh.update(zip(cache.keys(talk), states, strict=True))
-        cache.put({key: value for key, value in fresh.items() if key not in found})
+            new_states.update(zip(cache.keys(talk), states, strict=True))
+        cache.put({key: value for key, value in new_states.items() if key not in states_by_key})
         # What was stored before stays as it was, so that a state never depends on the batch.
-        found = {**fresh, **found}
+        states_by_key = {**new_states, **states_by_key}
     if progress is not None:
         progress(1, 1)
     empty = np.zeros((0, reader.width), np.float32)
-    return [np.stack([found[key] for key in some]) if some else empty for some in keys]
+    return [
+        np.stack([states_by_key[key] for key in turn_keys]) if turn_keys else empty
+        for turn_keys in keys
+    ]
 
 
 def _missing_turns(
-    talk: Conversation, cache: StateCache, found: dict[bytes, States]
+    talk: Conversation, cache: StateCache, stored_states: dict[bytes, States]
 ) -> Conversation:
     turns = [message for message in talk if message.role == "user"]
-    return [turn for turn in turns if cache.keys([turn])[0] not in found]
+    return [turn for turn in turns if cache.keys([turn])[0] not in stored_states]

@@ -37,10 +37,10 @@ class Piece(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Messages ``first..end-1`` are in context; states are taken for ``fresh..end-1``."""
+    """Messages ``first..end-1`` are in context; states are taken for ``first_new..end-1``."""
 
     first: int
-    fresh: int
+    first_new: int
     end: int
 
 
@@ -160,17 +160,17 @@ def plan_passes(lengths: Sequence[int], budget: int) -> list[Pass]:
         budget: tokens that a pass may hold.
     """
     passes: list[Pass] = []
-    first = fresh = held = 0
+    first = first_new = pass_tokens = 0
     for position, length in enumerate(lengths):
-        if held + length > budget and position > first:
-            passes.append(Pass(first, fresh, position))
-            first, held = position, length
-            while first > 0 and held + lengths[first - 1] <= budget // 2:
+        if pass_tokens + length > budget and position > first:
+            passes.append(Pass(first, first_new, position))
+            first, pass_tokens = position, length
+            while first > 0 and pass_tokens + lengths[first - 1] <= budget // 2:
                 first -= 1
-                held += lengths[first]
-            fresh = position
+                pass_tokens += lengths[first]
+            first_new = position
         else:
-            held += length
+            pass_tokens += length
     if len(lengths):
-        passes.append(Pass(first, fresh, len(lengths)))
+        passes.append(Pass(first, first_new, len(lengths)))
     return passes

@@ -66,9 +66,13 @@ def _need(module: str, package: str, what: str) -> None:
 
 
 def _need_fp8_device() -> None:
-    found = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    if found is None or found < FP8_CAPABILITY:
-        here = "there is no CUDA device" if found is None else f"this one has {found[0]}.{found[1]}"
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+    if capability is None or capability < FP8_CAPABILITY:
+        here = (
+            "there is no CUDA device"
+            if capability is None
+            else f"this one has {capability[0]}.{capability[1]}"
+        )
         raise LeadlineError(
             f"--base-weights fp8 needs a GPU of compute capability 8.9 or more; {here}.",
             remedy="Use an H100, L40 or newer, or --base-weights auto or nf4.",

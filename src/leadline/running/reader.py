@@ -6,7 +6,7 @@ model's memory and the lengths of the messages in it. Messages arrive one or man
 one person or of many together; the turn states are those that one pass over the whole
 conversation gives, up to rounding.
 
-The context budget is `transcript.plan_passes`, which looks at the messages so far and at nothing
+The context budget is `tokens.plan_passes`, which looks at the messages so far and at nothing
 later. A pass that overflows is begun anew from its newest messages; their text is not kept, so
 the caller is asked for it.
 """
@@ -132,22 +132,22 @@ class RunningReader:
         plans = [self._plan(person) for person in people]
         memories = [person.context.memory for person in people]
         waiting = [deque(plan.parts) for plan in plans]
-        found: list[list[States]] = [[] for _ in people]
+        states_by_person: list[list[States]] = [[] for _ in people]
         while any(waiting):
-            due = {row: parts.popleft() for row, parts in enumerate(waiting) if parts}
-            jobs = [TokenRow(row, 0, part.ids, part.spans) for row, part in due.items()]
+            next_parts = {row: parts.popleft() for row, parts in enumerate(waiting) if parts}
+            jobs = [TokenRow(row, 0, part.ids, part.spans) for row, part in next_parts.items()]
             enough = ENOUGH if self.device.type == "cpu" else self.batch_tokens
             for batch in fill_batches(jobs, self.batch_tokens, enough):
                 rows = [job.conversation for job in batch]
-                old = [None if due[row].anew else memories[row] for row in rows]
+                old = [None if next_parts[row].anew else memories[row] for row in rows]
                 for row, states, memory in zip(rows, *self._forward(batch, old), strict=True):
-                    found[row].append(states)
+                    states_by_person[row].append(states)
                     memories[row] = memory
         empty = np.zeros((0, self.width), np.float32)
         return [
             Continuation(
                 Context(person.context.read + len(person.messages), plan.lengths, memories[row]),
-                np.concatenate([empty, *found[row]]),
+                np.concatenate([empty, *states_by_person[row]]),
                 np.array([b - a for part in plan.parts for a, b in part.spans], np.int64),
             )
             for row, (person, plan) in enumerate(zip(people, plans, strict=True))
@@ -157,23 +157,25 @@ class RunningReader:
         """What to feed: first what still fits the running pass, then passes begun anew."""
         assert not isinstance(self.reader, SentenceReader)
         tokens, budget = self.reader.tokens, self.reader.budget
-        known = len(person.context.lengths)
-        fresh = tokens.pieces(person.messages, budget)
-        lengths = [*person.context.lengths, *(len(piece.ids) for piece in fresh)]
+        first_new = len(person.context.lengths)
+        new_pieces = tokens.pieces(person.messages, budget)
+        lengths = [*person.context.lengths, *(len(piece.ids) for piece in new_pieces)]
         passes = plan_passes(lengths, budget - len(tokens.start))
         if not passes:
             return _Plan((), ())
         # A new pass never reaches back beyond the one before it, so the messages of the running
         # pass are all that the rule needs. The first new pass reaches furthest.
-        reach = max((known - part.first for part in passes[1:]), default=0)
+        reach = max((first_new - part.first for part in passes[1:]), default=0)
         again = self._pieces_again(person, reach) if reach > 0 else []
-        blank = [None] * (known - len(again))
-        pieces = [*blank, *again, *fresh]
+        blank = [None] * (first_new - len(again))
+        pieces = [*blank, *again, *new_pieces]
         parts = []
         for number, part in enumerate(passes):
             if number == 0:
                 start = tokens.start if person.context.memory is None else []
-                ids, spans = join_pieces(start, pieces, part._replace(first=known, fresh=known))
+                ids, spans = join_pieces(
+                    start, pieces, part._replace(first=first_new, first_new=first_new)
+                )
             else:
                 ids, spans = join_pieces(tokens.start, pieces, part)
             if ids and (spans or number == len(passes) - 1):
@@ -224,10 +226,10 @@ def _read_sentences(reader: SentenceReader, people: Sequence[NewMessages]) -> li
     return [
         Continuation(
             Context(person.context.read + len(person.messages)),
-            some,
-            np.ones(len(some), np.int64),
+            person_states,
+            np.ones(len(person_states), np.int64),
         )
-        for person, some in zip(people, states, strict=True)
+        for person, person_states in zip(people, states, strict=True)
     ]
 
 
