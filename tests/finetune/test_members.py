@@ -140,5 +140,5 @@ def test_a_separate_model_leaves_the_shared_one_alone(fake):
     shared, apart = one.shared(), other.separate()
     assert apart is not shared
     assert (shared.holds, apart.holds) == (Path("a"), Path("b"))
-    assert base.held == Path("a")
+    assert base.checkpoint == Path("a")
     assert fake.loaded == [Path("a"), Path("b")]

@@ -61,9 +61,9 @@ def encode(person: TrainPerson, tokens: Tokens, budget: int) -> TokenisedPerson:
     rows: list[list[int]] = []
     spans: list[tuple[int, int, int]] = []
     for part in plan_passes([len(p.ids) for p in pieces], budget - len(tokens.start)):
-        ids, found = join_pieces(tokens.start, pieces, part)
-        if found:
-            spans += [(len(rows), start, stop) for start, stop in found]
+        ids, turn_spans = join_pieces(tokens.start, pieces, part)
+        if turn_spans:
+            spans += [(len(rows), start, stop) for start, stop in turn_spans]
             rows.append(ids)
     for reading in person.readings:
         if not 0 <= reading.first <= reading.last < len(spans):
@@ -99,7 +99,7 @@ def collate(examples: Sequence[TokenisedPerson], state: str) -> dict[str, Tensor
             sizes.append(stop - start)
         readings += [(r.first + offset, r.last + offset) for r in example.readings]
         first_row += len(example.rows)
-    lower = [some for example in examples for some in example.lower or []]
+    lower = [outputs for example in examples for outputs in example.lower or []]
     flat_readings = [reading for example in examples for reading in example.readings]
     return {
         "input_ids": ids,
@@ -118,12 +118,12 @@ def token_groups(examples: Sequence[TokenisedPerson], budget: int) -> Iterator[l
     rows = [max((len(row) for row in example.rows), default=0) for example in examples]
     order = [i for i in sorted(range(len(rows)), key=lambda i: -rows[i]) if examples[i].readings]
     group: list[int] = []
-    held = 0
+    group_rows = 0
     for index in order:
-        if group and (held + len(examples[index].rows)) * rows[group[0]] > budget:
+        if group and (group_rows + len(examples[index].rows)) * rows[group[0]] > budget:
             yield group
-            group, held = [], 0
+            group, group_rows = [], 0
         group.append(index)
-        held += len(examples[index].rows)
+        group_rows += len(examples[index].rows)
     if group:
         yield group

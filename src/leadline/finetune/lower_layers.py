@@ -68,14 +68,14 @@ def lower_outputs(
         return None
     training = backbone.training
     backbone.eval()
-    found: dict[int, Tensor] = {}
+    process_outputs: dict[int, Tensor] = {}
     with torch.no_grad(), only_layers(backbone, 0, first):
         for number, counts in processes.assigned_jobs(len(rows)):
             ids = torch.tensor([list(rows[number])], device=weight.device)
             hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
             if counts:
-                found[number] = hidden[0].cpu()
-    outputs = processes.gather(found, len(rows))
+                process_outputs[number] = hidden[0].cpu()
+    outputs = processes.gather(process_outputs, len(rows))
     same = processes.broadcast(_same(backbone, rows[0], outputs[0], (first, depth)))
     backbone.train(training)
     return outputs if same else None
@@ -84,8 +84,8 @@ def lower_outputs(
 @torch.no_grad()
 def _same(backbone: Any, row: Sequence[int], lower: Tensor, upper: tuple[int, int]) -> bool:
     device = backbone.embed_tokens.weight.device
-    whole = backbone(input_ids=torch.tensor([list(row)], device=device), use_cache=False)
+    full_pass = backbone(input_ids=torch.tensor([list(row)], device=device), use_cache=False)
     with only_layers(backbone, *upper):
-        part = backbone(inputs_embeds=lower[None].to(device), use_cache=False)
-    want, got = whole.last_hidden_state.float(), part.last_hidden_state.float()
+        upper_pass = backbone(inputs_embeds=lower[None].to(device), use_cache=False)
+    want, got = full_pass.last_hidden_state.float(), upper_pass.last_hidden_state.float()
     return bool((want - got).norm() <= 0.02 * want.norm())

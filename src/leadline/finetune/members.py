@@ -31,11 +31,11 @@ SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted
 
 @dataclass
 class SharedBase:
-    """The base of a run's members, and whose weights are in it."""
+    """The base of a run's members, and the checkpoint whose weights are in it."""
 
     home: Path | None
     model: FinetunedModel | None = None
-    held: Path | None = None
+    checkpoint: Path | None = None
 
     def load(self, checkpoint: Path) -> FinetunedModel:
         """The model with the weights of `checkpoint`.
@@ -45,9 +45,9 @@ class SharedBase:
         """
         if self.model is None:
             self.model = FinetunedModel.load(checkpoint, home=self.home)
-        elif self.held != checkpoint:
+        elif self.checkpoint != checkpoint:
             self.model.load_weights(checkpoint)
-        self.held = checkpoint
+        self.checkpoint = checkpoint
         return self.model
 
 
@@ -83,12 +83,12 @@ def raw_estimates(model: Any, people: Sequence[Timeline], spans: Sequence[Span])
     order: dict[int, list[int]] = {}
     for row, span in enumerate(spans):
         order.setdefault(span.person, []).append(row)
-    asked = [
+    spanned_people = [
         TrainPerson(people[p].messages, [LabelledSpan(spans[r].first, spans[r].last) for r in rows])
         for p, rows in order.items()
     ]
-    found = model.predict(asked)
-    flat = np.concatenate(found).astype(np.float64)
+    estimates = model.predict(spanned_people)
+    flat = np.concatenate(estimates).astype(np.float64)
     rows = np.concatenate([np.array(rows) for rows in order.values()])
     out = np.empty_like(flat)
     out[rows] = flat

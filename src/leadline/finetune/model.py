@@ -86,13 +86,13 @@ class FinetunedModel:
     @property
     def identity(self) -> str:
         """Hex digest of everything that a turn state depends on except the messages."""
-        about = {
+        description = {
             "revision": self.revision,
             "template": asdict(self.tokens.template),
             "budget": self.budget,
             "config": asdict(self.config),
         }
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         for name, value in sorted(self.regressor.trained_tensors().items()):
             digest.update(name.encode())
             digest.update(value.view(torch.uint8).numpy().tobytes())
@@ -105,17 +105,22 @@ class FinetunedModel:
 
     @torch.inference_mode()
     def turn_states(
-        self, ids: Sequence[Sequence[int]], spans: Sequence[Sequence[tuple[int, int]]], **more: Any
+        self,
+        ids: Sequence[Sequence[int]],
+        spans: Sequence[Sequence[tuple[int, int]]],
+        **forward_inputs: Any,
     ) -> list[np.ndarray]:
         """States of the turns at `spans` of each row of tokens, as `LMReader.turn_states`."""
         self.regressor.eval()
-        hidden = self.regressor.hidden(pad_right(ids).to(self.device), **more)
+        hidden = self.regressor.hidden(pad_right(ids).to(self.device), **forward_inputs)
         last = self.config.state == "last"
         return [
-            np.stack([row[(b - 1 if last else a) : b].float().mean(dim=0).cpu() for a, b in some])
-            if some
+            np.stack(
+                [row[(b - 1 if last else a) : b].float().mean(dim=0).cpu() for a, b in row_spans]
+            )
+            if row_spans
             else np.zeros((0, self.width), np.float32)
-            for row, some in zip(hidden, spans, strict=True)
+            for row, row_spans in zip(hidden, spans, strict=True)
         ]
 
     @torch.inference_mode()
@@ -160,18 +165,20 @@ class FinetunedModel:
         width = self.regressor.head.centre.shape[0]
         out = [torch.zeros(0, width, device=self.device) for _ in examples]
         groups = list(token_groups(examples, batch_tokens))
-        found: dict[int, Tensor] = {}
+        states_by_group: dict[int, Tensor] = {}
         for number, counts in processes.assigned_jobs(len(groups)):
             batch = collate([examples[index] for index in groups[number]], self.config.state)
             batch = {name: value.to(self.device) for name, value in batch.items()}
             states = self.regressor.pooled(batch)
             if counts:
-                found[number] = states.cpu() if processes.world() > 1 else states
-        for group, states in zip(groups, processes.gather(found, len(groups)), strict=True):
+                states_by_group[number] = states.cpu() if processes.world() > 1 else states
+        for group, states in zip(
+            groups, processes.gather(states_by_group, len(groups)), strict=True
+        ):
             sizes = [len(examples[index].readings) for index in group]
             parts = torch.split(states.to(self.device), sizes)
-            for index, some in zip(group, parts, strict=True):
-                out[index] = some
+            for index, person_states in zip(group, parts, strict=True):
+                out[index] = person_states
         return out
 
     def save(self, path: Path) -> None:
@@ -187,14 +194,14 @@ class FinetunedModel:
             return
         with new_directory(path) as scratch:
             save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
-            about = {
+            description = {
                 "format": MODEL_FORMAT,
                 "reader": self.reader,
                 "revision": self.revision,
                 "template": asdict(self.tokens.template),
                 "config": asdict(self.config),
             }
-            write_json(scratch / "config.json", about)
+            write_json(scratch / "config.json", description)
             write_manifest(
                 scratch,
                 kind="checkpoint",
@@ -212,28 +219,30 @@ class FinetunedModel:
         Raises:
             LeadlineError: damaged, of another format, or the base is absent or another one.
         """
-        about = read_json(
+        description = read_json(
             path / "config.json",
             format=MODEL_FORMAT,
             remedy="Give the directory that training wrote, or train again with this version.",
             what="checkpoint",
             problem="This is no checkpoint: its config.json is absent or damaged.",
         )
-        fields = {**about["config"], "layers": tuple(about["config"]["layers"])}
+        fields = {**description["config"], "layers": tuple(description["config"]["layers"])}
         if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
             fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
         # Neither belongs to the model; both are for training.
-        plain = {"head_start": False, "shard": False}
+        training_switches = {"head_start": False, "shard": False}
         model = cls.untrained(
-            reader or about["reader"], FinetuneConfig(**{**fields, **plain}), home=home
+            reader or description["reader"],
+            FinetuneConfig(**{**fields, **training_switches}),
+            home=home,
         )
         if (
-            model.revision != about["revision"]
-            or asdict(model.tokens.template) != about["template"]
+            model.revision != description["revision"]
+            or asdict(model.tokens.template) != description["template"]
         ):
             raise LeadlineError(
                 f"This checkpoint was trained on another revision of the reader "
-                f"{about['reader']!r}.",
+                f"{description['reader']!r}.",
                 remedy="Fetch the revision that it was trained on, or train again.",
                 file=path,
             )
@@ -259,6 +268,6 @@ class FinetunedModel:
         self.regressor.eval()
 
 
-def context_budget(backbone: Any, wanted: int) -> int:
-    """The context budget in tokens: as wanted, at most what the model takes."""
-    return min(wanted, getattr(backbone.config, "max_position_embeddings", None) or wanted)
+def context_budget(backbone: Any, max_tokens: int) -> int:
+    """The context budget in tokens: `max_tokens`, but at most what the model takes."""
+    return min(max_tokens, getattr(backbone.config, "max_position_embeddings", None) or max_tokens)

@@ -46,14 +46,16 @@ class Regressor(nn.Module):
             config.head, width, loss=config.loss, sigma=config.sigma, dropout=config.dropout
         )
 
-    def hidden(self, input_ids: Tensor, lower: Tensor | None = None, **more: Any) -> Tensor:
+    def hidden(
+        self, input_ids: Tensor, lower: Tensor | None = None, **forward_inputs: Any
+    ) -> Tensor:
         """Hidden states (rows, length, width) of the layer read, or of the mix of layers.
 
         With `lower`, the output of the layers below the adapted ones, only those above run.
-        `more` goes to the forward pass, such as the cache of what was read before.
+        `forward_inputs` go to the forward pass, such as the cache of what was read before.
         """
         with self._kept():
-            return self._hidden(input_ids, lower, {"use_cache": False, **more})
+            return self._hidden(input_ids, lower, {"use_cache": False, **forward_inputs})
 
     def _kept(self) -> AbstractContextManager[Any]:
         """Where the inputs of recomputed layers wait for the backward pass.
@@ -64,16 +66,18 @@ class Regressor(nn.Module):
             return nullcontext()
         return torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available())
 
-    def _hidden(self, input_ids: Tensor, lower: Tensor | None, more: dict[str, Any]) -> Tensor:
+    def _hidden(
+        self, input_ids: Tensor, lower: Tensor | None, forward_inputs: dict[str, Any]
+    ) -> Tensor:
         if lower is not None:
             first, depth = first_adapted(self.backbone), len(self.backbone.layers)
             with only_layers(self.backbone, first, depth):
                 out = self.backbone(inputs_embeds=lower, use_cache=False)
             return out.last_hidden_state  # type: ignore[no-any-return]
         if self.mix is None:
-            out = self.backbone(input_ids=input_ids, **more)
+            out = self.backbone(input_ids=input_ids, **forward_inputs)
             return out.last_hidden_state  # type: ignore[no-any-return]
-        out = self.backbone(input_ids=input_ids, output_hidden_states=True, **more)
+        out = self.backbone(input_ids=input_ids, output_hidden_states=True, **forward_inputs)
         shares = self.mix.softmax(dim=0)
         picked = [out.hidden_states[layer].float() for layer in self.layers]
         return torch.stack([s * h for s, h in zip(shares, picked, strict=True)]).sum(dim=0)
@@ -119,9 +123,9 @@ class Regressor(nn.Module):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `trained_tensors` gave; every trained tensor must be there and no other."""
-        mine = self.trained_parameters()
-        assert set(mine) == set(tensors), sorted(set(mine) ^ set(tensors))[:3]
-        for name, value in mine.items():
+        parameters = self.trained_parameters()
+        assert set(parameters) == set(tensors), sorted(set(parameters) ^ set(tensors))[:3]
+        for name, value in parameters.items():
             assert value.shape == tensors[name].shape, name
             processes.copy_into(value, tensors[name])
 

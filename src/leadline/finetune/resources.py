@@ -140,12 +140,12 @@ class Shape:
 
     def lora_weights(self, rank: int, top: float) -> int:
         """Weights of LoRA adapters of this rank on the top share of the layers."""
-        each = {
+        layer_weights = {
             kind: sum(rank * (a + b) for a, b in pairs)
             for kind, pairs in self.projections().items()
         }
-        whole = sum(self.count(kind) * value for kind, value in each.items())
-        return round(whole * adapted_layers(self.depth, top) / self.depth)
+        all_layers = sum(self.count(kind) * value for kind, value in layer_weights.items())
+        return round(all_layers * adapted_layers(self.depth, top) / self.depth)
 
     def state_bytes(self, tokens: int) -> int:
         """What reading goes on from: keys and values in bfloat16, and the recurrent states.
@@ -177,7 +177,7 @@ SHAPES = {
 
 
 def adapted_layers(depth: int, top: float) -> int:
-    """Layers that LoRA adapts, as `regressor.build` rounds them."""
+    """Layers that LoRA adapts, as `module.add_lora` rounds them."""
     return max(1, round(depth * top))
 
 
@@ -216,11 +216,11 @@ def layer_bytes(shape: Shape, step: Step) -> float:
     total = 0.0
     for kind, pairs in shape.projections().items():
         mixed = sum(b for _, b in pairs[: -3 - 1])  # what the projections into the mixer give
-        given = pairs[-4][0]
-        kept = 2 * (4 * shape.hidden + 4 * shape.ffn + 3 * mixed + 2 * given)
+        mixer_output = pairs[-4][0]
+        token_bytes = 2 * (4 * shape.hidden + 4 * shape.ffn + 3 * mixed + 2 * mixer_output)
         if step.adapt == "lora":
-            kept += 5 * sum(a for a, _ in pairs)
-        total += shape.count(kind) * kept
+            token_bytes += 5 * sum(a for a, _ in pairs)
+        total += shape.count(kind) * token_bytes
     return total / shape.depth
 
 
@@ -248,9 +248,13 @@ def activation_bytes(shape: Shape, step: Step) -> float:
     """
     layers = adapted_layers(shape.depth, step.top) if step.adapt == "lora" else shape.depth
     inputs = 2 * shape.hidden * layers
-    own = layer_bytes(shape, step)
-    each = {"none": layers * own, "recompute": inputs + own, "offload": own}[step.checkpointing]
-    return each * step.tokens * step.rows
+    one_layer = layer_bytes(shape, step)
+    token_bytes = {
+        "none": layers * one_layer,
+        "recompute": inputs + one_layer,
+        "offload": one_layer,
+    }[step.checkpointing]
+    return token_bytes * step.tokens * step.rows
 
 
 def memory(shape: Shape, step: Step) -> float:

@@ -107,8 +107,8 @@ def _check_group(config: FinetuneConfig) -> None:
 
 
 def _labelled(person: TrainPerson) -> TrainPerson:
-    kept = [r for r in person.readings if not math.isnan(r.total) and r.weight > 0]
-    return TrainPerson(person.messages, kept)
+    readings = [r for r in person.readings if not math.isnan(r.total) and r.weight > 0]
+    return TrainPerson(person.messages, readings)
 
 
 def _with_lower(model: FinetunedModel, examples: list[TokenisedPerson]) -> list[TokenisedPerson]:
@@ -119,8 +119,10 @@ def _with_lower(model: FinetunedModel, examples: list[TokenisedPerson]) -> list[
     outputs = lower_outputs(model.regressor.backbone, rows, model.config.lower_gb)
     if outputs is None:
         return examples
-    left = iter(outputs)
-    return [example._replace(lower=[next(left) for _ in example.rows]) for example in examples]
+    row_outputs = iter(outputs)
+    return [
+        example._replace(lower=[next(row_outputs) for _ in example.rows]) for example in examples
+    ]
 
 
 def _prepare_head(model: FinetunedModel, people: Sequence[TrainPerson]) -> None:
@@ -197,8 +199,8 @@ class PlannedBatches(Dataset[BatchShare]):
         mass = sum(r.weight for example in batch for r in example.readings) / self.parts
         # A process without a person still takes part in the step: it reads the shortest one, at
         # no weight.
-        mine = batch[index % self.parts :: self.parts] or [_weightless(batch[-1])]
-        return BatchShare(mine, mass)
+        examples = batch[index % self.parts :: self.parts] or [_weightless(batch[-1])]
+        return BatchShare(examples, mass)
 
 
 def _weightless(example: TokenisedPerson) -> TokenisedPerson:
@@ -376,8 +378,8 @@ def _arguments(
 
 def last_checkpoint(work: Path) -> Path | None:
     """The newest finished checkpoint of an unfinished training, None if there is none."""
-    found = [file.parent for file in work.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda folder: int(folder.name.split("-")[1]), default=None)
+    folders = [file.parent for file in work.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(folders, key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
 def _remove(work: Path) -> None:
