@@ -18,12 +18,12 @@ def test_the_roll_says_where_everyone_is(simulated, simulated_path, monkeypatch,
     expected = list(timelines(simulated))
     assert len(disk) == len(expected)
     for turns in (simulated_path, simulated.turns):
-        found = [p for stretch in disk.stretches(8) for p in read_people(turns, stretch)]
+        found = [p for block in disk.blocks(8) for p in read_people(turns, block)]
         for one, other in zip(found, expected, strict=True):
             assert one.person_id == other.person_id
             assert one.messages == other.messages
             assert np.array_equal(one.times, other.times, equal_nan=True)
-    assert {s.rows for s in disk.stretches(1)} == set(np.diff(disk.starts).tolist())
+    assert {s.rows for s in disk.blocks(1)} == set(np.diff(disk.starts).tolist())
 
 
 def test_people_whose_turns_lie_apart_are_refused():

@@ -81,7 +81,7 @@ def test_a_scorer_makes_the_part_of_a_block_and_counts_it(
     score_cohort(simulated_path, trained, whole, ScoreConfig(), home=home)
     index = index_cohort(simulated_path)
     config = ScoreConfig(part_people=25, batch_people=8)
-    blocks = list(index.stretches(config.part_people))
+    blocks = list(index.blocks(config.part_people))
     with open_parts(tmp_path / "out.parquet", {}, {}, len(blocks)) as parts:
         scorer = Scorer(Work(simulated_path, trained, parts, 8, True, home))
         counts = [scorer.make(block) for block in blocks]

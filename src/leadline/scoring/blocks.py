@@ -51,8 +51,8 @@ class CohortIndex:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def stretches(self, size: int) -> list[PeopleBlock]:
-        """Everyone in order, `size` people a stretch, fewer in the last."""
+    def blocks(self, size: int) -> list[PeopleBlock]:
+        """Everyone in order, `size` people a block, fewer in the last."""
         edges = [*self.starts[:-1:size].tolist(), int(self.starts[-1])]
         return [
             PeopleBlock(number, begin, end - begin)
@@ -60,20 +60,20 @@ class CohortIndex:
         ]
 
 
-def read_people(turns: Path | pl.DataFrame, stretch: PeopleBlock) -> list[Timeline]:
-    """Timelines of the people of a stretch, in order.
+def read_people(turns: Path | pl.DataFrame, block: PeopleBlock) -> list[Timeline]:
+    """Timelines of the people of a block, in order.
 
     Args:
         turns: the table, or the directory of a cohort, of which only these rows are read.
-        stretch: whose.
+        block: whose.
     """
     if isinstance(turns, pl.DataFrame):
-        return list(timelines_of(turns[stretch.begin : stretch.begin + stretch.rows]))
-    return list(timelines_of(read_turns(turns, stretch.begin, stretch.rows)))
+        return list(timelines_of(turns[block.begin : block.begin + block.rows]))
+    return list(timelines_of(read_turns(turns, block.begin, block.rows)))
 
 
 def index_cohort(cohort: Cohort | Path) -> CohortIndex:
-    """The roll of a cohort in memory, or of the directory of one on disk.
+    """The index of a cohort in memory, or of the directory of one on disk.
 
     Raises:
         LeadlineError: the cohort is unfinished or damaged, or the turns of somebody do not lie

@@ -33,10 +33,10 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        asked = {"--ray-address": self.ray_address, "--workers": self.workers}
-        given = [name for name, value in asked.items() if value]
-        if self.engine != "ray" and given:
+        ray_options = {"--ray-address": self.ray_address, "--workers": self.workers}
+        flags = [name for name, value in ray_options.items() if value]
+        if self.engine != "ray" and flags:
             raise LeadlineError(
-                f"{given[0]} with --engine {self.engine}.",
-                remedy=f"Add --engine ray, or leave {given[0]} out.",
+                f"{flags[0]} with --engine {self.engine}.",
+                remedy=f"Add --engine ray, or leave {flags[0]} out.",
             )

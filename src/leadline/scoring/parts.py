@@ -75,23 +75,23 @@ class PartFolder:
     def write(self, number: int, table: pl.DataFrame, counts: Mapping[str, int]) -> None:
         """Write a part and what was counted in it; another process may write the same part."""
         arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-        said = {**(arrow.schema.metadata or {}), COUNTS_KEY: json.dumps(dict(counts)).encode()}
+        metadata = {**(arrow.schema.metadata or {}), COUNTS_KEY: json.dumps(dict(counts)).encode()}
         with replacing(self.file(number)) as scratch:
-            pq.write_table(arrow.replace_schema_metadata(said), scratch, compression="zstd")
+            pq.write_table(arrow.replace_schema_metadata(metadata), scratch, compression="zstd")
 
     def counts(self, number: int) -> dict[str, int] | None:
         """What was counted in a part; None if it is not there or damaged."""
         try:
             with pq.ParquetFile(self.file(number)) as part:
-                said = (part.schema_arrow.metadata or {}).get(COUNTS_KEY)
-            return None if said is None else dict(json.loads(said))
+                entry = (part.schema_arrow.metadata or {}).get(COUNTS_KEY)
+            return None if entry is None else dict(json.loads(entry))
         except (OSError, ValueError, pa.ArrowException):
             return None
 
     def finished(self) -> dict[int, dict[str, int]]:
         """Counts of the finished parts by number."""
-        found = {number: self.counts(number) for number in range(self.count)}
-        return {number: counts for number, counts in found.items() if counts is not None}
+        counts_by_part = {number: self.counts(number) for number in range(self.count)}
+        return {number: counts for number, counts in counts_by_part.items() if counts is not None}
 
     def join(self, out: Path, schema: Mapping[str, pl.DataType]) -> None:
         """Join all parts in order into the Parquet file `out`, whole or not at all."""
@@ -102,15 +102,15 @@ class PartFolder:
             replacing(out, folder=self.folder) as scratch,
             pq.ParquetWriter(scratch, arrow, compression="zstd") as writer,
         ):
-            held: list[pa.Table] = []
+            tables: list[pa.Table] = []
             for number in range(self.count):
                 part = pq.read_table(self.file(number)).replace_schema_metadata(None)
-                held.append(part.cast(arrow))
-                if sum(table.num_rows for table in held) >= GROUP_ROWS:
-                    writer.write_table(pa.concat_tables(held))
-                    held = []
-            if held:
-                writer.write_table(pa.concat_tables(held))
+                tables.append(part.cast(arrow))
+                if sum(table.num_rows for table in tables) >= GROUP_ROWS:
+                    writer.write_table(pa.concat_tables(tables))
+                    tables = []
+            if tables:
+                writer.write_table(pa.concat_tables(tables))
 
 
 @contextmanager
@@ -127,14 +127,14 @@ def open_parts(
     folder = out.with_name(f".{out.name}.parts")
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"leadline": __version__, "settings": dict(settings), "inputs": dict(inputs)}
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    entries = {"leadline": __version__, "settings": dict(settings), "inputs": dict(inputs)}
+    key = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:12]
     parts = PartFolder(folder, key, count)
     folder.mkdir(exist_ok=True)
     problem = "Another process is writing this file."
     remedy = "Wait until it ends, or choose another --out."
     with locked(folder / LOCK, problem, remedy, file=out):
-        _prepare(folder, about)
+        _prepare(folder, entries)
         try:
             yield parts
         except BaseException:
@@ -144,32 +144,32 @@ def open_parts(
         shutil.rmtree(folder)
 
 
-def _prepare(folder: Path, about: Mapping[str, Any]) -> None:
+def _prepare(folder: Path, entries: Mapping[str, Any]) -> None:
     """Throw away what was made with another manifest, and write this one."""
     for path in folder.glob(f"*{ATTEMPTS}"):
         path.unlink()
-    if _manifest(folder, about) == about:
+    if _manifest(folder, entries) == entries:
         return
-    found = [path for path in folder.iterdir() if path.name != LOCK]
-    if any(re.fullmatch(OURS, path.name) is None for path in found):
+    leftovers = [path for path in folder.iterdir() if path.name != LOCK]
+    if any(re.fullmatch(OURS, path.name) is None for path in leftovers):
         raise LeadlineError(
             "This folder holds something that Leadline did not write.",
             remedy="Move it away, or choose another --out.",
             file=folder,
         )
-    for path in found:
+    for path in leftovers:
         path.unlink()
-    settings, inputs = about["settings"], about["inputs"]
+    settings, inputs = entries["settings"], entries["inputs"]
     write_manifest(folder, kind="parts", command="score", settings=settings, inputs=inputs)
 
 
-def _manifest(folder: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the manifest says of the entries of `about`; None without a manifest that can be read.
+def _manifest(folder: Path, entries: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the manifest says of these entries; None without a manifest that can be read.
 
     A manifest that was damaged says nothing about the parts, so they are made anew.
     """
     try:
-        found = read_manifest(folder, "parts")
+        manifest = read_manifest(folder, "parts")
     except LeadlineError:
         return None
-    return {name: found.get(name) for name in about}
+    return {name: manifest.get(name) for name in entries}

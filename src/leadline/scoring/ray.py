@@ -66,24 +66,22 @@ class PartMaker:
 
     def __call__(self, table: Mapping[str, Any]) -> Table:
         """Make the part of a row (number, begin, rows); its number, counts and problem."""
-        stretch = PeopleBlock(*(int(table[name][0]) for name in ("number", "begin", "rows")))
+        block = PeopleBlock(*(int(table[name][0]) for name in ("number", "begin", "rows")))
         counts, problem = dict.fromkeys(COUNT_COLUMNS, 0), dict.fromkeys(PROBLEM, "")
         try:
             if isinstance(self.scorer, LeadlineError):
                 raise self.scorer
-            with _tries(self.parts.file(stretch.number).with_suffix(ATTEMPTS), TRIES):
-                counts = self.scorer.make(stretch)
+            with _tries(self.parts.file(block.number).with_suffix(ATTEMPTS), TRIES):
+                counts = self.scorer.make(block)
         except LeadlineError as error:
             where = "" if error.file is None else str(error.file)
             problem = dict(zip(PROBLEM, (error.problem, error.remedy, where), strict=True))
-        row = {"number": stretch.number, **counts, **problem}
+        row = {"number": block.number, **counts, **problem}
         return {name: np.array([value]) for name, value in row.items()}
 
 
-def make_parts(
-    work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig
-) -> Iterator[Counts]:
-    """Make the parts of `stretches` in Ray workers; the counts of each as it is finished.
+def make_parts(work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig) -> Iterator[Counts]:
+    """Make the parts of `blocks` in Ray workers; the counts of each as it is finished.
 
     Raises:
         LeadlineError: Ray is not installed or cannot be reached, the cohort is not on disk,
@@ -95,10 +93,10 @@ def make_parts(
             "The Ray engine reads a cohort from the disk.",
             remedy="Give the directory of the cohort, or use --engine local.",
         )
-    if not stretches:
+    if not blocks:
         return
     with ray_session(ray, config):
-        for row in _dataset(ray, _absolute(work, config), stretches, config).iter_rows():
+        for row in _dataset(ray, _absolute(work, config), blocks, config).iter_rows():
             yield _counts(row, work)
 
 
@@ -138,9 +136,9 @@ def _absolute(work: Work, config: ScoreConfig) -> Work:
     )
 
 
-def _dataset(ray: Any, work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig) -> Any:
+def _dataset(ray: Any, work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig) -> Any:
     """One row a part, made by a pool of actors."""
-    workers, gpus = _workers(ray.cluster_resources(), config, len(stretches))
+    workers, gpus = _workers(ray.cluster_resources(), config, len(blocks))
     threads = str(config.worker_cpus)
     env = {
         "OMP_NUM_THREADS": threads,
@@ -148,7 +146,7 @@ def _dataset(ray: Any, work: Work, stretches: Sequence[PeopleBlock], config: Sco
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
-    rows = [asdict(stretch) for stretch in stretches]
+    rows = [asdict(block) for block in blocks]
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         PartMaker,
         batch_size=1,
@@ -213,8 +211,8 @@ def _authenticate(config: ScoreConfig) -> None:
 @contextmanager
 def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
     """Ray at the given address or on this machine; one that was running already stays."""
-    mine = not ray.is_initialized()
-    if mine:
+    is_ours = not ray.is_initialized()
+    if is_ours:
         start_ray(ray, config)
     context = ray.data.DataContext.get_current()
     quiet = {"enable_progress_bars": False, "print_on_execution_start": False}
@@ -230,7 +228,7 @@ def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
         log.setLevel(level)
         for name, value in before.items():
             setattr(context, name, value)
-        if mine:
+        if is_ours:
             ray.shutdown()
 
 

@@ -2,7 +2,7 @@
 
 The cohort is cut into parts of some people each. A part is read from the disk, scored and
 written by itself, so memory does not grow with the cohort, a run that was killed goes on from
-its finished parts, and parts can be made by several processes (see `ray_engine`). Inside a
+its finished parts, and parts can be made by several processes (see `scoring.ray`). Inside a
 part people of like length are read together. What is read together depends on the settings
 alone, never on the engine, so both engines give the same numbers.
 
@@ -69,52 +69,52 @@ def score_cohort(
         )
     check_place(out)
     check_run(run)
-    roll = index_cohort(cohort)
-    stretches = roll.stretches(config.part_people)
+    index = index_cohort(cohort)
+    blocks = index.blocks(config.part_people)
     inputs = {
-        "turns": roll.digest,
+        "turns": index.digest,
         "model": sha256(run / CHECKPOINT / "model.json"),
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
-    with open_parts(out, settings, inputs, len(stretches)) as parts:
+    with open_parts(out, settings, inputs, len(blocks)) as parts:
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
         work = Work(turns, run, parts, config.batch_people, config.cache, home)
-        total = score_parts(work, stretches, config, len(roll))
+        total = score_parts(work, blocks, config, len(index))
         parts.join(out, ESTIMATES)
     return total
 
 
 def score_parts(
-    work: Work, stretches: Sequence[PeopleBlock], config: ScoreConfig, people: int
+    work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig, people: int
 ) -> Counts:
     """Make the parts that are not there yet, and return the counts of all."""
     total = {"people": 0, "silent": 0, "estimates": 0}
-    done = work.parts.finished()
-    left = [stretch for stretch in stretches if stretch.number not in done]
-    for counts in done.values():
+    finished_counts = work.parts.finished()
+    missing_blocks = [block for block in blocks if block.number not in finished_counts]
+    for counts in finished_counts.values():
         total = {name: total[name] + counts[name] for name in total}
     with progress_bar("Scoring people") as advance:
         advance(total["people"], people)
 
-        def within(more: int, _: int) -> None:
-            advance(total["people"] + more, people)
+        def within(people_read: int, _: int) -> None:
+            advance(total["people"] + people_read, people)
 
-        for counts in _made(work, left, config, within):
+        for counts in _made(work, missing_blocks, config, within):
             total = {name: total[name] + counts[name] for name in total}
             advance(total["people"], people)
     return total
 
 
 def _made(
-    work: Work, left: Sequence[PeopleBlock], config: ScoreConfig, progress: Advance
+    work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig, progress: Advance
 ) -> Iterator[Counts]:
-    """Make the parts of `left`; the counts of each as it is finished."""
+    """Make the parts of `blocks`; the counts of each as it is finished."""
     if config.engine == "ray":
         from leadline.scoring.ray import make_parts
 
-        yield from make_parts(work, left, config)
+        yield from make_parts(work, blocks, config)
         return
     scorer = Scorer(work)
-    for stretch in left:
-        yield scorer.make(stretch, progress)
+    for block in blocks:
+        yield scorer.make(block, progress)

@@ -55,15 +55,15 @@ class Scorer:
         self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
         self.model_id = run_identity(work.run)
 
-    def make(self, stretch: PeopleBlock, progress: Advance | None = None) -> Counts:
-        """Score the people of a stretch, write their part, and return what was counted."""
-        people = read_people(self.work.turns, stretch)
+    def make(self, block: PeopleBlock, progress: Advance | None = None) -> Counts:
+        """Score the people of a block, write their part, and return what was counted."""
+        people = read_people(self.work.turns, block)
         table = score_people(
             self.ensemble, people, self.window, self.model_id, self.work.batch_people, progress
         )
         silent = sum(not len(person.user) for person in people)
         counts = {"people": len(people), "silent": silent, "estimates": table.height}
-        self.work.parts.write(stretch.number, table, counts)
+        self.work.parts.write(block.number, table, counts)
         return counts
 
 
@@ -81,11 +81,11 @@ def score_people(
     """
     length = [sum(len(message.text) for message in person.messages) for person in people]
     order = sorted(range(len(people)), key=lambda row: -length[row])
-    tables, done = [pl.DataFrame(schema=ESTIMATES)], 0
+    tables, people_scored = [pl.DataFrame(schema=ESTIMATES)], 0
     for batch in batched([people[row] for row in order], batch_people):
         tables.append(running_estimates(ensemble, batch, window, model_id))
-        done += len(batch)
+        people_scored += len(batch)
         if progress is not None:
-            progress(done, len(order))
+            progress(people_scored, len(order))
     whose = np.repeat(order, [len(people[row].user) for row in order])
     return pl.concat(tables)[np.argsort(whose, kind="stable")]
