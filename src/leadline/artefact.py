@@ -186,7 +186,7 @@ def write_manifest(
     command: str,
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
-    **more: Any,
+    **entries: Any,
 ) -> dict[str, Any]:
     """Write the manifest that completes `directory` and return it.
 
@@ -196,7 +196,7 @@ def write_manifest(
         command: the verb that made the directory.
         settings: its settings as plain JSON values.
         inputs: name of each input -> SHA-256 of its bytes.
-        more: further entries of this kind of artefact (counts, readers, folds).
+        entries: further ones of this kind of artefact (counts, readers, folds).
     """
     manifest = {
         "kind": kind,
@@ -206,7 +206,7 @@ def write_manifest(
         "command": command,
         "settings": dict(settings),
         "inputs": dict(inputs),
-        **more,
+        **entries,
     }
     write_json(directory / MANIFEST, manifest)
     return manifest

@@ -93,9 +93,9 @@ def broadcast(value: T) -> T:
     """What the first process says; every process must ask."""
     if world() == 1:
         return value
-    said: list[Any] = [value]
-    _group().broadcast_object_list(said, src=0)
-    return said[0]  # type: ignore[no-any-return]
+    objects: list[Any] = [value]
+    _group().broadcast_object_list(objects, src=0)
+    return objects[0]  # type: ignore[no-any-return]
 
 
 def assigned_jobs(count: int) -> list[tuple[int, bool]]:
@@ -105,20 +105,20 @@ def assigned_jobs(count: int) -> list[tuple[int, bool]]:
         Job and whether its result counts: False for a job of another process that is done only
         to keep step, because a divided model computes when all processes do.
     """
-    size, mine = world(), rank()
+    size, process = world(), rank()
     rounds = -(-count // size)
-    numbers = [turn * size + mine for turn in range(rounds)]
+    numbers = [round_number * size + process for round_number in range(rounds)]
     return [(min(number, count - 1), number < count) for number in numbers]
 
 
-def gather(mine: Mapping[int, T], count: int) -> list[T]:
+def gather(results: Mapping[int, T], count: int) -> list[T]:
     """Results of jobs ``0..count-1`` of all processes, in order, in every process."""
     if world() == 1:
-        return [mine[number] for number in range(count)]
+        return [results[number] for number in range(count)]
     parts: list[Any] = [None] * world()
-    _group().all_gather_object(parts, dict(mine))
-    full_tensor: dict[int, T] = {number: value for part in parts for number, value in part.items()}
-    return [full_tensor[number] for number in range(count)]
+    _group().all_gather_object(parts, dict(results))
+    all_results: dict[int, T] = {number: value for part in parts for number, value in part.items()}
+    return [all_results[number] for number in range(count)]
 
 
 def shard(backbone: Any, device: Any, *, mixed: bool) -> None:

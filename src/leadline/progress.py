@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from leadline.processes import is_first
 
 Advance = Callable[[int, int], None]
-"""Called with (done, total) in any unit; total may grow."""
+"""Called with (position, total) in any unit; total may grow."""
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def progress_bar(what: str) -> Iterator[Advance]:
     with bar:
         task = bar.add_task(what, total=None)
 
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def advance(position: int, total: int) -> None:
+            bar.update(task, completed=position, total=total)
 
         yield advance
 
