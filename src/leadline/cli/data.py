@@ -31,16 +31,16 @@ def build_import() -> click.Command:
         from leadline.importing.importing import import_files
 
         manifest = import_files(source, config, out, overwrite=overwrite)
-        counts, found = manifest["counts"], manifest["import"]
+        counts, import_facts = manifest["counts"], manifest["import"]
         if as_json:
-            show_json({"cohort": str(out), **counts, **found})
+            show_json({"cohort": str(out), **counts, **import_facts})
             return
         click.echo(
             f"{out}: {counts['people']:,} people, {counts['turns']:,} turns, "
-            f"{counts['phq9']:,} PHQ-9s (format {found['format']})"
+            f"{counts['phq9']:,} PHQ-9s (format {import_facts['format']})"
         )
-        if found["left_out"]:
-            say(f"{found['left_out']:,} rows left out; {out / 'manifest.json'} lists them.")
+        if import_facts["left_out"]:
+            say(f"{import_facts['left_out']:,} rows left out; {out / 'manifest.json'} lists them.")
 
     return import_
 
@@ -78,20 +78,20 @@ def build_simulate() -> click.Command:
         from leadline.simulate.cohort import simulate_cohort
 
         default = click.core.ParameterSource.DEFAULT
-        given = {
+        overrides = {
             name: value
             for name, value in fields.items()
             if ctx.get_parameter_source(name) is not default
         }
-        chosen = preset_settings(preset, **given)
-        cohort = simulate_cohort(out, chosen, overwrite=overwrite, progress=say)
-        found: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
+        config = preset_settings(preset, **overrides)
+        cohort = simulate_cohort(out, config, overwrite=overwrite, progress=say)
+        summary: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
         if limit:
-            found["limit"] = bayes_limit(out, contributions=contributions)
+            summary["limit"] = bayes_limit(out, contributions=contributions)
         if as_json:
-            show_json(found)
+            show_json(summary)
         else:
-            click.echo(", ".join(f"{key}: {value}" for key, value in found.items()))
+            click.echo(", ".join(f"{key}: {value}" for key, value in summary.items()))
 
     return simulate
 
@@ -115,11 +115,11 @@ def build_inspect() -> click.Command:
         from leadline.cohort.store import read_cohort
 
         window = WindowConfig(days=days)
-        found = inspect_cohort(read_cohort(cohort), window.days, change)
+        inspection = inspect_cohort(read_cohort(cohort), window.days, change)
         if as_json:
-            show_json(found)
+            show_json(inspection)
         else:
-            Console().print(render_inspection(found))
+            Console().print(render_inspection(inspection))
 
     return inspect
 
@@ -142,10 +142,10 @@ def build_lock() -> click.Command:
         """
         from leadline.cohort.lock import lock_cohort
 
-        found = lock_cohort(cohort, share=share, seed=seed, by=by)
+        record = lock_cohort(cohort, share=share, seed=seed, by=by)
         if as_json:
-            show_json(found)
+            show_json(record)
         else:
-            click.echo(f"{found['people']} people are locked in {cohort}.")
+            click.echo(f"{record['people']} people are locked in {cohort}.")
 
     return lock

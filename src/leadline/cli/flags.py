@@ -27,13 +27,16 @@ def settings(*configs: type) -> Callable[[Command], Command]:
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def run(**given: Any) -> None:
-            made = []
+        def run(**values: Any) -> None:
+            instances = []
             for config in configs:
                 names = [field.name for field in dataclasses.fields(config)]
-                made.append(config(**{name: given[name] for name in names}))
-            taken = {field.name for config in configs for field in dataclasses.fields(config)}
-            function(*made, **{name: x for name, x in given.items() if name not in taken})
+                instances.append(config(**{name: values[name] for name in names}))
+            field_names = {field.name for config in configs for field in dataclasses.fields(config)}
+            function(
+                *instances,
+                **{name: value for name, value in values.items() if name not in field_names},
+            )
 
         return flags(*configs)(typing.cast(Command, run))
 
@@ -75,8 +78,10 @@ def _option(field: dataclasses.Field[Any], kind: Any) -> Callable[[Any], Any]:
         kind = click.Path(path_type=Path)
     if choices:
         kind = click.Choice(list(choices))
-    shown = default is not None and default != ""
-    return click.option(name, field.name, type=kind, default=default, help=text, show_default=shown)
+    has_default = default is not None and default != ""
+    return click.option(
+        name, field.name, type=kind, default=default, help=text, show_default=has_default
+    )
 
 
 OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="What to write.")

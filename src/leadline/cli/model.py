@@ -109,11 +109,11 @@ def build_label() -> click.Command:
         except ModuleNotFoundError as error:
             raise missing_package(str(error.name), "teacher", "leadline label") from error
 
-        found = label_cohort(cohort, out, config, window=window)
+        summary = label_cohort(cohort, out, config, window=window)
         if as_json:
-            show_json(found)
+            show_json(summary)
             return
-        for key, value in found.items():
+        for key, value in summary.items():
             click.echo(f"{key}: {value}")
 
     return label
@@ -341,11 +341,11 @@ def build_reader() -> click.Command:
         from leadline.readers.fetch import describe_reader, leadline_home
 
         folder = leadline_home() / "readers"
-        here = [path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))]
-        found = {path.name: describe_reader(path) for path in here}
+        paths = [path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))]
+        readers = {path.name: describe_reader(path) for path in paths}
         if as_json:
-            show_json(found)
-        for name in [] if as_json else found:
+            show_json(readers)
+        for name in [] if as_json else readers:
             click.echo(name)
 
     return reader
