@@ -14,17 +14,17 @@ def check_talks() -> list[list[Message]]:
     """Conversations of the anchors' questions and statements, `TURNS` user turns each."""
     _, anchors = anchor_statements()
     step = max(1, len(anchors) // (TALKS * TURNS))
-    some = anchors[::step][: TALKS * TURNS]
+    sample = anchors[::step][: TALKS * TURNS]
     return [
         [
             message
-            for anchor in some[at : at + TURNS]
+            for anchor in sample[at : at + TURNS]
             for message in (
                 Message("assistant", anchor.question),
                 Message("user", anchor.statement),
             )
         ]
-        for at in range(0, len(some), TURNS)
+        for at in range(0, len(sample), TURNS)
     ]
 
 

@@ -62,11 +62,11 @@ def export_run(
 
             check_expressible(train)
             ensemble, _ = load_ensemble(run, home=home)
-            found = {**export_onnx(ensemble, scratch), "interval": interval(ensemble)}
+            description = {**export_onnx(ensemble, scratch), "interval": interval(ensemble)}
         else:
             from leadline.export.to_vllm import export_vllm
 
-            found = export_vllm(run, scratch, train, config, home=home)
+            description = export_vllm(run, scratch, train, config, home=home)
         files = sorted(path for path in scratch.rglob("*") if path.is_file())
         return write_manifest(
             scratch,
@@ -79,7 +79,7 @@ def export_run(
             model_id=run_identity(run),
             window=asdict(window),
             for_whom=STRANGERS,
-            **found,
+            **description,
             files={str(path.relative_to(scratch)): sha256(path) for path in files},
         )
 

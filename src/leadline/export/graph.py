@@ -32,7 +32,7 @@ from leadline.runs.ensemble import AdaptedModel, Ensemble
 
 
 class Standardise(nn.Module):
-    """`gp.Scaler`: centre and scale columns."""
+    """`Scaler`: centre and scale columns."""
 
     mean: Tensor
     inverse: Tensor
@@ -48,7 +48,7 @@ class Standardise(nn.Module):
 
 
 class RidgeGraph(nn.Module):
-    """`closedform.Ridge`."""
+    """`Ridge`."""
 
     coefficients: Tensor
 
@@ -66,7 +66,7 @@ class RidgeGraph(nn.Module):
 
 
 class HistogramGraph(nn.Module):
-    """`closedform.Histogram`."""
+    """`Histogram`."""
 
     coefficients: Tensor
     totals: Tensor
@@ -87,7 +87,7 @@ class HistogramGraph(nn.Module):
 
 
 class GaussianProcessGraph(nn.Module):
-    """`gp.GaussianProcess`; the pooled states of the training people are its buffers."""
+    """`GaussianProcess`; the pooled states of the training people are its buffers."""
 
     states: Tensor
     anchors: Tensor
@@ -106,24 +106,24 @@ class GaussianProcessGraph(nn.Module):
             ("inverse", inverse),
         ):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
-        self.own = [float(value) for value in np.exp(head.log_scales)]
+        self.scales = [float(value) for value in np.exp(head.log_scales)]
         self.medians = [float(value) for value in head.medians]
         self.centre, self.spread = head.centre, head.spread
 
     def forward(self, states: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled states (width,) and anchor scores (A,) -> mean and variance, each ()."""
-        own = self.own
+        scales = self.scales
         s = self.scale_states(states) / math.sqrt(max(states.shape[0], 1))
         a = self.scale_anchors(anchors) / math.sqrt(max(anchors.shape[0], 1))
         cross = (
-            own[0] * (self.anchors @ a)
-            + own[1] * _radial(self.anchors, a, self.medians[0] * own[4] ** 2)
-            + own[2] * (self.states @ s)
-            + own[3] * _radial(self.states, s, self.medians[1] * own[5] ** 2)
+            scales[0] * (self.anchors @ a)
+            + scales[1] * _radial(self.anchors, a, self.medians[0] * scales[4] ** 2)
+            + scales[2] * (self.states @ s)
+            + scales[3] * _radial(self.states, s, self.medians[1] * scales[5] ** 2)
         )
-        prior = own[0] * a.square().sum() + own[1] + own[2] * s.square().sum() + own[3]
+        prior = scales[0] * a.square().sum() + scales[1] + scales[2] * s.square().sum() + scales[3]
         half = self.inverse @ cross
-        variance = (prior - half.square().sum()).clamp_min(0.0) + own[-1]
+        variance = (prior - half.square().sum()).clamp_min(0.0) + scales[-1]
         return self.centre + self.spread * (cross @ self.dual), self.spread**2 * variance
 
 
@@ -133,7 +133,7 @@ def _radial(rows: Tensor, x: Tensor, scale: float) -> Tensor:
 
 
 class NetworkGraph(nn.Module):
-    """`network.Network`; it takes turn states where the other heads take pooled ones."""
+    """`Network`; it takes turn states where the other heads take pooled ones."""
 
     first: Tensor
     first_bias: Tensor
@@ -194,10 +194,10 @@ class MemberGraph(nn.Module):
         """Pooled states, anchor scores and turn states by view, words () -> (28,)."""
         means, variances = [], []
         for views, head in zip(self.views, self.heads, strict=True):
-            seen_by = turns if isinstance(head, NetworkGraph) else states
-            joined = torch.cat([seen_by[view] for view in views], dim=-1)
-            seen = [anchors[view] for view in views] if self.with_anchors else [joined[:0]]
-            mean, variance = head(joined, torch.cat(seen))
+            head_states = turns if isinstance(head, NetworkGraph) else states
+            joined = torch.cat([head_states[view] for view in views], dim=-1)
+            anchor_scores = [anchors[view] for view in views] if self.with_anchors else [joined[:0]]
+            mean, variance = head(joined, torch.cat(anchor_scores))
             means.append(mean)
             variances.append(variance)
         mean = torch.stack(means).mean()
@@ -205,14 +205,17 @@ class MemberGraph(nn.Module):
 
     def distribution(self, mean: Tensor, sd: Tensor, words: Tensor) -> Tensor:
         """`Calibration.distribution` of one reading: (), (), () -> (28,)."""
-        by = self.calibration
+        calibration = self.calibration
         words = words.clamp_min(1.0)
-        keep = by.stretch * words / (words + by.half_words)
-        spread = sd * by.widen * torch.sqrt(1.0 + by.few_words / words)
-        z = (self.edges - (by.centre + keep * (mean - by.shift - by.centre))) / spread
+        keep = calibration.stretch * words / (words + calibration.half_words)
+        spread = sd * calibration.widen * torch.sqrt(1.0 + calibration.few_words / words)
+        z = (
+            self.edges
+            - (calibration.centre + keep * (mean - calibration.shift - calibration.centre))
+        ) / spread
         cdf = 0.5 + 0.5 * torch.erf((z / math.sqrt(2.0)).to(self.erf)).to(z.dtype)
-        one = torch.ones_like(cdf[:1])
-        return torch.cat([cdf, one]) - torch.cat([torch.zeros_like(one), cdf])
+        ones = torch.ones_like(cdf[:1])
+        return torch.cat([cdf, ones]) - torch.cat([torch.zeros_like(ones), cdf])
 
 
 class EnsembleGraph(nn.Module):

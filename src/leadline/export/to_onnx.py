@@ -151,10 +151,10 @@ class Encoder(nn.Module):
 
 def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
     """Write each sentence encoder; a language model's states come from Leadline itself."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for number, (name, reader) in enumerate(zip(source.names, source.readers, strict=True)):
         if not isinstance(reader, SentenceReader):
-            found[name] = "not exported: a language model; take its states from Leadline"
+            entries[name] = "not exported: a language model; take its states from Leadline"
             continue
         mark = "" if len(source.readers) == 1 else f"_{number}"
         file = ENCODER.replace(".onnx", f"{mark}.onnx")
@@ -168,7 +168,7 @@ def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
                (shape, shape))  # fmt: skip
         reader.tokenizer.save_pretrained(folder / tokenizer)
         reader.model.to(reader.device)
-        found[name] = {
+        entries[name] = {
             "file": file,
             "tokenizer": tokenizer,
             "tokens": f"{reader.tokenizer.cls_token}, those of the turn, "
@@ -177,7 +177,7 @@ def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
             "longer_turns": "cut into windows; states averaged by their tokens, then length one",
             "largest_difference": _check_encoder(reader, folder / file),
         }
-    return found
+    return entries
 
 
 def _write(
@@ -235,26 +235,26 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
         for last in range(len(person.words))
         for first in sorted({0, last})
     ]
-    want = ensemble.distributions(people, states, spans)
+    expected = ensemble.distributions(people, states, spans)
     session = open_session(path)
     worst = 0.0
-    for span, shape, total in zip(spans, want.probabilities, want.mean(), strict=True):
-        mine = span.turns
-        given = {"words": states[span.person].words[mine].astype(np.float32)}
-        given |= {
-            name: np.ascontiguousarray(states[span.person].views[view][mine])
+    for span, shape, total in zip(spans, expected.probabilities, expected.mean(), strict=True):
+        turns = span.turns
+        inputs = {"words": states[span.person].words[turns].astype(np.float32)}
+        inputs |= {
+            name: np.ascontiguousarray(states[span.person].views[view][turns])
             for name, view in names.items()
         }
-        mean, distribution = session.run(list(OUTPUTS), given)
-        off = np.abs(distribution - shape).max()
-        worst = max(worst, float(off), abs(float(mean) - float(total)))
+        mean, distribution = session.run(list(OUTPUTS), inputs)
+        difference = np.abs(distribution - shape).max()
+        worst = max(worst, float(difference), abs(float(mean) - float(total)))
     _check_worst(worst, path)
     return {"readings": len(spans), "largest_difference": worst, "allowed": TOLERANCE}
 
 
 def _check_encoder(reader: SentenceReader, path: Path) -> float:
     texts = [message.text for talk in check_talks() for message in talk if message.role == "user"]
-    want = reader.embed(texts)
+    expected = reader.embed(texts)
     tokenizer = reader.tokenizer
     rows = [
         [tokenizer.cls_token_id, *words[: reader.window - 2], tokenizer.sep_token_id]
@@ -264,8 +264,8 @@ def _check_encoder(reader: SentenceReader, path: Path) -> float:
     mask = np.zeros_like(ids)
     for row, tokens in enumerate(rows):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
-    given = {"input_ids": ids, "attention_mask": mask}
-    worst = float(np.abs(open_session(path).run(["states"], given)[0] - want).max())
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    worst = float(np.abs(open_session(path).run(["states"], inputs)[0] - expected).max())
     _check_worst(worst, path)
     return worst
 

@@ -69,17 +69,17 @@ def export_vllm(
     """
     check_expressible(train)
     entries = checkpoint_members(run)
-    wanted = config.members or tuple(range(len(entries)))
-    if max(wanted) >= len(entries):
+    numbers = config.members or tuple(range(len(entries)))
+    if max(numbers) >= len(entries):
         raise LeadlineError(
-            f"--members {max(wanted)}: the run has {len(entries)} members.",
+            f"--members {max(numbers)}: the run has {len(entries)} members.",
             remedy=f"Give numbers from 0 to {len(entries) - 1}.",
         )
     # One after the other: a large reader is in memory once.
     members = [
         _export_member(load_adapted(run, entries[row], home=home), folder / entries[row]["file"],
                        config.dtype)
-        for row in dict.fromkeys(wanted)
+        for row in dict.fromkeys(numbers)
     ]  # fmt: skip
     worst = max(member["largest_difference"] for member in members)
     return {
@@ -116,10 +116,11 @@ def check_expressible(train: TrainConfig) -> None:
         "--head distribution: 28 outputs would come back as scores without the mean and "
         "without the sum to one": train.head != "scalar",
     }
-    found = [reason for reason, holds in reasons.items() if holds]
-    if found:
+    obstacles = [reason for reason, holds in reasons.items() if holds]
+    if obstacles:
         raise LeadlineError(
-            f"vLLM's pooling runner cannot express this run: {'; '.join(found)}.", remedy=instead
+            f"vLLM's pooling runner cannot express this run: {'; '.join(obstacles)}.",
+            remedy=instead,
         )
 
 
@@ -136,7 +137,7 @@ def _export_member(member: AdaptedModel, path: Path, dtype: str) -> dict[str, An
     model: FinetunedModel = member.model.shared()
     backbone = model.regressor.backbone
     architecture = _architecture(model)
-    own = _checks(model)  # in the arithmetic that Leadline scores in
+    native_checks = _checks(model)  # in the arithmetic that Leadline scores in
     backbone.float()
     checks = _checks(model)
     merge_adapters(backbone)
@@ -168,7 +169,7 @@ def _export_member(member: AdaptedModel, path: Path, dtype: str) -> dict[str, An
         "readings": len(checks),
         "largest_difference": worst,
         "largest_difference_of_leadlines_own_arithmetic": max(
-            abs(a.raw - b.raw) for a, b in zip(own, checks, strict=True)
+            abs(a.raw - b.raw) for a, b in zip(native_checks, checks, strict=True)
         ),
     }
 
@@ -305,9 +306,9 @@ def largest_difference(
         path, dtype=torch.float32, local_files_only=True
     )
     model.to(device).eval()
-    found = [
+    outputs = [
         float(model(input_ids=torch.tensor([check.ids], device=device), use_cache=False).logits)
         for check in checks
     ]
-    want = np.array([check.raw for check in checks])
-    return float(np.abs(np.array(found) + intercept - want).max())
+    expected = np.array([check.raw for check in checks])
+    return float(np.abs(np.array(outputs) + intercept - expected).max())
