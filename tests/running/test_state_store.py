@@ -31,7 +31,7 @@ def course_of(reader, messages):
         read=len(messages),
         turns=7,
         edge=np.datetime64("2025-02-01T00:00:00.000001", "us"),
-        asked=Asked(True, 2),
+        questionnaire=Asked(True, 2),
     )
 
 
@@ -50,7 +50,7 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
         assert secret not in file.read_bytes()
     back = load_reading(file, "me", [CPU, CPU])
     assert load_reading(file, "someone else", [CPU, CPU]) is None
-    for name in ("read", "turns", "edge", "asked"):
+    for name in ("read", "turns", "edge", "questionnaire"):
         assert getattr(back, name) == getattr(course, name)
     for name in ("words", "times"):
         np.testing.assert_array_equal(getattr(back, name), getattr(course, name))

@@ -137,11 +137,11 @@ def restore_memory(tokens: int, tensors: dict[str, Tensor]) -> Memory:
 
 def check_layers(model: Any) -> None:
     """Raise `LeadlineError` unless a running reader knows how each layer of `model` remembers."""
-    known = {DynamicLayer, LinearAttentionLayer}
+    continuable_kinds = {DynamicLayer, LinearAttentionLayer}
     kinds = [type(layer) for layer in DynamicCache(config=model.config).layers]
     kinds = kinds[: len(model.layers)]
     gated = sum(bool(_gates(layer)) for layer in model.layers)
-    if not set(kinds) <= known or gated < kinds.count(LinearAttentionLayer):
+    if not set(kinds) <= continuable_kinds or gated < kinds.count(LinearAttentionLayer):
         raise LeadlineError(
             f"A running reader does not know how {type(model).__name__} remembers.",
             remedy="Use a reader with full attention or gated-delta layers, such as SmolLM2 or "
@@ -164,18 +164,18 @@ class _AttentionRows(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Nothing to prepare."""
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *_args: Any, **_more: Any
+        self, key_states: Tensor, value_states: Tensor, *_args: Any, **_options: Any
     ) -> tuple[Tensor, Tensor]:
         """Keep each person's new tokens; keys and values (people, heads, old + new, width)."""
         for row, (old, new) in enumerate(zip(self.old, self.new, strict=True)):
-            held, keys, values = (
+            layer, keys, values = (
                 self.rows[row],
                 key_states[row, :, :new],
                 value_states[row, :, :new],
             )
-            assert not isinstance(held, Recurrent)
+            assert not isinstance(layer, Recurrent)
             self.rows[row] = (
-                KeyValues.of(keys, values) if held is None else held.append(old, keys, values)
+                KeyValues.of(keys, values) if layer is None else layer.append(old, keys, values)
             )
         longest = max(self.old)
         if longest == 0:
@@ -183,17 +183,17 @@ class _AttentionRows(CacheLayerMixin):  # type: ignore[no-untyped-call]
         if len(self.rows) == 1:
             (only,) = self.rows
             assert isinstance(only, KeyValues)
-            whole = only.data[:, None, :, : only.used]
-            return whole[0], whole[1]
+            key_values = only.data[:, None, :, : only.used]
+            return key_values[0], key_values[1]
         return self._lined_up(longest, key_states, value_states)
 
     def _lined_up(self, longest: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         count, heads, new, width = keys.shape
         # Zeros, not whatever lay there: what the mask hides must still be a number.
         out = keys.new_zeros(2, count, heads, longest + new, width)
-        for row, (held, old) in enumerate(zip(self.rows, self.old, strict=True)):
-            assert isinstance(held, KeyValues)
-            out[:, row, :, :old] = held.data[:, :, :old]
+        for row, (layer, old) in enumerate(zip(self.rows, self.old, strict=True)):
+            assert isinstance(layer, KeyValues)
+            out[:, row, :, :old] = layer.data[:, :, :old]
         out[0, :, :, longest:], out[1, :, :, longest:] = keys, values
         return out[0], out[1]
 
@@ -211,9 +211,9 @@ class _AttentionRows(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def kept(self, row: int) -> Layer:
         """What this person's layer is after the pass."""
-        held = self.rows[row]
-        assert held is not None, "the forward pass went through every layer"
-        return held
+        layer = self.rows[row]
+        assert layer is not None, "the forward pass went through every layer"
+        return layer
 
 
 class _RecurrentRows(LinearAttentionLayer):
@@ -225,28 +225,28 @@ class _RecurrentRows(LinearAttentionLayer):
     def __init__(self, rows: Sequence[Layer | None], new: Sequence[int]):
         super().__init__()
         self.new = new
-        known = [row for row in rows if isinstance(row, Recurrent)]
-        if not known:
+        recurrents = [row for row in rows if isinstance(row, Recurrent)]
+        if not recurrents:
             return
-        one = known[0]
-        blank = Recurrent(torch.zeros_like(one.conv), torch.zeros_like(one.state))
+        example = recurrents[0]
+        blank = Recurrent(torch.zeros_like(example.conv), torch.zeros_like(example.state))
         full = [row if isinstance(row, Recurrent) else blank for row in rows]
         self.conv_states[0] = torch.stack([row.conv for row in full])
         self.recurrent_states[0] = torch.stack([row.state for row in full])
         self.is_conv_states_initialized[0] = self.is_recurrent_states_initialized[0] = True
         self.has_previous_state[0] = True
-        self.conv_kernel_size[0] = one.conv.shape[-1]
+        self.conv_kernel_size[0] = example.conv.shape[-1]
 
     def update_conv_state(
         self,
         conv_states: Tensor,
         state_idx: int = 0,
         conv_kernel_size: int | None = None,
-        **more: Any,
+        **options: Any,
     ) -> Tensor:
         """As in transformers, but each person keeps the inputs before their own padding."""
         full: Tensor = super().update_conv_state(
-            conv_states, state_idx, conv_kernel_size=conv_kernel_size, **more
+            conv_states, state_idx, conv_kernel_size=conv_kernel_size, **options
         )
         kernel: Any = self.conv_kernel_size[0]
         before = full.shape[-1] - conv_states.shape[-1]

@@ -178,11 +178,11 @@ class RunningScorer:
             people = [self._anew(person.person_id, person.new) for person in people]
             courses = self._read(people)
         table, reported = self._estimates(people, courses)
-        kept = {
+        recent_courses = {
             person.person_id: forget(course, self.window.days)
             for person, course in zip(people, courses, strict=True)
         }
-        self.store.put(kept)
+        self.store.put(recent_courses)
         return table.filter(pl.Series(reported, dtype=pl.Boolean))
 
     def _begin(self, person_id: str, new: Sequence[TimedMessage], before: int | None) -> _Person:
@@ -192,7 +192,7 @@ class RunningScorer:
         if before == 0 or (first and not self.store.lost(person_id)):
             return _Person(person_id, new_reading([r.width for r in self.readers]), (), new)
         if course is not None and before in (None, course.read):
-            times = _times([said for said in new if said.role == "user"])
+            times = _times([message for message in new if message.role == "user"])
             if not reaches_back(course, times, self.window.days):
                 return _Person(person_id, course, (), new)
         return self._anew(person_id, new, before)
@@ -214,27 +214,33 @@ class RunningScorer:
 
     def _read(self, people: Sequence[_Person]) -> list[ReadingState]:
         """The course of each person after the new messages, nothing dropped."""
-        messages, asked = [], []
+        messages, questionnaires = [], []
         for person in people:
-            plain = [Message(said.role, said.text) for said in (*person.old, *person.new)]
-            after = person.course.asked
+            person_messages = [
+                Message(message.role, message.text) for message in (*person.old, *person.new)
+            ]
+            questionnaire = person.course.questionnaire
             if self.window.mask_questionnaire:
-                plain, after = mask_continuation(plain, after)
-            messages.append(plain)
-            asked.append(after)
+                person_messages, questionnaire = mask_continuation(person_messages, questionnaire)
+            messages.append(person_messages)
+            questionnaires.append(questionnaire)
         earlier = [self._earlier(person) for person in people]
         reads: list[list[Continuation | None]] = []
         for number, reader in enumerate(self.readers):
-            mine = [row for row, person in enumerate(people) if self._reads(number, person)]
+            rows = [row for row, person in enumerate(people) if self._reads(number, person)]
             news = [
                 NewMessages(people[row].course.contexts[number], messages[row], earlier[row])
-                for row in mine
+                for row in rows
             ]
-            found = dict(zip(mine, reader.read(news), strict=True))
-            reads.append([found.get(row) for row in range(len(people))])
+            continuations = dict(zip(rows, reader.read(news), strict=True))
+            reads.append([continuations.get(row) for row in range(len(people))])
         return [
-            _continued(person, plain, [some[row] for some in reads], after)
-            for row, (person, plain, after) in enumerate(zip(people, messages, asked, strict=True))
+            _continued(
+                person, person_messages, [by_person[row] for by_person in reads], questionnaire
+            )
+            for row, (person, person_messages, questionnaire) in enumerate(
+                zip(people, messages, questionnaires, strict=True)
+            )
         ]
 
     def _reads(self, number: int, person: _Person) -> bool:
@@ -245,15 +251,22 @@ class RunningScorer:
 
     def _earlier(self, person: _Person) -> EarlierMessages:
         """The messages that were read before, as they were read; the history is asked once."""
-        found: list[Message] = []
+        earlier_messages: list[Message] = []
 
         def earlier(count: int) -> Sequence[Message]:
             if self.history is None:
                 return no_history(count)
-            if not found:
-                plain = [Message(said.role, said.text) for said in self.history(person.person_id)]
-                found.extend(mask_messages(plain) if self.window.mask_questionnaire else plain)
-            return found[-count:] if len(found) == person.course.read else ()
+            if not earlier_messages:
+                person_messages = [
+                    Message(message.role, message.text)
+                    for message in self.history(person.person_id)
+                ]
+                earlier_messages.extend(
+                    mask_messages(person_messages)
+                    if self.window.mask_questionnaire
+                    else person_messages
+                )
+            return earlier_messages[-count:] if len(earlier_messages) == person.course.read else ()
 
         return earlier
 
@@ -263,8 +276,8 @@ class RunningScorer:
         """Rows of the user turns, and which of them are new."""
         timelines, spans, reported = [], [], []
         for row, (person, course) in enumerate(zip(people, courses, strict=True)):
-            user = [said for said in (*person.old, *person.new) if said.role == "user"]
-            silent = sum(said.role == "user" for said in person.old)
+            user = [message for message in (*person.old, *person.new) if message.role == "user"]
+            silent = sum(message.role == "user" for message in person.old)
             new = len(course.times) - len(user) + silent
             first = max(new - 1, 0)  # the turn before: what moved since is counted from there
             timelines.append(_timeline(person.person_id, course, user))
@@ -299,13 +312,17 @@ class RunningScorer:
             model = self.ensemble.members[number].model
             reader: Any = self.readers[number].reader
             assert isinstance(model, AdaptedModel)
-            some = [spans[int(row)] for row in rows]
+            member_spans = [spans[int(row)] for row in rows]
             raw, words = [], []
-            for person in dict.fromkeys(span.person for span in some):
-                mine = np.array([(s.first, s.last) for s in some if s.person == person])
+            for person in dict.fromkeys(span.person for span in member_spans):
+                turn_bounds = np.array(
+                    [(s.first, s.last) for s in member_spans if s.person == person]
+                )
                 course = courses[person]
-                raw.append(reader.estimates(course.states[number], course.sizes[number], mine))
-                words += [course.words[a : b + 1].sum() for a, b in mine]
+                raw.append(
+                    reader.estimates(course.states[number], course.sizes[number], turn_bounds)
+                )
+                words += [course.words[a : b + 1].sum() for a, b in turn_bounds]
             flat = np.concatenate(raw).astype(np.float64)
             return model.calibrated(flat, np.array(words, dtype=np.float64))
 
@@ -333,27 +350,35 @@ def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
     return [RunningReader(reader, batch_tokens=batch_tokens) for reader in readers]  # type: ignore[arg-type]
 
 
-def _times(said: Sequence[TimedMessage]) -> npt.NDArray[np.datetime64]:
-    if any(s.time is not None and s.time.tzinfo is None for s in said):
+def _times(messages: Sequence[TimedMessage]) -> npt.NDArray[np.datetime64]:
+    if any(message.time is not None and message.time.tzinfo is None for message in messages):
         raise LeadlineError(
             "A message has a time without a zone.",
             remedy="Give times that know their zone, such as UTC, or None.",
         )
-    plain = [s.time.astimezone(UTC).replace(tzinfo=None) if s.time else None for s in said]
-    return np.array(plain, dtype="datetime64[us]")
+    naive_times = [
+        message.time.astimezone(UTC).replace(tzinfo=None) if message.time else None
+        for message in messages
+    ]
+    return np.array(naive_times, dtype="datetime64[us]")
 
 
 def _continued(
-    person: _Person, messages: Sequence[Message], reads: Sequence[Continuation | None], asked: Asked
+    person: _Person,
+    messages: Sequence[Message],
+    reads: Sequence[Continuation | None],
+    questionnaire: Asked,
 ) -> ReadingState:
     course = person.course
-    user = [said for said in (*person.old, *person.new) if said.role == "user"]
+    user = [message for message in (*person.old, *person.new) if message.role == "user"]
     words = [len(message.text.split()) for message in messages if message.role == "user"]
     contexts, states, sizes = [], [], []
     for number, read in enumerate(reads):
         contexts.append(read.context if read else course.contexts[number])
-        more = read.states if read else np.zeros((len(user), course.states[number].shape[1]), "f4")
-        states.append(np.concatenate([course.states[number], more]))
+        new_states = (
+            read.states if read else np.zeros((len(user), course.states[number].shape[1]), "f4")
+        )
+        states.append(np.concatenate([course.states[number], new_states]))
         sizes.append(
             np.concatenate(
                 [course.sizes[number], read.sizes if read else np.ones(len(user), np.int64)]
@@ -368,7 +393,7 @@ def _continued(
         times=np.concatenate([course.times, _times(user)]),
         read=course.read + len(messages),
         turns=course.turns + len(user),
-        asked=asked,
+        questionnaire=questionnaire,
     )
 
 
@@ -417,6 +442,6 @@ def _timeline(person_id: str, course: ReadingState, user: Sequence[TimedMessage]
         messages=(),
         user=np.arange(count),
         times=course.times,
-        conversation_ids=("",) * older + tuple(said.conversation_id for said in user),
-        turns=np.array([0] * older + [said.turn for said in user], dtype=np.int32),
+        conversation_ids=("",) * older + tuple(message.conversation_id for message in user),
+        turns=np.array([0] * older + [message.turn for message in user], dtype=np.int32),
     )

@@ -53,7 +53,7 @@ class ReadingState:
         read: messages so far, all roles.
         turns: user turns so far; the last `kept` of them are the kept ones.
         edge: time of the last user turn that is no longer kept; NaT if all are.
-        asked: what masking carries along.
+        questionnaire: what masking carries along.
     """
 
     contexts: tuple[Context, ...]
@@ -64,7 +64,7 @@ class ReadingState:
     read: int = 0
     turns: int = 0
     edge: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
-    asked: Asked = NOT_ASKED
+    questionnaire: Asked = NOT_ASKED
 
     @property
     def nbytes(self) -> int:
@@ -91,8 +91,8 @@ def save_reading(path: Path, course: ReadingState, identity: str) -> int:
         course: what to write.
         identity: of the model that it belongs to.
     """
-    tensors, about = _plain(course)
-    text = json.dumps({"format": STATE_FORMAT, "identity": identity, **about}, sort_keys=True)
+    tensors, description = _plain(course)
+    text = json.dumps({"format": STATE_FORMAT, "identity": identity, **description}, sort_keys=True)
     meta = {"leadline": text, "digest": _digest(text, tensors)}
     # Not durable: one is written after every message, and the digest tells a damaged one.
     with replacing(path, mode=0o600, durable=False) as scratch:
@@ -113,12 +113,12 @@ def load_reading(path: Path, identity: str, devices: Sequence[torch.device]) -> 
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
-            about = json.loads(meta["leadline"])
-            if about["format"] != STATE_FORMAT or about["identity"] != identity:
+            description = json.loads(meta["leadline"])
+            if description["format"] != STATE_FORMAT or description["identity"] != identity:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _check(meta, tensors)
-        return _course(about, tensors, devices)
+        return _course(description, tensors, devices)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         warnings.warn(
             f"The state file {path} is damaged ({type(error).__name__}); the person is read again.",
@@ -143,16 +143,16 @@ def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _plain(course: ReadingState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """A course as contiguous tensors on the CPU and JSON values."""
-    found: dict[str, torch.Tensor] = {
+    tensors: dict[str, torch.Tensor] = {
         "words": torch.from_numpy(course.words),
         "times": torch.from_numpy(course.times.view(np.int64)),
     }
     for number, context in enumerate(course.contexts):
-        found[f"{number}.states"] = torch.from_numpy(course.states[number])
-        found[f"{number}.sizes"] = torch.from_numpy(course.sizes[number])
+        tensors[f"{number}.states"] = torch.from_numpy(course.states[number])
+        tensors[f"{number}.sizes"] = torch.from_numpy(course.sizes[number])
         memory = context.memory.tensors() if context.memory is not None else {}
-        found |= {f"{number}.memory.{name}": value for name, value in memory.items()}
-    about = {
+        tensors |= {f"{number}.memory.{name}": value for name, value in memory.items()}
+    description = {
         "contexts": [
             {
                 "read": context.read,
@@ -164,35 +164,39 @@ def _plain(course: ReadingState) -> tuple[dict[str, torch.Tensor], dict[str, Any
         "read": course.read,
         "turns": course.turns,
         "edge": int(course.edge.astype(np.int64)),
-        "asked": list(course.asked),
+        "asked": list(course.questionnaire),
     }
-    return {name: value.cpu().contiguous() for name, value in found.items()}, about
+    return {name: value.cpu().contiguous() for name, value in tensors.items()}, description
 
 
 def _course(
-    about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], devices: Sequence[torch.device]
+    description: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    devices: Sequence[torch.device],
 ) -> ReadingState:
     contexts = []
-    for number, (entry, device) in enumerate(zip(about["contexts"], devices, strict=True)):
+    for number, (entry, device) in enumerate(zip(description["contexts"], devices, strict=True)):
         prefix = f"{number}.memory."
-        mine = {
+        memory_tensors = {
             name.removeprefix(prefix): value.to(device)
             for name, value in tensors.items()
             if name.startswith(prefix)
         }
-        memory = None if entry["tokens"] is None else restore_memory(entry["tokens"], mine)
+        memory = (
+            None if entry["tokens"] is None else restore_memory(entry["tokens"], memory_tensors)
+        )
         contexts.append(Context(entry["read"], tuple(entry["lengths"]), memory))
-    due, since = about["asked"]
+    answers_due, since = description["asked"]
     return ReadingState(
         contexts=tuple(contexts),
         states=tuple(tensors[f"{n}.states"].numpy() for n in range(len(contexts))),
         sizes=tuple(tensors[f"{n}.sizes"].numpy() for n in range(len(contexts))),
         words=tensors["words"].numpy(),
         times=tensors["times"].numpy().view("datetime64[us]"),
-        read=about["read"],
-        turns=about["turns"],
-        edge=np.datetime64(about["edge"], "us"),
-        asked=Asked(due, since),
+        read=description["read"],
+        turns=description["turns"],
+        edge=np.datetime64(description["edge"], "us"),
+        questionnaire=Asked(answers_due, since),
     )
 
 
@@ -224,7 +228,7 @@ class StateStore:
     ) -> None:
         self.identity, self.devices, self.folder = identity, devices, folder
         self.memory_bytes, self.disk_bytes = memory_bytes, disk_bytes
-        self._held: OrderedDict[str, ReadingState] = OrderedDict()
+        self._courses: OrderedDict[str, ReadingState] = OrderedDict()
         self._bytes: dict[str, int] = {}
         self._unsaved: set[str] = set()
         self._lost: set[str] = set()
@@ -242,7 +246,7 @@ class StateStore:
             path.unlink()  # left by a process that was killed while writing
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
         files.sort(key=lambda pair: pair[0].st_mtime_ns)
-        self._files.update((path, about.st_size) for about, path in files if about.st_size)
+        self._files.update((path, stat.st_size) for stat, path in files if stat.st_size)
 
     @property
     def memory_used(self) -> int:
@@ -256,9 +260,9 @@ class StateStore:
 
     def get(self, person_id: str) -> ReadingState | None:
         """The course of a person; None if there is none that can be used, see `lost`."""
-        if person_id in self._held:
-            self._held.move_to_end(person_id)
-            return self._held[person_id]
+        if person_id in self._courses:
+            self._courses.move_to_end(person_id)
+            return self._courses[person_id]
         path = self._path(person_id)
         if path is None or not path.exists():
             return None
@@ -289,7 +293,7 @@ class StateStore:
 
     def flush(self) -> None:
         """Write what is not on disk yet; does nothing without a folder."""
-        unsaved = [name for name in self._held if name in self._unsaved]
+        unsaved = [name for name in self._courses if name in self._unsaved]
         for person_id in unsaved if self.folder is not None else ():
             self._save(person_id)
 
@@ -306,15 +310,15 @@ class StateStore:
         return self.folder / f"{name.hexdigest()}{SUFFIX}"
 
     def _hold(self, person_id: str, course: ReadingState) -> None:
-        self._held[person_id], self._bytes[person_id] = course, course.nbytes
-        self._held.move_to_end(person_id)
+        self._courses[person_id], self._bytes[person_id] = course, course.nbytes
+        self._courses.move_to_end(person_id)
 
     def _make_room(self) -> None:
         used = self.memory_used
-        while used > self.memory_bytes and len(self._held) > 1:
-            person_id = next(iter(self._held))
+        while used > self.memory_bytes and len(self._courses) > 1:
+            person_id = next(iter(self._courses))
             self._save(person_id)
-            del self._held[person_id]
+            del self._courses[person_id]
             used -= self._bytes.pop(person_id)
 
     def _save(self, person_id: str) -> None:
@@ -325,7 +329,7 @@ class StateStore:
         if path is None:
             self._lost.add(person_id)
             return
-        size = save_reading(path, self._held[person_id], self.identity)
+        size = save_reading(path, self._courses[person_id], self.identity)
         self._files.pop(path, None)
         self._files[path] = size
         used = self.disk_used
