@@ -20,7 +20,7 @@ from bench.protocol import run_module
 from leadline.teacher.label_model import GOLD_SD, Observations, fit, posterior
 
 TAKES = "a minute"
-RESULT = "label_model"
+RESULT = None
 LABELLED, FREE = 1500, 1500
 TRUE_SD = 6.0
 TEACHERS = {"r .60": (0.60, 2.5), "r .76": (0.76, 2.5), "bad: r .30": (0.30, 6.0)}
@@ -35,8 +35,8 @@ def simulate(r: float, bias: float, seed: int) -> tuple[Observations, np.ndarray
     truth = random.normal(np.where(labelled, 12.0, 10.0), TRUE_SD)
     noise = SLOPE * TRUE_SD * np.sqrt(1 / r**2 - 1)  # so that one draw correlates r with T
     student_noise = 0.6 * TRUE_SD * np.sqrt(1 / 0.75**2 - 1)
-    shared, other = random.normal(size=(2, count))
-    mixed = CORRELATION * shared + np.sqrt(1 - CORRELATION**2) * other
+    shared, separate = random.normal(size=(2, count))
+    mixed = CORRELATION * shared + np.sqrt(1 - CORRELATION**2) * separate
     draws = random.normal(size=(count, 3)) * noise * np.sqrt(1 - SHARED)
     teacher = 12.0 + bias + SLOPE * (truth - 12.0) + noise * np.sqrt(SHARED) * shared
     student = 12.0 + 0.6 * (truth - 12.0) + student_noise * mixed

@@ -99,12 +99,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def compared(recipes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Every recipe against the plain one, where that was run."""
-    plain = recipes.get("plain")
-    for name, row in recipes.items() if plain else ():
-        row["times_less_wall_time"] = round(plain["seconds"] / row["seconds"], 2)
+    reference = recipes.get("plain")
+    for name, row in recipes.items() if reference else ():
+        row["times_less_wall_time"] = round(reference["seconds"] / row["seconds"], 2)
         if name == "lora":
             row["times_the_positions"] = round(
-                row["labelled_positions_a_second"] / plain["labelled_positions_a_second"], 2
+                row["labelled_positions_a_second"] / reference["labelled_positions_a_second"], 2
             )
     return recipes
 

@@ -88,10 +88,10 @@ def cross_validated(
     return np.clip(mean, 0, 27)
 
 
-def view_sets(views: list[str], reader: str, *, whole: bool) -> list[tuple[str, ...]]:
+def view_sets(views: list[str], reader: str, *, everything: bool) -> list[tuple[str, ...]]:
     """Each layer alone, and five together where everything is tried."""
     sets: list[tuple[str, ...]] = [(view,) for view in views]
-    if whole and len(sets) > 1:
+    if everything and len(sets) > 1:
         sets.append(tuple(f"{reader}:{layer}" for layer in (16, 20, 22, 24, 26)))
     return sets
 
@@ -121,7 +121,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for pool in pools:
                 pooled = Design.of(source.directions, states, spans, pool)
                 full = state == "mean" and pool == "mean"
-                sets = view_sets(list(source.views), reader, whole=full)
+                sets = view_sets(list(source.views), reader, everything=full)
                 for views, (head, candidate) in itertools.product(sets, HEADS.items()):
                     if not full and head not in ("ridge", "Gaussian process + anchors"):
                         continue

@@ -135,10 +135,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     """Speed and memory, measured and computed."""
-    what = f"LoRA on {results['weights'] / 1e9:.1f}e9 weights, {results['tokens']:,} tokens"
-    measured = results.get("peak_memory_gib", "not measured")
+    what = f"LoRA on {results['weights'] / 1e9:.3g}e9 weights, {results['tokens']:,} tokens"
+    peak = f"{results['peak_memory_gib']} GiB, " if "peak_memory_gib" in results else ""
     figure = (
-        f"{results['tokens_a_second']:,} tokens a second; memory {measured} GiB, "
+        f"{results['tokens_a_second']:,} tokens a second; memory {peak}"
         f"computed {results['computed_memory_gib']} GiB"
     )
     return [(f"{what}, {results['checkpointing']}", figure)]

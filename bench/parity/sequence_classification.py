@@ -57,9 +57,10 @@ def compare(path: Path) -> dict[str, Any]:
     got, want = ours.regressor(**batch), theirs(input_ids=ids, labels=batch["totals"])
     got["loss"].backward()
     want.loss.backward()
-    other = dict(theirs.model.named_parameters())
+    their_parameters = dict(theirs.model.named_parameters())
     gradients = [
-        (p.grad - other[name].grad).abs().max() / other[name].grad.abs().max().clamp_min(1e-12)
+        (p.grad - their_parameters[name].grad).abs().max()
+        / their_parameters[name].grad.abs().max().clamp_min(1e-12)
         for name, p in ours.regressor.backbone.named_parameters()
     ]
     return {

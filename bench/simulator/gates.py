@@ -55,12 +55,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     figures["teacher"] = teacher(args.seed)
     turns = turn_table(draw_world(world.config))
     figures["text"] = text_gates(world, turns)
-    seen = draw_world(preset("paper", seed=args.seed, held_out=0.0))
-    figures["tfidf_locked_seen_templates"] = tfidf(seen, documents(turn_table(seen), "user"))
+    shared = draw_world(preset("paper", seed=args.seed, held_out=0.0))
+    figures["tfidf_locked_seen_templates"] = tfidf(shared, documents(turn_table(shared), "user"))
     if args.reader:
         vectors = encode(world, args.reader)
         figures["minilm_unseen_templates"] = embedded(world, vectors)
-        figures["minilm_seen_templates"] = embedded(seen, vectors)
+        figures["minilm_seen_templates"] = embedded(shared, vectors)
     return figures
 
 
@@ -107,8 +107,8 @@ def side_by_side(runs: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _minilm(results: dict[str, Any]) -> str:
     if "minilm_unseen_templates" not in results:
         return "-"
-    unseen, seen = results["minilm_unseen_templates"], results["minilm_seen_templates"]
-    return f"{unseen['locked_r']} / {seen['locked_r']}"
+    unseen, shared = results["minilm_unseen_templates"], results["minilm_seen_templates"]
+    return f"{unseen['locked_r']} / {shared['locked_r']}"
 
 
 def generation(seed: int) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def bayes(world: World, particles: int) -> dict[str, Any]:
     limit = posterior(world, who, Effort(particles))
     seconds = time.perf_counter() - begun
     total = totals(world)[who]
-    plain = Effort(particles, every_turn=False)
-    blind = posterior(world, who, plain, observed=without_order(world, who))
+    last_turn = Effort(particles, every_turn=False)
+    blind = posterior(world, who, last_turn, observed=without_order(world, who))
     numbers = {key: round(value, 3) for key, value in summary(limit.label, total).items()}
     return {
         **numbers,
