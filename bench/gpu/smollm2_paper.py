@@ -20,6 +20,7 @@ Not yet measured on a GPU: none was at hand. ``--people 40`` runs the same code 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -112,6 +113,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--only", choices=("frozen", "full"), help="one recipe instead of both")
+    parser.add_argument("--partial", type=Path, help="a file for what is done so far")
     parser.add_argument("--name", default="gpu_smollm2_paper")
 
 
@@ -134,10 +137,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         limit = cohort_of(args.people, work / "cohort")
         figures: dict[str, Any] = {"people": args.people or preset("paper").people,
                                    "limit_r": round(limit["r"], 4)}  # fmt: skip
-        for adapt in ("frozen", "full"):
+        for adapt in (args.only,) if args.only else ("frozen", "full"):
             row = train(reader, adapt, work / "cohort", work / adapt, args)
             figures[adapt] = {**row, "gap_to_the_limit": round(limit["r"] - row["r"], 4)}
             tell(adapt, figures[adapt])
+            if args.partial:  # a machine that is lent for minutes may stop before both are done
+                args.partial.write_text(json.dumps(figures, indent=2), encoding="utf-8")
     if torch.cuda.is_available():
         figures["device"] = torch.cuda.get_device_name()
         figures["peak_memory_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 2)

@@ -1,4 +1,4 @@
-"""One H100: LoRA on a reader of Qwen3.5-27B's shape with random weights. Tokens a second, memory.
+"""One large GPU: LoRA on a reader of Qwen3.5-27B's shape with random weights. Tokens a second, memory.
 
 Weights are random because only their shape costs time; one row of 8,192 random tokens a step,
 LoRA r16 on all layers, activation checkpointing, the loss of the distribution head on eight
@@ -9,8 +9,8 @@ bfloat16 operations a second (`finetune.resources`):
     hardware utilisation = tokens/s x operations a token with recomputation / 989e12
     model utilisation    = the same without recomputation (two thirds of it for LoRA)
 
-Not yet measured: no GPU was at hand. Without one it says so and writes nothing; ``--tiny`` runs
-the same code on a tiny model on the CPU, to test it.
+Without a GPU it says so and writes nothing; ``--tiny`` runs the same code on a tiny model on the
+CPU, to test it.
 
     python -m bench run gpu.train_27b [--tokens 8192 --steps 8 --checkpointing recompute]
 """
@@ -109,7 +109,7 @@ def result(args: argparse.Namespace) -> str | None:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Train a few steps; what they took."""
     if not torch.cuda.is_available() and not args.tiny:
-        sys.exit("No GPU is at hand: this is not yet measured. --tiny tests the code on the CPU.")
+        sys.exit("No GPU is at hand: nothing was measured. --tiny tests the code on the CPU.")
     device = "cpu" if args.tiny else "cuda"
     config = FinetuneConfig(layers=(1.0,), top=1.0, rank=16, checkpointing=args.checkpointing)
     model = random_model(TINY if args.tiny else BIG, config, device)

@@ -21,6 +21,7 @@ PARTS = {
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",
     ("docs/teachers.md", "bench:server"): "server.md.j2",
+    ("docs/training.md", "bench:gpu"): "gpu.md.j2",
 }
 PAGE = "bench/README.md"
 
