@@ -1,4 +1,4 @@
-"""One large GPU: LoRA on a reader of Qwen3.5-27B's shape with random weights. Tokens a second, memory.
+"""One large GPU: LoRA on a reader of Qwen3.5-27B's shape, random weights: tokens a second, memory.
 
 Weights are random because only their shape costs time; one row of 8,192 random tokens a step,
 LoRA r16 on all layers, activation checkpointing, the loss of the distribution head on eight
