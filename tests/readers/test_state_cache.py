@@ -182,7 +182,7 @@ def test_two_processes_fill_it_at_once(tmp_path):
     here = str(ROOT)
     command = [sys.executable, "-W", "error", "-c", FILL, str(tmp_path), here]
     running = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     reader = Counting()
     states = cached_states(reader, [talk("xx", "xx", "xx")], StateCache(reader, home=tmp_path))
     assert reader.read == []
