@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write_source
 
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.timeline import timelines
+from leadline.cohort.windows import label_readings
 from leadline.importing.config import ImportConfig
 
 
@@ -22,6 +26,40 @@ def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:
     assert cohort.phq9["time"].to_list()[:2] == [
         datetime(2024, 5, 1, 7, tzinfo=UTC), datetime(2024, 5, 2, 23, 59, 59, 999999, tzinfo=UTC)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    ("label", "label_day", "read"),
+    [
+        ("2024-05-02", "start", ["before"]),
+        ("2024-05-02", "end", ["before", "by day", "at ten"]),
+        ("2024-05-02T09:00:00", "start", ["before"]),  # the turn dated by day may be later
+        ("2024-05-02T11:00:00", "end", ["before"]),  # and it stands before the one at ten
+        ("2024-05-03T00:00:00", "start", ["before", "by day", "at ten"]),
+    ],
+)
+def test_text_that_may_be_later_than_a_dated_phq9_is_not_read_for_it(
+    tmp_path: Path, zone: str, label: str, label_day: str, read: list[str]
+) -> None:
+    turns = write_source(tmp_path, "t.csv", "person_id,turn,role,text,time\n"
+        "p,0,user,before,2024-05-01\n"
+        "p,1,user,by day,2024-05-02\n"
+        "p,2,user,at ten,2024-05-02T10:00:00\n")  # fmt: skip
+    phq9 = write_source(tmp_path, "l.csv", f"person_id,total,time\np,9,{label}\n")
+    cohort = import_beside(turns, phq9=phq9, timezone=zone, label_day=label_day)
+    (person,) = timelines(cohort)
+    ((first, last),) = label_readings(cohort, WindowConfig()).select("first", "last").rows()
+    assert [message.text for message in person.slice(first, last)] == read
+
+
+def test_a_window_of_days_holds_as_many_days_of_text_dated_by_day(tmp_path: Path) -> None:
+    days = "".join(f"p,user,{day},2024-05-{day:02}\n" for day in range(1, 20))
+    turns = write_source(tmp_path, "t.csv", f"person_id,role,text,time\n{days}")
+    phq9 = write_source(tmp_path, "l.csv", "person_id,total,time\np,9,2024-05-19\n")
+    (person,) = timelines(cohort := import_beside(turns, phq9=phq9, timezone="UTC"))
+    ((first, last),) = label_readings(cohort, WindowConfig()).select("first", "last").rows()
+    assert [m.text for m in person.slice(first, last)] == [str(day) for day in range(5, 19)]
 
 
 def test_progress_and_input_hashes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -73,6 +74,24 @@ def test_a_row_is_bad_for_one_reason_only() -> None:
     ledger = RejectedRows(skip_bad=True)
     cleaned(raw(person=[None, "p", "q"], text=[None, "b", "c"]), ledger)
     assert sum(ledger.reasons.values()) == 1
+
+
+def test_a_turn_dated_by_day_is_taken_as_said_at_its_end() -> None:
+    ledger = RejectedRows()
+    dates = ["2024-05-01", "2024-05-01T00:00:00+02:00", None]
+    times = cleaned(raw(time=dates), ledger, timezone="Europe/Berlin")["time"].to_list()
+    assert times == [
+        datetime(2024, 5, 1, 21, 59, 59, 999999, tzinfo=UTC),
+        datetime(2024, 4, 30, 22, tzinfo=UTC),
+        None,
+    ]
+    assert dict(ledger.notes) == {"turn dates without a time, taken as the end of the day": 1}
+
+
+def test_a_turn_of_today_is_not_in_the_future() -> None:
+    zone = "Pacific/Kiritimati"  # the first zone to reach a day
+    today = datetime.now(ZoneInfo(zone)).date()
+    assert cleaned(raw(time=[today] * 3), timezone=zone).height == 3
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 import polars as pl
 import pytest
 
-from leadline.importing.times import latest, to_utc
+from leadline.importing.times import end_of_day, latest, to_utc
 from leadline.tables import UTC_TIME
 
 NOON = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
@@ -110,3 +110,19 @@ def test_clock_changes() -> None:
 def test_the_latest_time_leaves_room_for_clocks() -> None:
     now = datetime.now(UTC)
     assert now + timedelta(hours=23) < latest() < now + timedelta(hours=25)
+
+
+@pytest.mark.parametrize(
+    ("zone", "date", "end"),
+    [
+        ("", "2024-05-01", datetime(2024, 5, 1, 23, 59, 59, 999999, tzinfo=UTC)),
+        ("America/New_York", "2024-05-01", datetime(2024, 5, 2, 3, 59, 59, 999999, tzinfo=UTC)),
+        ("Europe/Berlin", "2024-10-27", datetime(2024, 10, 27, 22, 59, 59, 999999, tzinfo=UTC)),
+        ("Europe/Berlin", "2024-03-31", datetime(2024, 3, 31, 21, 59, 59, 999999, tzinfo=UTC)),
+        # Here clocks went from midnight to one: the day after has no start of its own.
+        ("America/Sao_Paulo", "2018-11-03", datetime(2018, 11, 4, 2, 59, 59, 999999, tzinfo=UTC)),
+    ],
+)
+def test_a_day_ends_a_microsecond_before_the_next(zone: str, date: str, end: datetime) -> None:
+    starts = to_utc(pl.Series([date, None]), zone)["time"]
+    assert end_of_day(starts, zone).to_list() == [end, None]

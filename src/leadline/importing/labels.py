@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,15 @@ from leadline.importing.config import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.importing.files import table_batches, table_header
 from leadline.importing.rejects import RejectedRows
 from leadline.importing.spool import as_identifier
-from leadline.importing.times import FUTURE, TIME_REMEDY, UNREADABLE, latest, naive_error, to_utc
+from leadline.importing.times import (
+    FUTURE,
+    TIME_REMEDY,
+    UNREADABLE,
+    end_of_day,
+    latest,
+    naive_error,
+    to_utc,
+)
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
 from leadline.phq9.scoring import score
 from leadline.tables import PHQ9
@@ -209,7 +217,7 @@ def _label_times(
         values = [None if value is None else str(value) for value in values]
     times = to_utc(pl.Series(values, strict=False) if kinds else pl.Series(values, dtype=pl.Null),
                   settings.timezone)  # fmt: skip
-    end = timedelta(days=1) - timedelta(microseconds=1)
+    times = times.with_columns(end_of_day(times["time"], settings.timezone))
     last = latest()
     result: list[Any] = []
     for label, row in zip(labels, times.iter_rows(named=True), strict=True):
@@ -223,6 +231,6 @@ def _label_times(
             continue
         if row["date_only"]:
             ledger.note(f"PHQ-9 dates without a time, taken as the {settings.label_day} of the day")
-            time = time + end if settings.label_day == "end" else time
+            time = row["end"] if settings.label_day == "end" else time
         result.append(time)
     return result

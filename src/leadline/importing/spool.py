@@ -22,7 +22,15 @@ from leadline.errors import LeadlineError
 from leadline.importing.config import ROLES, ImportConfig
 from leadline.importing.rejects import RejectedRows
 from leadline.importing.roles import Roles
-from leadline.importing.times import FUTURE, TIME_REMEDY, UNREADABLE, latest, naive_error, to_utc
+from leadline.importing.times import (
+    FUTURE,
+    TIME_REMEDY,
+    UNREADABLE,
+    end_of_day,
+    latest,
+    naive_error,
+    to_utc,
+)
 from leadline.tables import TURNS
 
 BUCKET = 500_000  # rows that are sorted and written at a time
@@ -68,6 +76,9 @@ def clean(
 ) -> pl.DataFrame:
     """Check a batch; return the good rows with roles as codes and times in UTC.
 
+    A turn with a date and no time is taken as said at the end of its day: nothing is then read
+    for a PHQ-9 that may have been answered before it.
+
     Returns:
         Columns row, person, conversation, turn (Int64, may be null), role (UInt8), text, time.
     """
@@ -94,7 +105,7 @@ def clean(
         }
     )
     frame = frame.hstack(_times(raw, settings, file))
-    frame = _reject_bad(frame, settings, ledger, file)
+    frame = _late_in_their_day(_reject_bad(frame, settings, ledger, file), settings, ledger)
     role = roles.column(frame["speaker"], frame["row"], file)
     return frame.select("row", "person", "conversation", "turn", role.alias("role"), "text", "time")
 
@@ -129,6 +140,18 @@ def _times(raw: pl.DataFrame, settings: ImportConfig, file: Path) -> pl.DataFram
     if times["naive"].any():
         raise naive_error(file, raw["row"].filter(times["naive"])[0])
     return times
+
+
+def _late_in_their_day(
+    frame: pl.DataFrame, settings: ImportConfig, ledger: RejectedRows
+) -> pl.DataFrame:
+    """Dates without a time as the end of their day, after the times were checked as given."""
+    by_day = frame["date_only"].fill_null(False)
+    if not by_day.any():
+        return frame
+    ledger.note("turn dates without a time, taken as the end of the day", int(by_day.sum()))
+    ends = end_of_day(frame["time"], settings.timezone)
+    return frame.with_columns(time=pl.when(by_day).then(ends).otherwise("time"))
 
 
 def _reject_bad(

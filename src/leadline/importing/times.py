@@ -3,6 +3,9 @@
 A time that names no zone is taken in --timezone and refused without one. In the hour that
 occurs twice when clocks go back, the first is taken. Dates such as 03/04/2024 are refused:
 they mean different days in different countries.
+
+A date without a time is some moment of its day. Which end of the day it stands for is a choice of
+what is dated: `end_of_day` gives the last moment that it can be.
 """
 
 from __future__ import annotations
@@ -72,6 +75,21 @@ def _result(frame: pl.DataFrame) -> pl.DataFrame:
 def _in_zone(moment: pl.Expr, timezone: str) -> pl.Expr:
     local = moment.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC").cast(UTC_TIME)
+
+
+def end_of_day(times: pl.Series, timezone: str) -> pl.Series:
+    """The last microsecond of the day that each time begins; null stays null.
+
+    Args:
+        times: UTC, each the start of a day in the zone.
+        timezone: in which days are counted, so that a day may have 23 or 25 hours; "" is UTC.
+    """
+    local = pl.col("start").dt.convert_time_zone(timezone or "UTC").dt.replace_time_zone(None)
+    following = _in_zone(local + pl.duration(days=1), timezone or "UTC")
+    # Some zones change their clocks at midnight, so that a day may have no start of its own.
+    following = following.fill_null(pl.col("start") + pl.duration(days=1))
+    frame = times.to_frame("start")
+    return frame.select(end=following - pl.duration(microseconds=1))["end"]
 
 
 def _from_text(values: pl.Series, timezone: str) -> pl.DataFrame:
