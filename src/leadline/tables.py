@@ -72,7 +72,7 @@ ESTIMATES: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "conversation_id": pl.String(),
     "turn": pl.Int32(),
-    "time": UTC_TIME,
+    "time": UTC_TIME,  # when everything that was read had been said; null where the turn has none
     "distribution": DISTRIBUTION,
     "mean": pl.Float64(),
     "median": pl.Float64(),

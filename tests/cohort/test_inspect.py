@@ -7,11 +7,16 @@ import json
 from pathlib import Path
 
 import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
+from tests.support.cohorts import cohort_of, label_row, turn_rows
 from tests.support.written import build, phq9
 
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.inspect import inspect_cohort, render_inspection
 from leadline.cohort.store import Cohort, read_cohort
+from leadline.cohort.windows import label_readings
 from leadline.phq9.change import ChangeConfig
 from leadline.tables import PHQ9
 
@@ -31,18 +36,22 @@ def test_inspect_counts(tmp_path: Path) -> None:
         "minimal": 2, "mild": 0, "moderate": 1, "moderately severe": 0, "severe": 1
     }  # fmt: skip
     assert found["labels"]["mean"] == 9.5
-    # a's label on day 40 has no text in the 14 days before; b's text has no date, so it counts
+    # a's label on day 40 has no text in the 14 days before; b's text has no date
     assert found["gaps"] == {
         "people_without_text": 1, "people_without_labels": 1,
-        "labels_without_text_in_window": 1, "window_days": 14.0,
+        "labels_without_text_in_window": 2, "window_days": 14.0,
+        "turns_without_date_beside_dated_labels": 1, "labels_without_date_beside_dates": 0,
+        "turns_out_of_order": 0,
     }  # fmt: skip
+    asked_for = inspect_cohort(read_cohort(tmp_path / "c"), undated=True)
+    assert asked_for["gaps"]["labels_without_text_in_window"] == 1
     assert found["duplicates"] == {"texts_of_several_people": 1, "repeated_conversations": 2}
     assert found["questionnaire"] == {
         "spans": 2, "people": 1, "reasons": {"answered items": 1, "asked items": 1}
     }  # fmt: skip
     assert found["simulated"] is True
     everything = inspect_cohort(read_cohort(tmp_path / "c"), window_days=0)
-    assert everything["gaps"]["labels_without_text_in_window"] == 0
+    assert everything["gaps"]["labels_without_text_in_window"] == 1
 
 
 def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -> None:
@@ -54,6 +63,30 @@ def test_inspect_shows_no_words_and_an_empty_label_table_works(tmp_path: Path) -
     text = console.export_text()
     assert "people without a label" in text
     assert "pasted" not in text + json.dumps(found)
+
+
+times = st.one_of(st.none(), st.sampled_from([0, 1, 1, 2, 20]), st.floats(0, 40))
+said = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), times), min_size=1, max_size=8)
+
+
+@settings(deadline=None)
+@given(st.lists(said, min_size=1, max_size=2), st.lists(times, max_size=3), st.booleans(),
+       st.sampled_from([0, 14]))  # fmt: skip
+def test_labels_without_text_are_those_without_a_reading(people, labels, undated, days):
+    turns = [row for name, one in zip("ab", people, strict=False) for row in turn_rows(name, one)]
+    cohort = cohort_of(turns, [label_row("a", when, 9) for when in labels])
+    window = WindowConfig(days=days, undated=undated)
+    gaps = inspect_cohort(cohort, days, undated=undated)["gaps"]
+    missing = len(labels) - label_readings(cohort, window).height
+    assert gaps["labels_without_text_in_window"] == missing
+
+
+def test_turns_out_of_order_are_counted():
+    cohort = cohort_of(
+        turn_rows("a", [("user", 3), ("assistant", 1), ("user", None), ("user", 2), ("user", 3)])
+        + turn_rows("b", [("user", 0)]), [],
+    )  # fmt: skip
+    assert inspect_cohort(cohort)["gaps"]["turns_out_of_order"] == 2
 
 
 def test_changes_are_between_neighbouring_phq9s_of_one_person(tmp_path: Path) -> None:

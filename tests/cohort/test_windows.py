@@ -14,6 +14,8 @@ from leadline.cohort.windows import (
     label_readings,
     running_starts,
     starts_at,
+    timelines_to_read,
+    undated_counts,
     unlabelled_readings,
     window_starts,
 )
@@ -73,15 +75,78 @@ def test_a_label_without_enough_text_has_no_row():
 @pytest.mark.parametrize(
     ("said", "label", "expected"),
     [
-        (users(None, None, None), 5, (0, 2)),  # an undated transcript belongs to its label
+        (users(None, None, None), 5, (0, 2)),
         (users(0, 50), None, (0, 1)),  # an undated PHQ-9 takes all
         (users(None, 0, 20), 21, (2, 2)),  # what stands before too old a turn is older still
         (users(0, None, 20), 1, (0, 1)),
         (users(0, None, 20, None), 1, (0, 1)),  # what follows a turn after the PHQ-9 is after it
     ],
 )
-def test_conversations_without_dates(said, label, expected):
-    assert readings(said, [(label, 9)]) == {0: expected}
+def test_what_has_no_date_is_taken_as_before_on_request(said, label, expected):
+    window = WindowConfig(undated=True)
+    assert readings(said, [(label, 9)], window) == {0: expected}
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "expected"),
+    [
+        (users(None, None), [None], {0: (0, 1)}),  # the transcript that the label belongs to
+        (users(None, None), [5], {}),
+        (users(None, None), [None, 5], {}),  # which of the two it belongs to is not known
+        (users(0, 50), [None], {}),
+        (users(0, 50, None), [60, None], {0: (1, 1)}),
+        (users(0, None, 1), [5], {0: (0, 0)}),
+        ([("system", None), ("user", 0), ("assistant", None), ("user", 1)], [5], {0: (0, 1)}),
+        ([("system", None), ("user", 0)], [None], {}),
+    ],
+)
+def test_what_may_have_been_said_after_a_phq9_is_not_read_for_it(said, labels, expected):
+    assert readings(said, [(when, 9) for when in labels]) == expected
+
+
+@pytest.mark.parametrize("role", ["assistant", "clinician", "system"])
+def test_a_reading_ends_before_what_anybody_said_after_the_phq9(role):
+    said = [("user", 0), (role, 9), ("user", 1), ("user", 2)]
+    assert readings(said, [(5, 9), (9, 9)]) == {0: (0, 0), 1: (0, 2)}
+    assert readings(said, [(5, 9)], WindowConfig(undated=True)) == {0: (0, 0)}
+
+
+def test_a_turn_after_the_reading_has_no_say_in_where_it_begins():
+    assert readings(users(20, 30, 0), [(25, 9)]) == {0: (0, 0)}
+
+
+def test_what_others_said_without_a_time_is_not_read_before_a_dated_phq9():
+    said = [("system", None), ("user", 0), ("assistant", None), ("assistant", 1), ("user", None)]
+    cohort = cohort_of(turn_rows("a", said) + turn_rows("b", said), [label_row("a", 5, 9)])
+    dated, free = timelines_to_read(cohort, TWO_WEEKS)
+    assert [message.text for message in dated.messages] == [
+        "a user number 1", "a assistant number 3", "a user number 4",
+    ]  # fmt: skip
+    assert dated.user.tolist() == [0, 2]
+    assert (dated.turns.tolist(), dated.conversation_ids) == ([1, 3, 4], ("c",) * 3)
+    assert len(free.messages) == 5
+    for timeline in timelines_to_read(cohort, WindowConfig(undated=True)):
+        assert len(timeline.messages) == 5
+
+
+def test_an_answer_is_masked_though_its_question_is_left_out():
+    asked = "How often have you been bothered by feeling tired or having little energy?"
+    rows = [("p", "c", 0, "assistant", asked, None), ("p", "c", 1, "user", "2", day(0))]
+    cohort = cohort_of(rows, [label_row("p", 5, 9)])
+    (timeline,) = timelines_to_read(cohort, WindowConfig(mask_questionnaire=True))
+    assert [message.text for message in timeline.messages] == ["[questionnaire]"]
+
+
+def test_what_cannot_be_placed_in_time_is_counted():
+    turns = [
+        *turn_rows("mixed", [("user", 0), ("assistant", None), ("user", None)]),
+        *turn_rows("free", users(None, None)),
+        *turn_rows("late", users(None, 3)),
+    ]
+    labels = [label_row("mixed", 5, 9), label_row("free", None, 9), label_row("late", None, 9)]
+    cohort = cohort_of(turns, labels)
+    assert undated_counts(cohort) == {"turns": 2, "labels": 1}
+    assert undated_counts(cohort_of(turn_rows("p", users(0)), [])) == {"turns": 0, "labels": 0}
 
 
 def test_the_time_zone_of_a_source_does_not_move_a_window():
@@ -110,7 +175,7 @@ def ordered(values):
 @given(times, st.lists(st.one_of(st.none(), st.floats(0, 60)), max_size=4), st.floats(0, 30))
 def test_readings_are_those_of_a_naive_loop(at, labels, days):
     at = ordered(at)
-    window = WindowConfig(days=days)
+    window = WindowConfig(days=days, undated=True)
     found = readings(users(*at), [(when, 9) for when in labels], window)
     for number, when in enumerate(labels):
         kept = []
@@ -155,6 +220,37 @@ def test_a_running_reading_does_not_depend_on_later_turns_in_any_order(at, days,
     for last in range(len(at)):
         alone = window_starts(moments[: last + 1], moments[last : last + 1], days)[0]
         assert whole[last] == min(alone, last)
+
+
+moments = st.one_of(st.none(), st.sampled_from([0, 1, 1, 2, 5, 20, 21]), st.floats(0, 60))
+spoken = st.lists(st.tuples(st.sampled_from(["user", "user", "assistant", "system"]), moments),
+                  min_size=1, max_size=15)  # fmt: skip
+
+
+@given(spoken, st.lists(moments, min_size=1, max_size=4), st.sampled_from([0, 14]), st.booleans())
+def test_nothing_that_may_be_later_is_seen_by_a_reading_of_a_phq9(said, labels, days, undated):
+    window = WindowConfig(days=days, undated=undated)
+    cohort = cohort_of(turn_rows("p", said), [label_row("p", when, 9) for when in labels])
+    table = label_readings(cohort, window)
+    (timeline,) = timelines_to_read(cohort, window)
+    nothing_dated = all(at is None for at in (*labels, *(at for _, at in said)))
+    for label, first, last in table.select("label", "first", "last").iter_rows():
+        seen = timeline.times[: timeline.user[last] + 1]  # a reader of context reads all of it
+        assert timeline.slice(first, last)[-1].role == "user"
+        known = None if labels[label] is None else day(labels[label]).replace(tzinfo=None)
+        when = np.datetime64(known, "us")
+        assert not (seen > when).any()
+        if not undated:
+            assert nothing_dated or not (np.isnat(seen).any() or np.isnat(when))
+
+
+@given(spoken)
+def test_nothing_later_than_its_time_is_seen_by_a_running_estimate(said):
+    (timeline,) = timelines(cohort_of(turn_rows("p", said), []))
+    for place, moment in enumerate(timeline.as_of):
+        seen = timeline.times[: place + 1]
+        assert np.isnat(moment) == np.isnat(seen[-1])
+        assert np.isnat(moment) or (moment == seen[~np.isnat(seen)].max())
 
 
 def test_no_turns_and_no_labels():

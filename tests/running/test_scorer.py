@@ -314,13 +314,15 @@ DAYS = st.lists(st.none() | st.floats(0, 60), min_size=1, max_size=12)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(DAYS, st.booleans())
+@given(DAYS, st.booleans(), st.lists(st.sampled_from(["user", "user", "assistant"]),
+       min_size=12, max_size=12))  # fmt: skip
 def test_undated_and_disordered_messages_give_what_score_gives(
-    trained, home, tmp_path_factory, days, in_order
+    trained, home, tmp_path_factory, days, in_order, roles
 ):
     dated = iter(sorted(day for day in days if day is not None))
     days = [next(dated) if day is not None else None for day in days] if in_order else days
-    cohort = cohort_of(turn_rows(NEW, [("user", day) for day in days]), [])
+    said_as = iter(roles)
+    cohort = cohort_of(turn_rows(NEW, [(next(said_as), day) for day in days]), [])
     out = tmp_path_factory.mktemp("days") / "estimates.parquet"
     score_cohort(cohort, trained, out, home=home)
     said = said_by(cohort)[NEW]

@@ -31,6 +31,7 @@ def course_of(reader, messages):
         read=len(messages),
         turns=7,
         edge=np.datetime64("2025-02-01T00:00:00.000001", "us"),
+        latest=np.datetime64("2025-03-01T00:00:00.000001", "us"),
         questionnaire=Asked(True, 2),
     )
 
@@ -50,7 +51,7 @@ def test_what_is_loaded_is_what_was_saved_and_goes_on_with_the_same_bits(tmp_pat
         assert secret not in file.read_bytes()
     back = load_reading(file, "me", [CPU, CPU])
     assert load_reading(file, "someone else", [CPU, CPU]) is None
-    for name in ("read", "turns", "edge", "questionnaire"):
+    for name in ("read", "turns", "edge", "latest", "questionnaire"):
         assert getattr(back, name) == getattr(course, name)
     for name in ("words", "times"):
         np.testing.assert_array_equal(getattr(back, name), getattr(course, name))
@@ -76,6 +77,7 @@ def test_someone_new_has_no_size_and_no_estimate(tmp_path):
     assert [x.shape for x in back.states] == [(0, 4), (0, 2)]
     assert back.read == 0
     assert np.isnat(back.edge)
+    assert np.isnat(back.latest)
 
 
 def test_keys_and_values_only_grow():

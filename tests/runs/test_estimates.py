@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.cohorts import cohort_of, turn_rows
+from tests.support.cohorts import cohort_of, day, turn_rows
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
@@ -149,3 +149,10 @@ def test_turns_and_times_are_those_of_the_message():
     assert found["conversation_id"].to_list() == ["c", "c"]
     times = found["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
     np.testing.assert_array_equal(times, person.times[[1, 3]])
+
+
+def test_an_estimate_stands_at_the_time_when_all_that_it_read_had_been_said():
+    said = [("user", 3), ("assistant", 9), ("user", 2), ("user", None), ("user", 10), ("user", 1)]
+    people = list(timelines(cohort_of(turn_rows("p", said), [])))
+    found = running_estimates(ensemble(), people, WindowConfig(), "m")
+    assert found["time"].to_list() == [day(3), day(9), None, day(10), day(10)]

@@ -140,6 +140,7 @@ def test_people_without_a_label_or_text_are_not_read():
         ([label_row("a", 1, 4.0, "phq8")], WINDOW, "the labels are phq8"),
         ([label_row("a", 90, 4.0)], WindowConfig(), "in the 14 days before it"),
         ([label_row("a", 1, 4.0)], WindowConfig(days=0, min_turns=2), "2 or more user turns"),
+        ([label_row("a", None, 4.0)], WindowConfig(), "--undated takes them"),
     ],
 )
 def test_why_nobody_can_be_trained_on_is_said(labels, window, message):

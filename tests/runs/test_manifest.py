@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tests.support.cohorts import scored_people
+from tests.support.cohorts import cohort_of, label_row, scored_people, turn_rows
 
 from leadline.artefact import read_manifest, sha256
 from leadline.runs.config import TrainConfig
@@ -33,6 +33,17 @@ def test_a_manifest_of_a_run_names_what_it_was_made_of_and_every_file(run):
     assert written["training"] == {"people trained on": "2"}
     assert (written["command"], written["reference_model"]) == ("train", "leadline")
     assert written["limit"] is None
+
+
+@pytest.mark.parametrize(("undated", "fate"), [(False, "left out"), (True, "taken as said before")])
+def test_the_report_counts_what_cannot_be_placed_in_time(run, undated, fate):
+    said = [("user", 0), ("user", None), ("assistant", None)]
+    cohort = cohort_of(turn_rows("p", said), [label_row("p", 2, 9), label_row("p", None, 9)])
+    settings = {**SETTINGS, "window": {"days": 14.0, "undated": undated}}
+    written = write_run_manifest(run, cohort, settings, {"reader": "minilm"}, command="train")
+    facts = written["training"]
+    assert facts["reader"] == "minilm"
+    assert facts["without a time beside dated ones"].startswith(f"2 turns and 1 PHQ-9s, {fate}")
 
 
 def test_the_manifest_says_whether_people_are_simulated_and_their_limit(run):

@@ -104,9 +104,13 @@ def build_inspect() -> click.Command:
     @path_argument("cohort")
     @click.option("--days", default=14.0, show_default=True,
                   help="Days before a PHQ-9 in which text counts (0: all).")  # fmt: skip
+    @click.option("--undated/--no-undated", default=False, show_default=True,
+                  help="Count what has no time as train --undated reads it.")  # fmt: skip
     @settings(ChangeConfig)
     @JSON
-    def inspect(change: ChangeConfig, cohort: Path, days: float, as_json: bool) -> None:
+    def inspect(
+        change: ChangeConfig, cohort: Path, days: float, undated: bool, as_json: bool
+    ) -> None:
         """Describe a cohort: counts, lengths, dates, labels, changes, gaps, suspicious spans."""
         from rich.console import Console
 
@@ -114,8 +118,8 @@ def build_inspect() -> click.Command:
         from leadline.cohort.inspect import inspect_cohort, render_inspection
         from leadline.cohort.store import read_cohort
 
-        window = WindowConfig(days=days)
-        inspection = inspect_cohort(read_cohort(cohort), window.days, change)
+        window = WindowConfig(days=days, undated=undated)
+        inspection = inspect_cohort(read_cohort(cohort), window.days, change, undated=undated)
         if as_json:
             show_json(inspection)
         else:

@@ -18,6 +18,10 @@ class WindowConfig:
         14.0, "Days of text before a PHQ-9 that count towards it (0: all text).", least=0
     )
     min_turns: int = setting(1, "User turns that a window must hold to be used.", least=1)
+    undated: bool = setting(
+        False, "Take text without a time as said before every PHQ-9 of its person, and dated text "
+        "as said before a PHQ-9 without a time; otherwise neither is read for it."
+    )  # fmt: skip
     mask_questionnaire: bool = setting(
         False, "Blank spans that look like an administered questionnaire before reading."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -11,17 +12,24 @@ from rich.table import Table
 
 from leadline.cohort.masking import cohort_spans
 from leadline.cohort.store import Cohort
+from leadline.cohort.windows import undated_counts
 from leadline.phq9.change import ChangeConfig, change_sign, smallest_change
 from leadline.phq9.items import BANDS
 from leadline.phq9.scoring import band_index
 
 WINDOW_DAYS = 14.0
 
+NEVER, ALWAYS = datetime(9999, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)
+
 COPIED_CHARS = 40  # shorter texts ("ok", "I don't know") are the same by chance
 
 
 def inspect_cohort(
-    cohort: Cohort, window_days: float = WINDOW_DAYS, change: ChangeConfig | None = None
+    cohort: Cohort,
+    window_days: float = WINDOW_DAYS,
+    change: ChangeConfig | None = None,
+    *,
+    undated: bool = False,
 ) -> dict[str, Any]:
     """Describe a cohort as plain data that can be written as JSON; no text, no names.
 
@@ -29,8 +37,10 @@ def inspect_cohort(
         cohort: a cohort in memory.
         window_days: days before a PHQ-9 in which text counts towards it.
         change: which difference between two PHQ-9s counts as a reliable change.
+        undated: text and PHQ-9s without a time count as `WindowConfig.undated` says.
     """
     turns, phq9, people = cohort.turns, cohort.phq9, cohort.people
+    without_time = undated_counts(cohort)
     people_with_text = set(turns["person_id"].unique())
     people_with_labels = set(phq9["person_id"].unique())
     return {
@@ -49,8 +59,11 @@ def inspect_cohort(
                 person not in people_with_text for person in people["person_id"]
             ),
             "people_without_labels": sum(p not in people_with_labels for p in people["person_id"]),
-            "labels_without_text_in_window": _without_text(turns, phq9, window_days),
+            "labels_without_text_in_window": _without_text(turns, phq9, window_days, undated),
             "window_days": window_days,
+            "turns_without_date_beside_dated_labels": without_time["turns"],
+            "labels_without_date_beside_dates": without_time["labels"],
+            "turns_out_of_order": _out_of_order(turns),
         },
         "duplicates": _duplicates(turns),
         "questionnaire": _questionnaire(turns),
@@ -145,18 +158,59 @@ def _changes(phq9: pl.DataFrame, config: ChangeConfig) -> dict[str, Any]:
     }
 
 
-def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float) -> int:
-    """Labels with no word of the person in the window; without dates all their text counts."""
-    user_turns = turns.lazy().filter(pl.col("role") == "user").select("person_id", turn_time="time")
+def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float, undated: bool) -> int:
+    """Labels with no word of the person in the window: those without a reading of `windows`.
+
+    The last turn of a reading is the last before which nothing may be later than the label; there
+    is a reading if that turn is not too old.
+    """
     labels = phq9.lazy().with_row_index("label").select("label", "person_id", "time")
-    near = (pl.col("turn_time") <= pl.col("time")) & (
-        (pl.col("turn_time") > pl.col("time") - pl.duration(seconds=days * 86_400))
-        | pl.lit(days == 0)
+    said = _said_by(turns, labels, undated).select(
+        "person_id", "said_by", "any_date", "place", said="time"
     )
-    undated = pl.col("turn_time").is_null() | pl.col("time").is_null()
-    joined = labels.join(user_turns, on="person_id").filter(near | undated)
-    covered = joined.select(pl.col("label").n_unique()).collect(engine="streaming").item()
-    return int(phq9.height - covered)
+    free = pl.lit(undated) | ~pl.col("any_date")
+    before = pl.when(pl.col("time").is_null()).then(free).otherwise("said_before")
+    last = (
+        labels.join(said, on="person_id")
+        .with_columns(said_before=pl.col("said_by") <= pl.col("time"))
+        .filter(before)
+        .group_by("label")
+        .agg(pl.col("time").first(), pl.col("said").sort_by("place").last())
+    )
+    old = pl.col("said") <= pl.col("time") - pl.duration(seconds=days * 86_400)
+    covered = last.filter(~old.fill_null(False) | pl.lit(days == 0)).select(pl.len())
+    return int(phq9.height - covered.collect(engine="streaming").item())
+
+
+def _said_by(turns: pl.DataFrame, labels: pl.LazyFrame, undated: bool) -> pl.LazyFrame:
+    """The user turns with ``said_by``, when all up to each had been said at the latest.
+
+    Also ``place``, their order, and ``any_date``: the person has dated text or a dated label.
+    """
+    known = pl.col("time").is_not_null()
+    owners = labels.filter(known).select("person_id", dated_label=True).unique()
+    return (
+        turns.lazy()
+        .join(owners, on="person_id", how="left", maintain_order="left")
+        .with_columns(pl.col("dated_label").fill_null(False))
+        .filter(known | (pl.col("role") == "user") | ~pl.col("dated_label") | undated)
+        .with_columns(
+            said_by=pl.col("time")
+            .fill_null(ALWAYS if undated else NEVER)
+            .cum_max()
+            .over("person_id"),
+            any_date=(known | pl.col("dated_label")).any().over("person_id"),
+            place=pl.int_range(pl.len()),
+        )
+        .filter(pl.col("role") == "user")
+    )
+
+
+def _out_of_order(turns: pl.DataFrame) -> int:
+    """Turns with a time before that of a turn that stands before them."""
+    times = turns.lazy().filter(pl.col("time").is_not_null())
+    earlier = pl.col("time") < pl.col("time").cum_max().over("person_id")
+    return int(times.filter(earlier).select(pl.len()).collect().item())
 
 
 def _duplicates(turns: pl.DataFrame) -> dict[str, int]:
@@ -257,6 +311,12 @@ def _warnings(inspection: Mapping[str, Any]) -> Table:
         f"labels without text in the {gaps['window_days']:g} days before",
         f"{gaps['labels_without_text_in_window']:,}",
     )
+    for name in (
+        "turns_without_date_beside_dated_labels",
+        "labels_without_date_beside_dates",
+        "turns_out_of_order",
+    ):
+        table.add_row(name.replace("_", " "), f"{gaps[name]:,}")
     table.add_row("texts said by several people", f"{duplicates['texts_of_several_people']:,}")
     table.add_row("repeated conversations", f"{duplicates['repeated_conversations']:,}")
     table.add_row("questionnaire-like spans", f"{spans['spans']:,} ({spans['people']:,} people)")

@@ -45,6 +45,33 @@ class Timeline:
         """Times of the person's own turns, shape (U,)."""
         return self.times[self.user]
 
+    @property
+    def as_of(self) -> npt.NDArray[np.datetime64]:
+        """When everything up to each message had been said, shape (M,); NaT where it has no time.
+
+        It is later than the message's own time where an earlier message has a later time. A
+        message without a time says nothing about the others: the order is taken as it stands.
+        """
+        return np.where(np.isnat(self.times), self.times, np.fmax.accumulate(self.times))
+
+    def without(self, dropped: npt.NDArray[np.bool_]) -> Timeline:
+        """The timeline without some messages of others than the person.
+
+        Turns of the person keep their places among the person's own turns.
+
+        Args:
+            dropped: which messages, shape (M,); never one of the person's own.
+        """
+        kept = np.flatnonzero(~dropped)
+        return Timeline(
+            person_id=self.person_id,
+            messages=tuple(self.messages[i] for i in kept),
+            user=np.searchsorted(kept, self.user),
+            times=self.times[kept],
+            conversation_ids=tuple(self.conversation_ids[i] for i in kept),
+            turns=self.turns[kept],
+        )
+
     def slice(self, first: int, last: int) -> tuple[Message, ...]:
         """What was said between user turns `first` and `last`, both included.
 

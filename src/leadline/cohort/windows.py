@@ -2,10 +2,15 @@
 
 A person's conversations are one timeline, read left to right. A *reading* is a stretch of
 the person's own turns, first to last, both included. The reading of a PHQ-9 holds the turns
-said in the `days` before it and never one after it; the reading of a turn holds the turns of
-the `days` up to that turn. Text without a date is taken as said before an undated PHQ-9 and,
-if the PHQ-9 is dated and the text is not, as said before it too, because an undated
-transcript that came with a label is the transcript that the label belongs to.
+said in the `days` before it; the reading of a turn holds the turns of the `days` up to that turn.
+
+Nothing that may have been said after a PHQ-9 is read for it, whoever said it. A reader of context
+sees all messages before the end of a reading, so a reading ends before the first message that is
+later than the PHQ-9, also where messages stand out of order. Text without a time may be later than
+any PHQ-9 that has one, and the other way round, so it is left out: a reading ends before the
+first turn of the person that has no time, and messages of others without a time are passed over.
+With `WindowConfig.undated` all of it is taken as said before. Where a person has no time at all,
+neither of text nor of a PHQ-9, the transcript is the one that the PHQ-9 belongs to.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import mask_timeline
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline, timelines
 
@@ -110,6 +116,23 @@ def starts_at(times: npt.NDArray[np.datetime64], first: int, days: float) -> npt
     return np.minimum(starts, ends).astype(np.int64)
 
 
+def timelines_to_read(cohort: Cohort, window: WindowConfig) -> Iterator[Timeline]:
+    """The timelines that readings are cut from, in the order of the cohort.
+
+    What others said without a time is left out for people who have a dated PHQ-9, unless the
+    window takes it. Places among the person's own turns are those of `timelines`.
+    """
+    dated = set(cohort.phq9.filter(pl.col("time").is_not_null())["person_id"])
+    for timeline in timelines(cohort):
+        if window.undated or timeline.person_id not in dated:
+            yield timeline
+            continue
+        dropped = np.isnat(timeline.times)
+        dropped[timeline.user] = False
+        # Masked first: an answer stands where its question is left out.
+        yield mask_timeline(timeline, window).without(dropped) if dropped.any() else timeline
+
+
 def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
     """The reading of each PHQ-9 that has enough text, as a table of `READINGS`.
 
@@ -118,7 +141,7 @@ def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
     locked = dict(cohort.people.select("person_id", "locked").iter_rows())
     labels = cohort.phq9.with_row_index("label").partition_by("person_id", as_dict=True)
     rows: list[tuple[object, ...]] = []
-    for timeline in timelines(cohort):
+    for timeline in timelines_to_read(cohort, window):
         person_labels = labels.get((timeline.person_id,))
         if person_labels is not None and len(timeline.user):
             rows += _person_readings(
@@ -131,23 +154,65 @@ def _person_readings(
     timeline: Timeline, labels: pl.DataFrame, window: WindowConfig, locked: bool
 ) -> list[tuple[object, ...]]:
     as_of = labels["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
-    times = timeline.user_times
-    starts = window_starts(times, as_of, window.days)
+    lasts = _last_turns(timeline, as_of, undated=window.undated)
     words = np.concatenate([[0], np.cumsum(timeline.user_words())])
     rows: list[tuple[object, ...]] = []
     columns = ("label", "time", "total", "instrument")
-    for (label, time, total, instrument), start, end in zip(
-        labels.select(columns).iter_rows(), starts, as_of, strict=True
+    for (label, time, total, instrument), last, moment in zip(
+        labels.select(columns).iter_rows(), lasts.tolist(), as_of, strict=True
     ):
-        after = np.flatnonzero(times > end)  # never true for NaT on either side
-        last = (int(after[0]) if len(after) else len(times)) - 1
-        count = last - int(start) + 1
+        before = timeline.user_times[: last + 1]
+        start = int(window_starts(before, np.array([moment]), window.days)[0])
+        count = last - start + 1
         if total is None or count < window.min_turns:
             continue
         word_count = int(words[last + 1] - words[start])
         head = (timeline.person_id, label, time, total, instrument)
-        rows.append((*head, int(start), last, count, word_count, locked))
+        rows.append((*head, start, last, count, word_count, locked))
     return rows
+
+
+def _last_turns(
+    timeline: Timeline, as_of: npt.NDArray[np.datetime64], *, undated: bool
+) -> npt.NDArray[np.int64]:
+    """The last user turn before which nothing may be later than each PHQ-9; -1 if there is none.
+
+    Args:
+        timeline: what was said.
+        as_of: the times of all PHQ-9s of the person, shape (K,); NaT if unknown.
+        undated: what has no time is taken as said before.
+    """
+    times = timeline.times
+    later = times[None, :] > as_of[:, None]  # never true for NaT on either side
+    if not undated:
+        unknown, no_label_time = np.isnat(times), np.isnat(as_of)
+        anything_dated = not (unknown.all() and no_label_time.all())
+        later |= unknown[None, :] & anything_dated
+        later |= no_label_time[:, None] & anything_dated
+    ends = np.where(later.any(axis=1), later.argmax(axis=1), len(times))
+    return np.searchsorted(timeline.user, ends) - 1
+
+
+def undated_counts(cohort: Cohort) -> dict[str, int]:
+    """What cannot be placed in time, so that it is left out or taken on request.
+
+    Returns:
+        ``turns``: messages without a time of people who have a dated PHQ-9. ``labels``: PHQ-9s
+        without a time of people who have dated text or a dated PHQ-9.
+    """
+    known = pl.col("time").is_not_null()
+    dated_labels = cohort.phq9.lazy().filter(known).select("person_id").unique()
+    dated_people = pl.concat([dated_labels, cohort.turns.lazy().filter(known).select("person_id")])
+    tables = {"turns": (cohort.turns, dated_labels), "labels": (cohort.phq9, dated_people.unique())}
+    return {
+        name: table.lazy()
+        .filter(~known)
+        .join(people, on="person_id", how="semi")
+        .select(pl.len())
+        .collect()
+        .item()
+        for name, (table, people) in tables.items()
+    }
 
 
 def unlabelled_readings(
@@ -166,7 +231,7 @@ def unlabelled_readings(
     """
     excluded = set(label_readings(cohort, window)["person_id"]) | cohort.locked_ids
     row = first_row
-    for timeline in timelines(cohort):
+    for timeline in timelines_to_read(cohort, window):
         if timeline.person_id in excluded or not len(timeline.user):
             continue
         last = len(timeline.user) - 1

@@ -280,7 +280,7 @@ class RunningScorer:
             silent = sum(message.role == "user" for message in person.old)
             new = len(course.times) - len(user) + silent
             first = max(new - 1, 0)  # the turn before: what moved since is counted from there
-            timelines.append(_timeline(person.person_id, course, user))
+            timelines.append(_timeline(person, course))
             starts = starts_at(course.times, first, self.window.days)
             spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
             reported += [first + at >= new for at in range(len(starts))]
@@ -391,6 +391,7 @@ def _continued(
         sizes=tuple(sizes),
         words=np.concatenate([course.words, np.array(words, np.int64)]),
         times=np.concatenate([course.times, _times(user)]),
+        latest=_latest_so_far(person)[-1],
         read=course.read + len(messages),
         turns=course.turns + len(user),
         questionnaire=questionnaire,
@@ -433,15 +434,29 @@ def forget(course: ReadingState, days: float) -> ReadingState:
     )
 
 
-def _timeline(person_id: str, course: ReadingState, user: Sequence[TimedMessage]) -> Timeline:
-    """The kept user turns of a person; where the older ones were said is not kept."""
+def _latest_so_far(person: _Person) -> npt.NDArray[np.datetime64]:
+    """The latest time up to what was read before, and up to each message read now; NaT if none."""
+    times = np.concatenate([[person.course.latest], _times((*person.old, *person.new))])
+    return np.fmax.accumulate(times)
+
+
+def _timeline(person: _Person, course: ReadingState) -> Timeline:
+    """The kept user turns of a person; where the older ones were said is not kept.
+
+    Each of those read now has the time at which everything up to it had been said.
+    """
+    messages = (*person.old, *person.new)
+    now = [place for place, message in enumerate(messages) if message.role == "user"]
+    user = [messages[place] for place in now]
     count = len(course.times)
     older = count - len(user)
+    dated = ~np.isnat(course.times[older:])
+    as_of = np.where(dated, _latest_so_far(person)[1:][now], np.datetime64("NaT", "us"))
     return Timeline(
-        person_id,
+        person.person_id,
         messages=(),
         user=np.arange(count),
-        times=course.times,
+        times=np.concatenate([course.times[:older], as_of]),
         conversation_ids=("",) * older + tuple(message.conversation_id for message in user),
         turns=np.array([0] * older + [message.turn for message in user], dtype=np.int32),
     )

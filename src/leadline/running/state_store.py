@@ -35,7 +35,7 @@ from leadline.cohort.masking import NOT_ASKED, Asked
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 SUFFIX = ".safetensors"
 
@@ -53,6 +53,7 @@ class ReadingState:
         read: messages so far, all roles.
         turns: user turns so far; the last `kept` of them are the kept ones.
         edge: time of the last user turn that is no longer kept; NaT if all are.
+        latest: the latest time of any message so far, all roles; NaT if none had one.
         questionnaire: what masking carries along.
     """
 
@@ -64,6 +65,7 @@ class ReadingState:
     read: int = 0
     turns: int = 0
     edge: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
+    latest: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
     questionnaire: Asked = NOT_ASKED
 
     @property
@@ -164,6 +166,7 @@ def _plain(course: ReadingState) -> tuple[dict[str, torch.Tensor], dict[str, Any
         "read": course.read,
         "turns": course.turns,
         "edge": int(course.edge.astype(np.int64)),
+        "latest": int(course.latest.astype(np.int64)),
         "asked": list(course.questionnaire),
     }
     return {name: value.cpu().contiguous() for name, value in tensors.items()}, description
@@ -196,6 +199,7 @@ def _course(
         read=description["read"],
         turns=description["turns"],
         edge=np.datetime64(description["edge"], "us"),
+        latest=np.datetime64(description["latest"], "us"),
         questionnaire=Asked(answers_due, since),
     )
 

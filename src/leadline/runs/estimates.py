@@ -116,7 +116,9 @@ def estimates_table(
     first = np.diff(owner, prepend=-1) != 0
     centre = np.array([centres[person.person_id] for person in whose])
     before = np.where(first, centre, np.concatenate([[0.0], mean[:-1]]))
-    times = np.array([p.times[i] for p, i in zip(whose, at, strict=True)], dtype="datetime64[us]")
+    as_of = [person.as_of for person in people]
+    moments = [as_of[span.person][i] for span, i in zip(spans, at, strict=True)]
+    times = np.array(moments, dtype="datetime64[us]")
     columns = {
         "person_id": [person.person_id for person in whose],
         "conversation_id": [p.conversation_ids[i] for p, i in zip(whose, at, strict=True)],

@@ -13,8 +13,14 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
 from leadline.cohort.splits import person_folds, refuse_locked_people
 from leadline.cohort.store import FILES, Cohort
-from leadline.cohort.timeline import Timeline, timelines
-from leadline.cohort.windows import Span, label_readings, running_starts
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import (
+    Span,
+    label_readings,
+    running_starts,
+    timelines_to_read,
+    undated_counts,
+)
 from leadline.errors import LeadlineError
 from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
@@ -76,7 +82,8 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
     if not usable_readings.height:
         raise _no_labels(cohort, readings, window)
     names = set(usable_readings["person_id"])
-    people = mask_people([p for p in timelines(cohort) if p.person_id in names], window)
+    people = [p for p in timelines_to_read(cohort, window) if p.person_id in names]
+    people = mask_people(people, window)
     row = {person.person_id: number for number, person in enumerate(people)}
     usable_readings = usable_readings.with_columns(
         pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row")
@@ -96,6 +103,8 @@ def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> 
         before = f"in the {window.days:g} days before it" if window.days else "before it"
         problem = f"No PHQ-9 has {window.min_turns} or more user turns {before}."
         remedy = "Look at the dates with: leadline inspect; widen --days (0 takes all text)."
+        if any(undated_counts(cohort).values()) and not window.undated:
+            remedy += " Text or PHQ-9s without a time are left out; --undated takes them."
     return LeadlineError(problem, remedy=remedy, file=cohort.path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from leadline.artefact import sha256, write_manifest
 from leadline.cohort.store import Cohort
+from leadline.cohort.windows import undated_counts
 from leadline.runs.config import TrainConfig
 
 RUN_FILES = (
@@ -49,10 +50,20 @@ def write_run_manifest(
         inputs=settings["inputs"],
         files={name: sha256(run / name) for name in (*RUN_FILES, *files)},
         simulated=cohort.simulated,
-        training=dict(training),
+        training={**training, **_undated_facts(cohort, settings)},
         limit=cohort.manifest.get("limit"),
         **entries,
     )
+
+
+def _undated_facts(cohort: Cohort, settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the report says of text and PHQ-9s that cannot be placed in time; empty without any."""
+    counts = undated_counts(cohort)
+    if not any(counts.values()):
+        return {}
+    fate = "taken as said before (--undated)" if settings["window"]["undated"] else "left out"
+    count = f"{counts['turns']:,} turns and {counts['labels']:,} PHQ-9s"
+    return {"without a time beside dated ones": f"{count}, {fate}"}
 
 
 def model_facts(config: TrainConfig) -> dict[str, str]:

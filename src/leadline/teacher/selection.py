@@ -16,8 +16,8 @@ import polars as pl
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_timeline
 from leadline.cohort.store import Cohort
-from leadline.cohort.timeline import Timeline, timelines
-from leadline.cohort.windows import Span, label_readings, unlabelled_readings
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span, label_readings, timelines_to_read, unlabelled_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.teacher.rubric import FewShotExample
@@ -40,7 +40,7 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
         gold = open_readings.partition_by("person_id", as_dict=True)
     if who != "labelled":
         unlabelled = {item.person_id: span for item, span in unlabelled_readings(cohort, window)}
-    for timeline in timelines(cohort):
+    for timeline in timelines_to_read(cohort, window):
         readings, span = gold.get((timeline.person_id,)), unlabelled.get(timeline.person_id)
         if readings is None and span is None:
             continue
@@ -49,7 +49,7 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
             for time, *ends in readings.select("time", "first", "last").iter_rows():
                 yield reading_of(timeline, Span(0, *ends), time)
         if span is not None:
-            yield reading_of(timeline, span, _moment(timeline.user_times[span.last]))
+            yield reading_of(timeline, span, _moment(timeline.as_of[timeline.user[span.last]]))
 
 
 def reading_of(timeline: Timeline, span: Span, as_of: datetime | None) -> TeacherReading:
@@ -95,7 +95,9 @@ def gold_examples(
     refuse_locked_examples(people, cohort.locked_ids)
     gold = label_readings(cohort, window).filter(pl.col("instrument") == "phq9")
     by_person = {name: gold.filter(pl.col("person_id") == name).tail(1) for name in people}
-    people_read = (item for item in timelines(cohort) if item.person_id in by_person)
+    people_read = (
+        item for item in timelines_to_read(cohort, window) if item.person_id in by_person
+    )
     lines = {item.person_id: mask_timeline(item, window) for item in people_read}
     missing = sum(rows.is_empty() for rows in by_person.values())
     if missing:
