@@ -16,7 +16,7 @@ from leadline.selftrain.ancestry import (
     PseudolabelBatch,
     TaintedLabel,
     check_ancestry,
-    member_of,
+    folds_out,
     model_name,
     read_ancestry,
 )
@@ -157,7 +157,20 @@ def test_a_run_whose_model_saw_its_own_fold_is_refused(tmp_path):
         check_ancestry(tmp_path, NOBODY, {"g0": {0: 2}, "g1": {0: 2}})
 
 
-def test_names_say_which_fold_a_final_model_left_out():
-    assert member_of(model_name("main", "gold", 0, 1, {3}, {3})) == (1, 3)
-    assert member_of(model_name("main", "posterior", 2, 0, {3}, {3, 4})) == (0, None)
-    assert member_of(model_name("main", "posterior", 2, 0, {3, 4}, {4, 3})) == (0, None)
+def test_every_model_of_a_run_is_checked_not_only_the_final_ones(tmp_path):
+    ledger = AncestryLedger(NOBODY)
+    deep = model_name("main", "posterior", 1, 0, {2, 3}, {2, 3, 4})
+    ledger.add_batch(PseudolabelBatch("b", frozenset({"u0"}), (), ("oracle",), NOBODY))
+    ledger.add_model(Fitted(deep, frozenset({"g0"}), ("b",)))
+    ledger.write(tmp_path, labels_of(ledger))
+    left_out = {"g0": {0: 4}, "g1": {0: 2}, "u0": {0: 1}}
+    assert check_ancestry(tmp_path, NOBODY, left_out) == 1  # gold of fold 4 may be in
+    for person, fold in (("g0", 3), ("u0", 4), ("u0", 2)):
+        with pytest.raises(TaintedLabel, match="has seen 1"):
+            check_ancestry(tmp_path, NOBODY, left_out | {person: {0: fold}})
+
+
+def test_names_say_which_folds_a_model_left_out():
+    assert folds_out(model_name("main", "gold", 0, 1, {3}, {3})) == (1, {3}, {3})
+    assert folds_out(model_name("main", "posterior", 2, 0, {3}, {4, 3})) == (0, {3}, {3, 4})
+    assert folds_out(model_name("main", "raw", 1, 0, {12, 3}, {12, 3})) == (0, {3, 12}, {3, 12})

@@ -110,3 +110,13 @@ def test_progress_counts_what_is_at_hand_read_or_made(tmp_path):
     store.get("b", lambda: {"x": np.ones(1)})
     store.get("a", dict)
     assert seen == [1, 2]
+
+
+def test_a_node_of_an_earlier_version_is_made_anew(tmp_path):
+    NodeStore(tmp_path).get("n", lambda: {"mean": np.zeros(2)})
+    make, calls = counting({"mean": np.ones(2), "trained": np.arange(3)})
+    node = NodeStore(tmp_path).get("n", make, needs="trained")
+    assert calls
+    assert node["mean"].tolist() == [1, 1]
+    again = NodeStore(tmp_path).get("n", lambda: pytest.fail("made twice"), needs="trained")
+    assert again["trained"].tolist() == [0, 1, 2]

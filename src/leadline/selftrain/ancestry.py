@@ -4,8 +4,9 @@ Models and batches of pseudolabels form a graph. A *model* names the people whos
 fitted on and the batches that it was fitted on. A *batch* names the models that estimated for
 it and the people whose gold or ratings went into its label model. The *ancestors* of a batch
 are all people that are met on the way down: those named directly, those whose pseudolabels a
-model was fitted on, and theirs. They are computed from what was used, never from what a batch
-should have used, so a mistake in the plan of the folds shows here.
+model was fitted on, and theirs. They are computed from what was used, which whoever records it
+reads off the arrays that were fitted, never from what a batch should have used, so a mistake in
+the plan of the folds, or in the code that follows the plan, shows here.
 
 A pseudolabel is *tainted* if its own person, a locked test person, or anyone whom the model
 that it trains must not have seen, is among its ancestors.
@@ -65,7 +66,7 @@ class TaintedLabel(LeadlineError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a model was fitted on: people with gold, and batches of pseudolabels."""
+    """What a model was fitted on: batches of pseudolabels, and everyone else in its rows."""
 
     name: str
     people: People
@@ -260,7 +261,7 @@ def _check_recorded(
 
 
 def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int]]) -> int:
-    """Check a finished run's ledger, and that its models never saw whom they estimate.
+    """Check a finished run's ledger, and that no model in it saw whom its name leaves out.
 
     Args:
         run: the run directory.
@@ -274,11 +275,15 @@ def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int
         TaintedLabel: something in the run depends on whom it must not depend on.
     """
     ledger = read_ancestry(run, locked)
+    free = frozenset[str]().union(*(batch.labelled for batch in ledger.batches.values()))
     for name in ledger.fitted:
-        repeat, fold = member_of(name)
-        if fold is None:
-            continue
-        people = [person for person, folds in left_out.items() if folds.get(repeat) == fold]
+        repeat, gold_out, unlabelled_out = folds_out(name)
+        fold = {person: folds.get(repeat) for person, folds in left_out.items()}
+        people = [
+            person
+            for person, place in fold.items()
+            if place in gold_out or (place in unlabelled_out and person in free)
+        ]
         ledger.refuse_seen(name, [*people, *locked], "estimates of people left out")
     return len(ledger.batches)
 
@@ -296,8 +301,8 @@ def model_name(
     return f"{tree}-{kind}-{round_}-r{repeat}-g{gold}-u{free}"
 
 
-def member_of(name: str) -> tuple[int, int | None]:
-    """Repeat of a model, and its fold if it is one of the final models (one fold left out)."""
+def folds_out(name: str) -> tuple[int, frozenset[int], frozenset[int]]:
+    """Repeat of a model, the folds whose gold is out, and those whose people without gold are."""
     *_, repeat, gold, free = name.split("-")
-    fold = int(gold[1:]) if gold[1:] == free[1:] and "." not in gold else None
-    return int(repeat[1:]), fold
+    out, free_out = (frozenset(map(int, part[1:].split("."))) for part in (gold, free))
+    return int(repeat[1:]), out, free_out

@@ -18,7 +18,9 @@ where S_0 is the student or where there is no teacher. The hyperparameters of a 
 are those found for S_0(A), so that a fit is one matrix factorisation.
 
 Students and batches are recorded in an `AncestryLedger`, which works out anew who was seen and
-refuses what should not have been.
+refuses what should not have been. What is recorded is read off the rows that a head or a label
+model was handed, and who must not be among them is read off the roster as it was drawn: neither
+asks the masks that chose the rows.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from leadline.selftrain.ancestry import (
     AncestryLedger,
     Fitted,
     PseudolabelBatch,
+    TaintedLabel,
     model_name,
 )
 from leadline.selftrain.node_store import Node, NodeStore
@@ -58,6 +61,9 @@ Folds = frozenset[int]
 GOLD, POSTERIOR, RAW, TEACHER = "gold", "posterior", "raw", "teacher"
 """Kinds of student: gold alone; label model of teachers and student; raw teacher totals as if
 they were gold; the teachers' totals with bias and slope removed, without the student."""
+
+TRAINED, MEASURED = "trained", "measured"
+"""Arrays of a node: rows of the people whom a student, or a batch's label model, was fitted on."""
 
 LEAST_WEIGHT = 0.01  # pseudolabels that count less are left out
 
@@ -110,7 +116,7 @@ class Chain:
         self.open_free = ~roster.has_gold & ~roster.locked
         self.ids = np.array(roster.ids, dtype=object)
         self.used: dict[str, int] = {}  # rounds of the batches that were used
-        self._measured: dict[tuple[int, Folds, Folds], LabelModel] = {}
+        self._measured: dict[tuple[int, Folds, Folds], tuple[LabelModel, Ints]] = {}
 
     BELIEVED: ClassVar[tuple[str, ...]] = (RAW,)
     """Kinds of student whose estimates are not moved back to people with gold."""
@@ -126,21 +132,23 @@ class Chain:
         """
         if round_ == 0:
             kind, unlabelled_out = GOLD, gold_out
-        name = model_name(self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
-        if name not in self.ledger.fitted:
-            batches = self._batches(kind, round_, gold_out, unlabelled_out)
-            self._record(name, round_, gold_out, unlabelled_out, batches)
-        else:
-            batches = self._batches(kind, round_, gold_out, unlabelled_out)
         key = (kind, round_, gold_out, unlabelled_out)
-        return self.store.get(name, lambda: self._estimates(key, batches))
+        name = model_name(self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
+        batches = self._batches(*key)
+        node = self.store.get(name, lambda: self._estimates(key, batches), needs=TRAINED)
+        if name not in self.ledger.fitted:
+            self._record(key, node[TRAINED], batches)
+            self.ledger.refuse_seen(name, self._estimated(node), "estimates of others")
+        return node
 
     def member(self, kind: str, round_: int, fold: int) -> FrozenModel:
         """The final, calibrated model of a fold, fitted anew from its kept pseudolabels."""
         out = frozenset({fold})
         self.student(kind, round_, out, out)
         key = (kind if round_ else GOLD, round_, out, out)
-        parts = self._fit(key, self._batches(*key))
+        batches = self._batches(*key)
+        parts, trained = self._fit(key, batches)
+        self._record(key, trained, batches)
         return FrozenModel(self.plan.candidate, parts, self.calibration(kind, round_, fold))
 
     def calibration(self, kind: str, round_: int, fold: int) -> Calibration:
@@ -153,6 +161,7 @@ class Chain:
         """
         rows, mean, sd = self._seconds(kind, round_, fold)
         gold = self.roster.gold
+        self._refuse_rows(gold.person[rows], fold, "calibration")
         return fit_calibration(
             mean[rows],
             sd[rows],
@@ -178,6 +187,7 @@ class Chain:
         _, mean, sd = self._seconds(POSTERIOR, round_, fold)
         gold = self.open_gold & (self.fold != fold)
         rows = np.flatnonzero(gold | (self.open_free & (self.fold != fold)))
+        self._refuse_rows(rows, fold, "fusion")
         last = self.roster.last[gold]
         student = np.full(len(self.fold), np.nan)
         words = self.roster.gold.design.words[last]
@@ -213,27 +223,57 @@ class Chain:
         ]
 
     def _record(
-        self,
-        name: str,
-        round_: int,
-        gold_out: Folds,
-        unlabelled_out: Folds,
-        batches: list[tuple[str, Node]],
+        self, key: tuple[str, int, Folds, Folds], trained: Ints, batches: list[tuple[str, Node]]
     ) -> None:
-        """Enter a student in the ledger and refuse it if it would see whom it must not."""
-        trained = self.ids[self.open_gold & ~self._in(gold_out)]
-        used = tuple(batch for batch, _ in batches)
-        self.ledger.add_model(Fitted(name, frozenset(trained), used))
-        hidden = (self.open_gold & self._in(gold_out)) | self.roster.locked
-        hidden |= self.open_free & self._in(unlabelled_out)
+        """Enter a student in the ledger and refuse it if it has seen whom it must not.
+
+        Args:
+            key: kind, round, folds whose gold is out, folds whose people without gold are out.
+            trained: rows of the people in the arrays that its heads were fitted on.
+            batches: the pseudolabels among them.
+        """
+        kind, round_, gold_out, unlabelled_out = key
+        name = model_name(self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
+        labelled = frozenset(int(row) for _, batch in batches for row in batch["people"])
+        own_gold = [row for row in trained.tolist() if row not in labelled]
+        batch_names = tuple(batch for batch, _ in batches)
+        self.ledger.add_model(Fitted(name, frozenset(self.ids[own_gold]), batch_names))
+        hidden = self._hidden(gold_out, unlabelled_out)
         self.ledger.refuse_seen(name, self.ids[hidden], f"training, round {round_}")
+
+    def _hidden(self, gold_out: Folds, unlabelled_out: Folds) -> npt.NDArray[np.bool_]:
+        """Who must stay unseen, by the folds and the lock as they were drawn, shape (N,)."""
+        fold, has_gold = self.roster.folds[self.repeat], self.roster.has_gold
+        hidden = self.roster.locked | np.isin(self.ids, list(self.ledger.locked))
+        hidden |= has_gold & np.isin(fold, list(gold_out))
+        return hidden | (~has_gold & np.isin(fold, list(unlabelled_out)))
+
+    def _refuse_rows(self, people: Ints, fold: int, purpose: str) -> None:
+        """Raise `TaintedLabel` if rows of people hold anyone whom the model of `fold` estimates."""
+        hidden = self._hidden(frozenset({fold}), frozenset({fold}))
+        count = int(hidden[np.unique(people)].sum())
+        if count:
+            raise TaintedLabel(
+                f"A model has seen {count} of the people that it serves for ({purpose}).",
+                remedy="Do not use this run; report how it was made.",
+            )
+
+    def _estimated(self, node: Node) -> list[str]:
+        """Everyone of whom a student gives an estimate."""
+        gold, free = self.roster.gold, self.roster.unlabelled
+        rows = [
+            gold.person[np.isfinite(node["gold_mean"])],
+            free.person[np.isfinite(node["free_mean"])],
+        ]
+        return list(self.ids[np.unique(np.concatenate(rows))])
 
     def _in(self, folds: Folds) -> npt.NDArray[np.bool_]:
         return np.isin(self.fold, list(folds))
 
     def _fit(
         self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]
-    ) -> ViewHeads:
+    ) -> tuple[ViewHeads, Ints]:
+        """The heads of a student, and the rows of everyone in the arrays handed to them."""
         _, round_, gold_out, _ = key
         gold = self.roster.gold
         in_training = gold.final & (self.open_gold & ~self._in(gold_out))[gold.person]
@@ -245,7 +285,8 @@ class Chain:
             scales = self._scales(gold_out)
         elif self.hyperparameters_from is not None:
             scales = self.hyperparameters_from._scales(gold_out)
-        return fit_heads(self.plan.candidate, rows, self.plan.seed, scales=scales)
+        parts = fit_heads(self.plan.candidate, rows, self.plan.seed, scales=scales)
+        return parts, np.unique(rows.person)
 
     def _scales(self, gold_out: Folds) -> list[Array] | None:
         if self.plan.candidate.head != "gp":
@@ -263,13 +304,13 @@ class Chain:
         self, key: tuple[str, int, Folds, Folds], batches: list[tuple[str, Node]]
     ) -> Node:
         _, round_, gold_out, unlabelled_out = key
-        parts = self._fit(key, batches)
+        parts, trained = self._fit(key, batches)
         gold, unlabelled = self.roster.gold, self.roster.unlabelled
         # Prefixes serve calibration alone.
         is_needed = gold.final | (gold_out == unlabelled_out and len(gold_out) == 2)
         on_gold = is_needed & (self.open_gold & self._in(gold_out))[gold.person]
         on_free = self._in(unlabelled_out)[unlabelled.person] | (round_ == 0)
-        node: Node = {"scales": np.array(head_hyperparameters(parts) or [])}
+        node: Node = {TRAINED: trained, "scales": np.array(head_hyperparameters(parts) or [])}
         for name, rows, may_estimate in (("gold", gold, on_gold), ("free", unlabelled, on_free)):
             mean, sd = np.full(len(may_estimate), np.nan), np.full(len(may_estimate), np.nan)
             at = np.flatnonzero(may_estimate)
@@ -295,7 +336,8 @@ class Chain:
             to: a fold outside `unlabelled_out`.
 
         Returns:
-            Its name, and ``people`` (rows), ``mean``, ``sd``, ``weight``.
+            Its name, and ``people`` (rows), ``mean``, ``sd``, ``weight``, and ``measured``, the
+            rows of the people whom the label model was fitted on.
         """
         without = unlabelled_out | {to}
         stem = model_name(self.tree, kind, round_, self.repeat, gold_out, without)
@@ -309,17 +351,18 @@ class Chain:
         node = self.store.get(
             name,
             lambda: self._label(kind, (student, rows, recipients), (round_, gold_out, without)),
+            needs=MEASURED,
         )
         if name not in self.ledger.batches:
-            self._record_batch(name, node, models, (rows, recipients), gold_out)
+            self._record_batch(name, node, models, recipients, gold_out)
             self.used[name] = round_
         return name, node
 
     def _record_batch(
-        self, name: str, node: Node, models: list[str], rows: tuple[Ints, Ints], gold_out: Folds
+        self, name: str, node: Node, models: list[str], recipients: Ints, gold_out: Folds
     ) -> None:
         """Enter a batch. A person's own ratings are the evidence of their label, not ancestors."""
-        measured, recipients = rows
+        measured = node[MEASURED]
         barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
         example_sets = [self.roster.raters.example_people[row] for row in (*measured, *recipients)]
         examples = frozenset[int]().union(
@@ -384,16 +427,20 @@ class Chain:
             with np.errstate(invalid="ignore"):
                 mean = np.nansum(totals, axis=1) / np.isfinite(totals).sum(axis=1)
             sd, weight = np.zeros(len(recipients)), np.ones(len(recipients))
+            measured: Ints = np.array([], dtype=np.int64)
         else:
             if context not in self._measured:
-                self._measured[context] = fit(self._observe(rows, student, gold_out))
-            mean, sd, weight = _believed(kind, self._measured[context], observed)
+                model = fit(self._observe(rows, student, gold_out))
+                self._measured[context] = model, rows
+            model, measured = self._measured[context]
+            mean, sd, weight = _believed(kind, model, observed)
         keep = np.isfinite(mean) & (weight >= LEAST_WEIGHT)
         node: dict[str, Any] = {
             "people": recipients[keep],
             "mean": mean[keep],
             "sd": sd[keep],
             "weight": weight[keep],
+            MEASURED: measured,
         }
         if self.plan.even:
             node["weight"] = node["weight"] * self._evenness(node["mean"], gold_out)

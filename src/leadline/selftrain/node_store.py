@@ -32,15 +32,16 @@ class NodeStore:
         self._kept: dict[str, Node] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, name: str, make: Callable[[], Node]) -> Node:
-        """The node `name`: kept, read, or made by `make` and written."""
+    def get(self, name: str, make: Callable[[], Node], *, needs: str | None = None) -> Node:
+        """The node `name`: kept, read, or made by `make` and written.
+
+        One on disk without the array `needs` is of an earlier version, and is made anew.
+        """
         if name in self._kept:
             return self._kept[name]
         path = self.folder / f"{name}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                node = {key: stored[key] for key in stored.files}
-        else:
+        node = _read(path) if path.is_file() else {}
+        if not node or (needs is not None and needs not in node):
             node = make()
             _write(path, node)
             self.made += 1
@@ -48,6 +49,11 @@ class NodeStore:
         if self.progress is not None:
             self.progress(len(self._kept))
         return node
+
+
+def _read(path: Path) -> Node:
+    with np.load(path, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
 
 
 def _write(path: Path, node: Node) -> None:
