@@ -13,7 +13,7 @@ from tests.support.predictions import predictions
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import evaluate_predictions
-from leadline.evaluate.rounds import steps, verdict
+from leadline.evaluate.rounds import canary_words, steps, verdict
 from leadline.evaluate.summary import render_summary
 
 QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
@@ -148,3 +148,38 @@ def test_the_terminal_shows_the_ablation_within_80_columns(results) -> None:
     assert f"{value:+.2f} (" in text
     assert "Round 2: not kept: the slope lies outside" in " ".join(text.split())
     assert text.count("raw teacher") == 2  # once a split, and not among the other models
+
+
+def with_power(**power: Any) -> list[dict[str, Any]]:
+    rounds = [dict(entry) for entry in ROUNDS]
+    for entry in rounds[:2]:
+        entry["canary"] = {"r": 0.1, "null_95": 0.4, "p": 0.37, "people": 8.0, **power}
+    return rounds
+
+
+@pytest.mark.parametrize(
+    ("power", "words", "cell"),
+    [
+        ({"power": 0.93, "can_tell": True}, "93% of full leaks would be noticed so.", "0.370"),
+        ({"power": 0.13, "can_tell": False, "enough_share": 0.2},
+         "The canary can say nothing here: 8 people were told wrong PHQ-9s, and 13% of full leaks "
+         "would be noticed so, where 80% is the least that means anything; --canary 0.2 would",
+         "says nothing"),
+        ({"power": 0.0, "can_tell": False}, "no share of these people is enough", "says nothing"),
+    ],
+)  # fmt: skip
+def test_the_power_of_the_canary_is_said_or_that_it_can_say_nothing(
+    table, tmp_path, power, words, cell
+):
+    results = evaluate_predictions(table, QUICK, manifest=manifest(with_power(**power)))
+    page = render_report(results, table, out=tmp_path / "r.html").read_text()
+    assert words in page
+    assert f'<td class="n">{cell}</td></tr>' in page.replace("\n", "")
+    console = Console(file=io.StringIO(), width=600)
+    console.print(render_summary(results))
+    assert words in console.file.getvalue()
+
+
+def test_a_run_without_a_canary_or_of_an_earlier_version_says_nothing_of_power():
+    assert canary_words(ROUNDS) == ""
+    assert canary_words([{"round": 0, "canary": None}, {"round": 1}]) == ""

@@ -8,7 +8,14 @@ import pytest
 
 from leadline.phq9.distribution import Totals
 from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.rules import canary_test, decide, label_errors, paired_gain, shape_figures
+from leadline.selftrain.rules import (
+    canary_power,
+    canary_test,
+    decide,
+    label_errors,
+    paired_gain,
+    shape_figures,
+)
 
 OPEN = {"min_gain": -99.0}
 
@@ -97,3 +104,55 @@ def test_the_canary_sings_at_its_level_without_a_leak_and_stops_with_one():
     leak = canary_test(0.5 * given + 0.5 * true, given)
     assert leak["p"] < 0.01
     assert leak["r"] > leak["null_95"]
+
+
+def ridge_hat(features, penalty=20.0):
+    """Weights of the labels in a ridge's estimates of its own people, (N, N)."""
+    inner = features.T @ features + penalty * np.eye(features.shape[1])
+    return features @ np.linalg.solve(inner, features.T)
+
+
+def people_and_estimates(count, width=40, seed=0):
+    """Features, totals, and a ridge's estimates: honest (leave one out) and of its own people."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(count, width))
+    gold = np.clip(
+        np.rint(12 + features[:, :4].sum(axis=1) * 2 + random.normal(0, 4, count)), 0, 27
+    )
+    hat = ridge_hat(features)
+    own = hat @ (gold - 12) + 12
+    leverage = np.diag(hat)
+    return features, gold, gold - (gold - own) / (1 - leverage), own
+
+
+@pytest.mark.parametrize(("people", "count"), [(150, 8), (150, 15), (150, 30), (600, 30)])
+def test_the_stated_power_is_the_share_of_real_leaks_that_are_noticed(people, count):
+    features, gold, honest, own = people_and_estimates(people)
+    stated = canary_power(honest, own, gold, count, 0.01)["power"]
+    random, hat = np.random.default_rng(1), ridge_hat(features)
+    noticed = []
+    for _ in range(120):
+        chosen = random.choice(people, count, replace=False)
+        told = gold.copy()
+        told[chosen] = gold[random.permutation(chosen)]
+        estimate = hat @ (told - 12) + 12  # a student that saw everyone: a full leak
+        noticed.append(canary_test(estimate[chosen], told[chosen])["p"] < 0.01)
+    assert np.mean(noticed) == pytest.approx(stated, abs=0.12)
+
+
+def test_a_canary_of_four_people_has_no_power_and_says_what_would():
+    _, gold, honest, own = people_and_estimates(75)
+    figures = canary_power(honest, own, gold, 4, 0.01)
+    assert not figures["can_tell"]
+    assert figures["power"] == 0, "24 orders of four totals cannot reach p < .01"
+    larger = figures["enough_share"]
+    assert canary_power(honest, own, gold, round(larger * 75), 0.01)["power"] >= 0.8
+    assert "enough_share" not in canary_power(honest, own, gold, 37, 0.01)
+
+
+def test_a_head_that_follows_no_label_leaves_the_canary_without_power():
+    _, gold, honest, _ = people_and_estimates(300)
+    figures = canary_power(honest, honest, gold, 15, 0.01)
+    assert figures["leak"] == 0
+    assert figures["power"] <= 0.05
+    assert "enough_share" not in figures

@@ -38,6 +38,10 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     assert mae["leadline"] == mae["round 1"]
     assert manifest["reference_model"] == "gold only"
     assert manifest["selftraining"]["kept"] == 1
+    for entry in manifest["selftraining"]["rounds"]:
+        canary = entry["canary"]
+        assert canary["can_tell"] == (canary["power"] >= 0.8)
+        assert 0 < canary["leak"] < 1
     results = evaluate_run(run, cohort.path)
     compared = {c["model"] for s in results["sets"] for c in s["comparisons"]}
     assert {"round 1", "raw teacher", "fused"} <= compared

@@ -20,7 +20,7 @@ from leadline.about import NOTICE
 from leadline.artefact import replacing
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
-from leadline.evaluate.rounds import steps, verdict
+from leadline.evaluate.rounds import canary_words, steps, verdict
 from leadline.evaluate.sample import Sample, split_samples
 
 COURSES = 4
@@ -233,7 +233,13 @@ def _rounds_view(results: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = [row for row in selftraining["rows"] if row["model"] != selftraining["reference"]]
     figure = plots.differences("rounds-forest", rows, splits, selftraining["reference"])
     bounds = (results["run"].get("settings") or {}).get("selftrain") or {}
-    return {**selftraining, "splits": splits, "figure": Markup(figure), "bounds": bounds}
+    return {
+        **selftraining,
+        "splits": splits,
+        "figure": Markup(figure),
+        "bounds": bounds,
+        "canary_words": canary_words(selftraining["rounds"]),
+    }
 
 
 def _ordered(models: Mapping[str, Any], shown_model: str) -> list[tuple[str, Any]]:

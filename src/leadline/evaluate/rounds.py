@@ -62,6 +62,29 @@ def rounds_view(
     }
 
 
+def canary_words(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """What the canary of a run can say: its power, or that its silence means nothing.
+
+    Empty for a run without a canary, and for one of a version that did not work its power out.
+    """
+    canary: Mapping[str, Any]
+    canary = next((entry["canary"] for entry in rounds if entry.get("canary")), {})
+    if "power" not in canary:
+        return ""
+    noticed = f"{canary['people']:.0f} people were told wrong PHQ-9s, and {canary['power']:.0%}"
+    if canary["can_tell"]:
+        return f"{noticed} of full leaks would be noticed so."
+    share = canary.get("enough_share")
+    remedy = (
+        f"--canary {share:g} would be enough" if share else "no share of these people is enough"
+    )
+    return (
+        f"The canary can say nothing here: {noticed} of full leaks would be noticed so, where 80% "
+        f"is the least that means anything; {remedy}. Its silence is no evidence; the ancestry "
+        "ledger is."
+    )
+
+
 def _meanings(selftraining: Mapping[str, Any], reference: str, shown_model: str) -> dict[str, str]:
     """What each model was trained on, in the order of the table."""
     kept_round = selftraining["kept"]

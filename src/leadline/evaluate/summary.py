@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from leadline.evaluate.rounds import steps, verdict
+from leadline.evaluate.rounds import canary_words, steps, verdict
 
 COLUMNS = (
     ("mae", "MAE", 2),
@@ -36,6 +36,8 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
         parts += [
             Text(f"Round {entry['round']}: {verdict(entry)}.") for entry in rounds["rounds"][1:]
         ]
+        words = canary_words(rounds["rounds"])
+        parts += [Text(words)] * bool(words)
         parts.append(Text(""))
     parts += [_scores(set_results, steps(results)) for set_results in results["sets"]]
     for warning in results["warnings"]:

@@ -182,6 +182,23 @@ class Chain:
             out[in_fold] = node["gold_mean"][self.roster.last[in_fold]]
         return out
 
+    def leaking_estimates(self) -> Array:
+        """Estimates by a gold-only student from which nobody was left out, (N,), NaN without gold.
+
+        What a full leak would look like, for the power of the canary. It labels nobody, no
+        figure is made of it, and it is no part of the run's graph.
+        """
+
+        def make() -> Node:
+            nobody: Folds = frozenset()
+            parts, _ = self._fit((GOLD, 0, nobody, nobody), [])
+            out = np.full(len(self.fold), np.nan)
+            last = self.roster.gold.design.take(self.roster.last[self.open_gold])
+            out[self.open_gold], _ = average_over_views(parts, self.plan.candidate, last)
+            return {"mean": out}
+
+        return self.store.get(f"{self.tree}-leak-r{self.repeat}", make)["mean"]
+
     def fusion_model(self, round_: int, fold: int, calibration: Calibration) -> LabelModel:
         """Label model of teachers and the calibrated final student, without anyone of `fold`."""
         _, mean, sd = self._seconds(POSTERIOR, round_, fold)

@@ -22,6 +22,13 @@ RESAMPLES = 400
 
 SHUFFLES = 4000
 
+ENOUGH_POWER = 0.8
+"""Share of full leaks that the canary must notice for its silence to mean anything."""
+
+LEAKS, SHUFFLES_OF_A_LEAK = 400, 1000
+
+LARGER_SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.49)
+
 
 def label_errors(predictions: pl.DataFrame) -> pl.DataFrame:
     """One row a gold label from out-of-fold rows of `PREDICTIONS`, repeats averaged.
@@ -160,3 +167,56 @@ def canary_test(estimate: Array, permuted_totals: Array, seed: int = 0) -> dict[
         "null_95": float(np.quantile(null, 0.95)),
         "p": float((1 + (null >= r - 1e-12).sum()) / (1 + SHUFFLES)),
     }
+
+
+def canary_power(
+    honest: Array, leaking: Array, gold: Array, count: int, level: float
+) -> dict[str, float]:
+    """How often the canary would notice a full leak, before it is believed.
+
+    A full leak is a student that was fitted on the very people whom it estimates. How far such
+    a student follows a person's own label, instead of what it would say honestly, is the slope
+    of ``leaking - honest`` on ``gold - honest``. With it many leaks are played through: other
+    people are drawn, their totals permuted, and the test of `canary_test` asked.
+
+    Args:
+        honest: out-of-fold estimates of everyone with gold, shape (P,).
+        leaking: estimates by a student fitted on all of them, shape (P,).
+        gold: their totals, shape (P,).
+        count: how many of them get permuted totals.
+        level: p below which the canary stops the rounds.
+
+    Returns:
+        ``power``, the share of full leaks with p below `level`; ``can_tell``, whether that is at
+        least `ENOUGH_POWER`; ``leak``, the slope; and, where the canary cannot tell,
+        ``enough_share``, the least of `LARGER_SHARES` with which it could, if there is one.
+    """
+    gap = gold - honest
+    slope = float(gap @ (leaking - honest) / max(float(gap @ gap), 1e-12))
+    rest = leaking - honest - slope * gap
+    fixed = (1 - slope) * honest + rest
+    figures = {"power": _noticed(fixed, slope, gold, (count, level)), "leak": slope}
+    figures["can_tell"] = figures["power"] >= ENOUGH_POWER
+    if not figures["can_tell"]:
+        for share in LARGER_SHARES:
+            larger = round(share * len(gold))
+            if larger > count and _noticed(fixed, slope, gold, (larger, level)) >= ENOUGH_POWER:
+                figures["enough_share"] = share
+                break
+    return figures
+
+
+def _noticed(fixed: Array, slope: float, gold: Array, test: tuple[int, float]) -> float:
+    """Share of leaks that are noticed: estimates are `fixed` and `slope` times the false total."""
+    count, level = test
+    random = np.random.default_rng([count, 0xCA9A])
+    deals = np.argsort(random.random((SHUFFLES_OF_A_LEAK, count)), axis=1)
+    hits = 0
+    for _ in range(LEAKS):
+        chosen = random.choice(len(gold), size=count, replace=False)
+        false_totals = gold[random.permutation(chosen)]
+        a, b = fixed[chosen] + slope * false_totals, false_totals - false_totals.mean()
+        a = a - a.mean()
+        reached = int(((b[deals] @ a) >= float(a @ b) - 1e-12).sum())
+        hits += (1 + reached) / (1 + SHUFFLES_OF_A_LEAK) < level
+    return hits / LEAKS

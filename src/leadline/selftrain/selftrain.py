@@ -54,7 +54,7 @@ from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fusion import draws_of, fused_distributions, save_fusion
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
-from leadline.selftrain.rules import canary_test, decide, label_errors, shape_figures
+from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
 from leadline.teacher.label_model import MIN_LABELLED, LabelModel
 from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
 from leadline.teacher.simulated_client import simulated_draws
@@ -82,6 +82,7 @@ class RoundsInProgress:
         pool: how turn states are combined.
         tables: predictions so far, by the name of the model.
         rounds: decisions so far.
+        power: of the canary, as `rules.canary_power` gives it.
     """
 
     roster: Roster
@@ -92,6 +93,7 @@ class RoundsInProgress:
     pool: str
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    power: dict[str, float] = field(default_factory=dict)
 
     @property
     def gold_people(self) -> int:
@@ -127,7 +129,21 @@ class RoundsInProgress:
         if self.canary is None:
             return None
         chain, rows, permuted_totals = self.canary
-        return canary_test(chain.out_of_fold(kind, round_)[rows], permuted_totals)
+        return canary_test(chain.out_of_fold(kind, round_)[rows], permuted_totals) | self.power
+
+    def measure_power(self, level: float) -> None:
+        """Work out how often the canary would notice a full leak at this level."""
+        if self.canary is None:
+            return
+        chain, (_, rows, _) = self.chains[0], self.canary
+        able = np.flatnonzero(chain.open_gold)
+        self.power = canary_power(
+            chain.out_of_fold(GOLD, 0)[able],
+            chain.leaking_estimates()[able],
+            self.roster.gold.total[self.roster.last[able]],
+            len(rows),
+            level,
+        )
 
 
 def selftrain_run(
@@ -257,6 +273,7 @@ def _rounds(
     best = course.ensemble(GOLD, 0)
     before = course.predict(GOLD_ONLY, best)
     allowed, reason = possible_rounds(course.gold_people, train.folds, config.rounds)
+    course.measure_power(config.canary_level)
     canary = course.canary_figures(GOLD, 0)
     course.rounds.append(
         {"round": 0, **shape_figures(before), "canary": canary, "kept": True, "reasons": []}
