@@ -153,7 +153,7 @@ def test_the_entry_point_exits_with_2_and_no_traceback(tmp_path):
 def test_a_defect_keeps_its_traceback(leadline, monkeypatch, simulated_path):
     from leadline.cohort import inspect
 
-    monkeypatch.setattr(inspect, "inspect_cohort", lambda *_: 1 / 0)
+    monkeypatch.setattr(inspect, "inspect_cohort", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         leadline("inspect", simulated_path)
 

@@ -165,13 +165,13 @@ def _without_text(turns: pl.DataFrame, phq9: pl.DataFrame, days: float, undated:
     is a reading if that turn is not too old.
     """
     labels = phq9.lazy().with_row_index("label").select("label", "person_id", "time")
-    said = _said_by(turns, labels, undated).select(
+    user_turns = _said_by(turns, labels, undated).select(
         "person_id", "said_by", "any_date", "place", said="time"
     )
     free = pl.lit(undated) | ~pl.col("any_date")
     before = pl.when(pl.col("time").is_null()).then(free).otherwise("said_before")
     last = (
-        labels.join(said, on="person_id")
+        labels.join(user_turns, on="person_id")
         .with_columns(said_before=pl.col("said_by") <= pl.col("time"))
         .filter(before)
         .group_by("label")
@@ -187,19 +187,19 @@ def _said_by(turns: pl.DataFrame, labels: pl.LazyFrame, undated: bool) -> pl.Laz
 
     Also ``place``, their order, and ``any_date``: the person has dated text or a dated label.
     """
-    known = pl.col("time").is_not_null()
-    owners = labels.filter(known).select("person_id", dated_label=True).unique()
+    has_time = pl.col("time").is_not_null()
+    owners = labels.filter(has_time).select("person_id", dated_label=True).unique()
     return (
         turns.lazy()
         .join(owners, on="person_id", how="left", maintain_order="left")
         .with_columns(pl.col("dated_label").fill_null(False))
-        .filter(known | (pl.col("role") == "user") | ~pl.col("dated_label") | undated)
+        .filter(has_time | (pl.col("role") == "user") | ~pl.col("dated_label") | undated)
         .with_columns(
             said_by=pl.col("time")
             .fill_null(ALWAYS if undated else NEVER)
             .cum_max()
             .over("person_id"),
-            any_date=(known | pl.col("dated_label")).any().over("person_id"),
+            any_date=(has_time | pl.col("dated_label")).any().over("person_id"),
             place=pl.int_range(pl.len()),
         )
         .filter(pl.col("role") == "user")

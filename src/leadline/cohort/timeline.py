@@ -62,14 +62,14 @@ class Timeline:
         Args:
             dropped: which messages, shape (M,); never one of the person's own.
         """
-        kept = np.flatnonzero(~dropped)
+        remaining = np.flatnonzero(~dropped)
         return Timeline(
             person_id=self.person_id,
-            messages=tuple(self.messages[i] for i in kept),
-            user=np.searchsorted(kept, self.user),
-            times=self.times[kept],
-            conversation_ids=tuple(self.conversation_ids[i] for i in kept),
-            turns=self.turns[kept],
+            messages=tuple(self.messages[i] for i in remaining),
+            user=np.searchsorted(remaining, self.user),
+            times=self.times[remaining],
+            conversation_ids=tuple(self.conversation_ids[i] for i in remaining),
+            turns=self.turns[remaining],
         )
 
     def slice(self, first: int, last: int) -> tuple[Message, ...]:

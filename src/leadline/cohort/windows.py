@@ -200,13 +200,15 @@ def undated_counts(cohort: Cohort) -> dict[str, int]:
         ``turns``: messages without a time of people who have a dated PHQ-9. ``labels``: PHQ-9s
         without a time of people who have dated text or a dated PHQ-9.
     """
-    known = pl.col("time").is_not_null()
-    dated_labels = cohort.phq9.lazy().filter(known).select("person_id").unique()
-    dated_people = pl.concat([dated_labels, cohort.turns.lazy().filter(known).select("person_id")])
+    has_time = pl.col("time").is_not_null()
+    dated_labels = cohort.phq9.lazy().filter(has_time).select("person_id").unique()
+    dated_people = pl.concat(
+        [dated_labels, cohort.turns.lazy().filter(has_time).select("person_id")]
+    )
     tables = {"turns": (cohort.turns, dated_labels), "labels": (cohort.phq9, dated_people.unique())}
     return {
         name: table.lazy()
-        .filter(~known)
+        .filter(~has_time)
         .join(people, on="person_id", how="semi")
         .select(pl.len())
         .collect()

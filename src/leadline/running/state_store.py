@@ -36,6 +36,7 @@ from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
 STATE_FORMAT = 2
+READABLE = (1, STATE_FORMAT)  # format 1 lacks the latest time of any message
 
 SUFFIX = ".safetensors"
 
@@ -116,7 +117,7 @@ def load_reading(path: Path, identity: str, devices: Sequence[torch.device]) -> 
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             description = json.loads(meta["leadline"])
-            if description["format"] != STATE_FORMAT or description["identity"] != identity:
+            if description["format"] not in READABLE or description["identity"] != identity:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _check(meta, tensors)
@@ -190,16 +191,20 @@ def _course(
         )
         contexts.append(Context(entry["read"], tuple(entry["lengths"]), memory))
     answers_due, since = description["asked"]
+    times = tensors["times"].numpy().view("datetime64[us]")
+    latest = np.fmax.reduce(times, initial=np.datetime64("NaT", "us"))
+    if "latest" in description:
+        latest = np.datetime64(description["latest"], "us")
     return ReadingState(
         contexts=tuple(contexts),
         states=tuple(tensors[f"{n}.states"].numpy() for n in range(len(contexts))),
         sizes=tuple(tensors[f"{n}.sizes"].numpy() for n in range(len(contexts))),
         words=tensors["words"].numpy(),
-        times=tensors["times"].numpy().view("datetime64[us]"),
+        times=times,
         read=description["read"],
         turns=description["turns"],
         edge=np.datetime64(description["edge"], "us"),
-        latest=np.datetime64(description["latest"], "us"),
+        latest=latest,
         questionnaire=Asked(answers_due, since),
     )
 
