@@ -151,7 +151,7 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
     limit = bayes_limit(folder / "cohort")
     cohort = read_cohort(folder / "cohort")
     label_cohort(folder / "cohort", folder / "labels", LabelConfig(teacher="simulated"))
-    labels = load_labels(folder / "labels", cohort)
+    labels = load_labels(folder / "labels", cohort, WindowConfig())
     train = TrainConfig(reader=args.reader, fit=args.fit, folds=args.folds, seed=seed,
                         repeats=args.repeats, baselines=False)  # fmt: skip
     # The canary doubles the time and does not depend on the teacher's quality.

@@ -22,7 +22,7 @@ def data(tmp_path_factory):
     truth = make_cohort(folder / "cohort", **SIZES)
     cohort = read_cohort(folder / "cohort")
     locked = set(cohort.people.filter("locked")["person_id"])
-    make_labels(folder / "labels", truth, locked)
+    make_labels(folder / "labels", truth, locked, cohort=cohort)
     return folder, cohort, truth, frozenset(locked)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from tests.support.people import make_labels
-from tests.support.rounds import TRAIN
+from tests.support.people import make_cohort, make_labels
+from tests.support.rounds import SIZES, TRAIN
 
+from leadline.artefact import MANIFEST, read_manifest, write_json
+from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.scoring.score import score_cohort
 from leadline.selftrain.fusion import check_fusion, fuse_estimates, fuse_file, load_fusion
+from leadline.teacher.label import window_identity
 from leadline.teacher.label_table import read_labels
 
 
@@ -52,15 +55,15 @@ def test_a_file_of_estimates_is_fused_in_place_as_a_table_is(data, finished, tmp
     path = tmp_path / "scores.parquet"
     score_cohort(cohort, run, path)
     scores = pl.read_parquet(path)
-    make_labels(tmp_path / "all", truth, set(), noise=1.0)
-    check_fusion(run, tmp_path / "all")
+    make_labels(tmp_path / "all", truth, set(), noise=1.0, cohort=cohort)
+    check_fusion(run, tmp_path / "all", cohort.path)
     expected, count = fuse_estimates(run, scores, read_labels(tmp_path / "all"))
     assert fuse_file(run, path, tmp_path / "all") == count == len(truth)
     assert pl.read_parquet(path).equals(expected)
     assert not expected["mean"].equals(scores["mean"])
     assert sorted(found.name for found in tmp_path.iterdir()) == ["all", "scores.parquet"]
     with pytest.raises(LeadlineError, match="no label models"):
-        check_fusion(tmp_path, tmp_path / "all")
+        check_fusion(tmp_path, tmp_path / "all", cohort.path)
 
 
 def test_fusing_with_another_teacher_or_run_is_a_users_error(data, finished, tmp_path):
@@ -71,3 +74,17 @@ def test_fusing_with_another_teacher_or_run_is_a_users_error(data, finished, tmp
         fuse_estimates(finished[0], scores, strange)
     with pytest.raises(LeadlineError, match="no label models"):
         fuse_estimates(tmp_path, scores, strange)
+
+
+def test_labels_of_another_cohort_or_window_are_not_fused(data, finished, tmp_path):
+    folder, cohort, truth, _ = data
+    check_fusion(finished[0], folder / "labels", cohort.path)
+    make_cohort(tmp_path / "other", **SIZES, seed=1)
+    with pytest.raises(LeadlineError, match="another state of the cohort"):
+        check_fusion(finished[0], folder / "labels", tmp_path / "other")
+    make_labels(tmp_path / "l", truth, set(), cohort=cohort)
+    manifest = read_manifest(tmp_path / "l", "labels")
+    masked = window_identity(WindowConfig(mask_questionnaire=True))
+    write_json(tmp_path / "l" / MANIFEST, manifest | {"window_identity": masked})
+    with pytest.raises(LeadlineError, match="masked otherwise"):
+        check_fusion(finished[0], tmp_path / "l", cohort.path)

@@ -1,16 +1,19 @@
 """Who takes part, and whose labels are used."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from tests.support.people import NumberSource, make_cohort, make_labels
 from tests.support.rounds import SIZES, TRAIN, go
 
+from leadline.artefact import MANIFEST, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.selftrain.roster import load_labels, open_roster, permuted_gold
-from leadline.teacher.label_table import read_labels
+from leadline.teacher.label_table import LABELS_FILE, read_labels
 from leadline.teacher.selection import cohort_readings
 
 WINDOW = WindowConfig()
@@ -99,7 +102,7 @@ def test_people_shown_as_examples_are_kept_with_whom_they_were_shown_for(data):
 
 
 def test_without_labels_there_are_no_raters(data):
-    assert load_labels(None, data[1]) is None
+    assert load_labels(None, data[1], WINDOW) is None
     found = open_roster(data[1], None, NumberSource(), TRAIN, WINDOW)[0]
     assert (found.raters.names, found.raters.draws) == ((), ())
 
@@ -123,16 +126,17 @@ def test_permuted_gold_deals_the_totals_of_some_open_people_out_anew(roster, sha
 
 
 def test_labels_of_locked_people_are_refused(data, tmp_path):
-    _, _, truth, _ = data
-    make_labels(tmp_path / "labels", truth, set())
+    _, cohort, truth, _ = data
+    make_labels(tmp_path / "labels", truth, set(), cohort=cohort)
     with pytest.raises(LeadlineError, match="locked test people"):
         go(data, tmp_path / "run", labels=tmp_path / "labels")
 
 
 def test_few_shot_examples_blank_the_labels_of_chains_that_must_not_see_them(data, tmp_path):
     """With one example person every fold's chain but that person's keeps its labels."""
-    _, _, truth, locked = data
-    make_labels(tmp_path / "labels", truth, set(locked), ancestors=("p0000",))
+    _, cohort, truth, locked = data
+    example = ("p0000",)
+    make_labels(tmp_path / "labels", truth, set(locked), ancestors=example, cohort=cohort)
     with pytest.raises(LeadlineError, match="labelled people were rated by: oracle"):
         go(data, tmp_path / "run", labels=tmp_path / "labels", ablation=False, canary=0.0)
 
@@ -159,3 +163,49 @@ def test_a_teacher_rates_the_readings_whose_ratings_a_student_takes(data):
                if has_gold in (None, gold)}  # fmt: skip
         assert rated == {key for key in taken if key[0] in ids}
         assert rated
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        (WindowConfig(days=0), "another window.*days 14.0 there and 0 here.*\n.*--days"),
+        (WindowConfig(mask_questionnaire=True), "mask_questionnaire False there and True here"),
+    ],
+)
+def test_labels_of_another_window_or_unmasked_text_are_refused(data, window, words):
+    folder, cohort, *_ = data
+    assert load_labels(folder / "labels", cohort, WINDOW) is not None
+    with pytest.raises(LeadlineError, match=words):
+        load_labels(folder / "labels", cohort, window)
+
+
+def test_labels_of_other_turns_are_refused_by_selftrain(data, tmp_path):
+    """The same people and the same numbers of turns, but other words."""
+    folder, *_ = data
+    make_cohort(tmp_path / "cohort", **SIZES, seed=1)
+    other = read_cohort(tmp_path / "cohort")
+    with pytest.raises(LeadlineError, match=r"other are: .*turns.parquet.*\n.*leadline label"):
+        go((folder, other), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_do_not_say_what_they_are_of_are_refused(data, tmp_path):
+    _, cohort, truth, locked = data
+    make_labels(tmp_path / "labels", truth, set(locked))
+    with pytest.raises(LeadlineError, match="another state of the cohort"):
+        load_labels(tmp_path / "labels", cohort, WINDOW)
+    make_labels(tmp_path / "masked", truth, set(locked), cohort=cohort)
+    manifest = json.loads((tmp_path / "masked" / MANIFEST).read_text())
+    del manifest["window_identity"]
+    write_json(tmp_path / "masked" / MANIFEST, manifest)
+    with pytest.raises(LeadlineError, match="did not record how it masked"):
+        load_labels(tmp_path / "masked", cohort, WINDOW)
+
+
+def test_a_labels_table_changed_by_hand_is_refused(data, tmp_path):
+    _, cohort, truth, locked = data
+    make_labels(tmp_path / "labels", truth, set(locked), cohort=cohort)
+    table = read_labels(tmp_path / "labels").with_columns(pl.col("total") * 0)
+    table.write_parquet(tmp_path / "labels" / LABELS_FILE)
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        load_labels(tmp_path / "labels", cohort, WINDOW)

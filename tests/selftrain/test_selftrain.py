@@ -145,7 +145,8 @@ def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
 def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
     truth = make_cohort(tmp_path / "cohort", gold=40, unlabelled=30, locked=10)
     cohort = read_cohort(tmp_path / "cohort")
-    make_labels(tmp_path / "labels", truth, set(cohort.people.filter("locked")["person_id"]))
+    locked = set(cohort.people.filter("locked")["person_id"])
+    make_labels(tmp_path / "labels", truth, locked, cohort=cohort)
     manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
     assert manifest["selftraining"]["kept"] == 0
     assert "allow 0 rounds" in manifest["selftraining"]["rounds"][1]["reasons"][0]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from leadline.artefact import write_manifest
+from leadline.artefact import sha256, write_manifest
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import write_cohort
 from leadline.heads.design import PersonStates
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import LABELS, PHQ9, TURNS
+from leadline.teacher.label import window_identity
 from leadline.teacher.label_table import LABELS_FILE
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -79,7 +82,7 @@ def make_cohort(path: Path, *, gold: int, unlabelled: int, locked: int, seed: in
 
 
 def make_labels(path: Path, truth: dict[str, float], locked: set[str], *, noise=3.0, bias=2.5,
-                slope=0.6, ancestors=(), seed=5):  # fmt: skip
+                slope=0.6, ancestors=(), seed=5, cohort=None):  # fmt: skip
     """Two draws of a teacher for everyone who is not locked."""
     random = np.random.default_rng(seed)
     rows = []
@@ -98,5 +101,14 @@ def make_labels(path: Path, truth: dict[str, float], locked: set[str], *, noise=
                 rows.append(row)
     path.mkdir()
     pl.DataFrame(rows, schema=LABELS).write_parquet(path / LABELS_FILE)
-    write_manifest(path, kind="labels", command="test", settings={}, inputs={})
+    window = WindowConfig()
+    write_manifest(
+        path,
+        kind="labels",
+        command="test",
+        settings={"window": asdict(window)},
+        inputs={} if cohort is None else cohort.manifest["files"],
+        files={LABELS_FILE: sha256(path / LABELS_FILE)},
+        window_identity=window_identity(window),
+    )
     return path

@@ -17,7 +17,7 @@ from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.teacher.config import LabelConfig
-from leadline.teacher.label import label_cohort
+from leadline.teacher.label import label_cohort, refuse_other_labels
 from leadline.teacher.label_table import read_labels
 from leadline.teacher.selection import gold_examples
 
@@ -169,3 +169,17 @@ def test_the_store_never_shows_ids_to_requests(tmp_path, server):
         rows = db.execute("SELECT * FROM requests").fetchall()
         rows += db.execute("SELECT text FROM systems").fetchall()
     assert "quokka" not in repr(rows)
+
+
+def test_what_was_labelled_is_bound_to_its_cohort_window_and_mask(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(3))
+    window = WindowConfig(days=0, mask_questionnaire=True)
+    label_cohort(cohort, tmp_path / "l", config(server, "openai"), window=window)
+    refuse_other_labels(tmp_path / "l", read_cohort(cohort), window)
+    for other in ({"days": 14}, {"mask_questionnaire": False}, {"min_turns": 2}):
+        changed = dataclasses.replace(window, **other)
+        with pytest.raises(LeadlineError, match=f"another window.*{next(iter(other))}"):
+            refuse_other_labels(tmp_path / "l", read_cohort(cohort), changed)
+    again = make_cohort(tmp_path / "d", [text + " again" for text in texts(3)])
+    with pytest.raises(LeadlineError, match=r"other are: turns\.parquet"):
+        refuse_other_labels(tmp_path / "l", read_cohort(again), window)

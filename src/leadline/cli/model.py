@@ -223,7 +223,7 @@ def build_score() -> click.Command:
         if labels is not None:
             from leadline.selftrain.fusion import check_fusion, fuse_file
 
-            check_fusion(run, labels)
+            check_fusion(run, labels, cohort)
         counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
         if labels is not None:
             counts["fused"] = fuse_file(run, out, labels)

@@ -16,13 +16,16 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.artefact import read_json, replacing, write_json
+from leadline.artefact import read_json, read_manifest, replacing, write_json
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import Totals
 from leadline.runs.config import INTERVAL
 from leadline.runs.estimates import estimate_columns
 from leadline.runs.ledger import read_ledger
 from leadline.tables import ESTIMATES
+from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_model import STUDENT, LabelModel, fuse
 from leadline.teacher.label_table import read_labels
 
@@ -61,9 +64,11 @@ def fused_distributions(
     return Totals.average(len(student), estimates())
 
 
-def check_fusion(run: Path, labels: Path) -> None:
-    """Raise `LeadlineError` unless LABELS can be fused with the estimates of `run`."""
+def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
+    """Raise `LeadlineError` unless LABELS can be fused with estimates of `cohort` by `run`."""
     models, table = load_fusion(run), read_labels(labels)
+    window = WindowConfig(**read_manifest(run, "run")["settings"]["window"])
+    refuse_other_labels(labels, read_cohort(cohort), window)
     _check_teachers(run, table, next(iter(models.values())).names[:-1])
 
 

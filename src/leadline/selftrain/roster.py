@@ -27,6 +27,7 @@ from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
 from leadline.runs.labelled import Labelled, labelled_people, training_rows
 from leadline.runs.state_source import StateSource
+from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_table import read_labels, refuse_locked_labels
 
 
@@ -140,11 +141,19 @@ def open_roster(
     return roster, states
 
 
-def load_labels(labels_dir: Path | None, cohort: Cohort) -> pl.DataFrame | None:
-    """The teacher's labels, refused if any is of or from a locked person; None without any."""
+def load_labels(
+    labels_dir: Path | None, cohort: Cohort, window: WindowConfig
+) -> pl.DataFrame | None:
+    """The teacher's labels of this cohort and window; None without any.
+
+    Raises:
+        LeadlineError: a label is of or from a locked person, or was made from other tables,
+            another window or text that was masked otherwise.
+    """
     if labels_dir is None:
         return None
     labels = read_labels(labels_dir)
+    refuse_other_labels(labels_dir, cohort, window)
     refuse_locked_labels(labels, cohort.locked_ids)
     return labels
 

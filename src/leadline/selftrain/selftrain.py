@@ -184,7 +184,7 @@ def selftrain_run(
             f"--folds {train.folds} is too few for self-training.",
             remedy=f"Use --folds {FEWEST_FOLDS} for one round, 5 for two, 6 for three.",
         )
-    labels = load_labels(labels_dir, cohort)
+    labels = load_labels(labels_dir, cohort, window)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
         inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import MANIFEST, replacing, sha256, write_manifest
+from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
@@ -114,6 +114,59 @@ def window_identity(window: WindowConfig) -> str:
     if window.mask_questionnaire:
         settings["masked"] = "across conversations"
     return json.dumps(settings, sort_keys=True)
+
+
+def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> None:
+    """Refuse LABELS of other turns, of another window or of text that was masked otherwise.
+
+    A rating is of the words that the teacher was shown. It is matched to a reading by the
+    numbers of its turns, which say nothing of the words.
+
+    Args:
+        labels: a finished LABELS directory.
+        cohort: whose readings the labels are to be used for.
+        window: which text these readings hold.
+
+    Raises:
+        LeadlineError: the tables of the cohort, the window, or the labels' own table are not
+            those that the manifest of LABELS names, by hash.
+    """
+    manifest = read_manifest(labels, "labels")
+    made_from, here = manifest["inputs"], cohort.manifest.get("files", {})
+    if made_from != here:
+        changed = sorted(name for name in here if made_from.get(name) != here[name])
+        raise LeadlineError(
+            "These labels were made from another state of the cohort; other are: "
+            f"{', '.join(changed) or 'the tables that it has'}.",
+            remedy="Run leadline label again with this cohort and a new --out, or give the cohort "
+            "that was labelled.",
+            file=labels,
+        )
+    if manifest.get("window_identity") != window_identity(window):
+        raise LeadlineError(
+            "These labels are of another window or of text that was masked otherwise: "
+            f"{_window_words(manifest, window)}.",
+            remedy="Give the same --days, --min-turns and --mask-questionnaire to leadline label "
+            "(with a new --out) and here.",
+            file=labels,
+        )
+    if sha256(labels / LABELS_FILE) != manifest["files"].get(LABELS_FILE):
+        raise LeadlineError(
+            "The labels table is not the one that was written.",
+            remedy="Run leadline label again with the same --out; answers are kept.",
+            file=labels / LABELS_FILE,
+        )
+
+
+def _window_words(manifest: dict[str, Any], window: WindowConfig) -> str:
+    """What of the window differs, such as ``days 14 there and 0 here``."""
+    there, here = manifest["settings"].get("window", {}), dataclasses.asdict(window)
+    words = [
+        f"{name} {there.get(name)} there and {value} here"
+        for name, value in here.items()
+        if there.get(name) != value
+    ]
+    return ", ".join(words) or "they come from a version that did not record how it masked"
 
 
 def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:
@@ -280,6 +333,7 @@ def _write(
         settings={**dataclasses.asdict(config), "window": dataclasses.asdict(window)},
         inputs=dict(cohort.manifest.get("files", {})),
         files={LABELS_FILE: sha256(out / LABELS_FILE)},
+        window_identity=window_identity(window),
         rubric=load_rubric().version,
         simulated=cohort.simulated,
         **report,
