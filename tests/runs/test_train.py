@@ -349,6 +349,27 @@ def test_phq8_totals_are_trained_on_when_asked(fit, quick):
     assert set(table(run)["instrument"]) == {"phq8"}
 
 
+def mixed():
+    cohort = scored_people([float(i % 25) for i in range(24)])
+    eight = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("phq8"))
+    return replace(
+        cohort, phq9=cohort.phq9.with_columns(eight.otherwise(pl.lit("phq9")).alias("instrument"))
+    )
+
+
+def test_phq8_totals_never_train_beside_phq9_totals(tmp_path, quick, home, fit):
+    both = replace(quick, include_phq8=True, baselines=False)
+    words = r"8 PHQ-8 totals \(0-24\) and 16 PHQ-9 totals.*one scale.*\n.*Leave out --include-phq8"
+    with pytest.raises(LeadlineError, match=words):
+        train_run(mixed(), tmp_path / "run", both, WINDOW, home=home)
+    assert list(tmp_path.iterdir()) == []
+    alone = fit(mixed(), replace(both, include_phq8=False))
+    assert set(table(alone)["instrument"]) == {"phq9"}
+    assert table(alone)["label"].n_unique() == 16
+    without_phq8 = fit(scored_people([float(i % 25) for i in range(12)]), both)
+    assert set(table(without_phq8)["instrument"]) == {"phq9"}
+
+
 def test_people_who_all_score_and_say_the_same(fit, quick):
     cohort = scored_people([9.0] * 12)
     same = cohort.turns.with_columns(pl.lit("I do not know").alias("text"))

@@ -50,7 +50,8 @@ class TrainConfig:
     seed: int = setting(0, "Seed of folds and of everything that is drawn.", least=0)
     baselines: bool = setting(True, "Train the baselines on the same folds.")
     include_phq8: bool = setting(
-        False, "Train on PHQ-8 totals (0-24) as well; they are a different scale."
+        False,
+        "Train on PHQ-8 totals (0-24), in a cohort without PHQ-9 totals: the two are not mixed.",
     )
     state: str = same(FinetuneConfig, "state")
     max_tokens: int = same(FinetuneConfig, "max_tokens")

@@ -74,13 +74,14 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
     """Everyone with a label and text in its window, as read.
 
     Raises:
-        LeadlineError: no such person, or labels of several instruments.
+        LeadlineError: no such person, or PHQ-8 totals beside PHQ-9 totals.
     """
     readings = label_readings(cohort, window)
     instruments = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
     usable_readings = readings.filter(pl.col("instrument").is_in(instruments))
     if not usable_readings.height:
         raise _no_labels(cohort, readings, window)
+    _refuse_mixed(cohort, usable_readings)
     names = set(usable_readings["person_id"])
     people = [p for p in timelines_to_read(cohort, window) if p.person_id in names]
     people = mask_people(people, window)
@@ -90,6 +91,19 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
     )
     spans = [Span(*values) for values in usable_readings.select("row", "first", "last").iter_rows()]
     return Labelled(people, usable_readings, spans)
+
+
+def _refuse_mixed(cohort: Cohort, readings: pl.DataFrame) -> None:
+    """Refuse two scales in one column: the same answers give a PHQ-9 of 0 to 3 points more."""
+    counts = dict(readings.group_by("instrument").len().iter_rows())
+    if len(counts) > 1:
+        raise LeadlineError(
+            f"With --include-phq8 {counts['phq8']} PHQ-8 totals (0-24) and {counts['phq9']} PHQ-9 "
+            "totals (0-27) would be trained on as if they were one scale.",
+            remedy="Leave out --include-phq8 to train on the PHQ-9 totals, or import the people "
+            "with a PHQ-8 as a cohort of their own.",
+            file=cohort.path,
+        )
 
 
 def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> LeadlineError:
