@@ -145,7 +145,7 @@ def test_people_are_locked_once(leadline, files):
     leadline("import", files / "turns.csv", "--phq9", files / "labels.csv", "--out", files / "c")
     code, out, _ = leadline("lock", files / "c", "--share", "0.25")
     assert code == 0
-    assert out == f"5 people are locked in {files / 'c'}.\n"
+    assert out == f"5 of 20 people who can be evaluated are locked in {files / 'c'}.\n"
     assert int(read_cohort(files / "c").people["locked"].sum()) == 5
     before = files_of(files)
     code, _, err = leadline("lock", files / "c", "--share", "0.25", "--seed", "7")

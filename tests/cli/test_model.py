@@ -20,7 +20,12 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     assert code == 0
     assert json.loads(text)["people"] == 40
     code, text, _ = leadline("lock", cohort, "--share", "0.2", "--json")
-    assert json.loads(text) == {"share": 0.2, "seed": 0, "by": "severity", "people": 6}
+    record = json.loads(text)
+    assert record.pop("window")["days"] == 14
+    assert record == {
+        "share": 0.2, "seed": 0, "by": "severity", "include_phq8": False, "people": 6,
+        "eligible": 30,
+    }  # fmt: skip
     code, text, _ = leadline("inspect", cohort, "--json")
     assert json.loads(text)["locked"] == 6
     code, text, _ = leadline("inspect", cohort)

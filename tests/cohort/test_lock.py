@@ -1,16 +1,32 @@
 import json
+from dataclasses import asdict
 
 import polars as pl
 import pytest
-from tests.support.cohorts import scored_people
+from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn_rows
 
 from leadline.artefact import sha256
 from leadline.cohort import lock
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.lock import lock_cohort
 from leadline.cohort.store import read_cohort, write_cohort
+from leadline.cohort.windows import label_readings, timelines_to_read, unlabelled_readings
 from leadline.errors import LeadlineError
 
 ARGUMENTS = {"share": 0.25, "seed": 3, "by": "severity"}
+RECORD = {
+    **ARGUMENTS, "window": asdict(WindowConfig()), "include_phq8": False, "people": 10,
+    "eligible": 40,
+}  # fmt: skip
+
+
+def written(folder, turns, labels):
+    """A cohort on disk of rows of `turns` and `phq9`."""
+    cohort = cohort_of(turns, labels)
+    return write_cohort(
+        folder / "few", cohort.turns, cohort.phq9, cohort.people,
+        command="import", settings={}, inputs={},
+    ).path  # fmt: skip
 
 
 @pytest.fixture
@@ -25,10 +41,11 @@ def path(tmp_path):
 
 def test_the_lock_is_recorded_in_the_cohort(path):
     before = {f.name: f.read_bytes() for f in path.iterdir()}
-    assert lock_cohort(path, **ARGUMENTS) == {**ARGUMENTS, "people": 10}
+    assert lock_cohort(path, **ARGUMENTS) == RECORD
     cohort = read_cohort(path)
     assert cohort.people["locked"].sum() == 10
-    assert cohort.manifest["locked_test"] == {**ARGUMENTS, "people": 10}
+    assert cohort.manifest["locked_test"] == RECORD
+    assert cohort.cutoff is None
     assert cohort.manifest["counts"]["locked"] == 10
     assert cohort.manifest["files"]["people.parquet"] == sha256(path / "people.parquet")
     assert {f.name for f in path.iterdir()} == set(before), "no scratch file stays"
@@ -87,3 +104,102 @@ def test_further_columns_of_people_are_kept(path):
     after = pl.read_parquet(path / "people.parquet")
     assert after.columns == ["person_id", "locked", "site"]
     assert after["person_id"].equals(people["person_id"])
+
+
+def test_only_people_who_can_be_evaluated_are_drawn_and_counted(tmp_path):
+    sound = [f"s{i}" for i in range(10)]
+    turns, labels = [], []
+    for number, name in enumerate(sound):
+        turns += turn_rows(name, [("user", 0)])
+        labels += [label_row(name, 1, number), label_row(name, 40, 27)]  # no text near the second
+    for name in ("phq2", "phq8", "early", "old", "undated"):
+        turns += turn_rows(name, [("user", None if name == "undated" else 30)])
+    labels += [
+        label_row("phq2", 31, 3, "phq2"), label_row("phq8", 31, 12, "phq8"),
+        label_row("early", 2, 12), label_row("old", 90, 12), label_row("undated", 5, 12),
+    ]  # fmt: skip
+    path = written(tmp_path, turns, labels)
+    record = lock_cohort(path, share=0.5, seed=1, by="severity")
+    assert (record["people"], record["eligible"]) == (5, 10)
+    assert read_cohort(path).locked_ids <= set(sound)
+    places = [int(name[1:]) for name in read_cohort(path).locked_ids]
+    assert [sum(low <= at < low + 3 for at in places) for low in (0, 3, 6)] in (
+        [1, 2, 1],
+        [2, 1, 2],
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "include_phq8", "eligible"),
+    [
+        (WindowConfig(), False, 2), (WindowConfig(), True, 3), (WindowConfig(days=0), False, 3),
+        (WindowConfig(undated=True), False, 3),
+    ],
+)  # fmt: skip
+def test_who_can_be_evaluated_depends_on_the_window_of_the_run(
+    tmp_path, window, include_phq8, eligible
+):
+    turns = [row for name in "abcd" for row in turn_rows(name, [("user", 0)])]
+    turns += turn_rows("e", [("user", None)])
+    labels = [label_row("a", 1, 3), label_row("b", 1, 9), label_row("c", 1, 9, "phq8"),
+              label_row("d", 30, 9), label_row("e", 1, 9)]  # fmt: skip
+    path = written(tmp_path, turns, labels)
+    record = lock_cohort(
+        path, share=0.5, seed=0, by="severity", window=window, include_phq8=include_phq8
+    )
+    assert record["eligible"] == eligible
+
+
+@pytest.fixture
+def in_time(tmp_path):
+    """Ten people whose first PHQ-9s come one after the other, each with another 35 days later."""
+    turns, labels = [], []
+    for number in range(10):
+        start = 10 * number
+        turns += turn_rows(f"p{number}", [("user", start), ("assistant", start + 30),
+                                          ("user", start + 34)])  # fmt: skip
+        labels += [label_row(f"p{number}", start + 1, 3), label_row(f"p{number}", start + 36, 9)]
+    turns += turn_rows("none", [("user", 0), ("user", 69), ("user", 71)])
+    turns += turn_rows("never", [("user", None)])
+    turns += turn_rows("mixed", [("system", None), ("user", 2), ("assistant", 72), ("user", 3)])
+    path = written(tmp_path, turns, labels)
+    lock_cohort(path, share=0.3, seed=0, by="time")
+    return read_cohort(path)
+
+
+def test_by_time_no_label_from_the_cutoff_on_trains(in_time):
+    assert in_time.locked_ids == {"p7", "p8", "p9"}
+    assert in_time.cutoff == day(71)
+    readings = label_readings(in_time, WindowConfig())
+    open_readings = readings.filter(~pl.col("locked"))
+    assert open_readings["time"].max() < in_time.cutoff <= readings.filter("locked")["time"].min()
+    assert open_readings["person_id"].n_unique() == 7
+    assert open_readings.height == 7 + 4, "p4, p5 and p6 have their second later"
+    assert readings.filter("locked").height == 6
+
+
+def test_by_time_nothing_that_others_said_from_the_cutoff_on_is_read(in_time):
+    window = WindowConfig()
+    read = {timeline.person_id: timeline for timeline in timelines_to_read(in_time, window)}
+    whole = {"p7", "p8", "p9"}
+    for name, timeline in read.items():
+        if name not in whole:
+            limit = in_time.cutoff.replace(tzinfo=None)
+            assert all(at < limit for at in timeline.times.tolist())
+    assert all(len(read[name].messages) == 3 for name in whole)
+    found = {who.person_id: span for who, span in unlabelled_readings(in_time, window)}
+    assert {name: (span.first, span.last) for name, span in found.items()} == {
+        "none": (1, 1), "mixed": (0, 0),
+    }  # fmt: skip
+    asked_for = WindowConfig(undated=True)
+    assert "never" in {who.person_id for who, _ in unlabelled_readings(in_time, asked_for)}
+
+
+def test_by_time_labels_of_locked_people_before_the_cutoff_test_nothing(tmp_path):
+    turns = turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 0), ("user", 50)])
+    path = written(
+        tmp_path, turns, [label_row("a", 1, 3), label_row("b", 20, 3), label_row("b", 51, 3)]
+    )
+    assert lock_cohort(path, share=0.5, seed=0, by="time")["cutoff"] == day(51).isoformat()
+    wide = label_readings(read_cohort(path), WindowConfig(days=0))
+    assert wide.select("person_id", "time").rows() == [("a", day(1)), ("b", day(51))]

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.cohorts import cohort_of, label_row, scored_people, turn_rows
+from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn_rows
 
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import (
     choose_locked,
     person_folds,
@@ -12,6 +15,7 @@ from leadline.cohort.splits import (
     random_place,
     refuse_locked_people,
 )
+from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 
 TABLE = pl.DataFrame(
@@ -19,7 +23,18 @@ TABLE = pl.DataFrame(
     schema={"person_id": pl.String(), "total": pl.Float64()},
     orient="row",
 )
-LABELLED = scored_people([float(i % 28) for i in range(50)])
+
+
+def readings_of(totals, days=None):
+    """Readings of one PHQ-9 each of so many people, on the days given or all on one."""
+    cohort = scored_people(totals)
+    if days is not None:
+        times = pl.Series("time", [day(at) for at in days], dtype=cohort.phq9["time"].dtype)
+        cohort = replace(cohort, phq9=cohort.phq9.with_columns(times))
+    return label_readings(cohort, WindowConfig(days=0))
+
+
+LABELLED = readings_of([float(i % 28) for i in range(50)])
 
 
 def test_everyone_has_one_fold_and_folds_are_of_one_size():
@@ -75,25 +90,42 @@ def test_the_locked_share_is_drawn_over_the_whole_range(share):
     assert len(chosen) == round(share * 50)
     assert chosen == choose_locked(LABELLED, share, 1)
     assert chosen != choose_locked(LABELLED, share, 2)
-    totals = LABELLED.phq9.filter(pl.col("person_id").is_in(list(chosen)))["total"]
+    totals = LABELLED.filter(pl.col("person_id").is_in(list(chosen)))["total"]
     if share >= 0.2:
-        assert abs(totals.mean() - LABELLED.phq9["total"].mean()) < 1.5
+        assert abs(totals.mean() - LABELLED["total"].mean()) < 1.5
         assert totals.min() <= 4
         assert totals.max() >= 22
 
 
 def test_the_locked_draw_does_not_depend_on_the_order_of_rows():
-    other = type(LABELLED)(
-        LABELLED.turns, LABELLED.phq9.reverse(), LABELLED.people.reverse(), LABELLED.manifest
-    )
-    assert choose_locked(other, 0.3, 4) == choose_locked(LABELLED, 0.3, 4)
+    assert choose_locked(LABELLED.reverse(), 0.3, 4) == choose_locked(LABELLED, 0.3, 4)
 
 
 def test_by_time_the_latest_people_are_locked():
     labels = [label_row(f"p{i}", at, 5 + i) for i, at in enumerate([3, 9, 1, 7])]
     labels += [label_row("p2", 100, 4)]  # its first PHQ-9 counts
     cohort = cohort_of([row for i in range(4) for row in turn_rows(f"p{i}", [("user", 0)])], labels)
-    assert choose_locked(cohort, 0.5, 0, by="time") == {"p1", "p3"}
+    readings = label_readings(cohort, WindowConfig(days=0))
+    assert choose_locked(readings, 0.5, 0, by="time") == {"p1", "p3"}
+
+
+@pytest.mark.parametrize(
+    ("days", "share", "locked"),
+    [
+        ([1, 2, 2, 2, 3], 0.4, {4}),  # 1 or 4 people can be locked; 1 is nearer to 2
+        ([1, 2, 2, 2, 3], 0.6, {1, 2, 3, 4}),
+        ([1, 1, 1, 2, 2], 0.2, {3, 4}),
+    ],
+)
+def test_people_who_begin_at_one_time_are_locked_together_or_not_at_all(days, share, locked):
+    readings = readings_of([5.0] * len(days), days)
+    chosen = choose_locked(readings, share, 0, by="time")
+    assert chosen == {f"n{number:03d}" for number in locked}
+
+
+def test_without_a_later_period_nothing_is_locked_by_time():
+    with pytest.raises(LeadlineError, match="no later period"):
+        choose_locked(readings_of([3, 4, 5], [2, 2, 2]), 0.5, 0, by="time")
 
 
 @pytest.mark.parametrize(
@@ -109,21 +141,22 @@ def test_by_time_the_latest_people_are_locked():
 )
 def test_a_lock_that_cannot_be_drawn(totals, share, by, message):
     with pytest.raises(LeadlineError, match=message):
-        choose_locked(scored_people(totals), share, 0, by=by)
+        choose_locked(readings_of(totals), share, 0, by=by)
 
 
 def test_an_undated_phq9_cannot_be_locked_by_time():
     cohort = cohort_of(
-        turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 0)]),
+        turn_rows("a", [("user", None)]) + turn_rows("b", [("user", 0)]),
         [label_row("a", None, 3), label_row("b", 4, 3)],
     )
     with pytest.raises(LeadlineError, match="1 labelled people have an undated"):
-        choose_locked(cohort, 0.5, 0, by="time")
+        choose_locked(label_readings(cohort, WindowConfig()), 0.5, 0, by="time")
 
 
 @given(st.integers(2, 30), st.floats(0.01, 0.99), st.sampled_from(["severity", "time"]))
 def test_someone_is_locked_and_someone_is_left(people, share, by):
-    chosen = choose_locked(scored_people([float(i % 28) for i in range(people)]), share, 0, by=by)
+    readings = readings_of([float(i % 28) for i in range(people)], range(2, people + 2))
+    chosen = choose_locked(readings, share, 0, by=by)
     assert 1 <= len(chosen) <= people - 1
 
 

@@ -1,7 +1,8 @@
 import json
+from dataclasses import replace
 
 import pytest
-from tests.support.cohorts import cohort_of, label_row, scored_people, turn_rows
+from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn_rows
 
 from leadline.artefact import read_manifest, sha256
 from leadline.runs.config import TrainConfig
@@ -44,6 +45,19 @@ def test_the_report_counts_what_cannot_be_placed_in_time(run, undated, fate):
     facts = written["training"]
     assert facts["reader"] == "minilm"
     assert facts["without a time beside dated ones"].startswith(f"2 turns and 1 PHQ-9s, {fate}")
+
+
+def test_the_report_says_when_a_test_locked_by_time_begins(run):
+    cohort = cohort_of(
+        turn_rows("a", [("user", 0)]) + turn_rows("b", [("user", 9)]),
+        [label_row("a", 1, 9), label_row("a", 30, 9), label_row("b", 10, 9)], locked=("b",),
+    )  # fmt: skip
+    cohort = replace(cohort, manifest={"locked_test": {"cutoff": day(10).isoformat()}})
+    facts = write_run_manifest(run, cohort, SETTINGS, {}, command="train")["training"]
+    assert facts == {
+        "locked test begins":
+        "2025-03-11 12:00 UTC; 1 PHQ-9s of other people from then on are not used"
+    }  # fmt: skip
 
 
 def test_the_manifest_says_whether_people_are_simulated_and_their_limit(run):

@@ -130,26 +130,49 @@ def build_inspect() -> click.Command:
 
 def build_lock() -> click.Command:
     """The verb `lock`."""
+    from leadline.cohort.config import WindowConfig
 
     @click.command("lock")
     @path_argument("cohort")
-    @click.option("--share", default=0.2, show_default=True, help="Share of labelled people.")
+    @click.option("--share", default=0.2, show_default=True,
+                  help="Share of the people who can be evaluated.")  # fmt: skip
     @click.option("--seed", default=0, show_default=True, help="Seed of the draw.")
     @click.option("--by", default="severity", type=click.Choice(["severity", "time"]),
-                  show_default=True, help="Draw over severity, or take the latest.")  # fmt: skip
+                  show_default=True,
+                  help="Draw over severity, or take the latest; their first PHQ-9 is a cut-off "
+                  "from which on nothing trains.")  # fmt: skip
+    @click.option("--include-phq8/--no-include-phq8", default=False, show_default=True,
+                  help="People with PHQ-8 totals can be evaluated too, as in train.")  # fmt: skip
+    @settings(WindowConfig)
     @JSON
-    def lock(cohort: Path, share: float, seed: int, by: str, as_json: bool) -> None:
-        """Set labelled people aside as the locked test.
+    def lock(
+        window: WindowConfig,
+        cohort: Path,
+        share: float,
+        seed: int,
+        by: str,
+        include_phq8: bool,
+        as_json: bool,
+    ) -> None:
+        """Set people aside as the locked test.
 
-        Every later verb refuses to train on them. It is done once: a test that is drawn again
-        until it pleases is no test.
+        They are drawn among those who can be evaluated: with a PHQ-9 that has text in its window.
+        Give the flags of the window that train will have. Every later verb refuses to train on
+        them. It is done once: a test that is drawn again until it pleases is no test.
         """
         from leadline.cohort.lock import lock_cohort
 
-        record = lock_cohort(cohort, share=share, seed=seed, by=by)
+        record = lock_cohort(
+            cohort, share=share, seed=seed, by=by, window=window, include_phq8=include_phq8
+        )
         if as_json:
             show_json(record)
-        else:
-            click.echo(f"{record['people']} people are locked in {cohort}.")
+            return
+        click.echo(
+            f"{record['people']:,} of {record['eligible']:,} people who can be evaluated are "
+            f"locked in {cohort}."
+        )
+        if by == "time":
+            say(f"Nothing said or answered from {record['cutoff']} on trains.")
 
     return lock

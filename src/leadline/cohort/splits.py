@@ -8,6 +8,7 @@ set of person ids, not on the order of rows.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,20 +50,28 @@ def person_folds(readings: pl.DataFrame, folds: int, seed: int) -> dict[str, int
 
 
 def choose_locked(
-    cohort: Cohort, share: float, seed: int, *, by: str = "severity"
+    readings: pl.DataFrame,
+    share: float,
+    seed: int,
+    *,
+    by: str = "severity",
+    file: Path | None = None,
 ) -> frozenset[str]:
-    """Choose the labelled people who become the locked test.
+    """Choose the people who become the locked test.
 
     Args:
-        cohort: people with at least one PHQ-9 are eligible.
-        share: of the labelled people, strictly between 0 and 1.
+        readings: table of `windows.READINGS` of the labels that can be evaluated; its people are
+            eligible, and strata and share are theirs.
+        share: of these people, strictly between 0 and 1.
         seed: of the draw; unused with ``by="time"``.
         by: ``severity`` draws within strata of severity, ``time`` takes the people whose
-            first PHQ-9 came last, which tests a later period.
+            first PHQ-9 came last. People who begin at the same time stay together, so the
+            number is the nearest to the share that times allow.
+        file: the cohort, for messages.
 
     Raises:
-        LeadlineError: a share that is none, fewer than two labelled people, or with
-            ``by="time"`` a PHQ-9 without a date.
+        LeadlineError: a share that is none, fewer than two such people, or with
+            ``by="time"`` a PHQ-9 without a date or no first PHQ-9 later than another.
     """
     if not 0 < share < 1:
         raise LeadlineError(
@@ -70,17 +79,17 @@ def choose_locked(
         )
     if by not in ("severity", "time"):
         raise LeadlineError(f"--by is {by!r}.", remedy="Use severity or time.")
-    labels = cohort.phq9.filter(pl.col("total").is_not_null())
-    if labels["person_id"].n_unique() < 2:
+    people = person_severity(readings)
+    if people.height < 2:
         raise LeadlineError(
-            f"{labels['person_id'].n_unique()} people have a PHQ-9 total.",
-            remedy="Lock a test in a cohort with at least two labelled people; import PHQ-9s "
-            "with --phq9.",
-            file=cohort.path,
+            f"{people.height} people have a PHQ-9 total with text before it.",
+            remedy="Lock a test in a cohort with at least two such people; import PHQ-9s "
+            "with --phq9, look at it with leadline inspect, widen --days, or lock PHQ-8 totals "
+            "with --include-phq8.",
+            file=file,
         )
     if by == "time":
-        return _latest(labels, share)
-    people = person_severity(labels)
+        return _latest(readings, share, file)
     order = _stratified_order(people, seed)
     names = people["person_id"].to_list()
     count = _locked_count(share, len(names))
@@ -94,15 +103,26 @@ def _locked_count(share: float, people: int) -> int:
     return min(max(1, round(share * people)), people - 1)
 
 
-def _latest(labels: pl.DataFrame, share: float) -> frozenset[str]:
-    first = labels.group_by("person_id").agg(pl.col("time").min()).sort("time", "person_id")
-    if first["time"].null_count():
+def _latest(readings: pl.DataFrame, share: float, file: Path | None) -> frozenset[str]:
+    undated = readings.filter(pl.col("time").is_null())["person_id"].n_unique()
+    if undated:
         raise LeadlineError(
-            f"{first['time'].null_count()} labelled people have an undated PHQ-9.",
+            f"{undated} labelled people have an undated PHQ-9.",
             remedy="Use --by severity, or give every PHQ-9 a date.",
+            file=file,
         )
-    count = _locked_count(share, first.height)
-    return frozenset(first["person_id"].tail(count).to_list())
+    first = readings.group_by("person_id").agg(pl.col("time").min())
+    starts = first["time"].unique().sort()[1:]  # someone begins before each of these
+    if starts.is_empty():
+        raise LeadlineError(
+            "Everyone's first PHQ-9 is of the same time, so there is no later period.",
+            remedy="Use --by severity.",
+            file=file,
+        )
+    wanted = _locked_count(share, first.height)
+    counts = np.array([int((first["time"] >= start).sum()) for start in starts])
+    cutoff = starts[int(np.abs(counts - wanted).argmin())]
+    return frozenset(first.filter(pl.col("time") >= cutoff)["person_id"])
 
 
 def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ class Cohort:
     def locked_ids(self) -> frozenset[str]:
         """Ids of the locked test people."""
         return frozenset(self.people.filter("locked")["person_id"])
+
+    @property
+    def cutoff(self) -> datetime | None:
+        """The moment at which a test locked by time begins: what is said or answered from then
+        on trains nobody. None without such a test.
+        """
+        cutoff = (self.manifest.get("locked_test") or {}).get("cutoff")
+        return None if cutoff is None else datetime.fromisoformat(cutoff)
 
     @property
     def simulated(self) -> bool:

@@ -55,18 +55,18 @@ class Timeline:
         return np.where(np.isnat(self.times), self.times, np.fmax.accumulate(self.times))
 
     def without(self, dropped: npt.NDArray[np.bool_]) -> Timeline:
-        """The timeline without some messages of others than the person.
+        """The timeline without some messages.
 
-        Turns of the person keep their places among the person's own turns.
+        The person's turns keep their places among the person's own turns.
 
         Args:
-            dropped: which messages, shape (M,); never one of the person's own.
+            dropped: which messages, shape (M,); of the person's own only the last ones.
         """
         remaining = np.flatnonzero(~dropped)
         return Timeline(
             person_id=self.person_id,
             messages=tuple(self.messages[i] for i in remaining),
-            user=np.searchsorted(remaining, self.user),
+            user=np.searchsorted(remaining, self.user[~dropped[self.user]]),
             times=self.times[remaining],
             conversation_ids=tuple(self.conversation_ids[i] for i in remaining),
             turns=self.turns[remaining],

@@ -11,12 +11,16 @@ any PHQ-9 that has one, and the other way round, so it is left out: a reading en
 first turn of the person that has no time, and messages of others without a time are passed over.
 With `WindowConfig.undated` all of it is taken as said before. Where a person has no time at all,
 neither of text nor of a PHQ-9, the transcript is the one that the PHQ-9 belongs to.
+
+A test that was locked by time begins at a cut-off. Of the people outside it nothing from then on is
+read, and none of their PHQ-9s from then on is; of the people in it, none before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -120,15 +124,21 @@ def timelines_to_read(cohort: Cohort, window: WindowConfig) -> Iterator[Timeline
     """The timelines that readings are cut from, in the order of the cohort.
 
     What others said without a time is left out for people who have a dated PHQ-9, unless the
-    window takes it. Places among the person's own turns are those of `timelines`.
+    window takes it. What people outside a test locked by time said from its cut-off on is left out,
+    and what they may have said then. Places among the person's own turns are those of `timelines`.
     """
+    cutoff = _naive(cohort.cutoff)
     dated = set(cohort.phq9.filter(pl.col("time").is_not_null())["person_id"])
     for timeline in timelines(cohort):
-        if window.undated or timeline.person_id not in dated:
-            yield timeline
-            continue
-        dropped = np.isnat(timeline.times)
-        dropped[timeline.user] = False
+        dropped = np.zeros(len(timeline.messages), dtype=bool)
+        unknown = np.isnat(timeline.times) & (not window.undated)
+        is_cut = not np.isnat(cutoff) and timeline.person_id not in cohort.locked_ids
+        if timeline.person_id in dated or is_cut:
+            dropped |= unknown
+            dropped[timeline.user] = False
+        if is_cut:
+            late = (timeline.times >= cutoff) | (unknown & ~dropped)
+            dropped |= np.logical_or.accumulate(late)
         # Masked first: an answer stands where its question is left out.
         yield mask_timeline(timeline, window).without(dropped) if dropped.any() else timeline
 
@@ -136,10 +146,15 @@ def timelines_to_read(cohort: Cohort, window: WindowConfig) -> Iterator[Timeline
 def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
     """The reading of each PHQ-9 that has enough text, as a table of `READINGS`.
 
-    A label without text in its window has no row: nothing was said, nothing is estimated.
+    A label without text in its window has no row: nothing was said, nothing is estimated. With a
+    test locked by time, labels of other people from the cut-off on have none either.
     """
     locked = dict(cohort.people.select("person_id", "locked").iter_rows())
-    labels = cohort.phq9.with_row_index("label").partition_by("person_id", as_dict=True)
+    table = cohort.phq9.with_row_index("label")
+    if cohort.cutoff is not None:
+        in_test = pl.col("person_id").is_in(list(cohort.locked_ids))
+        table = table.filter((pl.col("time") >= cohort.cutoff) == in_test)  # null: neither
+    labels = table.partition_by("person_id", as_dict=True)
     rows: list[tuple[object, ...]] = []
     for timeline in timelines_to_read(cohort, window):
         person_labels = labels.get((timeline.person_id,))
@@ -148,6 +163,11 @@ def label_readings(cohort: Cohort, window: WindowConfig) -> pl.DataFrame:
                 timeline, person_labels, window, bool(locked[timeline.person_id])
             )
     return pl.DataFrame(rows, schema=READINGS, orient="row")
+
+
+def _naive(moment: datetime | None) -> np.datetime64:
+    """A moment as times of timelines are; NaT for None."""
+    return np.datetime64(moment and moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def _person_readings(

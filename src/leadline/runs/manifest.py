@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from leadline.artefact import sha256, write_manifest
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
@@ -50,7 +52,7 @@ def write_run_manifest(
         inputs=settings["inputs"],
         files={name: sha256(run / name) for name in (*RUN_FILES, *files)},
         simulated=cohort.simulated,
-        training={**training, **_undated_facts(cohort, settings)},
+        training={**training, **_undated_facts(cohort, settings), **_cutoff_facts(cohort)},
         limit=cohort.manifest.get("limit"),
         **entries,
     )
@@ -64,6 +66,16 @@ def _undated_facts(cohort: Cohort, settings: Mapping[str, Any]) -> dict[str, str
     fate = "taken as said before (--undated)" if settings["window"]["undated"] else "left out"
     count = f"{counts['turns']:,} turns and {counts['labels']:,} PHQ-9s"
     return {"without a time beside dated ones": f"{count}, {fate}"}
+
+
+def _cutoff_facts(cohort: Cohort) -> dict[str, str]:
+    """When a test locked by time begins, and how many PHQ-9s outside it train nobody; or empty."""
+    if cohort.cutoff is None:
+        return {}
+    outside = ~pl.col("person_id").is_in(list(cohort.locked_ids))
+    late = cohort.phq9.filter(outside & (pl.col("time") >= cohort.cutoff)).height
+    fate = f"{late:,} PHQ-9s of other people from then on are not used"
+    return {"locked test begins": f"{cohort.cutoff:%Y-%m-%d %H:%M} UTC; {fate}"}
 
 
 def model_facts(config: TrainConfig) -> dict[str, str]:
