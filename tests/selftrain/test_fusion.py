@@ -80,7 +80,7 @@ def test_labels_of_another_cohort_or_window_are_not_fused(data, finished, tmp_pa
     folder, cohort, truth, _ = data
     check_fusion(finished[0], folder / "labels", cohort.path)
     make_cohort(tmp_path / "other", **SIZES, seed=1)
-    with pytest.raises(LeadlineError, match="another state of the cohort"):
+    with pytest.raises(LeadlineError, match="other turns"):
         check_fusion(finished[0], folder / "labels", tmp_path / "other")
     make_labels(tmp_path / "l", truth, set(), cohort=cohort)
     manifest = read_manifest(tmp_path / "l", "labels")

@@ -184,7 +184,7 @@ def test_labels_of_other_turns_are_refused_by_selftrain(data, tmp_path):
     folder, *_ = data
     make_cohort(tmp_path / "cohort", **SIZES, seed=1)
     other = read_cohort(tmp_path / "cohort")
-    with pytest.raises(LeadlineError, match=r"other are: .*turns.parquet.*\n.*leadline label"):
+    with pytest.raises(LeadlineError, match=r"other turns.*\n.*leadline label"):
         go((folder, other), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -192,14 +192,17 @@ def test_labels_of_other_turns_are_refused_by_selftrain(data, tmp_path):
 def test_labels_that_do_not_say_what_they_are_of_are_refused(data, tmp_path):
     _, cohort, truth, locked = data
     make_labels(tmp_path / "labels", truth, set(locked))
-    with pytest.raises(LeadlineError, match="another state of the cohort"):
+    with pytest.raises(LeadlineError, match="other turns"):
         load_labels(tmp_path / "labels", cohort, WINDOW)
     make_labels(tmp_path / "masked", truth, set(locked), cohort=cohort)
     manifest = json.loads((tmp_path / "masked" / MANIFEST).read_text())
-    del manifest["window_identity"]
+    del manifest["window_identity"]  # as before it was named
+    write_json(tmp_path / "masked" / MANIFEST, manifest)
+    assert load_labels(tmp_path / "masked", cohort, WINDOW) is not None, "nothing was masked"
+    manifest["settings"]["window"]["mask_questionnaire"] = True
     write_json(tmp_path / "masked" / MANIFEST, manifest)
     with pytest.raises(LeadlineError, match="did not record how it masked"):
-        load_labels(tmp_path / "masked", cohort, WINDOW)
+        load_labels(tmp_path / "masked", cohort, WindowConfig(mask_questionnaire=True))
 
 
 def test_a_labels_table_changed_by_hand_is_refused(data, tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import polars as pl
 
 from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import Cohort, read_cohort
+from leadline.cohort.store import FILES, Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.progress import progress_bar, step_by
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
@@ -111,9 +111,23 @@ def window_identity(window: WindowConfig) -> str:
     How it is masked belongs to it: a reading whose text has changed would be rated twice.
     """
     settings = dataclasses.asdict(window)
+    if not window.undated:  # as stores say it that were begun before there was a choice
+        del settings["undated"]
     if window.mask_questionnaire:
         settings["masked"] = "across conversations"
     return json.dumps(settings, sort_keys=True)
+
+
+def _identity_named(manifest: Mapping[str, Any]) -> str | None:
+    """The window's identity in a manifest of LABELS; None where it cannot be known.
+
+    Before it was named, masking began anew with each conversation: such labels are of other text.
+    """
+    named = manifest.get("window_identity")
+    if named is not None:
+        return str(named)
+    window = WindowConfig(**manifest["settings"]["window"])
+    return None if window.mask_questionnaire else window_identity(window)
 
 
 def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> None:
@@ -128,21 +142,19 @@ def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> N
         window: which text these readings hold.
 
     Raises:
-        LeadlineError: the tables of the cohort, the window, or the labels' own table are not
+        LeadlineError: the turns of the cohort, the window, or the labels' own table are not
             those that the manifest of LABELS names, by hash.
     """
     manifest = read_manifest(labels, "labels")
     made_from, here = manifest["inputs"], cohort.manifest.get("files", {})
-    if made_from != here:
-        changed = sorted(name for name in here if made_from.get(name) != here[name])
+    if made_from.get(FILES[0]) != here.get(FILES[0]):
         raise LeadlineError(
-            "These labels were made from another state of the cohort; other are: "
-            f"{', '.join(changed) or 'the tables that it has'}.",
+            "These labels were made from other turns than those of the cohort.",
             remedy="Run leadline label again with this cohort and a new --out, or give the cohort "
             "that was labelled.",
             file=labels,
         )
-    if manifest.get("window_identity") != window_identity(window):
+    if _identity_named(manifest) != window_identity(window):
         raise LeadlineError(
             "These labels are of another window or of text that was masked otherwise: "
             f"{_window_words(manifest, window)}.",
