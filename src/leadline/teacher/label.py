@@ -158,8 +158,8 @@ def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> N
         raise LeadlineError(
             "These labels are of another window or of text that was masked otherwise: "
             f"{_window_words(manifest, window)}.",
-            remedy="Give the same --days, --min-turns and --mask-questionnaire to leadline label "
-            "(with a new --out) and here.",
+            remedy="Give the same --days, --min-turns, --undated and --mask-questionnaire to "
+            "leadline label (with a new --out) and here.",
             file=labels,
         )
     if sha256(labels / LABELS_FILE) != manifest["files"].get(LABELS_FILE):
