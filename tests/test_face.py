@@ -53,7 +53,7 @@ def test_the_example_of_each_name_runs_and_says_what_it_says(name, desk, tmp_pat
     example = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
     assert example.examples, f"{name} has no example"
     problems: list[str] = []
-    doctest.DocTestRunner().run(example, out=problems.append)
+    doctest.DocTestRunner(verbose=False).run(example, out=problems.append)
     assert not problems, "".join(problems)
 
 
