@@ -5,6 +5,7 @@ import pytest
 
 from leadline.heads.calibration import (
     WIDTH_LEVELS,
+    Calibrated,
     Calibration,
     central_ranks,
     fit_calibration,
@@ -136,3 +137,60 @@ def test_a_calibration_is_read_back():
     calibration = Calibration(12.5, 1.1, 3.0, 0.9, 7.0, widths=tuple(np.linspace(0.1, 1, 19)))
     again = Calibration.from_plain(json.loads(json.dumps(calibration.to_plain())))
     assert again == calibration
+
+
+def histograms_of(means, deviation):
+    return Totals.normal(means, np.full(len(means), deviation))
+
+
+def test_the_likelihood_of_a_histogram_is_the_entry_of_what_is_delivered():
+    random = np.random.default_rng(0)
+    shapes = Totals(random.dirichlet(np.full(28, 0.3), 60))
+    mean, sd = shapes.mean(), np.sqrt(shapes.variance())
+    words, total = np.exp(random.uniform(0, 6, 60)), random.integers(0, 28, 60).astype(float)
+    calibration = Calibration(12.0, 1.2, 3.0, 0.7, 4.0, shift=0.5)
+    for given in (None, shapes):
+        estimates = calibration.calibrated(mean, sd, words, given)
+        totals = estimates.totals()
+        assert totals.probabilities.min() >= 0
+        np.testing.assert_allclose(totals.probabilities.sum(axis=1), 1)
+        entries = totals.probabilities[np.arange(60), total.astype(int)]
+        np.testing.assert_allclose(estimates.likelihood(total), entries, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.8, 2.0, 6.0])
+def test_a_histogram_gets_the_calibrated_mean_and_deviation_and_keeps_its_form(spread):
+    means = np.full(3, 13.0)
+    half = 0.5 * histograms_of(means - 3, 0.8).probabilities
+    shapes = Totals(half + 0.5 * histograms_of(means + 3, 0.8).probabilities)
+    totals = Calibrated(means, np.full(3, spread), shapes, 1.0).totals()
+    assert totals.mean() == pytest.approx(means, abs=0.02)
+    # Rounding to whole totals adds a twelfth; the ends of the scale take a little off 6.
+    assert np.sqrt(totals.variance()) == pytest.approx(np.sqrt(spread**2 + 1 / 12), abs=0.25)
+    middle, side = totals.probabilities[0, 13], totals.probabilities[0, 10]
+    assert (side > 2 * middle) == (spread == 2.0), "as wide as the two sides stand apart"
+
+
+def test_a_histogram_that_is_a_normal_is_calibrated_as_a_normal():
+    mean = np.linspace(8, 19, 12)
+    shapes, words = histograms_of(mean, 2.0), np.full(12, 40.0)
+    sd = np.sqrt(shapes.variance())
+    for widen in (0.7, 1.0, 2.0):
+        calibration = Calibration(13.0, 1.1, 2.0, widen, 3.0)
+        plain = calibration.distribution(mean, sd, words).probabilities
+        formed = calibration.calibrated(mean, sd, words, shapes).totals().probabilities
+        assert np.abs(plain - formed).max() < 0.01
+
+
+def test_an_overfitted_histogram_is_widened_by_what_it_was_wrong_about():
+    random = np.random.default_rng(3)
+    truth = random.normal(13, 5, 600)
+    total = np.clip(np.rint(truth), 0, 27)
+    shapes = histograms_of(truth + random.normal(0, 4, 600), 1.5)
+    mean, sd, ones = shapes.mean(), np.sqrt(shapes.variance()), np.ones(600)
+    words = np.exp(random.uniform(2, 8, 600))
+    fitted = fit_calibration(mean, sd, words, total, ones, ones > 0, histograms=shapes)
+    delivered = fitted.calibrated(mean, sd, words, shapes).totals()
+    assert fitted.stretch < 0.85, "an estimate that errs by 4 of 5 points says less than it seems"
+    assert np.sqrt(delivered.variance()).mean() == pytest.approx(3.1, abs=0.4)
+    assert delivered.crps(total).mean() < 0.9 * shapes.crps(total).mean()

@@ -1,4 +1,4 @@
-"""No estimate of a person comes from a model that saw the person.
+"""No estimate of a person comes from a model that saw the person, and intervals hold for others.
 
 The house says who may speak with one comparison in `Ensemble.members_for`. Here the same is
 worked out the long way: for every model the list of people whom it was trained on, and for
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span
-from leadline.heads.calibration import Calibration
+from leadline.finetune.members import moments
+from leadline.heads.calibration import Calibrated, Calibration, fit_calibration
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -34,9 +35,9 @@ class Witness(AdaptedModel):
     number: int = 0
     asked_of: list[str] = field(default_factory=list)
 
-    def distributions(self, people, spans):
+    def estimates(self, people, spans):
         self.asked_of.extend(people[span.person].person_id for span in spans)
-        return certain(self.number, len(spans))
+        return Calibrated(np.full(len(spans), float(self.number)), np.full(len(spans), 1e-3))
 
 
 def certain(number, rows):
@@ -51,7 +52,7 @@ def calibration_of(number):
 
 def ensemble_of(left_out, members):
     witnesses = tuple(
-        Member(repeat, fold, Witness(None, calibration_of(n), True, n))
+        Member(repeat, fold, Witness(None, calibration_of(n), True, number=n))
         for n, (repeat, fold) in enumerate(members)
     )
     return Ensemble(witnesses, left_out, None, "mean")
@@ -173,3 +174,106 @@ def test_a_model_is_asked_only_about_the_readings_of_those_it_may_estimate():
     asked.clear()
     assert len(ensemble.average([], [], estimate)) == 0
     assert asked == {}
+
+
+PEOPLE, NEW, FOLDS = 200, 400, 5
+
+
+class Sure:
+    """A head that claims a deviation of its own about estimates that are off by another."""
+
+    def __init__(self, means, deviation):
+        self.shapes = Totals.normal(means, np.full(len(means), deviation)).probabilities
+
+    def predict(self, people):
+        numbers = [int(person.messages[0].text) for person in people]
+        return [self.shapes[[number] * len(person.readings)]
+                for number, person in zip(numbers, people, strict=True)]  # fmt: skip
+
+
+def numbered(number):
+    said = (Message("user", str(number)),)
+    never = np.full(1, np.datetime64("NaT"), dtype="datetime64[us]")
+    words = np.arange(1, dtype=np.int32)
+    return Timeline(f"n{number}", said, np.arange(1), never, ("c",), words)
+
+
+def run_of_sure_heads(seed, *, shared, own, deviation=1.5):
+    """People 0 to 199 calibrate the heads of five folds, cross-conformally; 400 are new.
+
+    Returns:
+        The ensemble, everyone, and their totals.
+    """
+    random = np.random.default_rng(seed)
+    truth = random.normal(11, 6.5, PEOPLE + NEW)
+    total = np.clip(np.rint(truth), 0, 27)
+    seen = truth + random.normal(0, shared, len(truth))
+    heads = [Sure(seen + random.normal(0, own, len(truth)), deviation) for _ in range(FOLDS)]
+    fold = np.arange(PEOPLE) % FOLDS
+    raw = np.array([heads[f].shapes[row] for row, f in enumerate(fold)])
+    members = []
+    for f, head in enumerate(heads):
+        rows = np.flatnonzero(fold != f)
+        mean, sd, histograms = moments(raw[rows])
+        ones = np.ones(len(rows))
+        calibration = fit_calibration(
+            mean, sd, ones, total[rows], ones, ones > 0, histograms=histograms
+        )
+        members.append(Member(0, f, AdaptedModel(head, calibration, False)))
+    left_out = {f"n{row}": {0: int(f)} for row, f in enumerate(fold)}
+    people = [numbered(row) for row in range(len(truth))]
+    return Ensemble(tuple(members), left_out, None, "mean"), people, total
+
+
+def coverage(ensemble, people, total, rows):
+    spans = [Span(int(row), 0, 0) for row in rows]
+    totals = ensemble.distributions(people, None, spans)
+    width = np.array([ensemble.width(0.9, people[row].person_id) for row in rows])
+    lower, upper = totals.interval(width)
+    return np.mean((lower <= total[rows] + 1e-9) & (total[rows] <= upper + 1e-9))
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "seeds"),
+    [(4.0, 0.0, 20), (2.8, 2.8, 6), (0.5, 0.0, 6)],
+    ids=["one opinion", "half of the error is each head's own", "too modest"],
+)
+def test_intervals_of_heads_hold_for_new_people_however_sure_the_heads_are(shared, own, seeds):
+    """A head that claims 1.5 points and errs by 4; five that disagree; one that could claim less.
+
+    The raw histogram with widths made for a normal held 51% of the first.
+    """
+    new, out_of_fold = [], []
+    for seed in range(seeds):
+        ensemble, people, total = run_of_sure_heads(seed, shared=shared, own=own)
+        new.append(coverage(ensemble, people, total, np.arange(PEOPLE, PEOPLE + NEW)))
+        out_of_fold.append(coverage(ensemble, people, total, np.arange(PEOPLE)))
+    assert 0.86 < np.mean(new) < 0.94
+    assert 0.86 < np.mean(out_of_fold) < 0.94
+
+
+def test_models_that_disagree_are_narrowed_and_one_alone_is_not():
+    """The average is as wide as a member's errors less what the average takes out of them."""
+    calibration = Calibration(12.0, 1, 1e-9, 1, 1e-9)
+    heads = [Sure(np.full(3, mean), 3.0) for mean in (9.0, 11.0, 13.0)]
+    left_out = {"n0": {0: 1}}
+    members = tuple(Member(0, f, AdaptedModel(h, calibration, False)) for f, h in enumerate(heads))
+    ensemble = Ensemble(members, left_out, None, "mean")
+    people = [numbered(0), numbered(1)]
+    totals = ensemble.distributions(people, None, [Span(0, 0, 0), Span(1, 0, 0)])
+    among = np.var([9, 11, 13])
+    assert totals.mean() == pytest.approx([11, 11], abs=0.05)
+    assert totals.variance() == pytest.approx([9, 9 - among], abs=0.2)
+
+
+def test_a_run_of_before_gives_what_it_was_evaluated_on():
+    shapes = 0.5 * Totals.normal(np.array([4.0]), np.array([1.0])).probabilities
+    shapes += 0.5 * Totals.normal(np.array([20.0]), np.array([1.0])).probabilities
+    calibration = Calibration(12.0, 1, 1e-9, 1, 1e-9)
+    words = np.array([50.0])
+    before = AdaptedModel(None, calibration, False, keeps_form=False).calibrated(shapes, words)
+    np.testing.assert_array_equal(before.totals().probabilities, shapes)
+    narrowed = before.narrowed(np.array([1.0])).totals().probabilities
+    np.testing.assert_array_equal(narrowed, shapes)
+    now = AdaptedModel(None, calibration, False).calibrated(shapes, words).totals()
+    assert not np.allclose(now.probabilities, shapes, atol=0.01)

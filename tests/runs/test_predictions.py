@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from tests.support.cohorts import cohort_of, label_row, turn_rows
 
 from leadline.cohort.config import WindowConfig
-from leadline.heads.calibration import Calibration
-from leadline.phq9.distribution import Totals
+from leadline.heads.calibration import Calibrated, Calibration
 from leadline.phq9.items import TOTALS
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -30,8 +29,8 @@ WINDOW = WindowConfig(days=0)
 class Certain(AdaptedModel):
     """Certain of ``4 * repeat + fold``, which its calibration's centre carries."""
 
-    def distributions(self, people, spans):
-        return Totals.of_rows(np.eye(TOTALS)[int(self.calibration.centre)] for _ in spans)
+    def estimates(self, people, spans):
+        return Calibrated(np.full(len(spans), self.calibration.centre), np.full(len(spans), 1e-3))
 
 
 def run_of(people, locked, folds, repeats, seed=0):

@@ -457,6 +457,37 @@ def test_an_adapted_reader_trains_loads_and_scores(fit, few_path, llama, home, t
     assert not list(run.glob("checkpoint/*.training"))
 
 
+def talkers(open_people, locked, seed=0):
+    """People whose words follow their totals so loosely that a reader can only overfit."""
+    random = np.random.default_rng(seed)
+    low, high, other = "fine better calm", "sad tired alone", "work dog rain bus film run"
+    turns, labels = [], []
+    for number in range(open_people + locked):
+        total = float(np.clip(np.rint(random.normal(11, 6.5)), 0, 27))
+        name = f"n{number:03d}"
+        for row in turn_rows(name, [("user", 0), ("user", 1), ("user", 2)]):
+            sad = np.clip(total / 27 + random.normal(0, 0.25), 0, 1)
+            banks = random.choice([other, low, high], 6, p=[0.5, 0.5 - sad / 2, sad / 2])
+            text = " ".join(random.choice(bank.split()) for bank in banks)
+            turns.append((*row[:4], text, row[5]))
+        labels.append(label_row(name, 2.5, total))
+    names = [f"n{number:03d}" for number in range(open_people, open_people + locked)]
+    return cohort_of(turns, labels, tuple(names))
+
+
+@pytest.mark.slow
+def test_the_intervals_of_an_overfitted_reader_hold_for_people_it_never_saw(fit, llama):
+    """The raw histogram held 65% of these out of fold, and 83% of the new people."""
+    config = replace(TrainConfig(reader=str(llama), **ADAPTED), folds=3, epochs=30.0, rank=16)
+    run = fit(talkers(80, 100), replace(config, lr=1e-2), WindowConfig(days=0))
+    last = table(run, "estimates").group_by("person_id").last()
+    both = table(run).join(last.select("person_id", "lower", "upper"), on="person_id")
+    inside = pl.col("total").is_between(pl.col("lower") - 1e-9, pl.col("upper") + 1e-9)
+    shares = dict(both.group_by("split").agg(inside.mean()).iter_rows())
+    assert shares["out-of-fold"] > 0.83
+    assert 0.83 < shares["locked"] < 0.98
+
+
 def test_the_papers_model_is_a_setting():
     config = TrainConfig(
         reader="smollm2", adapt="lora", head="scalar", pool="last", state="last", layers=("1.0",)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
 from tests.support.people import make_cohort, make_labels
 from tests.support.rounds import SIZES, TRAIN
 
-from leadline.artefact import MANIFEST, read_manifest, write_json
+from leadline.artefact import MANIFEST, read_json, read_manifest, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
+from leadline.heads.calibration import WIDTH_LEVELS, conformal_widths, width_at
+from leadline.phq9.distribution import Totals
 from leadline.scoring.score import score_cohort
-from leadline.selftrain.fusion import check_fusion, fuse_estimates, fuse_file, load_fusion
+from leadline.selftrain.fusion import (
+    FUSION_FILE,
+    check_fusion,
+    fuse_estimates,
+    fuse_file,
+    fused_width,
+    fused_widths,
+    load_fusion,
+    load_widths,
+)
 from leadline.teacher.label import window_identity
 from leadline.teacher.label_table import read_labels
 
@@ -88,3 +101,44 @@ def test_labels_of_another_cohort_or_window_are_not_fused(data, finished, tmp_pa
     write_json(tmp_path / "l" / MANIFEST, manifest | {"window_identity": masked})
     with pytest.raises(LeadlineError, match="masked otherwise"):
         check_fusion(finished[0], tmp_path / "l", cohort.path)
+
+
+def test_widths_come_from_people_of_the_other_folds_of_the_same_repeat():
+    random = np.random.default_rng(0)
+    ranks = {(r, f): random.random(20) ** (r + 1) for r in range(2) for f in range(3)}
+    widths = fused_widths(ranks, ranks)
+    others = np.concatenate([ranks[1, 0], ranks[1, 2]])
+    assert widths[1, 1] == conformal_widths(others)
+    new, mine = fused_width(widths, [None, {0: 2, 1: 0}], 0.8)
+    each = {key: width_at(0.8, levels) for key, levels in widths.items()}
+    assert new == pytest.approx(np.mean(list(each.values())))
+    assert mine == pytest.approx((each[0, 2] + each[1, 0]) / 2)
+
+
+def test_the_interval_of_a_fused_estimate_is_conformal(data, finished, tmp_path):
+    """The posterior's own interval says what the model believes, not what held."""
+    _, cohort, truth, locked = data
+    run, _ = finished
+    score_cohort(cohort, run, tmp_path / "scores.parquet")
+    make_labels(tmp_path / "all", truth, set(), noise=3.0)
+    labels = read_labels(tmp_path / "all")
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    fused, _ = fuse_estimates(run, scores, labels, group="labelled")
+    widths = load_widths(run)
+    assert all(levels != WIDTH_LEVELS for levels in widths.values())
+    rows = fused.filter((pl.col("turn") == 1) & pl.col("person_id").is_in(list(locked)))
+    lower, upper = Totals.of_rows(rows["distribution"]).interval(fused_width(widths, [None])[0])
+    np.testing.assert_allclose(rows["lower"], lower)
+    np.testing.assert_allclose(rows["upper"], upper)
+    gold = rows.join(cohort.phq9.select("person_id", "total"), on="person_id")
+    inside = (gold["lower"] <= gold["total"]) & (gold["total"] <= gold["upper"])
+    assert inside.mean() > 0.84, f"of {gold.height}"
+
+
+def test_a_run_of_before_is_fused_with_nominal_widths(finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    content = read_json(run / FUSION_FILE, format=1, remedy="", what="", problem="")
+    for entry in content["models"]:
+        del entry["widths"]
+    write_json(run / FUSION_FILE, content)
+    assert set(load_widths(run).values()) == {WIDTH_LEVELS}

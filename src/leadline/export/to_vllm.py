@@ -89,7 +89,8 @@ def export_vllm(
         "untested": UNTESTED,
         "members": members,
         "estimate": "raw output + intercept (vLLM subtracts logit_mean, which is -intercept), "
-        "then the calibration of the member, then the mean over members",
+        "then the calibration of the member, then the mean over members, each narrowed by twice "
+        "the variance among their locations",
     }
 
 

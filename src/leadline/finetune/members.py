@@ -71,13 +71,6 @@ class StoredModel:
         return FinetunedModel.load(self.checkpoint, home=self.base.home)
 
 
-def raw_distributions(
-    model: Any, people: Sequence[Timeline], spans: Sequence[Span]
-) -> tuple[Array, Array, Totals | None]:
-    """Mean, deviation and (from a distribution head) the distributions at the spans."""
-    return moments(raw_estimates(model, people, spans))
-
-
 def raw_estimates(model: Any, people: Sequence[Timeline], spans: Sequence[Span]) -> Array:
     """What the model's head gives at each span: (len(spans), 28), or (len(spans),)."""
     order: dict[int, list[int]] = {}

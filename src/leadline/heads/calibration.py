@@ -7,12 +7,17 @@ whom the head never saw: how much it shrinks too far, how much an estimate from 
 pulled to the mean, how much wider it is than the head says, and how much wider still with few
 words. The central intervals are then conformalised on the same people (distributional
 conformal prediction, Chernozhukov, Wuethrich and Zhu 2021): fit, conformalise, interval.
+
+A head that gives a histogram of its own keeps its form: the histogram is moved and stretched
+as the estimate is, and blurred by a normal until its deviation is the calibrated one. So a
+head that is too sure of itself is widened by what it was wrong about people whom it never saw,
+and the likelihood that fits the four numbers is that of the distribution that is delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +26,7 @@ from scipy.optimize import minimize
 
 from leadline.arrays import Array
 from leadline.phq9.distribution import Totals, total_probability
+from leadline.phq9.items import TOTALS
 
 WIDTH_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -77,12 +83,78 @@ class Calibration:
         return self.centre + keep * (mean - self.shift - self.centre), spread
 
     def distribution(self, mean: Array, sd: Array, words: Array) -> Totals:
-        """Calibrated distributions of the total, R of them."""
-        return Totals.normal(*self.location_scale(mean, sd, words))
+        """Calibrated distributions of the total from a head without a histogram, R of them."""
+        return self.calibrated(mean, sd, words).totals()
+
+    def calibrated(
+        self, mean: Array, sd: Array, words: Array, histograms: Totals | None = None
+    ) -> Calibrated:
+        """Calibrated estimates, R of them.
+
+        Args:
+            mean: raw estimates, shape (R,).
+            sd: their deviations, shape (R,).
+            words: of the person in each reading, shape (R,).
+            histograms: whose moments these are, R of them, from a head that gives any.
+        """
+        location, spread = self.location_scale(mean, sd, words)
+        return Calibrated(location, spread, histograms, self.stretch)
 
     def width(self, level: float) -> float:
         """The nominal level whose central interval covers a share `level` of people."""
-        return float(np.interp(level, (0.0, *self.levels, 1.0), (0.0, *self.widths, 1.0)))
+        return width_at(level, self.widths, self.levels)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """Calibrated estimates of one model, not yet rounded to totals.
+
+    Attributes:
+        location, spread: mean and deviation of the unbounded estimates, shape (R,).
+        histograms: what the head gave, whose form the distributions keep; None for a normal.
+        stretch: how far apart the totals of a histogram come to lie, at most.
+        fixed: the distributions themselves, of a model whose run was made by an earlier version.
+    """
+
+    location: Array
+    spread: Array
+    histograms: Totals | None = None
+    stretch: float = 1.0
+    fixed: Totals | None = None
+
+    def narrowed(self, variance: Array) -> Calibrated:
+        """The same with `variance` (R,) taken off, which halves a deviation at the most."""
+        spread = np.sqrt(np.maximum(self.spread**2 - variance, self.spread**2 / 4))
+        return replace(self, spread=spread)
+
+    def totals(self) -> Totals:
+        """Distributions of the total, R of them."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.histograms is None:
+            return Totals.normal(self.location, self.spread)
+        return Totals.mixture(self.histograms.probabilities, *self._atoms(self.histograms))
+
+    def likelihood(self, total: Array) -> Array:
+        """The entry of `totals` at each `total` (R,), shape (R,), at a fraction of the cost."""
+        if self.histograms is None:
+            return total_probability(self.location, self.spread, total)
+        places, blur = self._atoms(self.histograms)
+        each = total_probability(places, blur[:, None], total[:, None])
+        return np.asarray((self.histograms.probabilities * each).sum(axis=1), dtype=np.float64)
+
+    def _atoms(self, histograms: Totals) -> tuple[Array, Array]:
+        """Places (R, 28) of the totals of each histogram, and the deviation of the blur (R,).
+
+        The blurred histogram has the mean `location` and the deviation `spread`. Its totals lie
+        as far apart as estimates are stretched, or closer where the head is less sure than it
+        need be: so close that the blur is half a step or more, else the steps would show.
+        """
+        variance = histograms.variance()
+        step = np.minimum(self.stretch, self.spread / np.sqrt(variance + 0.25))
+        distance = np.arange(TOTALS) - histograms.mean()[:, None]
+        places = self.location[:, None] + step[:, None] * distance
+        return places, np.sqrt(self.spread**2 - step**2 * variance)
 
 
 def fit_calibration(
@@ -93,6 +165,7 @@ def fit_calibration(
     weight: Array,
     final: npt.NDArray[np.bool_],
     *,
+    histograms: Totals | None = None,
     recentre: bool = False,
 ) -> Calibration:
     """Fit a `Calibration` on estimates for unseen people.
@@ -105,6 +178,7 @@ def fit_calibration(
         weight: of each reading, shape (R,).
         final: True where the reading is the whole window of its label, shape (R,); the
             intervals are conformalised on these alone.
+        histograms: of which `mean` and `sd` are the moments, if the head gives any.
         recentre: whether the head was trained on other people too, whose mean is another one.
     """
     centre = float(np.average(total[final]))
@@ -115,23 +189,23 @@ def fit_calibration(
         return Calibration(centre, stretch, half_words, widen, few_words, shift=shift)
 
     def loss(theta: Array) -> float:
-        hit = total_probability(*at(theta).location_scale(mean, sd, words), total)
+        hit = at(theta).calibrated(mean, sd, words, histograms).likelihood(total)
         # A prior keeps the numbers sane where the data do not speak of them.
         surprise = float(-(weight * np.log(np.maximum(hit, SMALLEST))).sum())
         return surprise + 0.5 * float((((theta - START) / START_SD) ** 2).sum())
 
     best = minimize(loss, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3})
     fitted = at(best.x)
-    centrality = central_ranks(
-        fitted.distribution(mean[final], sd[final], words[final]), total[final]
-    )
+    shapes = None if histograms is None else histograms.take(np.flatnonzero(final))
+    delivered = fitted.calibrated(mean[final], sd[final], words[final], shapes).totals()
+    centrality = central_ranks(delivered, total[final])
     return Calibration(
         centre=fitted.centre,
         stretch=fitted.stretch,
         half_words=fitted.half_words,
         widen=fitted.widen,
         few_words=fitted.few_words,
-        widths=_conformal_widths(centrality),
+        widths=conformal_widths(centrality),
         shift=shift,
     )
 
@@ -150,8 +224,15 @@ def central_ranks(totals: Totals, total: Array) -> Array:
     return out
 
 
-def _conformal_widths(centrality: Array) -> tuple[float, ...]:
-    """For each level the conformal quantile of the ranks, with the (n + 1) correction.
+def width_at(
+    level: float, widths: Sequence[float], levels: Sequence[float] = WIDTH_LEVELS
+) -> float:
+    """The nominal level that covers a share `level`, between those of `conformal_widths`."""
+    return float(np.interp(level, (0.0, *levels, 1.0), (0.0, *widths, 1.0)))
+
+
+def conformal_widths(centrality: Array) -> tuple[float, ...]:
+    """For each of `WIDTH_LEVELS` the conformal quantile of n ranks, with (n + 1) for n.
 
     Where there are too few people to vouch for a level, its interval is the whole scale.
     """

@@ -48,6 +48,23 @@ class Totals:
         return cls(np.diff(closed, axis=1))
 
     @classmethod
+    def mixture(cls, share: Array, places: Array, sd: Array) -> Totals:
+        """Rounded and bounded mixtures of normals: all mass below 0 on 0, and above 27 on 27.
+
+        Args:
+            share: of each normal, rows that sum to 1, shape (R, M).
+            places: means of the unbounded normals, shape (R, M).
+            sd: the standard deviation that the normals of a row share, positive, shape (R,).
+        """
+        cdf = np.zeros((len(sd), TOTALS - 1))
+        for mass, place in zip(share.T, places.T, strict=True):
+            z = (EDGES[None, 1:-1] - place[:, None]) / sd[:, None]
+            cdf += mass[:, None] * ndtr(z)
+        ends = (np.zeros((len(sd), 1)), np.ones((len(sd), 1)))
+        closed = np.concatenate([ends[0], np.minimum(cdf, 1.0), ends[1]], axis=1)
+        return cls(np.diff(closed, axis=1))
+
+    @classmethod
     def of_rows(cls, rows: Iterable[Sequence[float]]) -> Totals:
         """From lists of 28 probabilities, as a column of a table holds them."""
         return cls(np.array(list(rows), dtype=np.float64).reshape(-1, TOTALS))

@@ -25,6 +25,7 @@ from leadline.cohort.masking import Asked, mask_continuation, mask_messages
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span, starts_at
 from leadline.errors import LeadlineError
+from leadline.heads.calibration import Calibrated
 from leadline.heads.design import PersonStates
 from leadline.phq9.distribution import Totals
 from leadline.readers.language import LMReader
@@ -308,7 +309,7 @@ class RunningScorer:
             ]
             return self.ensemble.distributions(timelines, states, spans)
 
-        def estimate(number: int, rows: Ints) -> Totals:
+        def estimate(number: int, rows: Ints) -> Calibrated:
             model = self.ensemble.members[number].model
             reader: Any = self.readers[number].reader
             assert isinstance(model, AdaptedModel)
@@ -326,7 +327,7 @@ class RunningScorer:
             flat = np.concatenate(raw).astype(np.float64)
             return model.calibrated(flat, np.array(words, dtype=np.float64))
 
-        return self.ensemble.average(timelines, spans, estimate)
+        return self.ensemble.pool_estimates(timelines, spans, estimate)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ stopped. A checkpoint is safetensors and JSON, never pickle, so loading one runs
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,10 @@ def run_identity(run: Path) -> str:
 
 CHECKPOINT = "checkpoint"
 
+UNCALIBRATED = (
+    "This run is of an earlier version, whose adapted readers gave distributions that were not "
+    "calibrated: their intervals hold fewer people than they say. Train it again."
+)
 CHECKPOINT_FORMAT = 2
 
 DAMAGED = "This file of the run is absent, or not as training wrote it."
@@ -72,6 +77,7 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
         return {
             "kind": "adapted",
             "scalar": model.scalar,
+            "keeps_form": model.keeps_form,
             "sha256": sha256(folder / name / WEIGHTS),
             "calibration": calibration,
         }
@@ -238,7 +244,11 @@ def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Mo
         _check_hash(checkpoint / WEIGHTS, entry["sha256"])
         base.load(checkpoint)  # a checkpoint that does not fit is refused here, not later
         calibration = Calibration.from_plain(entry["calibration"])
-        return AdaptedModel(StoredModel(checkpoint, base), calibration, bool(entry["scalar"]))
+        keeps_form = bool(entry.get("keeps_form", False))
+        if not keeps_form and not entry["scalar"]:
+            warnings.warn(UNCALIBRATED, stacklevel=2)
+        stored = StoredModel(checkpoint, base)
+        return AdaptedModel(stored, calibration, bool(entry["scalar"]), keeps_form)
 
     return load
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from leadline.arrays import Ints
+from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
 from leadline.cohort.splits import person_folds, refuse_locked_people
@@ -128,6 +128,50 @@ def cohort_hashes(cohort: Cohort) -> dict[str, str]:
     return {name: str(recorded[name]) for name in FILES if name in recorded}
 
 
+@dataclass(frozen=True)
+class Readings:
+    """Readings of every length that lead to a label, the whole windows among them.
+
+    Attributes:
+        spans: R readings.
+        label: row of `Labelled.readings` of each, shape (R,).
+        final: True where it is the whole window of the label, shape (R,).
+        share: weight in the calibration, shape (R,); 1 for a whole window.
+    """
+
+    spans: list[Span]
+    label: Ints
+    final: Bools
+    share: Array
+
+    def take(self, rows: Ints) -> Readings:
+        """The readings at `rows`."""
+        spans = [self.spans[int(row)] for row in rows]
+        return Readings(spans, self.label[rows], self.final[rows], self.share[rows])
+
+
+def readings_of_every_length(labelled: Labelled, window: WindowConfig) -> Readings:
+    """Every labelled reading, and before it some of its prefixes.
+
+    A prefix ends at an earlier user turn of the same window and is read as a running estimate
+    at that turn would be.
+    """
+    spans: list[Span] = []
+    labels: list[int] = []
+    starts = [running_starts(person, window) for person in labelled.people]
+    for number, span in enumerate(labelled.spans):
+        ends = np.unique(np.geomspace(1, span.last - span.first + 1, PREFIXES).astype(int))
+        for length in ends[:-1]:
+            end = span.first + int(length) - 1
+            spans.append(Span(span.person, int(starts[span.person][end]), end))
+        spans.append(span)
+        labels += [number] * len(ends)
+    owner = np.array(labels, dtype=np.int64)
+    final = np.append(owner[1:] != owner[:-1], True)
+    prefixes = np.maximum(np.bincount(owner)[owner] - 1, 1)
+    return Readings(spans, owner, final, np.where(final, 1.0, PREFIX_SHARE / prefixes))
+
+
 def training_rows(
     labelled: Labelled,
     states: Sequence[PersonStates],
@@ -135,35 +179,18 @@ def training_rows(
     window: WindowConfig,
     config: TrainConfig,
 ) -> tuple[LabelledReadings, Ints]:
-    """Every labelled reading and some of its prefixes, with the row of each one's label.
-
-    A prefix ends at an earlier user turn of the same window and is read as a running estimate
-    at that turn would be.
-    """
-    spans: list[Span] = []
-    label_row: list[int] = []
-    starts = {row: running_starts(labelled.people[row], window) for row in range(len(states))}
-    for number, span in enumerate(labelled.spans):
-        ends = np.unique(np.geomspace(1, span.last - span.first + 1, PREFIXES).astype(int))
-        for length in ends[:-1]:
-            end = span.first + int(length) - 1
-            spans.append(Span(span.person, int(starts[span.person][end]), end))
-            label_row.append(number)
-        spans.append(span)
-        label_row.append(number)
-    owner = np.array(label_row)
-    per_label = np.bincount(owner)
-    final = np.append(owner[1:] != owner[:-1], True)
+    """The readings of every length with their states, and the row of each one's label."""
+    readings = readings_of_every_length(labelled, window)
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     rows = LabelledReadings(
-        design=Design.of(source.directions, states, spans, config.pool),
-        total=totals[owner],
-        weight=np.ones(len(owner)),
-        person=np.array([span.person for span in spans]),
-        final=final,
-        share=np.where(final, 1.0, PREFIX_SHARE / np.maximum(per_label[owner] - 1, 1)),
+        design=Design.of(source.directions, states, readings.spans, config.pool),
+        total=totals[readings.label],
+        weight=np.ones(len(readings.spans)),
+        person=np.array([span.person for span in readings.spans]),
+        final=readings.final,
+        share=readings.share,
     )
-    return rows, owner
+    return rows, readings.label
 
 
 def people_of_fold(

@@ -8,7 +8,7 @@ baselines on the same folds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from leadline import processes
-from leadline.arrays import Array, Ints
+from leadline.arrays import Array
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
@@ -34,10 +34,12 @@ from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 from leadline.runs.labelled import (
     Labelled,
+    Readings,
     cohort_hashes,
     draw_folds,
     labelled_people,
     people_of_fold,
+    readings_of_every_length,
     training_rows,
 )
 from leadline.runs.ledger import ledger_table
@@ -103,7 +105,9 @@ def train_run(
         if source is not None:
             ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
         else:
-            ensemble, selection, states = _train_adapted(labelled, config, left_out, run, home)
+            ensemble, selection, states = _train_adapted(
+                labelled, config, window, left_out, (run, home)
+            )
         if processes.rank() == 0:
             save_ensemble(run, ensemble, config, window)
             counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
@@ -203,20 +207,29 @@ def _train_frozen(
     return Ensemble(tuple(members), left_out, source, config.pool), selection, states
 
 
+@dataclass(frozen=True)
+class _Unseen:
+    """What a model gave at readings of the people whom its fold left out, every length."""
+
+    readings: Readings
+    raw: Array  # (R, 28), or (R,) from a scalar head
+
+
 def _train_adapted(
     labelled: Labelled,
     config: TrainConfig,
+    window: WindowConfig,
     left_out: dict[str, dict[int, int]],
-    run: Path,
-    home: Path | None,
+    places: tuple[Path, Path | None],
 ) -> tuple[Ensemble, list[dict[str, Any]], None]:
-    from leadline.finetune.members import SharedBase, StoredModel, raw_distributions
+    from leadline.finetune.members import SharedBase, StoredModel, raw_estimates
 
+    run, home = places
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
     (run / CHECKPOINT).mkdir(exist_ok=True)
-    places: dict[tuple[int, int], Path] = {}
-    unseen: dict[tuple[int, int], tuple[Ints, Array, Array]] = {}
-    words = labelled.readings["user_words"].to_numpy().astype(np.float64)
+    every = readings_of_every_length(labelled, window)
+    checkpoints: dict[tuple[int, int], Path] = {}
+    unseen: dict[tuple[int, int], _Unseen] = {}
     for repeat in range(config.repeats):
         for fold in range(config.folds):
             train = set(people_of_fold(labelled, left_out, repeat, fold, inside=True).tolist())
@@ -235,24 +248,40 @@ def _train_adapted(
                 home=home,
             )
             out = set(people_of_fold(labelled, left_out, repeat, fold, inside=False).tolist())
-            rows = np.array([r for r, s in enumerate(labelled.spans) if s.person in out])
-            mean, sd, _ = raw_distributions(
-                model, labelled.people, [labelled.spans[r] for r in rows]
-            )
+            rows = np.flatnonzero([span.person in out for span in every.spans])
+            others = every.take(rows)
+            raw = raw_estimates(model, labelled.people, others.spans)
             del model  # the next fold needs its room
-            places[repeat, fold] = place
-            unseen[repeat, fold] = (rows, mean, sd)
+            checkpoints[repeat, fold] = place
+            unseen[repeat, fold] = _Unseen(others, raw)
     members, base = [], SharedBase(home)
-    for (repeat, fold), place in places.items():
-        others = [unseen[key] for key in unseen if key[0] == repeat and key[1] != fold]
-        rows, mean, sd = (np.concatenate(parts) for parts in zip(*others, strict=True))
-        calibration: Calibration = fit_calibration(
-            mean, sd, words[rows], totals[rows], np.ones(len(rows)), np.ones(len(rows), dtype=bool)
+    for (repeat, fold), place in checkpoints.items():
+        calibration = _cross_calibration(
+            labelled, [unseen[key] for key in unseen if key[0] == repeat and key[1] != fold]
         )
         stored = StoredModel(place, base)
         adapted = AdaptedModel(stored, calibration, config.head == "scalar")
         members.append(Member(repeat, fold, adapted))
     return Ensemble(tuple(members), left_out, None, config.pool), [], None
+
+
+def _cross_calibration(labelled: Labelled, others: Sequence[_Unseen]) -> Calibration:
+    """The calibration of one fold's model, from what the models of the other folds gave."""
+    from leadline.finetune.members import moments
+
+    words = [person.user_words() for person in labelled.people]
+    spans = [span for part in others for span in part.readings.spans]
+    label = np.concatenate([part.readings.label for part in others])
+    mean, sd, histograms = moments(np.concatenate([part.raw for part in others]))
+    return fit_calibration(
+        mean,
+        sd,
+        np.array([words[span.person][span.turns].sum() for span in spans], dtype=np.float64),
+        labelled.readings["total"].to_numpy().astype(np.float64)[label],
+        np.concatenate([part.readings.share for part in others]),
+        np.concatenate([part.readings.final for part in others]),
+        histograms=histograms,
+    )
 
 
 def finetune_config(config: TrainConfig, seed: int) -> FinetuneConfig:

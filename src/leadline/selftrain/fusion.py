@@ -4,13 +4,16 @@ A run keeps a label model of its teachers and its final, calibrated student for 
 the ensemble, fitted without the fold that this model left out. The fused estimate of a person
 is the posterior of these label models, averaged over those that never saw the person. Nothing
 is trained here: draws of locked test people may come in, and go nowhere else.
+
+Intervals are conformal: those of a label model take their widths from what the label models of
+the other folds said of rated people with gold whom they never saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,6 +23,7 @@ from leadline.artefact import read_json, read_manifest, replacing, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
+from leadline.heads.calibration import WIDTH_LEVELS, conformal_widths, width_at
 from leadline.phq9.distribution import Totals
 from leadline.runs.config import INTERVAL
 from leadline.runs.estimates import estimate_columns
@@ -29,7 +33,12 @@ from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_model import STUDENT, LabelModel, fuse
 from leadline.teacher.label_table import read_labels
 
+Entry = TypeVar("Entry")
+
 Models = Mapping[tuple[int, int], LabelModel]
+
+Widths = Mapping[tuple[int, int], tuple[float, ...]]
+"""By (repeat, fold) of a label model what `conformal_widths` gives for its intervals."""
 
 FUSION_FILE = "fusion.json"
 
@@ -62,6 +71,41 @@ def fused_distributions(
                 yield rows, Totals.normal(*fuse(model, student[rows], drawn, group=group))
 
     return Totals.average(len(student), estimates())
+
+
+def fused_widths(keys: Iterable[tuple[int, int]], ranks: Mapping[tuple[int, int], Array]) -> Widths:
+    """Widths of the label models, from the people of the other folds of the same repeat.
+
+    Args:
+        keys: (repeat, fold) of each label model.
+        ranks: `central_ranks` of the rated people with gold whom each label model never saw.
+    """
+    return {
+        (repeat, fold): conformal_widths(
+            np.concatenate([x for (r, f), x in ranks.items() if r == repeat and f != fold])
+        )
+        for repeat, fold in keys
+    }
+
+
+def fused_width(
+    widths: Widths, left_out: Sequence[Mapping[int, int] | None], level: float = INTERVAL
+) -> Array:
+    """Mass of each central interval that covers `level` of people, shape (N,).
+
+    Args:
+        widths: of the label models.
+        left_out: for each reading the person's fold by repeat; None for people of no fold.
+        level: share of people to be covered.
+    """
+    nominal = {key: width_at(level, levels) for key, levels in widths.items()}
+
+    def mean(folds: Mapping[int, int] | None) -> float:
+        return float(
+            np.mean([x for (r, f), x in nominal.items() if folds is None or folds.get(r) == f])
+        )
+
+    return np.array([mean(folds) for folds in left_out], dtype=np.float64)
 
 
 def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
@@ -124,7 +168,8 @@ def fuse_estimates(
     rated_estimates = estimates[rows.tolist()]
     folds = [left_out.get(person) for person in rated_estimates["person_id"]]
     totals = fused_distributions(models, folds, rated_estimates["mean"].to_numpy(), draws, group)
-    return _replaced(estimates, rows, totals), len(rows)
+    width = fused_width(load_widths(run), folds)
+    return _replaced(estimates, rows, totals, width), len(rows)
 
 
 def draws_of(
@@ -163,8 +208,8 @@ def _draws_at(
     return tuple(table[has_draw] for table in draws), rows
 
 
-def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals) -> pl.DataFrame:
-    new = pl.DataFrame({"row": rows, **estimate_columns(totals, INTERVAL)})
+def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals, width: Array) -> pl.DataFrame:
+    new = pl.DataFrame({"row": rows, **estimate_columns(totals, width)})
     base = estimates.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("row"))
     moved = base.update(new, on="row").with_columns((pl.col("mean") - base["mean"]).alias("by"))
     before = pl.col("by").shift(1, fill_value=0.0).over("person_id")
@@ -172,21 +217,41 @@ def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals) -> pl.DataFra
     return summed.select(list(ESTIMATES))
 
 
-def save_fusion(run: Path, models: Models) -> None:
-    """Write the label models of a run."""
+def save_fusion(run: Path, models: Models, widths: Widths) -> None:
+    """Write the label models of a run and the widths of their intervals."""
     entries = [
-        {"repeat": repeat, "fold": fold, **_plain(model)}
+        {
+            "repeat": repeat,
+            "fold": fold,
+            **_plain(model),
+            "widths": list(widths[repeat, fold]),
+        }
         for (repeat, fold), model in models.items()
     ]
     write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": entries})
 
 
 def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
-    """The inverse of `save_fusion`.
+    """The label models that `save_fusion` wrote.
 
     Raises:
         LeadlineError: the run has none, or they cannot be read.
     """
+    return _read_fusion(run, _restored)
+
+
+def load_widths(run: Path) -> Widths:
+    """The widths that `save_fusion` wrote; the nominal levels in a run of before it did.
+
+    Raises:
+        LeadlineError: as `load_fusion`.
+    """
+    return _read_fusion(run, lambda entry: tuple(map(float, entry.get("widths", WIDTH_LEVELS))))
+
+
+def _read_fusion(
+    run: Path, restore: Callable[[Mapping[str, Any]], Entry]
+) -> dict[tuple[int, int], Entry]:
     path = run / FUSION_FILE
     if not path.is_file():
         raise LeadlineError(
@@ -201,8 +266,8 @@ def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
     )
     try:
         entries = content["models"]
-        return {(entry["repeat"], entry["fold"]): _restored(entry) for entry in entries}
-    except (ValueError, KeyError, TypeError) as error:
+        return {(entry["repeat"], entry["fold"]): restore(entry) for entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LeadlineError(problem, remedy=remedy, file=path) from error
 
 

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadline.arrays import Array
+from leadline.arrays import Array, Bools
 from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
+from leadline.heads.calibration import central_ranks
 from leadline.heads.design import PersonStates
 from leadline.phq9.distribution import Totals
 from leadline.progress import progress_bar
@@ -51,7 +52,7 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.fusion import draws_of, fused_distributions, save_fusion
+from leadline.selftrain.fusion import draws_of, fused_distributions, fused_widths, save_fusion
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
@@ -329,16 +330,20 @@ def _fused(
             member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
             calibration = member.model.calibration
             models[chain.repeat, fold] = chain.fusion_model(kept_round, fold, calibration)
-    save_fusion(run, models)
     raters = course.roster.raters
-    tables = []
+    tables, ranks = [], {}
     base = course.tables[SHOWN]
     for repeat in sorted(set(base["repeat"])):
         part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
         left_out = [{repeat: int(fold)} for fold in part["fold"]]
         repeat_models = {key: model for key, model in models.items() if key[0] == repeat}
         draws = _own_draws(course.roster, part)
-        tables.append(_fused_rows(course.roster, part, repeat_models, left_out, draws))
+        totals, rated = _fused_totals(part, repeat_models, left_out, draws)
+        rank = central_ranks(totals, part["total"].to_numpy())
+        for fold in range(course.chains[0].plan.folds):
+            ranks[repeat, fold] = rank[rated & (part["fold"] == fold).to_numpy()]
+        tables.append(_fused_rows(course.roster, part, totals))
+    save_fusion(run, models, fused_widths(models, ranks))
     locked = base.filter(pl.col("split") == "locked")
     if cohort.simulated and locked.height and len(raters.names) == 1:
         answers = simulated_draws(cohort, window, raters.names[0])
@@ -348,7 +353,8 @@ def _fused(
             for person, label in locked.select("person_id", "label").iter_rows()
         ]
         draws = draws_of(answers, raters.names, keys)
-        tables.append(_fused_rows(course.roster, locked, models, [None] * locked.height, draws))
+        totals, _ = _fused_totals(locked, models, [None] * locked.height, draws)
+        tables.append(_fused_rows(course.roster, locked, totals))
     return pl.concat(tables)
 
 
@@ -366,14 +372,16 @@ def _own_draws(roster: Roster, part: pl.DataFrame) -> tuple[Array, ...]:
     return tuple(np.where(same[:, None], table[people], np.nan) for table in roster.raters.draws)
 
 
-def _fused_rows(
-    roster: Roster,
+def _fused_totals(
     part: pl.DataFrame,
     models: dict[tuple[int, int], LabelModel],
     left_out: Sequence[dict[int, int] | None],
     draws: tuple[Array, ...],
-) -> pl.DataFrame:
-    """The rows of `part` with fused estimates; those without draws stay the student's."""
+) -> tuple[Totals, Bools]:
+    """Fused distributions of the rows of `part`, and which have draws.
+
+    Rows without stay the student's.
+    """
     totals = Totals.of_rows(part["distribution"])
     rated = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
     at = np.flatnonzero(rated)
@@ -383,6 +391,11 @@ def _fused_rows(
         totals = totals.put(
             at, fused_distributions(models, rated_left_out, student, drawn, "labelled")
         )
+    return totals, rated
+
+
+def _fused_rows(roster: Roster, part: pl.DataFrame, totals: Totals) -> pl.DataFrame:
+    """The rows of `part` with the fused estimates `totals`."""
     order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
     rows = np.array([order[label] for label in part["label"]])
     repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
