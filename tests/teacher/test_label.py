@@ -181,5 +181,5 @@ def test_what_was_labelled_is_bound_to_its_cohort_window_and_mask(tmp_path, serv
         with pytest.raises(LeadlineError, match=f"another window.*{next(iter(other))}"):
             refuse_other_labels(tmp_path / "l", read_cohort(cohort), changed)
     again = make_cohort(tmp_path / "d", [text + " again" for text in texts(3)])
-    with pytest.raises(LeadlineError, match=r"other are: turns\.parquet"):
+    with pytest.raises(LeadlineError, match="other turns"):
         refuse_other_labels(tmp_path / "l", read_cohort(again), window)

@@ -119,9 +119,9 @@ def _latest(readings: pl.DataFrame, share: float, file: Path | None) -> frozense
             remedy="Use --by severity.",
             file=file,
         )
-    wanted = _locked_count(share, first.height)
+    target_count = _locked_count(share, first.height)
     counts = np.array([int((first["time"] >= start).sum()) for start in starts])
-    cutoff = starts[int(np.abs(counts - wanted).argmin())]
+    cutoff = starts[int(np.abs(counts - target_count).argmin())]
     return frozenset(first.filter(pl.col("time") >= cutoff)["person_id"])
 
 
