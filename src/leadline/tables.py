@@ -64,9 +64,14 @@ PREDICTIONS: dict[str, pl.DataType] = {
     "mean": pl.Float64(),
     "median": pl.Float64(),
     "distribution": DISTRIBUTION,  # null where the model gives none
+    "lower": pl.Float64(),  # the interval that is delivered; null where the model gives none
+    "upper": pl.Float64(),
     "user_turns": pl.Int32(),  # user turns in the window
     "user_words": pl.Int32(),  # their words
 }
+
+DELIVERED = ("lower", "upper")
+"""Columns of `PREDICTIONS` that runs of before did not write."""
 
 ESTIMATES: dict[str, pl.DataType] = {
     "person_id": pl.String(),

@@ -14,6 +14,7 @@ from leadline import NOTICE, SIMULATED_NOTICE
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.results import evaluate_predictions
+from leadline.phq9.distribution import Totals
 
 QUICK = EvaluateConfig(resamples=200, curve_resamples=100)
 
@@ -41,7 +42,7 @@ def test_every_score_has_a_value_inside_its_interval(results) -> None:
 
 
 def test_top_level_and_set_facts(results) -> None:
-    assert (results["kind"], results["format"]) == ("results", 2)
+    assert (results["kind"], results["format"]) == ("results", 3)
     assert results["notice"] == NOTICE
     assert results["simulated_notice"] is None
     (one,) = results["sets"]
@@ -165,7 +166,10 @@ def test_compression_and_miscalibration_are_said() -> None:
     assert ("calibration", "leadline") in found
     narrow = normal_distribution(table["mean"].to_numpy(), 0.7).tolist()
     sure = table.with_columns(distribution=pl.Series(narrow, dtype=pl.List(pl.Float64)))
+    lower, upper = Totals(np.array(narrow)).interval(0.9)
+    sure = sure.with_columns(lower=pl.Series(lower), upper=pl.Series(upper))
     assert ("coverage", "leadline") in kinds(evaluate(sure))
+    assert ("coverage", "leadline") in kinds(evaluate(sure.drop("lower", "upper")))
     assert ("coverage", "leadline") not in kinds(evaluate(table))
 
 
@@ -200,3 +204,27 @@ def test_other_cut_and_prevalences() -> None:
 def test_unknown_reference_is_refused() -> None:
     with pytest.raises(LeadlineError, match="reference model 'other'"):
         evaluate_predictions(predictions(20), QUICK, manifest={"reference_model": "other"})
+
+
+def test_the_delivered_interval_stands_beside_that_of_the_constant_model() -> None:
+    table = predictions(60, models={"leadline": 0.5, "constant": 2.0})
+    ends = pl.when(pl.col("model") == "constant").then(1.0).otherwise(4.0)
+    table = table.with_columns(lower=5 - ends * 0.5, upper=15 + ends * 0.5)
+    (found,) = evaluate(table)["sets"]
+    uncertainty = found["models"]["leadline"]["uncertainty"]
+    assert [(i["level"], i["delivered"]) for i in uncertainty["intervals"]] == [
+        (50, False), (80, False), (90, True),
+    ]  # fmt: skip
+    assert uncertainty["intervals"][-1]["width"] == pytest.approx(14)
+    assert uncertainty["constant_width"] == pytest.approx(11)
+    assert "interval" not in {warning["kind"] for warning in found["warnings"]}
+
+
+def test_predictions_of_before_are_evaluated_and_the_results_say_what_they_lack() -> None:
+    (found,) = evaluate(predictions(60).drop("lower", "upper"))["sets"]
+    for item in found["models"]["leadline"]["uncertainty"]["intervals"]:
+        assert not item["delivered"]
+        assert item["coverage"]["value"] is not None
+    (warning,) = [w for w in found["warnings"] if w["kind"] == "interval"]
+    assert "do not hold the intervals that leadline delivers" in warning["text"]
+    assert "train again" in warning["text"]

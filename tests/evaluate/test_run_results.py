@@ -233,7 +233,7 @@ def test_report_of_other_predictions_or_broken_results_is_refused(tmp_path) -> N
     with pytest.raises(LeadlineError, match="other predictions"):
         report_run(run)
     (run / "results.json").write_text('{"format": 99}')
-    with pytest.raises(LeadlineError, match="format 99; this version reads 2"):
+    with pytest.raises(LeadlineError, match="format 99; this version reads 3"):
         report_run(run)
     (run / "results.json").write_text("{")
     with pytest.raises(LeadlineError, match="not valid JSON"):

@@ -123,3 +123,34 @@ def test_bands_of_totals_and_of_estimates() -> None:
     edges = np.array([0, 4, 4.49, 4.5, 5, 9, 10, 14, 15, 19, 20, 27, -3, 31])
     expected = [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4, 0, 4]
     np.testing.assert_array_equal(band_of(edges), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lower": pl.lit(9.0), "upper": pl.lit(8.0)}, "An interval is not a lower and an upper"),
+        ({"lower": pl.lit(-1.0)}, "An interval is not a lower and an upper"),
+        ({"upper": pl.lit(None, dtype=pl.Float64)}, "An interval is not a lower and an upper"),
+        ({"upper": pl.lit(float("nan"))}, "An interval is not a lower and an upper"),
+        (
+            {
+                end: pl.when(pl.col("label") > 3).then(pl.col(end)) for end in ("lower", "upper")
+            },
+            "gives an interval in some rows only",
+        ),
+        ({"upper": pl.lit("9")}, "Column 'upper' should be Float64"),
+    ],
+)  # fmt: skip
+def test_intervals_that_are_none_are_refused(change, message) -> None:
+    with pytest.raises(LeadlineError, match=message):
+        split_samples(predictions(20).with_columns(**change))
+
+
+def test_a_table_of_before_has_no_intervals() -> None:
+    (now,), (before,) = (
+        split_samples(table) for table in (predictions(20), predictions(20).drop("lower", "upper"))
+    )
+    assert now.models["leadline"].lower.shape == (1, 20)
+    assert before.models["leadline"].lower is None
+    with pytest.raises(LeadlineError, match="Column 'upper'"):
+        split_samples(predictions(20).drop("upper"))

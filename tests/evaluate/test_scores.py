@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,6 +82,24 @@ def test_coverage_claim_and_width_equal_a_loop(sample, model, scalars, level) ->
     assert scalars[f"claimed_{level}"] == pytest.approx(np.mean(claimed))
     assert scalars[f"width_{level}"] == pytest.approx(np.mean(width))
     assert scalars[f"claimed_{level}"] >= level / 100
+
+
+def test_the_delivered_interval_is_the_one_that_is_scored(sample, model, scalars, whole) -> None:
+    """Conformal ends, no whole numbers, and no central interval of the distribution."""
+    rng = np.random.default_rng(3)
+    lower = np.clip(model.mean - rng.uniform(1, 6, model.mean.shape), 0, 27)
+    upper = np.clip(model.mean + rng.uniform(1, 6, model.mean.shape), lower, 27)
+    lower[0, 0] = sample.gold[0] + 1e-9  # an end that was made to reach a total reaches it
+    delivered = replace(model, lower=lower, upper=upper)
+    scores = {k: float(v[0]) for k, v in scalar_scores(sample, delivered, whole, CONFIG).items()}
+    inside = (sample.gold >= lower - 1e-6) & (sample.gold <= upper + 1e-6)
+    assert inside[0, 0] or upper[0, 0] < sample.gold[0]
+    assert scores["coverage_90"] == pytest.approx(inside.mean())
+    assert scores["width_90"] == pytest.approx((upper - lower).mean())
+    assert scores["claimed_90"] == pytest.approx(0.9)
+    assert scores["coverage_90"] != scalars["coverage_90"]
+    others = set(scores) - {"coverage_90", "width_90", "claimed_90"}
+    assert {name: scores[name] for name in others} == {name: scalars[name] for name in others}
 
 
 def test_most_certain_half_has_the_narrowest_distributions(sample, model, scalars) -> None:

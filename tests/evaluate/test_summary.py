@@ -17,14 +17,19 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
                 "people": 40, "labels": 50, "split": "out-of-fold",
                 "models": {
                     "leadline": {
-                        "scores": {"mae": score, "pearson": {"value": None}},
+                        "scores": {
+                            "mae": score, "pearson": {"value": None}, "width_90": {"value": 16.25},
+                        },
                         "explainable": {
                             "of_ceiling": 0.5, "of_limit": 0.617,
                             "gap_to_limit": {"r": -0.123, "mae": 1.456},
                         },
                     },
                     "constant": {
-                        "scores": {"mae": {"value": 5.0, "low": None, "high": None}},
+                        "scores": {
+                            "mae": {"value": 5.0, "low": None, "high": None},
+                            "width_90": {"value": 20.51},
+                        },
                         "explainable": {"of_ceiling": None, "of_limit": None, "gap_to_limit": {}},
                     },
                 },
@@ -40,7 +45,7 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
     text = stream.getvalue()
     for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
                  "few people", "made up", "retest 0.84", "62%", "+1.46",
-                 "0.872"):  # fmt: skip
+                 "0.872", "width", "16.2", "20.5"):  # fmt: skip
         assert part in text
     results["sets"][0]["limit"] = None
     stream = io.StringIO()

@@ -258,6 +258,8 @@ def test_the_running_estimate_at_the_last_turn_is_the_prediction(fit, simulated,
     assert own.height > 50
     # A product of other height may be summed in another order, so the last bit may differ.
     np.testing.assert_allclose(own["mean"], own["mean_right"], rtol=0, atol=1e-12)
+    for end in ("lower", "upper"):  # what is evaluated is what is delivered
+        np.testing.assert_allclose(own[end], own[f"{end}_right"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(own["distribution"].to_list(), own["distribution_right"].to_list(),
                                rtol=0, atol=1e-13)  # fmt: skip
 

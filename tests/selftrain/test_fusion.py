@@ -130,6 +130,11 @@ def test_the_interval_of_a_fused_estimate_is_conformal(data, finished, tmp_path)
     lower, upper = Totals.of_rows(rows["distribution"]).interval(fused_width(widths, [None])[0])
     np.testing.assert_allclose(rows["lower"], lower)
     np.testing.assert_allclose(rows["upper"], upper)
+    evaluated = pl.read_parquet(run / "predictions.parquet").filter(
+        (pl.col("model") == "fused") & (pl.col("split") == "out-of-fold")
+    )
+    hit = pl.col("total").is_between(pl.col("lower") - 1e-9, pl.col("upper") + 1e-9)
+    assert 0.84 < evaluated.select(hit.mean()).item() < 0.97
     gold = rows.join(cohort.phq9.select("person_id", "total"), on="person_id")
     inside = (gold["lower"] <= gold["total"]) & (gold["total"] <= gold["upper"])
     assert inside.mean() > 0.84, f"of {gold.height}"

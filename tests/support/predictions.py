@@ -7,6 +7,7 @@ import datetime
 import numpy as np
 import polars as pl
 
+from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.tables import ESTIMATES, PREDICTIONS
 
@@ -52,6 +53,7 @@ def predictions(
             constant = np.full(len(gold), gold.mean())
             mean = constant if noise is None else estimate_of(truth, noise, rng)
             distribution = normal_distribution(mean, 4.0)
+            lower, upper = Totals(distribution).interval(0.93)
             parts.append(
                 {
                     "model": [name] * len(gold),
@@ -66,6 +68,8 @@ def predictions(
                     "mean": mean,
                     "median": mean,
                     "distribution": list(distribution) if noise is not None else None,
+                    "lower": lower if noise is not None else None,
+                    "upper": upper if noise is not None else None,
                     "user_turns": rng.integers(1, 30, len(gold)),
                     "user_words": rng.integers(10, 900, len(gold)),
                 }

@@ -161,11 +161,19 @@ def _coverage(name: str, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     if entry["uncertainty"] is None:
         return []
     interval = next(item for item in entry["uncertainty"]["intervals"] if item["level"] == 90)
-    coverage = interval["coverage"]
-    if coverage.get("high") is None or coverage["high"] >= min(0.9, interval["claimed"]):
-        return []
-    text = f"{name} is overconfident: its 90% intervals hold {coverage['value']:.0%} of the totals."
-    return [_warning("coverage", name, text)]
+    coverage, warnings = interval["coverage"], []
+    if not interval["delivered"]:
+        text = (
+            f"The predictions do not hold the intervals that {name} delivers: the run was made by "
+            "an earlier version. Coverage and width are of its distributions alone; train again "
+            "for those of the delivered intervals."
+        )
+        warnings.append(_warning("interval", name, text))
+    if coverage.get("high") is not None and coverage["high"] < min(0.9, interval["claimed"]):
+        share = f"{coverage['value']:.0%}"
+        text = f"{name} is overconfident: its 90% intervals hold {share} of the totals."
+        warnings.append(_warning("coverage", name, text))
+    return warnings
 
 
 def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, Any]]:

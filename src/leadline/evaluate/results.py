@@ -1,6 +1,6 @@
 """From predictions to the content of `results.json`: plain values, no NaN, reasons for gaps.
 
-Layout (format 2): facts of the run at the top; `sets`, one per split and instrument, each
+Layout (format 3): facts of the run at the top; `sets`, one per split and instrument, each
 with the gold labels, the ceiling, every model and the comparisons with the reference. Every
 score is `{"value", "low", "high"}`, or has a null and a `reason`. The page docs/evaluation.md
 says how each is made.
@@ -23,10 +23,15 @@ from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
-from leadline.evaluate.scores import AUC_CUTS, INTERVAL_LEVELS, dialogue_bins
+from leadline.evaluate.scores import (
+    AUC_CUTS,
+    DELIVERED_LEVEL,
+    INTERVAL_LEVELS,
+    dialogue_bins,
+)
 from leadline.phq9.items import BANDS, TOTALS
 
-RESULTS_FORMAT = 2
+RESULTS_FORMAT = 3
 
 CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
 
@@ -125,7 +130,10 @@ def evaluate_sample(
         )
         for name in sample.models
     }
+    constant = models.get("constant", {"scores": {}})["scores"].get(f"width_{DELIVERED_LEVEL}")
     for entry in models.values():
+        if entry["uncertainty"] is not None:
+            entry["uncertainty"]["constant_width"] = constant["value"] if constant else None
         entry["explainable"] = _explainable(entry["scores"], config, limit)
     warnings = cautions.find(models, (ceiling, limit), shown_model, config, sample)
     return {
@@ -232,7 +240,9 @@ def _model(
         "bands": _bands(sample, *curves),
         "dialogue": _dialogue(sample, config, *curves),
         "calibration": _bins("calibration", sample, *curves),
-        "uncertainty": None if estimates.totals is None else _uncertainty(sample, scores, *curves),
+        "uncertainty": (
+            None if estimates.totals is None else _uncertainty(sample, name, scores, *curves)
+        ),
     }
 
 
@@ -327,12 +337,14 @@ def _bins(name: str, sample: Sample, values: Curves, drawn: Curves | None) -> li
 
 
 def _uncertainty(
-    sample: Sample, scores: Mapping[str, Any], values: Curves, drawn: Curves | None
+    sample: Sample, name: str, scores: Mapping[str, Any], values: Curves, drawn: Curves | None
 ) -> dict[str, Any]:
+    has_interval = sample.models[name].lower is not None
     return {
         "intervals": [
             {
                 "level": level,
+                "delivered": has_interval and level == DELIVERED_LEVEL,
                 "coverage": scores[f"coverage_{level}"],
                 "claimed": scores[f"claimed_{level}"]["value"],
                 "width": scores[f"width_{level}"]["value"],

@@ -16,7 +16,7 @@ from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import BANDS, TOTALS
-from leadline.tables import PREDICTIONS, check_columns
+from leadline.tables import DELIVERED, PREDICTIONS, check_columns
 
 SPLITS = ("locked", "out-of-fold")
 
@@ -37,11 +37,15 @@ class Estimates:
         mean, median: shape (repeats, labels).
         totals: distributions of all labels, one `Totals` a repeat, or None if the model gives
             none.
+        lower, upper: the interval that is delivered, shape (repeats, labels); None if the model
+            or the run gives none.
     """
 
     mean: Array
     median: Array
     totals: tuple[Totals, ...] | None
+    lower: Array | None = None
+    upper: Array | None = None
 
     @property
     def repeats(self) -> int:
@@ -117,7 +121,9 @@ def _check_columns(table: pl.DataFrame) -> None:
                 "Evaluate takes PHQ-9s that people answered; write predictions for those only.",
             )
     remedy = "Train or score again with this version of Leadline."
-    check_columns(table, PREDICTIONS, TABLE, remedy)
+    has_interval = any(column in table.columns for column in DELIVERED)
+    schema = {k: v for k, v in PREDICTIONS.items() if has_interval or k not in DELIVERED}
+    check_columns(table, schema, TABLE, remedy)
     if table.is_empty():
         raise refuse(
             "There are no predictions of gold labels.",
@@ -212,6 +218,7 @@ def _check_estimates(table: pl.DataFrame) -> None:
                 "Look for a diverged training run; estimates must be finite.",
                 row,
             )
+    _check_intervals(table)
     has_distribution = pl.col("distribution").is_not_null()
     values = pl.col("distribution")
     sound = (
@@ -224,6 +231,21 @@ def _check_estimates(table: pl.DataFrame) -> None:
         raise refuse(
             f"A distribution is not {TOTALS} probabilities that sum to 1.",
             "Give P(total = 0) to P(total = 27), or null for a model without one.",
+            row,
+        )
+
+
+def _check_intervals(table: pl.DataFrame) -> None:
+    if DELIVERED[0] not in table.columns:
+        return
+    lower, upper = (pl.col(column) for column in DELIVERED)
+    ordered = (lower <= upper) & (lower >= 0) & (upper < TOTALS)
+    absent = lower.is_null() & upper.is_null()
+    row = _first(table, ~(absent | ordered.fill_null(False)))
+    if row is not None:
+        raise refuse(
+            "An interval is not a lower and an upper end on the scale of 0 to 27.",
+            "Give both ends in order, or null in both for a model without an interval.",
             row,
         )
 
@@ -287,9 +309,28 @@ def _estimates(rows: pl.DataFrame, name: str, labels: int) -> Estimates:
         probabilities = flat.reshape(*shape, TOTALS)
         probabilities = probabilities / probabilities.sum(axis=2, keepdims=True)
         totals = tuple(Totals(of_repeat) for of_repeat in probabilities)
+    lower, upper = _intervals(rows, name, shape)
     return Estimates(
         # rounding makes ties of values that differ by the order of a sum only
         mean=rows["mean"].round(9).to_numpy().reshape(shape),
         median=rows["median"].round(9).to_numpy().reshape(shape),
         totals=totals,
+        lower=lower,
+        upper=upper,
     )
+
+
+def _intervals(
+    rows: pl.DataFrame, name: str, shape: tuple[int, int]
+) -> tuple[Array | None, Array | None]:
+    """The delivered interval of a model, each end (repeats, labels); None without one."""
+    missing = rows["lower"].null_count() if "lower" in rows.columns else rows.height
+    if 0 < missing < rows.height:
+        raise refuse(
+            f"The model {name!r} gives an interval in some rows only.",
+            "Give it in every row of a model, or in none.",
+        )
+    if missing:
+        return None, None
+    lower, upper = (rows[column].to_numpy().reshape(shape) for column in DELIVERED)
+    return lower, upper

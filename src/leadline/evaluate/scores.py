@@ -21,6 +21,10 @@ from leadline.phq9.items import BANDS, TOTALS
 
 INTERVAL_LEVELS = (50, 80, 90)  # per cent, of the central intervals
 
+DELIVERED_LEVEL = 90  # of them, the level of the interval that is delivered with an estimate
+
+SLACK = 1e-6  # points by which an end may miss a whole total that it was made to reach
+
 AUC_CUTS = tuple(range(3, 25))  # totals k at which the AUC for total >= k is reported
 
 PIT_BINS = 10
@@ -66,7 +70,7 @@ def scalar_scores(
         scores |= _screening(sample, flagged, "by_mean", resamples.weights, config)
         if estimates.totals is not None:
             totals = estimates.totals[repeat]
-            scores |= _uncertainty(sample, totals, resamples.weights, config)
+            scores |= _uncertainty(sample, (estimates, repeat), resamples.weights, config)
             scores |= _certain_half(sample, estimates.median[repeat], totals, resamples.weights)
             flagged = totals.at_least(config.cut) >= 0.5
             scores |= _screening(sample, flagged, "by_probability", resamples.weights, config)
@@ -134,9 +138,17 @@ def _screening(
 
 
 def _uncertainty(
-    sample: Sample, totals: Totals, weights: Array, config: EvaluateConfig
+    sample: Sample, source: tuple[Estimates, int], weights: Array, config: EvaluateConfig
 ) -> dict[str, Array]:
+    """Scores of the distributions and intervals; of the interval that is delivered, if known.
+
+    Other levels, and all in predictions without that interval, are whole-number intervals of
+    the distribution.
+    """
     above = (sample.gold >= config.cut).astype(float)
+    estimates, repeat = source
+    assert estimates.totals is not None, "asked for of models with distributions"
+    totals = estimates.totals[repeat]
     columns = {
         "crps": totals.crps(sample.gold),
         f"brier_{config.cut}": (totals.at_least(config.cut) - above) ** 2,
@@ -149,6 +161,14 @@ def _uncertainty(
             f"coverage_{level}": ((sample.gold >= lower) & (sample.gold <= upper)).astype(float),
             f"claimed_{level}": (totals.probabilities * inside).sum(axis=1),
             f"width_{level}": upper - lower,
+        }
+    if estimates.lower is not None and estimates.upper is not None:
+        lower, upper = estimates.lower[repeat], estimates.upper[repeat]
+        is_inside = (sample.gold >= lower - SLACK) & (sample.gold <= upper + SLACK)
+        columns |= {
+            f"coverage_{DELIVERED_LEVEL}": is_inside.astype(float),
+            f"claimed_{DELIVERED_LEVEL}": np.full(len(is_inside), DELIVERED_LEVEL / 100),
+            f"width_{DELIVERED_LEVEL}": upper - lower,
         }
     means = weights @ np.stack(list(columns.values()), axis=1)
     means = metrics.ratio(means, weights.sum(axis=1, keepdims=True))

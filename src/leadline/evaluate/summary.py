@@ -18,6 +18,7 @@ COLUMNS = (
     ("auc_10", "AUC\n>= 10", 3),
     ("crps", "CRPS", 2),
     ("coverage_90", "90%\ncovers", 2),
+    ("width_90", "90%\nwidth", 1),
 )
 
 WITHIN = ("mae",)  # scores whose interval is shown: 80 columns hold no more

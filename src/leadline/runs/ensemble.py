@@ -103,6 +103,11 @@ class Ensemble:
         widths = [calibration.width(level) for calibration in self._calibrations(person_id)]
         return float(np.mean(widths))
 
+    def widths(self, level: float, person_ids: Sequence[str]) -> Array:
+        """`width` of each person, shape (len(person_ids),)."""
+        each = {name: self.width(level, name) for name in set(person_ids)}
+        return np.array([each[name] for name in person_ids], dtype=np.float64)
+
     def centre(self, person_id: str | None = None) -> float:
         """The estimate before a single word: the mean total of the training people.
 

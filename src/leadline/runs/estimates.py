@@ -107,11 +107,10 @@ def estimates_table(
     """Rows of `ESTIMATES` from the distributions at the spans, in order of people and turns."""
     mean = totals.mean()
     names = {people[span.person].person_id for span in spans}
-    widths = {name: ensemble.width(INTERVAL, name) for name in names}
     centres = {name: ensemble.centre(name) for name in names}
     at = [int(people[span.person].user[span.last]) for span in spans]
     whose = [people[span.person] for span in spans]
-    width = np.array([widths[person.person_id] for person in whose])
+    width = ensemble.widths(INTERVAL, [person.person_id for person in whose])
     owner = np.array([span.person for span in spans])
     first = np.diff(owner, prepend=-1) != 0
     centre = np.array([centres[person.person_id] for person in whose])

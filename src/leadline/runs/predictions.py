@@ -17,7 +17,7 @@ from leadline.progress import progress_bar
 from leadline.readers.fetch import is_fetched
 from leadline.runs.baselines import BASELINES, BaselineFeatures, predict_baseline
 from leadline.runs.checkpoint import run_identity
-from leadline.runs.config import BATCH_PEOPLE, TrainConfig
+from leadline.runs.config import BATCH_PEOPLE, INTERVAL, TrainConfig
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, running_estimates
 from leadline.runs.labelled import Labelled, people_of_fold
@@ -67,7 +67,8 @@ def _predicted(
     name, repeat, folds = origin
     spans = [labelled.spans[row] for row in rows]
     totals = ensemble.distributions(labelled.people, states, spans)
-    return prediction_table(name, labelled, rows, repeat, folds, totals.mean(), totals)
+    width = ensemble.widths(INTERVAL, [labelled.people[span.person].person_id for span in spans])
+    return prediction_table(name, labelled, rows, repeat, folds, totals.mean(), totals, width)
 
 
 def prediction_table(
@@ -78,8 +79,14 @@ def prediction_table(
     folds: Sequence[int],
     mean: Array,
     totals: Totals,
+    width: float | Array = INTERVAL,
 ) -> pl.DataFrame:
-    """Rows of `PREDICTIONS` for the labels at `rows`."""
+    """Rows of `PREDICTIONS` for the labels at `rows`.
+
+    `width` is the mass of the central interval that is delivered, of all or of each; what is
+    left as it is takes the distribution at its word.
+    """
+    lower, upper = totals.interval(width)
     readings = labelled.readings[rows.tolist()]
     table = readings.select(
         pl.lit(model).alias("model"),
@@ -94,6 +101,8 @@ def prediction_table(
         pl.Series("mean", mean),
         pl.Series("median", totals.median()),
         pl.Series("distribution", totals.rows(), dtype=pl.List(pl.Float64)),
+        pl.Series("lower", lower),
+        pl.Series("upper", upper),
         "user_turns",
         "user_words",
     )

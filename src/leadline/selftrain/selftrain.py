@@ -52,10 +52,17 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.fusion import draws_of, fused_distributions, fused_widths, save_fusion
+from leadline.selftrain.fusion import (
+    draws_of,
+    fused_distributions,
+    fused_width,
+    fused_widths,
+    save_fusion,
+)
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
+from leadline.tables import DELIVERED
 from leadline.teacher.label_model import MIN_LABELLED, LabelModel
 from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
 from leadline.teacher.simulated_client import simulated_draws
@@ -330,20 +337,21 @@ def _fused(
             member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
             calibration = member.model.calibration
             models[chain.repeat, fold] = chain.fusion_model(kept_round, fold, calibration)
-    raters = course.roster.raters
-    tables, ranks = [], {}
+    raters, ranks = course.roster.raters, {}
     base = course.tables[SHOWN]
+    parts: list[tuple[pl.DataFrame, Totals, Bools, list[dict[int, int] | None]]] = []
     for repeat in sorted(set(base["repeat"])):
         part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
-        left_out = [{repeat: int(fold)} for fold in part["fold"]]
+        left_out: list[dict[int, int] | None] = [{repeat: int(fold)} for fold in part["fold"]]
         repeat_models = {key: model for key, model in models.items() if key[0] == repeat}
         draws = _own_draws(course.roster, part)
         totals, rated = _fused_totals(part, repeat_models, left_out, draws)
         rank = central_ranks(totals, part["total"].to_numpy())
         for fold in range(course.chains[0].plan.folds):
             ranks[repeat, fold] = rank[rated & (part["fold"] == fold).to_numpy()]
-        tables.append(_fused_rows(course.roster, part, totals))
-    save_fusion(run, models, fused_widths(models, ranks))
+        parts.append((part, totals, rated, left_out))
+    widths = fused_widths(models, ranks)
+    save_fusion(run, models, widths)
     locked = base.filter(pl.col("split") == "locked")
     if cohort.simulated and locked.height and len(raters.names) == 1:
         answers = simulated_draws(cohort, window, raters.names[0])
@@ -353,9 +361,14 @@ def _fused(
             for person, label in locked.select("person_id", "label").iter_rows()
         ]
         draws = draws_of(answers, raters.names, keys)
-        totals, _ = _fused_totals(locked, models, [None] * locked.height, draws)
-        tables.append(_fused_rows(course.roster, locked, totals))
-    return pl.concat(tables)
+        nobody: list[dict[int, int] | None] = [None] * locked.height
+        parts.append((locked, *_fused_totals(locked, models, nobody, draws), nobody))
+    return pl.concat(
+        [
+            _fused_rows(course.roster, part, totals, (rated, fused_width(widths, left_out)))
+            for part, totals, rated, left_out in parts
+        ]
+    )
 
 
 def _own_draws(roster: Roster, part: pl.DataFrame) -> tuple[Array, ...]:
@@ -394,13 +407,25 @@ def _fused_totals(
     return totals, rated
 
 
-def _fused_rows(roster: Roster, part: pl.DataFrame, totals: Totals) -> pl.DataFrame:
-    """The rows of `part` with the fused estimates `totals`."""
+def _fused_rows(
+    roster: Roster, part: pl.DataFrame, totals: Totals, rating: tuple[Bools, Array]
+) -> pl.DataFrame:
+    """The rows of `part` with the fused estimates `totals`.
+
+    `rating` says which rows a teacher rated, and the widths of their intervals; the other rows
+    keep the interval of the student.
+    """
     order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
     rows = np.array([order[label] for label in part["label"]])
     repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
-    mean = totals.mean()
-    return prediction_table("fused", roster.labelled, rows, repeat, folds, mean, totals)
+    rated, width = rating
+    table = prediction_table(
+        "fused", roster.labelled, rows, repeat, folds, totals.mean(), totals, width
+    )
+    ends = [
+        pl.when(pl.Series(rated)).then(pl.col(x)).otherwise(part[x]).alias(x) for x in DELIVERED
+    ]
+    return table.with_columns(ends)
 
 
 def _write(
