@@ -14,8 +14,7 @@ from tests.support.cohorts import cohort_of, day, turn_rows
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import Span
-from leadline.heads.calibration import Calibration
-from leadline.phq9.distribution import Totals
+from leadline.heads.calibration import Calibrated, Calibration
 from leadline.phq9.items import TOTALS
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 from leadline.runs.estimates import batched, readings_before_turn, running_estimates
@@ -27,9 +26,9 @@ CENTRE = 9.0
 class Counting(AdaptedModel):
     """An estimate that is certain: as many points as the reading has user turns."""
 
-    def distributions(self, people, spans):
-        turns = [min(span.last - span.first + 1, TOTALS - 1) for span in spans]
-        return Totals.of_rows(np.eye(TOTALS)[turn] for turn in turns)
+    def estimates(self, people, spans):
+        turns = [float(min(span.last - span.first + 1, TOTALS - 1)) for span in spans]
+        return Calibrated(np.array(turns), np.full(len(turns), 1e-3))
 
 
 PLAIN = Calibration(centre=CENTRE, stretch=1, half_words=1, widen=1, few_words=1)

@@ -11,8 +11,7 @@ from tests.support.cohorts import cohort_of, turn_rows
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
-from leadline.heads.calibration import Calibration
-from leadline.phq9.distribution import Totals
+from leadline.heads.calibration import Calibrated, Calibration
 from leadline.phq9.items import TOTALS
 from leadline.runs.checkpoint import run_identity
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -29,10 +28,10 @@ class ByName(AdaptedModel):
 
     batches: list[int] = []  # noqa: RUF012  one list for the tests of this file
 
-    def distributions(self, people, spans):
+    def estimates(self, people, spans):
         self.batches.append(len({span.person for span in spans}))
         rows = [(int(people[s.person].person_id[1:]) * 7 + s.last * 3) % TOTALS for s in spans]
-        return Totals.of_rows(np.eye(TOTALS)[row] for row in rows)
+        return Calibrated(np.array(rows, dtype=float), np.full(len(rows), 1e-3))
 
 
 PLAIN = Calibration(centre=9, stretch=1, half_words=1, widen=1, few_words=1)
