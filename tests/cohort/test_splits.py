@@ -171,3 +171,10 @@ def test_the_random_order_is_by_seed_and_id_and_that_of_earlier_versions():
     assert random_place(3, "p01").hex()[:16] == "be28f479a4d66f0f"
     orders = [sorted("abcdef", key=lambda name, s=seed: random_place(s, name)) for seed in (0, 1)]
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_too_few_people_to_train_on_are_refused_whatever_the_folds(count):
+    few = pl.DataFrame({"person_id": [f"p{n}" for n in range(count)], "total": [9.0] * count})
+    with pytest.raises(LeadlineError, match=f"{count} people with a PHQ-9.*at least 10"):
+        person_folds(few, 2, 0)

@@ -84,3 +84,9 @@ def test_a_steadier_questionnaire_leaves_a_higher_ceiling() -> None:
     each = [noise_ceiling(help_seekers(), rho, (10,), 10) for rho in (0.7, 0.84, 0.92)]
     assert [one.mae for one in each] == sorted((one.mae for one in each), reverse=True)
     assert [one.auc_cut or 0 for one in each] == sorted(one.auc_cut or 0 for one in each)
+
+
+def test_totals_that_are_nearly_all_equal_have_no_ceiling_at_a_high_reliability() -> None:
+    gold = np.array([1.0] * 498 + [0.0, 2.0])
+    assert noise_ceiling(gold, 0.99, (10,), 10) is None
+    assert noise_ceiling(gold, 0.5, (10,), 10).r == pytest.approx(np.sqrt(0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -228,3 +229,18 @@ def test_predictions_of_before_are_evaluated_and_the_results_say_what_they_lack(
     (warning,) = [w for w in found["warnings"] if w["kind"] == "interval"]
     assert "do not hold the intervals that leadline delivers" in warning["text"]
     assert "train again" in warning["text"]
+
+
+def test_a_ceiling_that_no_totals_can_reach_is_left_out_with_the_reason() -> None:
+    table = predictions(500).with_columns(
+        total=pl.when(pl.col("label") == 0)
+        .then(0.0)
+        .when(pl.col("label") == 1)
+        .then(2.0)
+        .otherwise(1.0)
+    )
+    config = replace(QUICK, reliability=(0.99, 0.5))
+    ceiling = evaluate_predictions(table, config)["sets"][0]["ceiling"]
+    assert ceiling["default"] is None
+    assert "nearly all equal" in ceiling["reason"]
+    assert [entry["reliability"] for entry in ceiling["by_reliability"]] == [0.5]

@@ -93,4 +93,8 @@ def test_a_frozen_run_is_no_model_for_vllm(trained, tmp_path):
 
 def test_the_interval_is_that_of_the_ensemble_for_somebody_new(trained, home):
     ensemble, _ = load_ensemble(trained, home=home)
-    assert interval(ensemble) == {"covers": 0.9, "central_mass": ensemble.width(0.9)}
+    assert interval(ensemble) == {
+        "covers": 0.9,
+        "central_mass": ensemble.width(0.9),
+        "least_half_width": 2.5,
+    }

@@ -203,3 +203,12 @@ def test_a_row_that_nobody_may_speak_of_has_no_average():
     with pytest.raises(AssertionError, match="may speak"):
         Totals.average(2, [(np.array([1]), point)])
     assert len(Totals.average(0, [])) == 0
+
+
+def test_no_delivered_interval_is_narrower_than_the_questionnaire_errs():
+    certain = Totals(np.eye(28)[[0, 1, 7, 26, 27]])
+    lower, upper = certain.delivered_interval(0.9)
+    assert lower.tolist() == pytest.approx([0, 0, 4.5, 23.5, 24.5])
+    assert upper.tolist() == pytest.approx([2.5, 3.5, 9.5, 27, 27])
+    wide = Totals.normal(np.array([4.0, 13.0]), np.array([5.0, 5.0]))
+    np.testing.assert_array_equal(wide.delivered_interval(0.9), wide.interval(0.9))

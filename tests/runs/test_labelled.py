@@ -94,7 +94,7 @@ def test_a_shorter_reading_begins_where_its_running_estimate_would():
     assert middle.tolist() == pytest.approx(expected)
 
 
-@given(st.integers(8, 30), st.integers(2, 3), st.integers(1, 3), st.integers(0, 5))
+@given(st.integers(12, 30), st.integers(2, 3), st.integers(1, 3), st.integers(0, 5))
 def test_folds_divide_the_open_people_and_leave_out_each_once_a_repeat(count, folds, repeats, seed):
     config = TrainConfig(reader="numbers", folds=folds, repeats=repeats, seed=seed)
     cohort = cohort_with([2] * count, locked=(0, 3))

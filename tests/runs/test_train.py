@@ -323,18 +323,20 @@ def phq8(cohort):
     ("cohort", "config", "message"),
     [
         (cohort_of(turn_rows("a", [("user", 0)]), []), {}, "has no PHQ-9.*\n.*--phq9"),
-        (scored_people([3, 4, 5]), {}, "3 labelled people cannot be split into 3 folds"),
+        (scored_people([3, 4, 5]), {}, "3 people with a PHQ-9.*at least 10 are needed"),
+        (scored_people([3.0] * 9), {"folds": 2, "fit": "ridge"}, "9 people.*at least 10"),
+        (scored_people([3.0] * 11), {"folds": 6}, "11 labelled people cannot be split into 6"),
         (phq8(scored_people([3.0] * 9)), {}, "the labels are phq8.*\n.*--include-phq8"),
         (
             cohort_of(turn_rows("a", [("user", 0)]), [label_row("a", 90, 3)]),
             {},
             r"No PHQ-9 has 1 or more user turns in the 14 days before it",
         ),
-        (scored_people([3.0] * 9), {"reader": "smollm2"}, "leadline reader fetch smollm2"),
-        (scored_people([3.0] * 9), {"reader": "smollm2", "adapt": "lora"}, "reader fetch smollm2"),
-        (scored_people([3.0] * 9), {"reader": "a+a"}, "one twice|neither a known"),
-        (scored_people([3.0] * 9), {"reader": "none"}, "neither a known reader"),
-        (scored_people([3.0] * 9), {"adapt": "lora"}, "not built of layers|weights of this"),
+        (scored_people([3.0] * 12), {"reader": "smollm2"}, "leadline reader fetch smollm2"),
+        (scored_people([3.0] * 12), {"reader": "smollm2", "adapt": "lora"}, "reader fetch smollm2"),
+        (scored_people([3.0] * 12), {"reader": "a+a"}, "one twice|neither a known"),
+        (scored_people([3.0] * 12), {"reader": "none"}, "neither a known reader"),
+        (scored_people([3.0] * 12), {"adapt": "lora"}, "not built of layers|weights of this"),
     ],
 )
 def test_what_cannot_be_trained_is_said_and_nothing_is_written(
@@ -378,6 +380,32 @@ def test_people_who_all_score_and_say_the_same(fit, quick):
     for head in ("ridge", "gp", "histogram"):
         run = fit(replace(cohort, turns=same), replace(quick, fit=head))
         assert (table(run)["mean"] - 9).abs().max() < 1.5
+        for written in (table(run), table(run, "estimates")):
+            below, above = (
+                written["median"] - written["lower"],
+                written["upper"] - written["median"],
+            )
+            assert below.min() > 2.49, "nobody's next total is known more closely"
+            assert above.min() > 2.49
+
+
+def test_many_people_who_score_and_say_the_same_get_no_interval_of_width_0(fit, quick):
+    """With ten or more in the calibration the conformal width itself comes near 0."""
+    cohort = scored_people([7.0] * 30)
+    same = cohort.turns.with_columns(pl.lit("I do not know").alias("text"))
+    config = replace(quick, fit="ridge", folds=2, baselines=False)
+    estimates = table(fit(replace(cohort, turns=same), config), "estimates")
+    width = estimates["upper"] - estimates["lower"]
+    assert 4.99 < width.min() <= width.max() < 9
+
+
+@pytest.mark.parametrize("change", [{"folds": 2}, {"folds": 5}, {"folds": 2, "inner_folds": 20}])
+def test_the_fewest_people_that_are_trained_on_can_be_evaluated(fit, quick, change):
+    totals = [0.0, 27.0, 3.0, 14.0, 9.0, 9.0, 21.0, 6.0, 1.0, 12.0]
+    for fit_ in ("ridge", "gp"):
+        run = fit(scored_people(totals), replace(quick, fit=fit_, **change))
+        results = evaluate_run(run, settings=EvaluateConfig(resamples=100, curve_resamples=100))
+        assert math.isfinite(results["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"])
 
 
 def test_an_interrupted_run_goes_on_and_a_finished_one_is_kept(

@@ -127,7 +127,8 @@ def test_the_interval_of_a_fused_estimate_is_conformal(data, finished, tmp_path)
     widths = load_widths(run)
     assert all(levels != WIDTH_LEVELS for levels in widths.values())
     rows = fused.filter((pl.col("turn") == 1) & pl.col("person_id").is_in(list(locked)))
-    lower, upper = Totals.of_rows(rows["distribution"]).interval(fused_width(widths, [None])[0])
+    width = fused_width(widths, [None])[0]
+    lower, upper = Totals.of_rows(rows["distribution"]).delivered_interval(width)
     np.testing.assert_allclose(rows["lower"], lower)
     np.testing.assert_allclose(rows["upper"], upper)
     evaluated = pl.read_parquet(run / "predictions.parquet").filter(

@@ -17,6 +17,10 @@ import polars as pl
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 
+FEWEST_PEOPLE = 10
+"""Labelled people who are not locked, below which nothing is trained: a 90% interval takes nine
+people to vouch for it who are not in the fold, and no correlation is printed of fewer than ten."""
+
 STRATUM_WIDTH = 3.0  # PHQ-9 points; narrower than a band, so that folds match within bands too
 
 
@@ -36,9 +40,16 @@ def person_folds(readings: pl.DataFrame, folds: int, seed: int) -> dict[str, int
         seed: another seed is another assignment.
 
     Raises:
-        LeadlineError: fewer than two people per fold.
+        LeadlineError: fewer than `FEWEST_PEOPLE`, or than two people per fold.
     """
     people = person_severity(readings)
+    if people.height < FEWEST_PEOPLE:
+        raise LeadlineError(
+            f"{people.height} people with a PHQ-9 and text before it are there to train on; at "
+            f"least {FEWEST_PEOPLE} are needed.",
+            remedy="Add people with PHQ-9s, lock fewer of them, or estimate these people with a "
+            "run that was trained on others: leadline score.",
+        )
     if folds < 2 or people.height < 2 * folds:
         raise LeadlineError(
             f"{people.height} labelled people cannot be split into {folds} folds.",

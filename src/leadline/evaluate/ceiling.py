@@ -21,6 +21,8 @@ from scipy.stats import norm
 
 from leadline.arrays import Array
 
+LOADINGS = (0.05, 0.99999)  # between which the weight of true severity is looked for
+
 GRID = 801  # points of z between -6 and 6; doubling them moves no figure by 1e-4
 
 
@@ -49,8 +51,11 @@ class Ceiling:
 
 def noise_ceiling(
     gold: Array, reliability: float, thresholds: tuple[int, ...], cut: int
-) -> Ceiling:
+) -> Ceiling | None:
     """The ceiling for the distribution of `gold` (labels,) at a retest reliability.
+
+    None where totals of this distribution cannot correlate so highly, as where all but one or two
+    of hundreds are equal.
 
     Args:
         gold: whole totals of the sample; they must not all be equal.
@@ -64,6 +69,8 @@ def noise_ceiling(
     density = norm.pdf(z)
     density /= density.sum()
     loading = _loading(values, marginal, z, density, reliability)
+    if loading is None:
+        return None
     mass = _conditional(marginal, z, loading)
     mean = mass @ values
     total = density @ mass
@@ -92,8 +99,8 @@ def _conditional(marginal: Array, z: Array, loading: float) -> Array:
     return np.asarray(np.diff(padded, axis=1), dtype=np.float64)
 
 
-def _loading(values: Array, marginal: Array, z: Array, density: Array, rho: float) -> float:
-    """The weight b of true severity at which two administrations correlate at `rho`."""
+def _loading(values: Array, marginal: Array, z: Array, density: Array, rho: float) -> float | None:
+    """The weight b of true severity at which two administrations correlate at `rho`, if any."""
 
     def excess(loading: float) -> float:
         mass = _conditional(marginal, z, loading)
@@ -102,7 +109,9 @@ def _loading(values: Array, marginal: Array, z: Array, density: Array, rho: floa
         centre = density @ mean
         return float((density @ mean**2 - centre**2) / (second - centre**2) - rho)
 
-    return float(brentq(excess, 0.05, 0.99999, xtol=1e-7))
+    if not excess(LOADINGS[0]) < 0 < excess(LOADINGS[1]):
+        return None
+    return float(brentq(excess, *LOADINGS, xtol=1e-7))
 
 
 def _best_mae(mass: Array, density: Array, values: Array) -> float:

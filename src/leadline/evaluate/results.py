@@ -170,11 +170,13 @@ def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
     if sample.people < MIN_PEOPLE or len(np.unique(sample.gold)) < 3:
         why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
         return {"default": None, "reason": why, "by_reliability": []}
-    each = [
-        noise_ceiling(sample.gold, rho, AUC_CUTS, config.cut).as_dict()
-        for rho in config.reliability
-    ]
-    return {"default": each[0], "by_reliability": each}
+    each = [noise_ceiling(sample.gold, rho, AUC_CUTS, config.cut) for rho in config.reliability]
+    by_reliability = [ceiling.as_dict() for ceiling in each if ceiling is not None]
+    if each[0] is None:
+        rho = f"{config.reliability[0]:g}"
+        why = f"Totals that are nearly all equal cannot have a retest correlation of {rho}."
+        return {"default": None, "reason": why, "by_reliability": by_reliability}
+    return {"default": by_reliability[0], "by_reliability": by_reliability}
 
 
 def withheld(name: str, sample: Sample, config: EvaluateConfig) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from leadline.about import NOTICE
 from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
 from leadline.export.config import ExportConfig
+from leadline.phq9.distribution import OWN_ERROR
 from leadline.runs.checkpoint import load_ensemble, run_identity, run_training
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
@@ -85,5 +86,9 @@ def export_run(
 
 
 def interval(ensemble: Ensemble) -> dict[str, float]:
-    """The level of the conformal interval and the central mass of the distribution it takes."""
-    return {"covers": INTERVAL, "central_mass": ensemble.width(INTERVAL)}
+    """What an interval covers, the mass that it takes, and its least half width in points."""
+    return {
+        "covers": INTERVAL,
+        "central_mass": ensemble.width(INTERVAL),
+        "least_half_width": OWN_ERROR,
+    }

@@ -12,6 +12,11 @@ from leadline.arrays import Array, Ints
 from leadline.phq9.items import TOTALS
 
 EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
+OWN_ERROR = 2.5
+"""PHQ-9 points: the standard error of measurement of a total, its SD of 6.25 times the root of
+1 - .84, the retest reliability pooled over two weeks or less. Nobody's next total can be told
+more closely than this, so no interval is narrower."""
+
 SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0
 
 
@@ -137,6 +142,14 @@ class Totals:
     def interval(self, width: float | Array) -> tuple[Array, Array]:
         """Lower and upper end of the central interval of mass `width`, each (R,)."""
         return self.quantile((1 - width) / 2), self.quantile((1 + width) / 2)
+
+    def delivered_interval(self, width: float | Array) -> tuple[Array, Array]:
+        """`interval`, but at least `OWN_ERROR` to either side of the median, within 0..27."""
+        lower, upper = self.interval(width)
+        median = self.median()
+        least = np.maximum(median - OWN_ERROR, 0.0)
+        most = np.minimum(median + OWN_ERROR, TOTALS - 1.0)
+        return np.minimum(lower, least), np.maximum(upper, most)
 
     def crps(self, gold: Array) -> Array:
         """CRPS at `gold` (R,), shape (R,), in points.

@@ -138,7 +138,7 @@ def estimate_columns(totals: Totals, width: float | Array) -> dict[str, Any]:
         totals: R distributions.
         width: mass of the central interval, of all or of each.
     """
-    lower, upper = totals.interval(width)
+    lower, upper = totals.delivered_interval(width)
     return {
         "distribution": totals.rows(),
         "mean": totals.mean(),

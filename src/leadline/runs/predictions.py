@@ -86,7 +86,7 @@ def prediction_table(
     `width` is the mass of the central interval that is delivered, of all or of each; what is
     left as it is takes the distribution at its word.
     """
-    lower, upper = totals.interval(width)
+    lower, upper = totals.delivered_interval(width)
     readings = labelled.readings[rows.tolist()]
     table = readings.select(
         pl.lit(model).alias("model"),
