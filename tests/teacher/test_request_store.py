@@ -166,7 +166,7 @@ from tests.teacher.test_request_store import planned, done, TEACHER
 from leadline.teacher.request_store import open_store
 with open_store(Path(sys.argv[1])) as store:
     print("open", flush=True)
-    store.plan(planned(400, draws=2))
+    store.plan(planned(4000, draws=2))
     store.recover(TEACHER, repeat=("failed",), resend_lost=True)
     for turn in itertools.count():
         todo = store.pending(TEACHER, 7)
@@ -209,5 +209,5 @@ def test_store_is_whole_after_sigkill_at_random_moments(tmp_path):
             assert usage["input_tokens"] == 10 * counts["done"]
     assert kills >= 3
     with open_store(path) as store:
-        store.plan(planned(400, draws=2))
-        assert sum(store.counts().values()) == 800
+        store.plan(planned(4000, draws=2))
+        assert sum(store.counts().values()) == 8000
