@@ -6,6 +6,7 @@ import pytest
 
 from leadline.errors import LeadlineError
 from leadline.runs.config import TrainConfig
+from leadline.runs.train import finetune_config
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,15 @@ def test_layers_are_whole_numbers_or_shares_of_the_depth():
     numbers = TrainConfig(layers=("20", "0.67", "1.0", "1")).layer_numbers()
     assert numbers == (20, 0.67, 1.0, 1)
     assert [type(x) for x in numbers] == [int, float, float, int]
+
+
+def test_the_papers_model_is_a_setting():
+    config = TrainConfig(
+        reader="smollm2", adapt="lora", head="scalar", pool="last", state="last", layers=("1.0",)
+    )
+    adapted = finetune_config(config, seed=3)
+    assert (adapted.head, adapted.pooling, adapted.state, adapted.layers, adapted.seed) == (
+        "scalar", "last", "last", (1.0,), 3,
+    )  # fmt: skip
+    default = finetune_config(TrainConfig(adapt="lora"), 0)
+    assert len(default.layers) == 1, "one layer, not the views of a frozen reader"

@@ -34,7 +34,7 @@ from leadline.runs import train
 from leadline.runs.config import TrainConfig
 from leadline.runs.labelled import labelled_people, training_rows
 from leadline.runs.ledger import read_ledger
-from leadline.runs.train import finetune_config, train_run
+from leadline.runs.train import train_run
 from leadline.tables import ESTIMATES, PREDICTIONS
 
 WINDOW = WindowConfig()
@@ -516,18 +516,6 @@ def test_the_intervals_of_an_overfitted_reader_hold_for_people_it_never_saw(fit,
     shares = dict(both.group_by("split").agg(inside.mean()).iter_rows())
     assert shares["out-of-fold"] > 0.83
     assert 0.83 < shares["locked"] < 0.98
-
-
-def test_the_papers_model_is_a_setting():
-    config = TrainConfig(
-        reader="smollm2", adapt="lora", head="scalar", pool="last", state="last", layers=("1.0",)
-    )
-    made = finetune_config(config, seed=3)
-    assert (made.head, made.pooling, made.state, made.layers, made.seed) == (
-        "scalar", "last", "last", (1.0,), 3,
-    )  # fmt: skip
-    default = finetune_config(TrainConfig(adapt="lora"), 0)
-    assert len(default.layers) == 1, "one layer, not the views of a frozen reader"
 
 
 RUN = """

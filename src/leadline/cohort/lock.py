@@ -47,14 +47,7 @@ def lock_cohort(
         LeadlineError: people are locked already, or `choose_locked` cannot choose.
     """
     cohort = read_cohort(path)
-    # Locked people whom the manifest does not count are those of a lock that was interrupted
-    # before it was recorded, so that nothing can have been tested on them: it is done anew.
-    if recorded := cohort.manifest["counts"]["locked"]:
-        raise LeadlineError(
-            f"{recorded} people are locked already.",
-            remedy="Keep them: a test that is drawn twice is no test. Import anew to start over.",
-            file=path,
-        )
+    _refuse_second(cohort.manifest["counts"]["locked"], path)
     window = window or WindowConfig()
     instruments = ["phq9", "phq8"] if include_phq8 else ["phq9"]
     readings = label_readings(cohort, window).filter(pl.col("instrument").is_in(instruments))
@@ -82,3 +75,17 @@ def lock_cohort(
     manifest["files"] = {**manifest["files"], "people.parquet": sha256(table)}
     write_json(path / MANIFEST, manifest)
     return record
+
+
+def _refuse_second(recorded: int, path: Path) -> None:
+    """Refuse to draw a test again.
+
+    Locked people whom the manifest does not count are those of a lock that was interrupted before
+    it was recorded, so that nothing can have been tested on them: it is done anew.
+    """
+    if recorded:
+        raise LeadlineError(
+            f"{recorded} people are locked already.",
+            remedy="Keep them: a test that is drawn twice is no test. Import anew to start over.",
+            file=path,
+        )

@@ -74,17 +74,10 @@ def import_files(
         )
     with new_directory(out, overwrite=overwrite) as scratch:
         ledger = RejectedRows(settings.skip_bad)
-        layout, evidence = settings.format, ""
-        if layout == "auto":
-            layout, evidence = detect_format(source, settings, ledger)
+        layout, evidence = _layout_of(source, settings, ledger)
         parts = READERS[layout](source, settings, ledger)
         spool = _gather(parts, settings, ledger, scratch / "spool", progress)
-        if not spool.height:
-            raise LeadlineError(
-                "The source holds no turn that can be used.",
-                remedy="Check the file and --format.",
-                file=source,
-            )
+        _refuse_empty(spool, source)
         parts.roles.check_complete(source)
         write_turns(spool, order(spool, ledger), scratch / "turns.parquet")
         shutil.rmtree(scratch / "spool")
@@ -101,6 +94,22 @@ def import_files(
             **{"import": {"format": layout, "detected": evidence, **ledger.summary()}},
             roles=dict(parts.roles.counts),
             text_may_leave=settings.text_may_leave,
+        )
+
+
+def _layout_of(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
+    """The layout that is read, and what it was recognised by; no evidence where it was named."""
+    if settings.format != "auto":
+        return settings.format, ""
+    return detect_format(source, settings, ledger)
+
+
+def _refuse_empty(spool: Spool, source: Path) -> None:
+    if not spool.height:
+        raise LeadlineError(
+            "The source holds no turn that can be used.",
+            remedy="Check the file and --format.",
+            file=source,
         )
 
 

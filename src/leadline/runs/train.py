@@ -95,24 +95,15 @@ def train_run(
     labelled = labelled_people(cohort, config, window)
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
-    settings = {
-        "train": asdict(config),
-        "window": asdict(window),
-        "inputs": cohort_hashes(cohort),
-    }
+    inputs = cohort_hashes(cohort)
+    settings = {"train": asdict(config), "window": asdict(window), "inputs": inputs}
     with run_directory(out, settings, overwrite) as run:
-        states: list[PersonStates] | None
-        if source is not None:
-            ensemble, selection, states = _train_frozen(labelled, config, window, left_out, source)
-        else:
-            ensemble, selection, states = _train_adapted(
-                labelled, config, window, left_out, (run, home)
-            )
-        if processes.rank() == 0:
-            save_ensemble(run, ensemble, config, window)
-            counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
-            ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
-        processes.barrier()
+        ensemble, selection, states = (
+            _train_frozen(labelled, config, window, left_out, source)
+            if source is not None
+            else _train_adapted(labelled, config, window, left_out, (run, home))
+        )
+        _save(run, ensemble, labelled, left_out, config, window)
         predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
         estimates = labelled_estimates(ensemble, labelled, window, run)
         processes.leave()  # what is left is for one process
@@ -123,16 +114,43 @@ def train_run(
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
         training = _training_facts(labelled, config, window)
-        return write_run_manifest(
-            run,
-            cohort,
-            settings,
-            training,
-            command="train",
-            selection=selection,
-            reference_model="leadline",
-            readers=source.identities if source else {},
-        )
+        return _finish(run, cohort, settings, training, selection, source)
+
+
+def _finish(
+    run: Path,
+    cohort: Cohort,
+    settings: dict[str, Any],
+    training: dict[str, str],
+    selection: list[dict[str, Any]],
+    source: StateSource | None,
+) -> dict[str, Any]:
+    return write_run_manifest(
+        run,
+        cohort,
+        settings,
+        training,
+        command="train",
+        selection=selection,
+        reference_model="leadline",
+        readers=source.identities if source else {},
+    )
+
+
+def _save(
+    run: Path,
+    ensemble: Ensemble,
+    labelled: Labelled,
+    left_out: dict[str, dict[int, int]],
+    config: TrainConfig,
+    window: WindowConfig,
+) -> None:
+    """The checkpoint and the ledger, written by one process; the others wait for it."""
+    if processes.rank() == 0:
+        save_ensemble(run, ensemble, config, window)
+        counts = dict(labelled.readings.group_by("person_id").len().iter_rows())
+        ledger_table(left_out, counts).write_parquet(run / "ledger.parquet")
+    processes.barrier()
 
 
 def _join(config: TrainConfig) -> None:

@@ -182,16 +182,7 @@ def selftrain_run(
             occupied output.
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
-    if train.adapt != "frozen":
-        raise LeadlineError(
-            f"Self-training with --adapt {train.adapt}.",
-            remedy="Use --adapt frozen: cross-fitting takes many fits, which take seconds each.",
-        )
-    if train.folds < FEWEST_FOLDS:
-        raise LeadlineError(
-            f"--folds {train.folds} is too few for self-training.",
-            remedy=f"Use --folds {FEWEST_FOLDS} for one round, 5 for two, 6 for three.",
-        )
+    _check(train)
     labels = load_labels(labels_dir, cohort, window)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
@@ -220,6 +211,19 @@ def selftrain_run(
         manifest = _finish(course, kept_round, cohort, settings, train, run)
     shutil.rmtree(out / NODES)
     return manifest
+
+
+def _check(train: TrainConfig) -> None:
+    if train.adapt != "frozen":
+        raise LeadlineError(
+            f"Self-training with --adapt {train.adapt}.",
+            remedy="Use --adapt frozen: cross-fitting takes many fits, which take seconds each.",
+        )
+    if train.folds < FEWEST_FOLDS:
+        raise LeadlineError(
+            f"--folds {train.folds} is too few for self-training.",
+            remedy=f"Use --folds {FEWEST_FOLDS} for one round, 5 for two, 6 for three.",
+        )
 
 
 def possible_rounds(labelled: int, folds: int, most: int) -> tuple[int, str | None]:

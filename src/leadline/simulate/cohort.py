@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,19 +57,13 @@ def simulate_cohort(
     teacher = teacher_table(world)
     phq9 = phq9_all.filter(pl.col("given")).drop("given", "repeat", "slot", "theta")
 
-    def write_truth(scratch: Path) -> None:
-        folder = scratch / "truth"
-        folder.mkdir()
-        tables = {
-            "phq9_all": phq9_all,
-            "latent": latent_table(world),
-            "templates": template_table(world),
-            "teacher": teacher,
-            "leak": leaks,
-        }
-        for name, table in tables.items():
-            table.write_parquet(folder / f"{name}.parquet", compression="zstd")
-
+    truth = {
+        "phq9_all": phq9_all,
+        "latent": latent_table(world),
+        "templates": template_table(world),
+        "teacher": teacher,
+        "leak": leaks,
+    }
     tell("writing")
     return write_cohort(
         out,
@@ -79,13 +74,20 @@ def simulate_cohort(
         settings=dataclasses.asdict(config),
         inputs={},
         overwrite=overwrite,
-        extra=write_truth,
+        extra=partial(_write_truth, truth),
         simulated=True,
         note="Simulated people. Nothing measured on them is a claim about patients.",
         completion=dict(
             zip(("intercept", "per_severity", "per_session"), world.completion, strict=True)
         ),
     )
+
+
+def _write_truth(tables: Mapping[str, pl.DataFrame], scratch: Path) -> None:
+    folder = scratch / "truth"
+    folder.mkdir()
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet", compression="zstd")
 
 
 def turn_table(world: World) -> pl.DataFrame:
