@@ -175,11 +175,11 @@ def test_what_was_labelled_is_bound_to_its_cohort_window_and_mask(tmp_path, serv
     cohort = make_cohort(tmp_path / "c", texts(3))
     window = WindowConfig(days=0, mask_questionnaire=True)
     label_cohort(cohort, tmp_path / "l", config(server, "openai"), window=window)
-    refuse_other_labels(tmp_path / "l", read_cohort(cohort), window)
+    refuse_other_labels(tmp_path / "l", read_cohort(cohort).manifest, window)
     for other in ({"days": 14}, {"mask_questionnaire": False}, {"min_turns": 2}):
         changed = dataclasses.replace(window, **other)
         with pytest.raises(LeadlineError, match=f"another window.*{next(iter(other))}"):
-            refuse_other_labels(tmp_path / "l", read_cohort(cohort), changed)
+            refuse_other_labels(tmp_path / "l", read_cohort(cohort).manifest, changed)
     again = make_cohort(tmp_path / "d", [text + " again" for text in texts(3)])
     with pytest.raises(LeadlineError, match="other turns"):
-        refuse_other_labels(tmp_path / "l", read_cohort(again), window)
+        refuse_other_labels(tmp_path / "l", read_cohort(again).manifest, window)

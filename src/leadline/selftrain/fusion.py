@@ -21,7 +21,7 @@ import polars as pl
 from leadline.arrays import Array, Ints
 from leadline.artefact import read_json, read_manifest, replacing, write_json
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import read_cohort
+from leadline.cohort.store import check_cohort
 from leadline.errors import LeadlineError
 from leadline.heads.calibration import WIDTH_LEVELS, conformal_widths, width_at
 from leadline.phq9.distribution import Totals
@@ -112,7 +112,7 @@ def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
     """Raise `LeadlineError` unless LABELS can be fused with estimates of `cohort` by `run`."""
     models, table = load_fusion(run), read_labels(labels)
     window = WindowConfig(**read_manifest(run, "run")["settings"]["window"])
-    refuse_other_labels(labels, read_cohort(cohort), window)
+    refuse_other_labels(labels, check_cohort(cohort), window)
     _check_teachers(run, table, next(iter(models.values())).names[:-1])
 
 

@@ -153,7 +153,7 @@ def load_labels(
     if labels_dir is None:
         return None
     labels = read_labels(labels_dir)
-    refuse_other_labels(labels_dir, cohort, window)
+    refuse_other_labels(labels_dir, cohort.manifest, window)
     refuse_locked_labels(labels, cohort.locked_ids)
     return labels
 

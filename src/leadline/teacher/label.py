@@ -130,7 +130,7 @@ def _identity_named(manifest: Mapping[str, Any]) -> str | None:
     return None if window.mask_questionnaire else window_identity(window)
 
 
-def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> None:
+def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowConfig) -> None:
     """Refuse LABELS of other turns, of another window or of text that was masked otherwise.
 
     A rating is of the words that the teacher was shown. It is matched to a reading by the
@@ -138,7 +138,7 @@ def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> N
 
     Args:
         labels: a finished LABELS directory.
-        cohort: whose readings the labels are to be used for.
+        cohort: manifest of the cohort whose readings the labels are to be used for.
         window: which text these readings hold.
 
     Raises:
@@ -146,7 +146,7 @@ def refuse_other_labels(labels: Path, cohort: Cohort, window: WindowConfig) -> N
             those that the manifest of LABELS names, by hash.
     """
     manifest = read_manifest(labels, "labels")
-    made_from, here = manifest["inputs"], cohort.manifest.get("files", {})
+    made_from, here = manifest["inputs"], cohort.get("files", {})
     if made_from.get(FILES[0]) != here.get(FILES[0]):
         raise LeadlineError(
             "These labels were made from other turns than those of the cohort.",
