@@ -12,7 +12,9 @@ from leadline.selftrain.rules import (
     canary_power,
     canary_test,
     decide,
+    is_gain,
     label_errors,
+    least_found_gain,
     paired_gain,
     shape_figures,
 )
@@ -77,6 +79,54 @@ def test_a_clear_gain_is_kept_and_none_is_not():
     back = decide(after, before, SelftrainConfig(), None)
     assert back["gain"] == pytest.approx(-gain)
     assert "paired gain" in back["reasons"][0]
+
+
+def round_errors(people, gain, seed, spread=0.85):
+    """`label_errors` of a round and of the one after it, whose error is `gain` less on average.
+
+    `spread` is that of the paired difference: 0.7 to 0.95 where a round of 3,111 people helped.
+    """
+    random = np.random.default_rng([seed, people])
+    first = np.abs(random.normal(0, 4, people))
+    change = random.normal(gain, spread, people)
+    names = {"label": np.arange(people), "person_id": [f"p{i}" for i in range(people)]}
+    tables = [pl.DataFrame({**names, "error": errors}) for errors in (first, first - change)]
+    return tables[0], tables[1]
+
+
+def share_kept(people, gain, seeds=800, config=None):
+    """How often the rule finds a gain between rounds that differ by `gain`."""
+    found = [
+        is_gain(*paired_gain(*round_errors(people, gain, seed)), config or SelftrainConfig())
+        for seed in range(seeds)
+    ]
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("people", [40, 150, 600])
+def test_a_round_that_changes_nothing_is_kept_in_at_most_5_percent_of_cases(people):
+    error = 3 * np.sqrt(0.05 * 0.95 / 800)
+    assert share_kept(people, 0.0) <= 0.05 + error
+    assert share_kept(people, 0.0, config=SelftrainConfig(min_gain=1.0)) > 0.13, "as it was"
+
+
+def test_estimates_that_did_not_move_are_not_kept_as_a_new_round():
+    before = label_errors(estimates())
+    decision = decide(before, before, SelftrainConfig(min_slope=0.8), None)
+    assert decision["gain"] == decision["gain_se"] == 0
+    assert not decision["kept"]
+
+
+@pytest.mark.parametrize(("gain", "least"), [(0.035, 0.65), (0.047, 0.85), (0.073, 0.99)])
+def test_gains_of_the_size_that_pseudolabels_can_give_are_found_among_3111_people(gain, least):
+    assert share_kept(3111, gain, seeds=400) >= least
+
+
+@pytest.mark.parametrize("people", [150, 600])
+def test_the_stated_gain_is_found_in_80_percent_of_cases(people):
+    config = SelftrainConfig()
+    stated = least_found_gain(0.85 / np.sqrt(people), config)
+    assert share_kept(people, stated) == pytest.approx(0.8, abs=0.03)
 
 
 def test_repeats_are_averaged_by_label():

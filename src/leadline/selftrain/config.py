@@ -21,7 +21,9 @@ class SelftrainConfig:
     )
     ablation: bool = setting(True, "Also train on raw teacher labels and on the teacher alone.")
     fuse: bool = setting(True, "Fuse teacher and student at scoring time where both spoke.")
-    min_gain: float = setting(1.0, "Paired gain that a round must make, in its standard errors.")
+    min_gain: float = setting(
+        1.7, "Paired gain that a round must make, in its standard errors; chance makes 1.7 in 5%."
+    )
     min_variance: float = setting(
         0.9, "Least variance of the predictions relative to what the model predicts."
     )
