@@ -18,13 +18,12 @@ from leadline.phq9.distribution import Totals
 from leadline.scoring.score import score_cohort
 from leadline.selftrain.fusion import (
     FUSION_FILE,
+    Fusion,
     check_fusion,
     fuse_estimates,
     fuse_file,
-    fused_width,
     fused_widths,
     load_fusion,
-    load_widths,
 )
 from leadline.teacher.label import window_identity
 from leadline.teacher.label_table import read_labels
@@ -37,7 +36,7 @@ def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tm
     scores = pl.read_parquet(tmp_path / "scores.parquet")
     make_labels(tmp_path / "all", truth, set(), noise=1.0)
     labels = read_labels(tmp_path / "all").filter(pl.col("person_id") != "p0000")
-    fused, count = fuse_estimates(run, scores, labels, group="labelled")
+    fused, count = fuse_estimates(run, scores, labels)
     assert count == len(truth) - 1
     assert fused.schema == scores.schema
     for table in (scores, fused):
@@ -59,7 +58,7 @@ def test_scoring_fuses_where_a_teacher_spoke_and_nowhere_else(data, finished, tm
     assert np.abs(ends["fused"] - true).mean() < np.abs(ends["mean"] - true).mean() - 0.2
     assert (fused["lower"] <= fused["median"]).all()
     assert (fused["median"] <= fused["upper"]).all()
-    assert set(load_fusion(run)) == {(0, fold) for fold in range(TRAIN.folds)}
+    assert set(load_fusion(run).models) == {(0, fold) for fold in range(TRAIN.folds)}
 
 
 def test_a_file_of_estimates_is_fused_in_place_as_a_table_is(data, finished, tmp_path):
@@ -109,7 +108,7 @@ def test_widths_come_from_people_of_the_other_folds_of_the_same_repeat():
     widths = fused_widths(ranks, ranks)
     others = np.concatenate([ranks[1, 0], ranks[1, 2]])
     assert widths[1, 1] == conformal_widths(others)
-    new, mine = fused_width(widths, [None, {0: 2, 1: 0}], 0.8)
+    new, mine = Fusion({}, widths).width([None, {0: 2, 1: 0}], 0.8)
     each = {key: width_at(0.8, levels) for key, levels in widths.items()}
     assert new == pytest.approx(np.mean(list(each.values())))
     assert mine == pytest.approx((each[0, 2] + each[1, 0]) / 2)
@@ -123,11 +122,11 @@ def test_the_interval_of_a_fused_estimate_is_conformal(data, finished, tmp_path)
     make_labels(tmp_path / "all", truth, set(), noise=3.0)
     labels = read_labels(tmp_path / "all")
     scores = pl.read_parquet(tmp_path / "scores.parquet")
-    fused, _ = fuse_estimates(run, scores, labels, group="labelled")
-    widths = load_widths(run)
-    assert all(levels != WIDTH_LEVELS for levels in widths.values())
+    fused, _ = fuse_estimates(run, scores, labels)
+    fusion = load_fusion(run)
+    assert all(levels != WIDTH_LEVELS for levels in fusion.widths.values())
     rows = fused.filter((pl.col("turn") == 1) & pl.col("person_id").is_in(list(locked)))
-    width = fused_width(widths, [None])[0]
+    width = fusion.width([None])[0]
     lower, upper = Totals.of_rows(rows["distribution"]).delivered_interval(width)
     np.testing.assert_allclose(rows["lower"], lower)
     np.testing.assert_allclose(rows["upper"], upper)
@@ -147,4 +146,4 @@ def test_a_run_of_before_is_fused_with_nominal_widths(finished, tmp_path):
     for entry in content["models"]:
         del entry["widths"]
     write_json(run / FUSION_FILE, content)
-    assert set(load_widths(run).values()) == {WIDTH_LEVELS}
+    assert set(load_fusion(run).widths.values()) == {WIDTH_LEVELS}

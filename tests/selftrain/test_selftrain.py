@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,20 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from tests.support import ROOT
-from tests.support.people import make_cohort, make_labels
+from tests.support.people import NumberSource, make_cohort, make_labels
 from tests.support.rounds import TRAIN, go, locked_mae
 
+from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import evaluate_run, report_run
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
+from leadline.scoring.score import score_cohort
 from leadline.selftrain import selftrain as selftrain_module
 from leadline.selftrain.ancestry import TaintedLabel, check_ancestry, folds_out, read_ancestry
-from leadline.selftrain.selftrain import possible_rounds
+from leadline.selftrain.selftrain import ROUNDS_HEAD, possible_rounds
 from leadline.teacher.label_model import fit
 from leadline.teacher.label_table import LABELS_FILE
 
@@ -48,7 +52,7 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     assert results["shown_model"] == "leadline"
     rows = {row["model"]: row for row in results["selftraining"]["rows"]}
     assert next(iter(rows)) == "gold only"
-    assert list(rows)[-2:] == ["leadline", "fused"]
+    assert list(rows)[-3:] == ["leadline", "teacher alone, recalibrated", "fused"]
     assert "the same as round 1" in rows["leadline"]["meaning"]
     page = report_run(run).read_text()
     for name, row in rows.items():
@@ -57,6 +61,44 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     ensemble, _ = load_ensemble(run)
     assert len(ensemble.members) == TRAIN.folds
     assert not (run / "nodes").exists()
+
+
+@pytest.mark.parametrize(
+    ("fit", "head", "repeats"), [("ridge", "distribution", 2), ("auto", "distribution", 1)]
+)
+def test_gold_only_is_what_train_writes(data, tmp_path, monkeypatch, fit, head, repeats):
+    _, cohort, *_ = data
+    monkeypatch.setattr("leadline.runs.train.open_source", lambda *a, **k: NumberSource())
+    train = replace(TRAIN, fit=fit, head=head, repeats=repeats, seed=3)
+    kept = go(data, tmp_path / "self", None, train, rounds=1, min_gain=50.0, canary=0.0)
+    train_run(cohort, tmp_path / "plain", train, WindowConfig())
+    plain = pl.read_parquet(tmp_path / "plain" / "predictions.parquet")
+    table = pl.read_parquet(tmp_path / "self" / "predictions.parquet")
+    assert kept["selftraining"]["kept"] == 0
+    for name in ("gold only", "leadline"):  # no round is kept, so the run scores with it too
+        mine = table.filter(pl.col("model") == name).with_columns(model=pl.lit("leadline"))
+        assert_frame_equal(mine, plain, rel_tol=0, abs_tol=1e-9)
+    labelled = set(cohort.phq9["person_id"])
+    for run in ("plain", "self"):
+        score_cohort(cohort, tmp_path / run, tmp_path / f"{run}.parquet")
+    plain, mine = (
+        pl.read_parquet(tmp_path / f"{run}.parquet")
+        .filter(pl.col("person_id").is_in(list(labelled)))
+        .drop("model_id")
+        for run in ("plain", "self")
+    )
+    assert_frame_equal(mine, plain, rel_tol=0, abs_tol=1e-9)
+
+
+def test_a_gold_only_model_that_saw_those_it_left_out_stops_the_run(data, tmp_path, monkeypatch):
+    """The injected violation: the code that `train` shares fits everyone, as the ledger sees."""
+
+    def everyone(labelled, left_out, repeat, fold, *, inside):
+        return np.array([r for r, p in enumerate(labelled.people) if p.person_id in left_out])
+
+    monkeypatch.setattr("leadline.runs.train.people_of_fold", everyone)
+    with pytest.raises(TaintedLabel, match="has seen"):
+        go(data, tmp_path / "run", ablation=False, canary=0.0)
 
 
 def test_raw_teacher_labels_harm_and_the_label_model_does_not(finished):
@@ -73,7 +115,7 @@ def test_nobody_descends_from_themselves_or_from_a_locked_person(data, finished)
     assert check_ancestry(run, locked, left_out) == len(ledger.batches) > 0
     out = {name: folds_out(name) for name in ledger.fitted}
     finals = [name for name, (_, gold, free) in out.items() if gold == free and len(gold) == 1]
-    assert len(finals) == 4 * TRAIN.folds  # gold, posterior, raw, teacher
+    assert len(finals) == 5 * TRAIN.folds  # what train writes; gold, posterior, raw, teacher
     for name, (_, gold, _) in out.items():
         seen = ledger.seen_by(name)
         assert seen
@@ -100,7 +142,7 @@ def test_folds_redrawn_between_rounds_are_caught(data, tmp_path, monkeypatch):
 def test_student_alone(data, tmp_path):
     manifest = go(data, tmp_path / "run", labels=None, rounds=1)
     mae = locked_mae(tmp_path / "run")
-    assert set(mae) == {"gold only", "round 1", "leadline"}
+    assert set(mae) == {"gold only", ROUNDS_HEAD, "round 1", "leadline"}
     assert manifest["training"]["teachers"] == "none: the student alone"
     assert not (tmp_path / "run" / "fusion.json").exists()
 
@@ -150,7 +192,7 @@ def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
     manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
     assert manifest["selftraining"]["kept"] == 0
     assert "allow 0 rounds" in manifest["selftraining"]["rounds"][1]["reasons"][0]
-    assert set(locked_mae(tmp_path / "run")) == {"gold only", "leadline"}
+    assert set(locked_mae(tmp_path / "run")) == {"gold only", ROUNDS_HEAD, "leadline"}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +207,7 @@ def test_rounds_that_folds_and_people_allow(people, folds, allowed):
 CHILD = """
 import sys; sys.path.insert(0, {tests!r})
 import time
+from dataclasses import replace
 from pathlib import Path
 from leadline.selftrain import node_store, selftrain
 from leadline.cohort.store import read_cohort

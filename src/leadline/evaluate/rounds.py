@@ -11,15 +11,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-RAW, TEACHER, FUSED = "raw teacher", "label model, teacher alone", "fused"
+ROUNDS_HEAD = "gold only, head of the rounds"
+RAW, TEACHER = "raw teacher", "label model, teacher alone"
+TEACHER_ALONE, FUSED = "teacher alone, recalibrated", "fused"
 
 ROUND = "round "
 
 MEANINGS = {
+    ROUNDS_HEAD: "Also on PHQ-9s and on nothing else, with the head and the calibration that the "
+    "rounds use. A round has to beat this row as well.",
     RAW: "Also on the teacher's mean rating of people without a PHQ-9, taken at its word as if "
     "they had answered one.",
     TEACHER: "Also on the teacher's ratings after its bias and its scale were taken out, each "
     "counted for as much as it was found to be worth.",
+    TEACHER_ALONE: "The teacher's rating of the same person with its bias and its scale taken out, "
+    "without the model; where it rated nothing, the model. What the row below gains on this one "
+    "is what the model adds to the teacher.",
     FUSED: "The model of this run together with the teacher's rating of the same person. It "
     "needs a rating of everybody who is scored, not a further model.",
 }
@@ -91,6 +98,7 @@ def _meanings(selftraining: Mapping[str, Any], reference: str, shown_model: str)
     both = "teacher and model together" if selftraining.get("teachers") else "the model alone"
     out = {
         reference: "Trained on the PHQ-9s that people gave, and on nothing else.",
+        ROUNDS_HEAD: MEANINGS[ROUNDS_HEAD],
         RAW: MEANINGS[RAW],
         TEACHER: MEANINGS[TEACHER],
     }
@@ -104,8 +112,7 @@ def _meanings(selftraining: Mapping[str, Any], reference: str, shown_model: str)
     if shown_model != reference:
         same = f"round {kept_round}" if kept_round else reference
         out[shown_model] = f"What this run scores people with: the same as {same}."
-    out[FUSED] = MEANINGS[FUSED]
-    return out
+    return out | {name: MEANINGS[name] for name in (TEACHER_ALONE, FUSED)}
 
 
 def _cells(set_results: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ baselines on the same folds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from leadline import processes
-from leadline.arrays import Array
+from leadline.arrays import Array, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
@@ -24,7 +24,13 @@ from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.heads.calibration import Calibration, fit_calibration
-from leadline.heads.candidates import CANDIDATES, NETWORK, Candidate, fit_frozen
+from leadline.heads.candidates import (
+    CANDIDATES,
+    NETWORK,
+    Candidate,
+    LabelledReadings,
+    fit_frozen,
+)
 from leadline.heads.design import PersonStates
 from leadline.progress import progress_bar
 from leadline.readers.fetch import reader_path
@@ -198,6 +204,32 @@ def _train_frozen(
     with progress_bar("Reading") as advance:
         states = source.read(labelled.people, advance)
     rows, _ = training_rows(labelled, states, source, window, config)
+    ensemble, selection = frozen_ensemble(labelled, rows, config, left_out, source)
+    return ensemble, selection, states
+
+
+def frozen_ensemble(
+    labelled: Labelled,
+    rows: LabelledReadings,
+    config: TrainConfig,
+    left_out: dict[str, dict[int, int]],
+    source: StateSource,
+    fitted: Callable[[int, int, Ints], None] | None = None,
+) -> tuple[Ensemble, list[dict[str, Any]]]:
+    """One frozen model a repeat and fold, chosen, fitted and calibrated inside its people.
+
+    Args:
+        labelled: the labelled people.
+        rows: their readings of every length, as `training_rows` gives them.
+        config: folds, repeats, heads and seed.
+        left_out: person -> repeat -> fold that leaves the person out.
+        source: the readers.
+        fitted: told the repeat, the fold and the people (rows of `labelled.people`) in the very
+            arrays that the model of this fold was fitted on.
+
+    Returns:
+        The ensemble, and a row for each model and candidate of how it was chosen.
+    """
     candidates = candidates_for(config, len(labelled.spans))
     members, selection = [], []
     with progress_bar("Fitting") as advance:
@@ -211,6 +243,8 @@ def _train_frozen(
                     inner_folds=config.inner_folds,
                     seed=config.seed + 1000 * repeat + fold,
                 )
+                if fitted is not None:
+                    fitted(repeat, fold, np.unique(fold_rows.person))
                 members.append(Member(repeat, fold, model))
                 selection += [
                     {
@@ -222,7 +256,7 @@ def _train_frozen(
                     for row in table
                 ]
                 advance(len(members), config.repeats * config.folds)
-    return Ensemble(tuple(members), left_out, source, config.pool), selection, states
+    return Ensemble(tuple(members), left_out, source, config.pool), selection
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,9 @@ class Chain:
 
         return self.store.get(f"{self.tree}-leak-r{self.repeat}", make)["mean"]
 
-    def fusion_model(self, round_: int, fold: int, calibration: Calibration) -> LabelModel:
+    def fusion_model(self, round_: int, fold: int) -> LabelModel:
         """Label model of teachers and the calibrated final student, without anyone of `fold`."""
+        calibration = self.calibration(POSTERIOR, round_, fold)
         _, mean, sd = self._seconds(POSTERIOR, round_, fold)
         gold = self.open_gold & (self.fold != fold)
         rows = np.flatnonzero(gold | (self.open_free & (self.fold != fold)))
@@ -239,8 +240,23 @@ class Chain:
             if to not in unlabelled_out
         ]
 
+    def record_gold_only(self, fold: int, trained: Ints) -> None:
+        """Enter the model of `fold` that `leadline train` would write, as a student is entered.
+
+        Args:
+            fold: whose people it left out.
+            trained: rows of the people in the arrays that it was fitted on.
+        """
+        out = frozenset({fold})
+        self._record((GOLD, 0, out, out), trained, [], tree="train")
+
     def _record(
-        self, key: tuple[str, int, Folds, Folds], trained: Ints, batches: list[tuple[str, Node]]
+        self,
+        key: tuple[str, int, Folds, Folds],
+        trained: Ints,
+        batches: list[tuple[str, Node]],
+        *,
+        tree: str | None = None,
     ) -> None:
         """Enter a student in the ledger and refuse it if it has seen whom it must not.
 
@@ -248,9 +264,10 @@ class Chain:
             key: kind, round, folds whose gold is out, folds whose people without gold are out.
             trained: rows of the people in the arrays that its heads were fitted on.
             batches: the pseudolabels among them.
+            tree: first word of its name, if it is not one of this chain's students.
         """
         kind, round_, gold_out, unlabelled_out = key
-        name = model_name(self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
+        name = model_name(tree or self.tree, kind, round_, self.repeat, gold_out, unlabelled_out)
         labelled = frozenset(int(row) for _, batch in batches for row in batch["people"])
         own_gold = [row for row in trained.tolist() if row not in labelled]
         batch_names = tuple(batch for batch, _ in batches)

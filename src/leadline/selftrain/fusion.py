@@ -5,15 +5,20 @@ the ensemble, fitted without the fold that this model left out. The fused estima
 is the posterior of these label models, averaged over those that never saw the person. Nothing
 is trained here: draws of locked test people may come in, and go nowhere else.
 
+One class, `Fusion`, makes the predictions that a run is evaluated on and the estimates that
+`leadline score --labels` delivers. Both start from the severity of people with gold: for them
+alone a fused estimate can be checked, and the student is centred on them as well.
+
 Intervals are conformal: those of a label model take their widths from what the label models of
-the other folds said of rated people with gold whom they never saw.
+the other folds said of rated people with gold whom they and their student never saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,9 +38,10 @@ from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_model import STUDENT, LabelModel, fuse
 from leadline.teacher.label_table import read_labels
 
-Entry = TypeVar("Entry")
-
 Models = Mapping[tuple[int, int], LabelModel]
+
+LeftOut = Mapping[int, int] | None
+"""Fold of a person by repeat; None for somebody of no fold."""
 
 Widths = Mapping[tuple[int, int], tuple[float, ...]]
 """By (repeat, fold) of a label model what `conformal_widths` gives for its intervals."""
@@ -45,32 +51,61 @@ FUSION_FILE = "fusion.json"
 FUSION_FORMAT = 1
 
 
-def fused_distributions(
-    models: Models,
-    left_out: Sequence[Mapping[int, int] | None],
-    student: Array,
-    draws: Sequence[Array],
-    group: str,
-) -> Totals:
-    """Distributions of the totals of N people from student and teachers.
+PRIOR = "labelled"
+"""The group of the label model whose distribution of severity fused estimates start from."""
 
-    Args:
-        models: label models by (repeat, fold), all of the same raters.
-        left_out: for each reading the person's fold by repeat; None for people of no fold.
-        student: the run's calibrated estimates, shape (N,).
-        draws: of each teacher, in the order of the label models, (N, draws), NaN if missing.
-        group: whose distribution of severity to start from, ``labelled`` or ``unlabelled``.
+
+@dataclass(frozen=True)
+class Fusion:
+    """The label models of a run and the widths of their intervals.
+
+    Attributes:
+        models: label models by (repeat, fold), all of the same raters, the student last.
+        widths: of the same keys; the nominal levels until they have been measured.
     """
 
-    def estimates() -> Iterator[tuple[Ints, Totals]]:
-        for (repeat, fold), model in models.items():
-            allowed = [folds is None or folds.get(repeat) == fold for folds in left_out]
-            rows = np.flatnonzero(allowed)
-            if len(rows):
-                drawn = [table[rows] for table in draws]
-                yield rows, Totals.normal(*fuse(model, student[rows], drawn, group=group))
+    models: Models
+    widths: Widths
 
-    return Totals.average(len(student), estimates())
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the teachers, in the order of their draws."""
+        return next(iter(self.models.values())).names[:-1]
+
+    def totals(self, left_out: Sequence[LeftOut], student: Array, draws: Sequence[Array]) -> Totals:
+        """Distributions of the totals of N people from student and teachers.
+
+        Args:
+            left_out: for each reading the person's fold by repeat; None for people of no fold.
+            student: the run's calibrated estimates, shape (N,); NaN for the teachers alone.
+            draws: of each teacher, (N, draws), NaN where there is none.
+        """
+
+        def estimates() -> Iterator[tuple[Ints, Totals]]:
+            for (repeat, fold), model in self.models.items():
+                allowed = [folds is None or folds.get(repeat) == fold for folds in left_out]
+                rows = np.flatnonzero(allowed)
+                if len(rows):
+                    drawn = [table[rows] for table in draws]
+                    yield rows, Totals.normal(*fuse(model, student[rows], drawn, group=PRIOR))
+
+        return Totals.average(len(student), estimates())
+
+    def width(self, left_out: Sequence[LeftOut], level: float = INTERVAL) -> Array:
+        """Mass of each central interval that covers `level` of people, shape (N,).
+
+        Args:
+            left_out: for each reading the person's fold by repeat; None for people of no fold.
+            level: share of people to be covered.
+        """
+        nominal = {key: width_at(level, levels) for key, levels in self.widths.items()}
+
+        def mean(folds: LeftOut) -> float:
+            return float(
+                np.mean([x for (r, f), x in nominal.items() if folds is None or folds.get(r) == f])
+            )
+
+        return np.array([mean(folds) for folds in left_out], dtype=np.float64)
 
 
 def fused_widths(keys: Iterable[tuple[int, int]], ranks: Mapping[tuple[int, int], Array]) -> Widths:
@@ -88,32 +123,12 @@ def fused_widths(keys: Iterable[tuple[int, int]], ranks: Mapping[tuple[int, int]
     }
 
 
-def fused_width(
-    widths: Widths, left_out: Sequence[Mapping[int, int] | None], level: float = INTERVAL
-) -> Array:
-    """Mass of each central interval that covers `level` of people, shape (N,).
-
-    Args:
-        widths: of the label models.
-        left_out: for each reading the person's fold by repeat; None for people of no fold.
-        level: share of people to be covered.
-    """
-    nominal = {key: width_at(level, levels) for key, levels in widths.items()}
-
-    def mean(folds: Mapping[int, int] | None) -> float:
-        return float(
-            np.mean([x for (r, f), x in nominal.items() if folds is None or folds.get(r) == f])
-        )
-
-    return np.array([mean(folds) for folds in left_out], dtype=np.float64)
-
-
 def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
     """Raise `LeadlineError` unless LABELS can be fused with estimates of `cohort` by `run`."""
-    models, table = load_fusion(run), read_labels(labels)
+    fusion, table = load_fusion(run), read_labels(labels)
     window = WindowConfig(**read_manifest(run, "run")["settings"]["window"])
     refuse_other_labels(labels, check_cohort(cohort), window)
-    _check_teachers(run, table, next(iter(models.values())).names[:-1])
+    _check_teachers(run, table, fusion.teachers)
 
 
 def fuse_file(run: Path, estimates: Path, labels: Path) -> int:
@@ -134,7 +149,7 @@ def _check_teachers(run: Path, labels: pl.DataFrame, teachers: tuple[str, ...]) 
 
 
 def fuse_estimates(
-    run: Path, estimates: pl.DataFrame, labels: pl.DataFrame, *, group: str = "unlabelled"
+    run: Path, estimates: pl.DataFrame, labels: pl.DataFrame
 ) -> tuple[pl.DataFrame, int]:
     """Fuse running estimates with teacher draws of the readings that end where they stand.
 
@@ -143,8 +158,6 @@ def fuse_estimates(
         estimates: table of `ESTIMATES`, the turns of each person in order, as
             `leadline score` writes it.
         labels: teacher draws, table of `tables.LABELS`.
-        group: whose distribution of severity to start from: ``unlabelled`` for people who
-            answered no questionnaire, ``labelled`` for those who did.
 
     Returns:
         The estimates, with those replaced for which a teacher's reading ends at the same user
@@ -154,22 +167,20 @@ def fuse_estimates(
     Raises:
         LeadlineError: the run keeps no label models, or none of its teachers rated anything.
     """
-    models = load_fusion(run)
-    teachers = next(iter(models.values())).names[:-1]
-    _check_teachers(run, labels, teachers)
+    fusion = load_fusion(run)
+    _check_teachers(run, labels, fusion.teachers)
     numbered = estimates.with_columns(
         (pl.col("person_id").cum_count().over("person_id") - 1).alias("last"),
         pl.int_range(pl.len()).alias("row"),
     )
-    draws, rows = _draws_at(numbered, labels, teachers)
+    draws, rows = _draws_at(numbered, labels, fusion.teachers)
     if not len(rows):
         return estimates, 0
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     rated_estimates = estimates[rows.tolist()]
     folds = [left_out.get(person) for person in rated_estimates["person_id"]]
-    totals = fused_distributions(models, folds, rated_estimates["mean"].to_numpy(), draws, group)
-    width = fused_width(load_widths(run), folds)
-    return _replaced(estimates, rows, totals, width), len(rows)
+    totals = fusion.totals(folds, rated_estimates["mean"].to_numpy(), draws)
+    return _replaced(estimates, rows, totals, fusion.width(folds)), len(rows)
 
 
 def draws_of(
@@ -217,41 +228,26 @@ def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals, width: Array)
     return summed.select(list(ESTIMATES))
 
 
-def save_fusion(run: Path, models: Models, widths: Widths) -> None:
+def save_fusion(run: Path, fusion: Fusion) -> None:
     """Write the label models of a run and the widths of their intervals."""
     entries = [
         {
             "repeat": repeat,
             "fold": fold,
             **_plain(model),
-            "widths": list(widths[repeat, fold]),
+            "widths": list(fusion.widths[repeat, fold]),
         }
-        for (repeat, fold), model in models.items()
+        for (repeat, fold), model in fusion.models.items()
     ]
     write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": entries})
 
 
-def load_fusion(run: Path) -> dict[tuple[int, int], LabelModel]:
-    """The label models that `save_fusion` wrote.
+def load_fusion(run: Path) -> Fusion:
+    """What `save_fusion` wrote; the nominal widths in a run of before it wrote any.
 
     Raises:
-        LeadlineError: the run has none, or they cannot be read.
+        LeadlineError: the run has no label models, or they cannot be read.
     """
-    return _read_fusion(run, _restored)
-
-
-def load_widths(run: Path) -> Widths:
-    """The widths that `save_fusion` wrote; the nominal levels in a run of before it did.
-
-    Raises:
-        LeadlineError: as `load_fusion`.
-    """
-    return _read_fusion(run, lambda entry: tuple(map(float, entry.get("widths", WIDTH_LEVELS))))
-
-
-def _read_fusion(
-    run: Path, restore: Callable[[Mapping[str, Any]], Entry]
-) -> dict[tuple[int, int], Entry]:
     path = run / FUSION_FILE
     if not path.is_file():
         raise LeadlineError(
@@ -265,8 +261,14 @@ def _read_fusion(
         path, format=FUSION_FORMAT, remedy=remedy, what="file of label models", problem=problem
     )
     try:
-        entries = content["models"]
-        return {(entry["repeat"], entry["fold"]): restore(entry) for entry in entries}
+        entries = {(entry["repeat"], entry["fold"]): entry for entry in content["models"]}
+        return Fusion(
+            {key: _restored(entry) for key, entry in entries.items()},
+            {
+                key: tuple(map(float, entry.get("widths", WIDTH_LEVELS)))
+                for key, entry in entries.items()
+            },
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LeadlineError(problem, remedy=remedy, file=path) from error
 

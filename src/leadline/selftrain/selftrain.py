@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from leadline.arrays import Array, Bools
+from leadline.arrays import Array
 from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
-from leadline.heads.calibration import central_ranks
 from leadline.heads.design import PersonStates
-from leadline.phq9.distribution import Totals
 from leadline.progress import progress_bar
 from leadline.runs.checkpoint import open_source, save_ensemble
 from leadline.runs.config import TrainConfig
@@ -39,10 +36,9 @@ from leadline.runs.predictions import (
     baseline_predictions,
     ensemble_predictions,
     labelled_estimates,
-    prediction_table,
 )
 from leadline.runs.state_source import StateSource
-from leadline.runs.train import candidates_for
+from leadline.runs.train import candidates_for, frozen_ensemble
 from leadline.selftrain.ancestry import (
     BATCHES,
     MODELS,
@@ -52,22 +48,15 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.fusion import (
-    draws_of,
-    fused_distributions,
-    fused_width,
-    fused_widths,
-    save_fusion,
-)
+from leadline.selftrain.fused import fused_predictions
+from leadline.selftrain.fusion import save_fusion
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
-from leadline.tables import DELIVERED
-from leadline.teacher.label_model import MIN_LABELLED, LabelModel
+from leadline.teacher.label_model import MIN_LABELLED
 from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
-from leadline.teacher.simulated_client import simulated_draws
 
-GOLD_ONLY, SHOWN = "gold only", "leadline"
+GOLD_ONLY, ROUNDS_HEAD, SHOWN = "gold only", "gold only, head of the rounds", "leadline"
 
 NODES = "nodes"
 
@@ -91,6 +80,7 @@ class RoundsInProgress:
         tables: predictions so far, by the name of the model.
         rounds: decisions so far.
         power: of the canary, as `rules.canary_power` gives it.
+        selection: how the heads of the gold-only models were chosen, as `train` records it.
     """
 
     roster: Roster
@@ -102,6 +92,7 @@ class RoundsInProgress:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     power: dict[str, float] = field(default_factory=dict)
+    selection: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def gold_people(self) -> int:
@@ -122,6 +113,18 @@ class RoundsInProgress:
             for fold in range(chain.plan.folds)
         )
         return Ensemble(members, self.roster.left_out(), self.source, self.pool)
+
+    def gold_only(self, train: TrainConfig) -> Ensemble:
+        """The models that `leadline train` would write, by its code, entered in the ledger."""
+
+        def record(repeat: int, fold: int, people: npt.NDArray[np.int64]) -> None:
+            self.chains[repeat].record_gold_only(fold, people)
+
+        labelled, left_out = self.roster.labelled, self.roster.left_out()
+        ensemble, self.selection = frozen_ensemble(
+            labelled, self.roster.gold, train, left_out, self.source, record
+        )
+        return ensemble
 
     def predict(self, name: str, ensemble: Ensemble) -> pl.DataFrame:
         """Add the predictions of an ensemble under `name` and return its out-of-fold rows."""
@@ -195,10 +198,11 @@ def selftrain_run(
     }
     with run_directory(out, settings, overwrite) as run:
         source = open_source(train, home=home)
+        course = _begin(cohort, labels, (config, train, window), source, run)
+        gold_only = course.gold_only(train)
         with progress_bar("Fitting and labelling") as advance:
-            course = _begin(cohort, labels, (config, train, window), source, run)
             course.chains[0].store.progress = lambda nodes: advance(nodes, 2 * nodes)
-            kept_round, ensemble = _rounds(course, config, train)
+            kept_round, ensemble = _rounds(course, config, train, gold_only)
             if config.ablation and course.can_measure:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
@@ -206,7 +210,7 @@ def selftrain_run(
             pl.lit(SHOWN).alias("model")
         )
         if config.fuse and course.can_measure:
-            course.tables["fused"] = _fused(course, ensemble, kept_round, cohort, window, run)
+            _fuse(course, kept_round, cohort, window, run)
         _write(course, ensemble, kept_round, (train, window), run, home)
         manifest = _finish(course, kept_round, cohort, settings, train, run)
     shutil.rmtree(out / NODES)
@@ -279,17 +283,20 @@ def _name(round_: int) -> str:
 
 
 def _rounds(
-    course: RoundsInProgress, config: SelftrainConfig, train: TrainConfig
+    course: RoundsInProgress, config: SelftrainConfig, train: TrainConfig, best: Ensemble
 ) -> tuple[int, Ensemble]:
-    """All rounds with their decisions; the last one kept and its ensemble."""
-    best = course.ensemble(GOLD, 0)
+    """All rounds with their decisions; the last one kept and its ensemble, `best` if none is."""
     before = course.predict(GOLD_ONLY, best)
+    same_head = course.predict(ROUNDS_HEAD, course.ensemble(GOLD, 0))
     allowed, reason = possible_rounds(course.gold_people, train.folds, config.rounds)
     course.measure_power(config.canary_level)
     canary = course.canary_figures(GOLD, 0)
     course.rounds.append(
         {"round": 0, **shape_figures(before), "canary": canary, "kept": True, "reasons": []}
     )
+    # Another head, or another way to calibrate it, is no merit of the labels: a round has to beat
+    # what it would replace and its own head on gold alone.
+    before = min(before, same_head, key=lambda errors: errors["error"].to_numpy().mean())
     kept_round = 0
     for round_ in range(1, allowed + 1):
         ensemble = course.ensemble(POSTERIOR, round_)
@@ -322,114 +329,20 @@ def _shares(course: RoundsInProgress, round_: int) -> dict[str, float]:
     }
 
 
-def _fused(
-    course: RoundsInProgress,
-    ensemble: Ensemble,
-    kept_round: int,
-    cohort: Cohort,
-    window: WindowConfig,
-    run: Path,
-) -> pl.DataFrame:
-    """Predictions of teacher and student together, and the label models in RUN.
-
-    A locked person has draws only in a simulated cohort. They are read here, after all
-    training is over.
-    """
-    models: dict[tuple[int, int], LabelModel] = {}
-    for chain in course.chains:
-        for fold in range(chain.plan.folds):
-            member = next(m for m in ensemble.members if (m.repeat, m.fold) == (chain.repeat, fold))
-            calibration = member.model.calibration
-            models[chain.repeat, fold] = chain.fusion_model(kept_round, fold, calibration)
-    raters, ranks = course.roster.raters, {}
-    base = course.tables[SHOWN]
-    parts: list[tuple[pl.DataFrame, Totals, Bools, list[dict[int, int] | None]]] = []
-    for repeat in sorted(set(base["repeat"])):
-        part = base.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
-        left_out: list[dict[int, int] | None] = [{repeat: int(fold)} for fold in part["fold"]]
-        repeat_models = {key: model for key, model in models.items() if key[0] == repeat}
-        draws = _own_draws(course.roster, part)
-        totals, rated = _fused_totals(part, repeat_models, left_out, draws)
-        rank = central_ranks(totals, part["total"].to_numpy())
-        for fold in range(course.chains[0].plan.folds):
-            ranks[repeat, fold] = rank[rated & (part["fold"] == fold).to_numpy()]
-        parts.append((part, totals, rated, left_out))
-    widths = fused_widths(models, ranks)
-    save_fusion(run, models, widths)
-    locked = base.filter(pl.col("split") == "locked")
-    if cohort.simulated and locked.height and len(raters.names) == 1:
-        answers = simulated_draws(cohort, window, raters.names[0])
-        last = dict(course.roster.labelled.readings.select("label", "last").iter_rows())
-        keys = [
-            (person, last[label])
-            for person, label in locked.select("person_id", "label").iter_rows()
-        ]
-        draws = draws_of(answers, raters.names, keys)
-        nobody: list[dict[int, int] | None] = [None] * locked.height
-        parts.append((locked, *_fused_totals(locked, models, nobody, draws), nobody))
-    return pl.concat(
-        [
-            _fused_rows(course.roster, part, totals, (rated, fused_width(widths, left_out)))
-            for part, totals, rated, left_out in parts
-        ]
-    )
-
-
-def _own_draws(roster: Roster, part: pl.DataFrame) -> tuple[Array, ...]:
-    """Draws of each row of `part`, NaN where another reading of the person was rated."""
-    row = {name: number for number, name in enumerate(roster.ids)}
-    last = dict(roster.labelled.readings.select("label", "last").iter_rows())
-    people = np.array([row[name] for name in part["person_id"]])
-    same = np.array(
-        [
-            roster.spans[person].last == last[label]
-            for person, label in zip(people, part["label"], strict=True)
-        ]
-    )
-    return tuple(np.where(same[:, None], table[people], np.nan) for table in roster.raters.draws)
-
-
-def _fused_totals(
-    part: pl.DataFrame,
-    models: dict[tuple[int, int], LabelModel],
-    left_out: Sequence[dict[int, int] | None],
-    draws: tuple[Array, ...],
-) -> tuple[Totals, Bools]:
-    """Fused distributions of the rows of `part`, and which have draws.
-
-    Rows without stay the student's.
-    """
-    totals = Totals.of_rows(part["distribution"])
-    rated = np.any([np.isfinite(table).any(axis=1) for table in draws], axis=0)
-    at = np.flatnonzero(rated)
-    if len(at):
-        student, drawn = part["mean"].to_numpy()[at], [table[at] for table in draws]
-        rated_left_out = [left_out[int(row)] for row in at]
-        totals = totals.put(
-            at, fused_distributions(models, rated_left_out, student, drawn, "labelled")
-        )
-    return totals, rated
-
-
-def _fused_rows(
-    roster: Roster, part: pl.DataFrame, totals: Totals, rating: tuple[Bools, Array]
-) -> pl.DataFrame:
-    """The rows of `part` with the fused estimates `totals`.
-
-    `rating` says which rows a teacher rated, and the widths of their intervals; the other rows
-    keep the interval of the student.
-    """
-    order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
-    rows = np.array([order[label] for label in part["label"]])
-    repeat, folds = int(part["repeat"][0]), part["fold"].to_list()
-    rated, width = rating
-    table = prediction_table(
-        "fused", roster.labelled, rows, repeat, folds, totals.mean(), totals, width
-    )
-    ends = [
-        pl.when(pl.Series(rated)).then(pl.col(x)).otherwise(part[x]).alias(x) for x in DELIVERED
-    ]
-    return table.with_columns(ends)
+def _fuse(
+    course: RoundsInProgress, kept_round: int, cohort: Cohort, window: WindowConfig, run: Path
+) -> None:
+    """Write the label models for scoring with a teacher; predict what they give."""
+    models = {
+        (chain.repeat, fold): chain.fusion_model(kept_round, fold)
+        for chain in course.chains
+        for fold in range(chain.plan.folds)
+    }
+    fusion, table = fused_predictions(models, course.roster, course.tables[SHOWN], cohort, window)
+    save_fusion(run, fusion)
+    course.tables |= {
+        str(name): part for (name,), part in table.group_by("model", maintain_order=True)
+    }
 
 
 def _write(
@@ -490,6 +403,7 @@ def _finish(
         training,
         (PSEUDOLABELS, MODELS, BATCHES, COURSE),
         command="selftrain",
+        selection=course.selection,
         selftraining=json.loads((run / COURSE).read_text(encoding="utf-8")),
         reference_model=GOLD_ONLY,
         shown_model=SHOWN,
