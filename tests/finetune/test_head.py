@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,36 @@ def test_weights_count():
     head = LinearHead("scalar", 2)
     head.fit(states, totals, torch.tensor([3.0, 1.0]), l2=1.0)
     assert head(states)[0].item() == pytest.approx(5, abs=1e-2)
+
+
+@given(st.lists(st.tuples(st.floats(0, 27), st.floats(0, 6)), min_size=1, max_size=6))
+def test_an_uncertain_label_is_a_wider_target(labels):
+    totals, sds = torch.tensor(labels).T
+    sds = torch.where(sds < 0.1, 0.0, sds)
+    for row, total, sd in zip(hl_gauss(totals, 1.5, sds), totals, sds, strict=True):
+        spread = math.hypot(1.5, float(sd))
+        expected = np.diff(norm.cdf(np.arange(29) - 0.5, float(total), spread))
+        np.testing.assert_allclose(row, expected / expected.sum(), atol=1e-5)
+
+
+def test_certain_labels_have_the_targets_that_they_had():
+    totals = torch.linspace(0, 27, 23)
+    for sigma in (0.0, 0.7, 1.5):
+        plain = hl_gauss(totals, sigma)
+        assert torch.equal(plain, hl_gauss(totals, sigma, torch.zeros(23)))
+        mixed = hl_gauss(totals, sigma, torch.where(totals > 14, 2.0, 0.0))
+        torch.testing.assert_close(mixed[totals <= 14], plain[totals <= 14])
+        assert (mixed[totals > 14].amax(1) < plain[totals > 14].amax(1)).all()
+
+
+def test_an_uncertain_label_pulls_the_first_fit_less():
+    states = torch.tensor([[-1.0]] * 20 + [[1.0]] * 20)
+    totals, sds = torch.tensor([4.0] * 20 + [22.0] * 20), torch.tensor([0.0] * 20 + [6.0] * 20)
+    spread = {}
+    for name, deviations in (("certain", torch.zeros(40)), ("uncertain", sds)):
+        head = LinearHead("distribution", 1)
+        head.fit(states, totals, torch.ones(40), l2=1e-3, sds=deviations)
+        estimates = Totals(head.estimates(head(states)).detach().numpy())
+        spread[name] = np.sqrt(estimates.variance())[[0, -1]]
+    assert spread["uncertain"][1] > spread["certain"][1] + 1.5
+    assert abs(spread["uncertain"][0] - spread["certain"][0]) < 0.3

@@ -21,12 +21,18 @@ from leadline.readers.tokens import Tokens, plan_passes
 
 
 class LabelledSpan(NamedTuple):
-    """User turns `first..last` (inclusive) of a person, and the label if there is one."""
+    """User turns `first..last` (inclusive) of a person, and the label if there is one.
+
+    `sd` is the standard deviation of the label itself in points: 0 for what the person
+    answered, that of the label model's posterior for a pseudolabel. `gold` says which it is.
+    """
 
     first: int
     last: int
     total: float = float("nan")
     weight: float = 1.0
+    sd: float = 0.0
+    gold: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ def collate(examples: Sequence[TokenisedPerson], state: str) -> dict[str, Tensor
         "readings": torch.tensor(readings, dtype=torch.long).reshape(-1, 2),
         "totals": torch.tensor([r.total for r in flat_readings], dtype=torch.float32),
         "weights": torch.tensor([r.weight for r in flat_readings], dtype=torch.float32),
+        "sds": torch.tensor([r.sd for r in flat_readings], dtype=torch.float32),
+        "gold": torch.tensor([r.gold for r in flat_readings], dtype=torch.bool),
         **({"lower": nn.utils.rnn.pad_sequence(lower, batch_first=True)} if lower else {}),
     }
 

@@ -14,21 +14,36 @@ from leadline.finetune.config import SIGMA
 from leadline.phq9.items import TOTALS
 
 
-def hl_gauss(totals: Tensor, sigma: float = SIGMA) -> Tensor:
-    """Smoothed targets: the mass of N(total, sigma) in each bin, truncated and normalised.
+def hl_gauss(totals: Tensor, sigma: float = SIGMA, sds: Tensor | None = None) -> Tensor:
+    """Smoothed targets: the mass of a normal in each bin, truncated and normalised.
+
+    Its mean is the total, its deviation ``sqrt(sigma^2 + sd^2)``: the posterior of an uncertain
+    label, smoothed as a certain one is.
 
     Args:
         totals: PHQ-9 totals (n,), fractions allowed.
-        sigma: standard deviation in points; 0 gives all mass to the nearest total.
+        sigma: smoothing in points; 0 gives all mass of a certain label to the nearest total.
+        sds: standard deviation of each label in points (n,); None where all are certain.
 
     Returns:
         float32 (n, 28), rows sum to one.
     """
     totals = totals.float()
-    if sigma == 0:
-        return nn.functional.one_hot(totals.round().long().clamp(0, TOTALS - 1), TOTALS).float()
+    if sds is not None and bool((sds > 0).any()):
+        deviations = torch.where(sds > 0, (sigma**2 + sds.float() ** 2).sqrt(), sigma)
+        # A certain label among uncertain ones may have no deviation to divide by.
+        mass = _normal_mass(totals, deviations.clamp_min(1e-6)[:, None])
+        return torch.where(deviations[:, None] > 0, mass, _nearest(totals))
+    return _nearest(totals) if sigma == 0 else _normal_mass(totals, sigma)
+
+
+def _nearest(totals: Tensor) -> Tensor:
+    return nn.functional.one_hot(totals.round().long().clamp(0, TOTALS - 1), TOTALS).float()
+
+
+def _normal_mass(totals: Tensor, deviation: float | Tensor) -> Tensor:
     edges = torch.arange(TOTALS + 1, device=totals.device) - 0.5
-    below = torch.special.ndtr((edges - totals[:, None]) / sigma)
+    below = torch.special.ndtr((edges - totals[:, None]) / deviation)
     mass = below.diff(dim=1)
     share: Tensor = mass / mass.sum(dim=1, keepdim=True)
     return share
@@ -71,10 +86,14 @@ class LinearHead(nn.Module):
             out: Tensor = self.linear(self.dropout((states.float() - self.centre) / self.scale))
         return out if self.kind == "distribution" else out.squeeze(-1)
 
-    def losses(self, out: Tensor, totals: Tensor) -> Tensor:
-        """Loss of each reading (n,) from the output of `forward`."""
+    def losses(self, out: Tensor, totals: Tensor, sds: Tensor | None = None) -> Tensor:
+        """Loss of each reading (n,) from the output of `forward`.
+
+        `sds` are the deviations of the labels in points; a scalar head looks at totals only.
+        """
         if self.kind == "distribution":
-            return nn.functional.cross_entropy(out, hl_gauss(totals, self.sigma), reduction="none")
+            targets = hl_gauss(totals, self.sigma, sds)
+            return nn.functional.cross_entropy(out, targets, reduction="none")
         if self.loss_name == "huber":
             return nn.functional.huber_loss(out, totals.float(), reduction="none", delta=3.0)
         return (out - totals.float()) ** 2
@@ -89,7 +108,15 @@ class LinearHead(nn.Module):
         self.centre.copy_(states.mean(dim=0))
         self.scale.copy_(states.std(dim=0, correction=0).clamp_min(1e-6))
 
-    def fit(self, states: Tensor, totals: Tensor, weights: Tensor, *, l2: float) -> None:
+    def fit(
+        self,
+        states: Tensor,
+        totals: Tensor,
+        weights: Tensor,
+        *,
+        l2: float,
+        sds: Tensor | None = None,
+    ) -> None:
         """Fit the linear map to fixed states by L-BFGS, from zero: where training starts.
 
         Args:
@@ -97,12 +124,14 @@ class LinearHead(nn.Module):
             totals: their labels (n,).
             weights: weight of each (n,).
             l2: penalty on the squared weights per label.
+            sds: standard deviation of each label in points (n,); None where all are certain.
         """
         nn.init.zeros_(self.linear.weight)
         with torch.no_grad():
             share = weights / weights.sum()
             if self.kind == "distribution":
-                self.linear.bias.copy_((share @ hl_gauss(totals, self.sigma)).clamp_min(1e-4).log())
+                targets = hl_gauss(totals, self.sigma, sds)
+                self.linear.bias.copy_((share @ targets).clamp_min(1e-4).log())
             else:
                 self.linear.bias.fill_(float(share @ totals.float()))
         training = self.training
@@ -113,7 +142,7 @@ class LinearHead(nn.Module):
 
         def closure() -> float:
             optimiser.zero_grad()
-            loss = share @ self.losses(self(states), totals)
+            loss = share @ self.losses(self(states), totals, sds)
             loss = loss + l2 * self.linear.weight.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return float(loss.detach())

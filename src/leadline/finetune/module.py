@@ -99,7 +99,7 @@ class Regressor(nn.Module):
         is divided by, so that the mean over the parts is the loss of the whole.
         """
         out = self.head(self.pooled(batch))
-        losses = self.head.losses(out, batch["totals"])
+        losses = self.head.losses(out, batch["totals"], batch.get("sds"))
         weights = batch["weights"]
         mass = batch.get("mass", weights.sum())
         return {"loss": (losses * weights).sum() / mass, "out": out}

@@ -133,11 +133,12 @@ def _prepare_head(model: FinetunedModel, people: Sequence[TrainPerson]) -> None:
     readings = [reading for person in people for reading in person.readings]
     totals = torch.tensor([r.total for r in readings], device=model.device)
     weights = torch.tensor([r.weight for r in readings], device=model.device)
+    sds = torch.tensor([r.sd for r in readings], device=model.device)
     head = model.regressor.head
     head.standardise(states)
     # Squared points are about a hundred times what cross-entropy in nats is.
     unit = 1.0 if head.kind == "distribution" else 100.0
-    head.fit(states, totals, weights, l2=unit * model.config.head_l2)
+    head.fit(states, totals, weights, l2=unit * model.config.head_l2, sds=sds)
 
 
 def plan_batches(lengths: Sequence[int], people: int, epochs: float, seed: int) -> list[list[int]]:
