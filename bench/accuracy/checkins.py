@@ -19,10 +19,10 @@ from bench.protocol import run_module
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.evaluate.run_results import evaluate_run
-from leadline.importing.config import ImportConfig
 from leadline.importing.importing import import_files
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
+from leadline.sources.config import ImportConfig
 
 TAKES = "the check-ins, readers smollm2 and minilm; minutes with the states cached"
 MODELS = ("leadline", "minilm", "tf-idf", "constant", "length", "assistant only")

@@ -78,8 +78,8 @@ def make_table(path: Path, turns: int, shuffled: bool) -> int:
 def import_once(source: Path, out: Path, read_back: bool) -> dict[str, float]:
     """Import in this process; seconds and peak resident memory in GB."""
     from leadline.cohort.store import read_cohort
-    from leadline.importing.config import ImportConfig
     from leadline.importing.importing import import_files
+    from leadline.sources.config import ImportConfig
 
     start = time.perf_counter()
     import_files(source, ImportConfig(), out)

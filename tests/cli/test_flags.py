@@ -8,11 +8,11 @@ import pytest
 from leadline.cli.app import app
 from leadline.cohort.config import WindowConfig
 from leadline.evaluate.config import EvaluateConfig
-from leadline.importing.config import ImportConfig
 from leadline.runs.config import TrainConfig
 from leadline.scoring.config import ScoreConfig
 from leadline.settings import flag
 from leadline.simulate.config import SimulateConfig
+from leadline.sources.config import ImportConfig
 
 CONFIGS = {
     "import": (ImportConfig,), "simulate": (SimulateConfig,), "train": (TrainConfig, WindowConfig),

@@ -9,10 +9,10 @@ import pytest
 from tests.support import ROOT
 from tests.support.imports import import_cohort
 
-from leadline.importing.config import FORMATS, ImportConfig
-from leadline.importing.rejects import RejectedRows
-from leadline.importing.roles import KNOWN
-from leadline.importing.survey import read_mapping, read_survey
+from leadline.layouts.survey import read_mapping, read_survey
+from leadline.sources.config import FORMATS, ImportConfig
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import KNOWN
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "importing.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from tests.support.imports import import_cohort
 
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
-from leadline.importing.config import ImportConfig
+from leadline.sources.config import ImportConfig
 
 HEAD = "person_id,conversation_id,role,text,time\n"
 GOOD = (

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from leadline.errors import LeadlineError
-from leadline.importing.config import ImportConfig
 from leadline.importing.detect import detect_format
-from leadline.importing.rejects import RejectedRows
+from leadline.sources.config import ImportConfig
+from leadline.sources.rejects import RejectedRows
 
 MESSAGES = [{"role": "user", "content": "a"}]
 SHARED = [{"from": "human", "value": "a"}]

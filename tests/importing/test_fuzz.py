@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.support.imports import import_cohort
 
 from leadline.errors import LeadlineError
-from leadline.importing.config import ImportConfig
-from leadline.importing.times import to_utc
+from leadline.sources.config import ImportConfig
+from leadline.sources.times import to_utc
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 SCALARS = st.one_of(

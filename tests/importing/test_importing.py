@@ -11,7 +11,7 @@ from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import label_readings
-from leadline.importing.config import ImportConfig
+from leadline.sources.config import ImportConfig
 
 
 def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tests.support import ROOT
 from tests.support.imports import import_cohort
 
 from leadline.cohort.inspect import inspect_cohort
-from leadline.importing.config import ImportConfig
+from leadline.sources.config import ImportConfig
 
 FOLDERS = (ROOT.parent / "shared" / "data", ROOT / "shared" / "data")
 DATA = next((folder for folder in FOLDERS if folder.is_dir()), None)

@@ -11,7 +11,7 @@ from bench.speed import importing
 from tests.support import ROOT
 from tests.support.imports import import_cohort
 
-from leadline.importing.config import ImportConfig
+from leadline.sources.config import ImportConfig
 
 
 def test_shuffled_rows_come_back_in_the_same_order(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from leadline.errors import LeadlineError
 from leadline.importing import spool as spool_module
-from leadline.importing.config import ROLES, ImportConfig
-from leadline.importing.rejects import RejectedRows
-from leadline.importing.roles import roles_of
-from leadline.importing.spool import RawTurnBatch, Spool, as_identifier, clean, order, write_turns
+from leadline.importing.spool import Spool, clean, order, write_turns
+from leadline.sources.batch import RawTurnBatch
+from leadline.sources.config import ROLES, ImportConfig
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import roles_of
 from leadline.tables import TURNS
 
 FILE = Path("a.csv")
@@ -92,27 +93,6 @@ def test_a_turn_of_today_is_not_in_the_future() -> None:
     zone = "Pacific/Kiritimati"  # the first zone to reach a day
     today = datetime.now(ZoneInfo(zone)).date()
     assert cleaned(raw(time=[today] * 3), timezone=zone).height == 3
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (pl.Series(["007", None]), ["007", None]),
-        (pl.Series([7, None]), ["7", None]),
-        (pl.Series([7.0, None, float("nan")]), ["7", None, None]),
-        (pl.Series([2**63], dtype=pl.UInt64), [str(2**63)]),
-        (pl.Series(["x"], dtype=pl.Categorical), ["x"]),
-        (pl.Series([None]), [None]),
-    ],
-)
-def test_identifiers(values: pl.Series, expected: list[str | None]) -> None:
-    assert as_identifier(values, "person", FILE).to_list() == expected
-
-
-@pytest.mark.parametrize("values", [[True], [1.5], [b"x"], [datetime(2024, 1, 1)], [[1]]])
-def test_what_is_no_identifier(values: list[Any]) -> None:
-    with pytest.raises(LeadlineError, match="person column"):
-        as_identifier(pl.Series(values), "person", FILE)
 
 
 @pytest.mark.parametrize("turns", [[1.0, 1.5, 2.0], [1, None, 2], ["1", "x", "2"], [True] * 3])

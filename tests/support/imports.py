@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from leadline.cohort.store import Cohort, read_cohort
-from leadline.importing.config import ImportConfig
 from leadline.importing.importing import import_files
+from leadline.sources.config import ImportConfig
 
 TWO_TURNS = "person_id,role,text\np1,user,low\np2,user,fine\n"
 

@@ -12,7 +12,7 @@ from leadline.cli.flags import JSON, OUT, OVERWRITE, flags, path_argument, say, 
 
 def build_import() -> click.Command:
     """The verb `import`."""
-    from leadline.importing.config import ImportConfig
+    from leadline.sources.config import ImportConfig
 
     @click.command("import")
     @path_argument("source")

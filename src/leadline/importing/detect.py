@@ -8,13 +8,13 @@ from typing import Any
 
 from leadline.artefact import MANIFEST
 from leadline.errors import LeadlineError
-from leadline.importing.chat import conversations, is_message, turn_keys
-from leadline.importing.config import FORMATS, ImportConfig
-from leadline.importing.convokit import UTTERANCES
-from leadline.importing.daic import TRANSCRIPT, transcripts
-from leadline.importing.files import JSON_LINES, TEXT_TABLES, check_file
-from leadline.importing.long_table import columns_of
-from leadline.importing.rejects import RejectedRows
+from leadline.layouts.chat import conversations, is_message, turn_keys
+from leadline.layouts.convokit import UTTERANCES
+from leadline.layouts.daic import TRANSCRIPT, transcripts
+from leadline.layouts.long_table import columns_of
+from leadline.sources.config import FORMATS, ImportConfig
+from leadline.sources.files import JSON_LINES, TEXT_TABLES, check_file
+from leadline.sources.rejects import RejectedRows
 
 JSON = (".json", *JSON_LINES)
 

@@ -11,19 +11,20 @@ from typing import Any
 from leadline.artefact import new_directory, sha256
 from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
-from leadline.importing.chat import read_chat, read_sharegpt
-from leadline.importing.config import ImportConfig
-from leadline.importing.convokit import read_convokit
-from leadline.importing.daic import daic_labels, read_daic
 from leadline.importing.detect import detect_format, is_fhir
-from leadline.importing.fhir import fhir_labels
-from leadline.importing.intercom import read_intercom
-from leadline.importing.labels import Label, label_table, table_labels
-from leadline.importing.long_table import read_table
-from leadline.importing.rejects import RejectedRows
-from leadline.importing.source import Source
 from leadline.importing.spool import Spool, clean, order, write_turns
-from leadline.importing.survey import read_survey
+from leadline.layouts.chat import read_chat, read_sharegpt
+from leadline.layouts.convokit import read_convokit
+from leadline.layouts.daic import daic_labels, read_daic
+from leadline.layouts.intercom import read_intercom
+from leadline.layouts.long_table import read_table
+from leadline.layouts.survey import read_survey
+from leadline.questionnaires.fhir import fhir_labels
+from leadline.questionnaires.labels import label_table, table_labels
+from leadline.sources.config import ImportConfig
+from leadline.sources.label import Label
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.source import Source
 
 READERS: dict[str, Callable[[Path, ImportConfig, RejectedRows], Source]] = {
     "table": read_table,
@@ -61,7 +62,7 @@ def import_files(
 
     >>> from pathlib import Path
     >>> from leadline import import_files
-    >>> from leadline.importing.config import ImportConfig
+    >>> from leadline.sources.config import ImportConfig
     >>> config = ImportConfig(phq9=Path("phq9.csv"))
     >>> manifest = import_files("messages.csv", config, "imported")
     >>> manifest["counts"]

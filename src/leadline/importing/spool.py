@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
-from leadline.importing.config import ROLES, ImportConfig
-from leadline.importing.rejects import RejectedRows
-from leadline.importing.roles import Roles
-from leadline.importing.times import (
+from leadline.sources.batch import ONLY, RawTurnBatch, as_identifier
+from leadline.sources.config import ROLES, ImportConfig
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import Roles
+from leadline.sources.times import (
     FUTURE,
     TIME_REMEDY,
     UNREADABLE,
@@ -34,41 +35,6 @@ from leadline.importing.times import (
 from leadline.tables import TURNS
 
 BUCKET = 500_000  # rows that are sorted and written at a time
-
-ONLY = "1"  # the conversation's name where the source has none
-
-
-class RawTurnBatch(NamedTuple):
-    """Raw turns of one file.
-
-    `rows` has the columns ``row`` (locator: number or text), ``person``, ``speaker``,
-    ``text`` and may have ``conversation``, ``turn`` (position) and ``time``.
-    """
-
-    file: Path
-    rows: pl.DataFrame
-
-
-def as_identifier(values: pl.Series, what: str, file: Path) -> pl.Series:
-    """Identifiers as text: text as it is, whole numbers in digits.
-
-    Raises:
-        LeadlineError: the column holds neither.
-    """
-    kind = values.dtype
-    if kind == pl.String:
-        return values
-    if kind.is_float():
-        values = values.fill_nan(None)
-        if (values.drop_nulls() == values.drop_nulls().floor()).all():
-            return values.cast(pl.Int64, strict=False).cast(pl.String)
-    if kind.is_integer() or kind == pl.Null or isinstance(kind, pl.Categorical | pl.Enum):
-        return values.cast(pl.String)
-    raise LeadlineError(
-        f"The {what} column holds {kind}, not text or whole numbers.",
-        remedy=f"Name another column, or export the {what} as text.",
-        file=file,
-    )
 
 
 def clean(

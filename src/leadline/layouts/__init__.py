@@ -1,0 +1,1 @@
+"""Layouts of conversations, each with its reader."""

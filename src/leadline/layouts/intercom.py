@@ -1,0 +1,202 @@
+"""Intercom exports: conversations with a first message (`source`) and `conversation_parts`.
+
+Bodies are HTML and become plain text (recorded). Authors of type user, lead and contact are
+the person, bots are the assistant, admins are people and become clinicians unless --role
+says otherwise. Internal notes were never said to the person and are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from leadline.layouts.chat import conversations
+from leadline.sources.batch import RawTurnBatch
+from leadline.sources.config import ImportConfig
+from leadline.sources.people import PeopleColumns, picked
+from leadline.sources.records import RawTurns, identifier
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import roles_of
+from leadline.sources.source import Source
+
+PERSON_TYPES = ("user", "lead", "contact")
+
+WORDS = {
+    **dict.fromkeys(PERSON_TYPES, "user"),
+    "bot": "assistant",
+    "admin": "clinician",
+    "team": "system",
+}
+
+BLOCKS = frozenset(("p", "div", "br", "li", "ul", "ol", "tr", "table", "blockquote", "pre",
+                    "h1", "h2", "h3", "h4", "h5", "h6"))  # fmt: skip
+
+UNSEEN = frozenset(("script", "style"))
+
+HTML = "HTML bodies turned into plain text"
+
+NOTES = "internal notes, left out"
+
+EVENTS = "events without a body (assignment, closing), left out"
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self.unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+        self.unseen += tag in UNSEEN
+        if tag in BLOCKS:
+            self.pieces.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in UNSEEN:
+            self.unseen = max(0, self.unseen - 1)
+        if tag in BLOCKS and tag != "br":
+            self.pieces.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.unseen:
+            self.pieces.append(re.sub(r"[ \t\r\n]+", " ", data))
+
+
+def html_to_text(body: str) -> str:
+    """Plain text of HTML: blocks become lines, entities characters, tags nothing."""
+    parser = _Text()
+    parser.feed(body)
+    parser.close()
+    lines = ("".join(parser.pieces)).split("\n")
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def read_intercom(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
+    """Open an Intercom export: one conversation, a list of them, or one a line."""
+    people = PeopleColumns(settings.people_column)
+    roles = roles_of(settings, WORDS)
+    # user, lead and contact are one kind of author here, not rival words for the person.
+    for word in PERSON_TYPES:
+        if not settings.person_role:
+            roles.explicit_roles = {word: "user", **roles.explicit_roles}
+    batches = _batches(source, settings, people, ledger)
+    return Source(batches, roles, people, inputs=[source])
+
+
+def _batches(
+    source: Path, settings: ImportConfig, people: PeopleColumns, ledger: RejectedRows
+) -> Iterator[RawTurnBatch]:
+    rows = RawTurns(source, ledger)
+    conversation_ids: set[str] = set()
+    for where, record in conversations(source, ledger):
+        if not isinstance(record, Mapping):
+            rows.reject(where, "The conversation is not a JSON object.", "Check the export.")
+            continue
+        conversation = identifier(record.get("id"))
+        person = _person(record, settings, rows, where)
+        if conversation is None or conversation in conversation_ids:
+            rows.reject(
+                where, "The conversation's id is missing or occurs twice.", "Check the export."
+            )
+            continue
+        conversation_ids.add(conversation)
+        if person is None:
+            continue
+        people.add(person, picked(record, people.columns), source, where, ledger)
+        for place, part in _said(record, rows, where):
+            _add(rows, part, place, person, conversation)
+        if rows.full:
+            yield rows.batch()
+    yield rows.batch()
+
+
+def _said(
+    record: Mapping[str, Any], rows: RawTurns, where: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The first message and the parts, each as one object with author, body, created_at."""
+    first = record.get("source")
+    if isinstance(first, Mapping):
+        yield f"{where}, source", {"created_at": record.get("created_at"), **first}
+    parts = record.get("conversation_parts")
+    if isinstance(parts, Mapping):
+        parts = parts.get("conversation_parts")
+    if parts is None:
+        parts = []
+    if not isinstance(parts, list):
+        rows.reject(where, "The conversation_parts are no list.", "Check the export.")
+        return
+    for number, part in enumerate(parts):
+        place = f"{where}, conversation_parts[{number}]"
+        if isinstance(part, Mapping):
+            yield place, part
+        else:
+            rows.reject(place, "The part is not a JSON object.", "Check the export.")
+
+
+def _add(
+    rows: RawTurns, part: Mapping[str, Any], where: str, person: str, conversation: str
+) -> None:
+    if part.get("part_type") == "note":
+        rows.ledger.note(NOTES)
+        return
+    body = part.get("body")
+    if body is None or body == "":
+        rows.ledger.note(EVENTS)
+        return
+    if isinstance(body, str) and ("<" in body or "&" in body):
+        body = html_to_text(body)
+        rows.ledger.note(HTML)
+        if not body:
+            rows.ledger.note("bodies without text (images, files), left out")
+            return
+    author = part.get("author")
+    speaker = author.get("type") if isinstance(author, Mapping) else None
+    rows.add(where, person, conversation, speaker, body, part.get("created_at"))
+
+
+def _person(
+    record: Mapping[str, Any], settings: ImportConfig, rows: RawTurns, where: str
+) -> str | None:
+    """The contact of a conversation, or its one author who is a user, lead or contact."""
+    if settings.person_key:
+        candidates = {identifier(record.get(settings.person_key))}
+    else:
+        candidates = _contacts(record) or _authors(record)
+    candidates.discard(None)
+    if len(candidates) == 1:
+        return candidates.pop()
+    problem = "names no contact" if not candidates else "has more than one contact"
+    rows.reject(
+        where,
+        f"The conversation {problem}.",
+        "Say where the person's identifier is with --person-key.",
+    )
+    return None
+
+
+def _contacts(record: Mapping[str, Any]) -> set[str | None]:
+    contacts = record.get("contacts")
+    if isinstance(contacts, Mapping):
+        contacts = contacts.get("contacts")
+    if not isinstance(contacts, list):
+        return set()
+    entries = [contact for contact in contacts if isinstance(contact, Mapping)]
+    return {
+        identifier(entry.get("external_id")) or identifier(entry.get("id")) for entry in entries
+    }
+
+
+def _authors(record: Mapping[str, Any]) -> set[str | None]:
+    parts = record.get("conversation_parts")
+    if isinstance(parts, Mapping):
+        parts = parts.get("conversation_parts")
+    messages = [record.get("source"), *(parts if isinstance(parts, list) else [])]
+    authors = [part.get("author") for part in messages if isinstance(part, Mapping)]
+    return {
+        identifier(author.get("id"))
+        for author in authors
+        if isinstance(author, Mapping) and author.get("type") in PERSON_TYPES
+    }

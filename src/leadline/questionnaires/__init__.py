@@ -1,0 +1,1 @@
+"""PHQ-9s as others keep them: tables and FHIR."""

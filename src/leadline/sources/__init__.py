@@ -1,0 +1,1 @@
+"""What every reader of other people's files needs: settings, files, rows, roles, times."""
