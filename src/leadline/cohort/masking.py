@@ -1,16 +1,23 @@
 """Spans that look like an administered questionnaire: what could leak the label.
 
 If the app asks the PHQ-9 in the chat, or a person quotes their score, a model can read the
-label off the text. Three kinds of span are found: an assistant turn that asks items in the
-questionnaire's wording, the answer right after it, and a quoted score. A span depends only on
-its own message and earlier ones, so masking keeps running estimates causal.
+label off the text. Four kinds of span are found: a turn of somebody else that asks items, in the
+questionnaire's wording or in other words, the answers after it, listed answers, and a quoted
+score. A span depends only on its own message and earlier ones, so masking keeps running estimates
+causal.
+
+A turn asks where it names a symptom of an item (`cues`, in the languages of `phq9.wordings`) and
+offers the scale from 0 to 3, or asks how often in the last two weeks, or uses the wording of two
+items; or where the questionnaire is under way: items were asked, the scale was announced, or
+questions about symptoms were answered with nothing but a number or words of the scale three times
+in a row, and that up to `NEXT_ITEM` messages ago.
 
 Earlier messages are all those of the person, in the order in which they are read: a question that
 ends one conversation may be answered at the start of the next. Whoever masks or counts spans
 (`mask_timeline`, `mask_continuation`, `cohort_spans`) goes through the same walk.
 
-Precision comes first: talk of sleep, mood or tiredness is not flagged; the questionnaire's own
-phrases, its frequency scale or its name together with a number are.
+Talk of sleep, mood or tiredness without scale or frequency is not flagged. What is not seen: items
+asked in free words and answered in free words, and languages that have no wordings.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ from typing import NamedTuple
 import polars as pl
 
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.cues import answer_pattern, cues_of, is_bare_answer, may_hold_cues, word_count
 from leadline.cohort.timeline import Message, Timeline
 
 BLANK = "[questionnaire]"
@@ -57,7 +65,9 @@ _FRAME = re.compile(
 
 _SCALE_WORDS = r"not at all|several days|more than half (?:of )?the days|nearly every ?day"
 
-_ANSWER = re.compile(rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE)
+_ANSWER = re.compile(
+    rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE
+)
 
 _LIST = re.compile(r"(?<![\d.])(?:[0-3]\s*[,;/ ]\s*){6,8}[0-3](?![\d.])")
 
@@ -76,7 +86,7 @@ _QUOTE = re.compile(
     re.IGNORECASE,
 )
 
-CANDIDATE = (  # any span needs one of these in its own message or, for answers, the one before
+CANDIDATE = (  # or a cue: any span needs one in its own message or, for answers, in one before
     r"(?i)phq|little interest or pleasure|depressed,? (?:or|and) hopeless|little energy|"
     r"appetite or over|asleep|sleeping too much|bad about yourself|family down|"
     r"concentrating on things|speaking so slowly|fidgety|off dead|hurting yourself|"
@@ -86,7 +96,15 @@ CANDIDATE = (  # any span needs one of these in its own message or, for answers,
 
 NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionnaire
 
-SHORT_ANSWER = 12  # words; longer replies are blanked only where they name the scale
+SHORT_ANSWER = 12  # words; of longer replies only the words of the scale are blanked
+
+SHORTEST_ANSWER = 4  # words up to which any reply to an item is its answer
+
+ALL_ANSWERS = 5  # numbers from 0 to 3 from which a reply of any length is a list of answers
+
+MANY_ITEMS = 4  # symptoms in one question of frequency that needs no period
+
+FEWEST_PAIRS = 3  # questions about symptoms, answered by numbers, that begin a questionnaire
 
 
 class TextSpan(NamedTuple):
@@ -104,18 +122,27 @@ class Asked(NamedTuple):
     Attributes:
         expects_answer: the last message of another than the person asked an item, so answers may
             follow.
-        since: messages since items were last asked; from `NEXT_ITEM` + 1 on it does not matter.
+        since: messages since the questionnaire was last under way; from `NEXT_ITEM` + 1 on it does
+            not matter.
+        names_symptom: the last message of another asked about a symptom in whatever words.
+        pairs: such questions in a row that were answered by a number or words of the scale.
     """
 
     expects_answer: bool = False
     since: int = NEXT_ITEM + 1
+    names_symptom: bool = False
+    pairs: int = 0
 
     def skip(self, count: int) -> Asked:
         """The same after `count` more messages, one of another than the person among them.
 
-        None of them asks, quotes or lists anything.
+        None of them asks, quotes or lists anything, names a symptom or is a bare answer.
         """
         return Asked(False, min(self.since + count, NEXT_ITEM + 1))
+
+    def aged(self) -> Asked:
+        """The same one message later."""
+        return self._replace(since=min(self.since, NEXT_ITEM) + 1)
 
 
 NOT_ASKED = Asked()
@@ -133,22 +160,39 @@ def questionnaire_spans(messages: Sequence[Message], before: Asked = NOT_ASKED) 
 
 def _walk(messages: Sequence[Message], before: Asked) -> tuple[list[TextSpan], Asked]:
     spans: list[TextSpan] = []
-    expects_answer, since = before
+    asked_before = before
     for number, message in enumerate(messages):
-        if message.role == "user":
-            spans += _user_spans(number, message.text, after_item=expects_answer)
-        else:
-            expects_answer = _asks(message.text, under_way=since <= NEXT_ITEM)
-            if expects_answer:
-                since = 0
-                spans.append(TextSpan(number, 0, len(message.text), ASKED))
-            else:
-                spans += _found(number, message.text, _QUOTE, QUOTED)
-        since = min(since, NEXT_ITEM) + 1
-    return spans, Asked(expects_answer, since)
+        hear = _hear_person if message.role == "user" else _hear_others
+        new_spans, asked_before = hear(number, message.text, asked_before)
+        spans += new_spans
+        asked_before = asked_before.aged()
+    return spans, asked_before
 
 
-def _asks(text: str, *, under_way: bool) -> bool:
+def _hear_others(number: int, text: str, before: Asked) -> tuple[list[TextSpan], Asked]:
+    """Spans of what somebody else said, and what it means for the next message."""
+    under_way = before.since <= NEXT_ITEM
+    cues = cues_of(text)
+    asks = _asks_in_english(text, under_way=under_way) or (
+        bool(cues.items)
+        and (
+            cues.scale
+            or (cues.often and (cues.period or len(cues.items) >= MANY_ITEMS))
+            or len(cues.worded) >= 2
+            or (bool(cues.worded) and cues.often)
+            or (under_way and (cues.question or bool(cues.worded)))
+        )
+    )
+    if asks:
+        return [TextSpan(number, 0, len(text), ASKED)], Asked(True, 0)
+    names_symptom = bool(cues.items) and cues.question
+    pairs = before.pairs if names_symptom else 0
+    announced = cues.scale or (cues.often and cues.period)
+    since = 0 if announced else before.since
+    return _found(number, text, _QUOTE, QUOTED), Asked(False, since, names_symptom, pairs)
+
+
+def _asks_in_english(text: str, *, under_way: bool) -> bool:
     """Two item phrases, or one beside the frame or scale, or one where items were just asked."""
     items = {match.group(0).lower() for match in _ITEM.finditer(text)}
     if len(items) >= 2:
@@ -156,15 +200,43 @@ def _asks(text: str, *, under_way: bool) -> bool:
     return bool(items) and (under_way or _FRAME.search(text) is not None)
 
 
+def _hear_person(number: int, text: str, before: Asked) -> tuple[list[TextSpan], Asked]:
+    """Spans of what the person said, and what it means for the next message."""
+    under_way = before.since <= NEXT_ITEM
+    after = before
+    if not before.expects_answer and (before.names_symptom or under_way):
+        bare = is_bare_answer(text, alone=not under_way)
+        pairs = before.pairs + 1 if bare and before.names_symptom else 0
+        under_way = under_way or pairs >= FEWEST_PAIRS
+        after = before._replace(
+            pairs=pairs, names_symptom=False, since=0 if bare and under_way else before.since
+        )
+        if bare and under_way:
+            return [TextSpan(number, 0, len(text), ANSWERED)], after
+    return _user_spans(number, text, after_item=before.expects_answer), after
+
+
 def _user_spans(number: int, text: str, *, after_item: bool) -> list[TextSpan]:
     spans = _found(number, text, _LIST, LISTED)
     if after_item:
         answers = _found(number, text, _ANSWER, ANSWERED)
-        if answers and len(text.split()) <= SHORT_ANSWER:
+        words = _found(number, text, answer_pattern(), ANSWERED)
+        if _is_answer(text, len(answers), bool(answers or words)):
             return [TextSpan(number, 0, len(text), ANSWERED)]
-        spans += [span for span in answers if not text[span.start : span.stop].isdigit()]
+        spans += [span for span in answers if not text[span.start : span.stop].isdigit()] + words
     spans += _found(number, text, _QUOTE, QUOTED)
     return _merged(spans)
+
+
+def _is_answer(text: str, numbers: int, named: bool) -> bool:
+    """Whether a whole reply to an item is its answer."""
+    words = word_count(text)
+    return (
+        words <= SHORTEST_ANSWER
+        or (named and words <= SHORT_ANSWER)
+        or numbers >= ALL_ANSWERS
+        or is_bare_answer(text)
+    ) and bool(text.strip())
 
 
 def _found(number: int, text: str, pattern: re.Pattern[str], reason: str) -> list[TextSpan]:
@@ -249,7 +321,8 @@ def _telling_turns(turns: pl.DataFrame) -> pl.DataFrame:
     Those are the candidates, and what the person says after a candidate of somebody else. So a
     turn that is left out follows no question, or is what somebody else says instead of one.
     """
-    candidate = pl.col("text").str.contains(CANDIDATE)
-    answering = pl.when(pl.col("role") != "user").then(candidate).forward_fill().over("person_id")
+    candidate = pl.col("text").str.contains(CANDIDATE) | may_hold_cues(pl.col("text"))
+    answering = pl.when(pl.col("role") != "user").then("candidate").forward_fill().over("person_id")
     place = pl.int_range(pl.len()).over("person_id").alias("place")
-    return turns.lazy().with_columns(place).filter(candidate | answering).collect()
+    table = turns.lazy().with_columns(place, candidate=candidate)
+    return table.filter(pl.col("candidate") | answering).collect()
