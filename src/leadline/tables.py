@@ -115,6 +115,21 @@ LABELS: dict[str, pl.DataType] = {
     "user_words": pl.Int32(),
 }
 
+COSTS: dict[str, pl.DataType] = {
+    "input_tokens": pl.Float64(),  # readings of equal text share a request, so not whole numbers
+    "output_tokens": pl.Float64(),  # thoughts included
+    "reasoning_tokens": pl.Float64(),  # of the output tokens; 0 where the server does not count
+    "usd": pl.Float64(),
+}
+
+TEACHER_LABELS: dict[str, pl.DataType] = {
+    **LABELS,
+    "rubric": pl.String(),  # version of the rubric
+    "reasoning": pl.String(),  # as asked for; "default" is the server's own
+    **COSTS,
+}
+"""Labels of teachers; tables of before have the columns of `LABELS` alone, and null here."""
+
 
 def check_columns(
     table: pl.DataFrame, schema: Mapping[str, pl.DataType], file: str | Path | None, remedy: str

@@ -1,8 +1,12 @@
 """A loopback server that speaks the documented Anthropic and OpenAI protocols, with faults.
 
 What it answers is decided by words in the person's text (REFUSE, INVALID, TRUNCATE, ERRORED,
-OVERLOADED, EXPIRED, CANCELED, MISSING), and how it behaves by `faults`, which are used up one
-per request, and by `endings`, one per OpenAI batch.
+OVERLOADED, EXPIRED, CANCELED, MISSING, and PONDER for a thought that uses up all room), and how it
+behaves by `faults`, which are used up one per request, and by `endings`, one per OpenAI batch.
+
+It thinks where a request asks for it, and refuses what the providers refuse of such requests.
+Where the thoughts of a chat completion stand is decided by the model's name: ``vllm`` and
+``llama`` have fields for them, ``inline`` leaves them before the answer, others hide them.
 """
 
 from __future__ import annotations
@@ -20,6 +24,10 @@ NAMES = [
     *("anhedonia", "low_mood", "sleep", "fatigue", "appetite"),
     *("worthlessness", "concentration", "psychomotor", "self_harm"),
 ]
+
+THOUGHT = "Well, they slept badly, which speaks for item three"
+
+THOUGHT_TOKENS = 700
 
 
 def rating_for(text: str) -> dict[str, Any]:
@@ -95,18 +103,51 @@ def _text_of(user: str) -> tuple[str, str]:
     return "stop", text
 
 
+def refuses_thinking(body: dict[str, Any]) -> bool:
+    """True for a Messages request whose thinking the API answers with HTTP 400."""
+    thinking = body.get("thinking") or {"type": "disabled"}
+    effort = body.get("output_config", {}).get("effort", "high")
+    if effort not in ("low", "medium", "high", "xhigh", "max"):
+        return True
+    if thinking["type"] == "disabled":
+        return set(thinking) != {"type"}
+    budget = thinking.get("budget_tokens", 1024)
+    right = {"adaptive": {"type"}, "enabled": {"type", "budget_tokens"}}[thinking["type"]]
+    within = 1024 <= budget < body["max_tokens"]
+    return "temperature" in body or not within or set(thinking) - {"display"} != right
+
+
+def thinks(body: dict[str, Any]) -> bool:
+    """True if a request of either protocol asks for thoughts."""
+    if "thinking" in body:
+        return bool(body["thinking"]["type"] != "disabled")
+    switches = body.get("chat_template_kwargs", {})
+    effort = body.get("reasoning_effort", "none")
+    return bool(switches.get("enable_thinking", effort != "none"))
+
+
 def anthropic_message(body: dict[str, Any]) -> dict[str, Any]:
     kind, text = _text_of(_content(body))
     stop = {"refusal": "refusal", "length": "max_tokens", "stop": "end_turn"}[kind]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    usage: dict[str, Any] = {"input_tokens": 100, "output_tokens": 50}
+    if thinks(body):
+        shows = body["thinking"].get("display") == "summarized"
+        thought = {"thinking": THOUGHT if shows else "", "signature": "c2ln"}
+        blocks.insert(0, {"type": "thinking", **thought})
+        usage["output_tokens"] += THOUGHT_TOKENS
+        usage["output_tokens_details"] = {"thinking_tokens": THOUGHT_TOKENS}
+        if "PONDER" in _content(body):
+            stop, blocks = "max_tokens", blocks[:1]
     return {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
         "model": body["model"],
-        "content": [{"type": "text", "text": text}],
+        "content": blocks,
         "stop_reason": stop,
         "stop_sequence": None,
-        "usage": {"input_tokens": 100, "output_tokens": 50, "cache_read_input_tokens": 10},
+        "usage": {**usage, "cache_read_input_tokens": 10},
     }
 
 
@@ -115,6 +156,12 @@ def openai_completion(body: dict[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     if kind == "refusal":
         message = {"role": "assistant", "content": None, "refusal": text}
+    usage: dict[str, Any] = {"prompt_tokens": 110, "completion_tokens": 50, "total_tokens": 160}
+    if thinks(body):
+        kind = _think(body, message, kind)
+        tokens = 50 + THOUGHT_TOKENS
+        usage = {"prompt_tokens": 110, "completion_tokens": tokens, "total_tokens": 110 + tokens}
+        usage["completion_tokens_details"] = {"reasoning_tokens": THOUGHT_TOKENS}
     return {
         "id": "c1",
         "object": "chat.completion",
@@ -123,8 +170,22 @@ def openai_completion(body: dict[str, Any]) -> dict[str, Any]:
         "choices": [
             {"index": 0, "finish_reason": kind if kind == "length" else "stop", "message": message}
         ],
-        "usage": {"prompt_tokens": 110, "completion_tokens": 50, "total_tokens": 160},
+        "usage": usage,
     }
+
+
+def _think(body: dict[str, Any], message: dict[str, Any], kind: str) -> str:
+    """Put thoughts where the server of this name puts them; return how the answer ends."""
+    cut = "PONDER" in _content(body)
+    if cut:
+        message["content"] = None
+    if "vllm" in body["model"]:
+        message["reasoning"] = THOUGHT
+    elif "llama" in body["model"]:
+        message["reasoning_content"] = THOUGHT
+    elif "inline" in body["model"]:
+        message["content"] = THOUGHT if cut else f"{THOUGHT}\n</think>\n\n{message['content']}"
+    return "length" if cut else kind
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -196,8 +257,12 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(raw)
             with self.world.lock:
                 self.world.asked.append(_content(body))
-            make = anthropic_message if path.endswith("/v1/messages") else openai_completion
-            self.reply(make(body))
+            anthropic = path.endswith("/v1/messages")
+            if anthropic and refuses_thinking(body):
+                error = {"type": "invalid_request_error", "message": "thinking"}
+                self.reply({"type": "error", "error": error}, 400)
+            else:
+                self.reply(anthropic_message(body) if anthropic else openai_completion(body))
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -242,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         for entry in batch["requests"]:
             user = _content(entry["params"])
             result: dict[str, Any] = {"type": "succeeded"}
-            if "ERRORED" in user:
+            if "ERRORED" in user or refuses_thinking(entry["params"]):
                 error = {"type": "invalid_request_error", "message": "no"}
                 result = {"type": "errored", "error": {"type": "error", "error": error}}
             elif "OVERLOADED" in user and batch["number"] == 1:

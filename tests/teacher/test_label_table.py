@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from tests.support.teacher_cohort import add_truth
+from tests.support.teacher_cohort import PRICES, add_truth, config
 from tests.teacher.test_label import make_cohort, texts
 
 from leadline.errors import LeadlineError
+from leadline.tables import LABELS
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
 from leadline.teacher.label_table import read_labels
+from leadline.teacher.rubric import load_rubric
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -31,3 +33,23 @@ def test_unfinished_or_malformed_labels_are_refused(tmp_path):
     (tmp_path / "l" / "manifest.json").unlink()
     with pytest.raises(LeadlineError, match="unfinished"):
         read_labels(tmp_path / "l")
+
+
+def test_each_label_names_its_rubric_and_equal_texts_share_their_price(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", ["same words here"] * 2, locked=0)
+    report = label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=3, **PRICES))
+    labels = read_labels(tmp_path / "l")
+    assert labels["rubric"].unique().to_list() == [load_rubric().version]
+    assert labels["usd"].sum() == pytest.approx(report["usage"]["spent_usd"])
+    assert report["per_person"]["output_tokens"] == {"mean": 75.0, "highest": 75.0}
+
+
+def test_a_table_of_before_reads_as_labels_without_a_price(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(3), locked=0)
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
+    labels = read_labels(tmp_path / "l")
+    labels.select(LABELS).write_parquet(tmp_path / "l" / "labels.parquet")
+    before = read_labels(tmp_path / "l")
+    assert before.columns == labels.columns
+    assert before["usd"].null_count() == before["reasoning"].null_count() == 3
+    assert before["rubric"].to_list() == labels["rubric"].to_list()

@@ -20,7 +20,9 @@ from leadline.teacher.client import (
     batch_creation,
     batch_reading,
 )
+from leadline.teacher.reasoning import anthropic_fields
 from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.thoughts import CUT_THOUGHT
 from leadline.teacher.transcript import Request
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -44,13 +46,20 @@ class AnthropicClient(SdkClient):
         config = self._connection.config
         params: dict[str, Any] = {
             "model": config.model,
-            "max_tokens": config.max_tokens,
+            "max_tokens": config.longest_output,
             "system": request.system,
             "messages": [{"role": "user", "content": user_prompt(request.transcript)}],
         }
+        fields = anthropic_fields(config.thinking, keep=config.keep_thoughts)
+        output: dict[str, Any] = {}
         if config.structured:
             schema = self._sdk.transform_schema(answer_schema())
-            params["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+            output["format"] = {"type": "json_schema", "schema": schema}
+        if "effort" in fields:
+            output["effort"] = fields.pop("effort")
+        if output:
+            params["output_config"] = output
+        params.update(fields)
         if config.temperature is not None:
             params["extra_body"] = {"temperature": config.temperature}
         return params
@@ -66,12 +75,20 @@ class AnthropicClient(SdkClient):
             )
         )
         text = "".join(block.text for block in message.content if block.type == "text")
+        blocks = [block.thinking for block in message.content if block.type == "thinking"]
+        details = usage.output_tokens_details
         state, error = {
             "refusal": ("refused", "refusal"),
             "max_tokens": ("truncated", "max_tokens"),
             "model_context_window_exceeded": ("truncated", "context window"),
         }.get(message.stop_reason, ("done", None))
-        return Answer(state, text, tokens_in, usage.output_tokens, error)
+        if error == "max_tokens" and not text:
+            error = CUT_THOUGHT
+        return Answer(
+            *(state, text, tokens_in, usage.output_tokens, error),
+            reasoning_tokens=details.thinking_tokens if details else None,
+            thoughts="\n\n".join(filter(None, blocks)) or None,
+        )
 
     # Batches
 

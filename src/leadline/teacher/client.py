@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
@@ -57,6 +57,9 @@ class Answer:
         error: a short code (``http 529``, ``expired``), never text of the conversation.
         billed: True if a failed attempt may have been billed.
         again: True if trying again may help.
+        reasoning_tokens: those of `output_tokens` that were thoughts, None if the server did
+            not count them.
+        thoughts: what the teacher thought, apart from `text`; never part of a message.
     """
 
     state: str
@@ -66,6 +69,8 @@ class Answer:
     error: str | None = None
     billed: bool = False
     again: bool = False
+    reasoning_tokens: int | None = None
+    thoughts: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

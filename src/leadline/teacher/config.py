@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from leadline.errors import LeadlineError
 from leadline.settings import check_choices, setting
+from leadline.teacher.reasoning import WAYS, Reasoning, check_reasoning, parse_reasoning
 
 PROVIDERS = ("anthropic", "openai", "simulated")
 
@@ -54,7 +55,26 @@ class LabelConfig:
     batch_price: float = setting(0.5, "Share of the price that a batch costs.")
     dry_run: bool = setting(False, "Count requests, tokens and cost; send and write nothing.")
     structured: bool = setting(True, "Have the server enforce the JSON schema.")
-    max_tokens: int = setting(2000, "Longest answer, in tokens.")
+    max_tokens: int = setting(2000, "Longest answer, in tokens; thoughts have room of their own.")
+    reasoning: str = setting(
+        "default",
+        "What the teacher thinks before it answers: default (as the server has it), off, low, "
+        "medium, high, or a budget in tokens.",
+    )
+    reasoning_by: str = setting(
+        "auto",
+        "How a compatible server is asked: reasoning_effort, the switches of chat templates, or "
+        "both (auto).",
+        choices=WAYS,
+    )
+    thought_tokens: int = setting(
+        0,
+        "Room for thoughts beside --max-tokens (0: 4000, 12000 or 32000 by level; the budget).",
+        least=0,
+    )
+    keep_thoughts: bool = setting(
+        False, "Keep the thoughts too, in a file that only you can read; they retell the text."
+    )
     temperature: float | None = setting(None, "Sampling temperature; the server's own if not set.")
     max_chars: int = setting(60_000, "Longest transcript; the oldest messages go first.")
     limit: int = setting(0, "Rate only the first so many readings (0: all).")
@@ -80,6 +100,12 @@ class LabelConfig:
                 f"--examples {self.examples} with --teacher simulated, which reads no prompt.",
                 remedy="Leave --examples out, or name a provider that reads.",
             )
+        check_reasoning(
+            self.thinking,
+            self.teacher,
+            official=self.base_url is None,
+            temperature=self.temperature,
+        )
         if min(self.draws, self.concurrency, self.batch_size, self.max_tokens) < 1:
             raise LeadlineError(
                 "--draws, --concurrency, --batch-size or --max-tokens is below 1.",
@@ -103,6 +129,16 @@ class LabelConfig:
         return tuple(word.strip() for word in self.repeat.split(",") if word.strip())
 
     @property
+    def thinking(self) -> Reasoning:
+        """`reasoning` as it is asked for."""
+        return parse_reasoning(self.reasoning, self.thought_tokens)
+
+    @property
+    def longest_output(self) -> int:
+        """The most tokens that a request may be answered with, thoughts included."""
+        return self.max_tokens + self.thinking.room
+
+    @property
     def priced(self) -> bool:
         """True if both prices are given."""
         return self.price_in is not None and self.price_out is not None
@@ -117,7 +153,7 @@ class LabelConfig:
     def prices(self) -> Prices:
         """Prices as the run uses them; zero where none are given."""
         factor = self.batch_price if self.batch else 1.0
-        return Prices(self.price_in or 0.0, self.price_out or 0.0, factor, self.max_tokens)
+        return Prices(self.price_in or 0.0, self.price_out or 0.0, factor, self.longest_output)
 
 
 @dataclass(frozen=True)
@@ -127,7 +163,7 @@ class Prices:
     Attributes:
         usd_in, usd_out: list prices.
         factor: of the list price that is paid (batches: one half).
-        max_tokens: longest answer.
+        max_tokens: longest answer, thoughts included.
     """
 
     usd_in: float

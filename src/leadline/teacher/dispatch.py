@@ -56,11 +56,13 @@ class DispatchJob:
         teacher: whose requests of the store.
         config: prices, limits and pace.
         tick: called with the number of requests that were settled.
+        keep: called with the key and the thoughts of requests that thought.
     """
 
     teacher: str
     config: LabelConfig
     tick: Callable[[int], None] = lambda _: None
+    keep: Callable[[Sequence[tuple[str, str]]], None] = lambda _: None
 
 
 def highest_cost(request: Request, prices: Prices) -> float:
@@ -86,8 +88,26 @@ def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outc
         else:
             quotes, matches = quotes_found(rating, request.transcript)
     return Outcome(
-        state, answer.text, error, tokens_in, tokens_out, cost, quotes=quotes, quotes_found=matches
+        *(state, answer.text, error, tokens_in, tokens_out, cost),
+        quotes=quotes,
+        quotes_found=matches,
+        reasoning_tokens=answer.reasoning_tokens or 0,
+        thoughts=answer.thoughts,
     )
+
+
+def _settle(
+    store: RequestStore,
+    job: DispatchJob,
+    outcomes: Sequence[tuple[str, Outcome]],
+    batch: str | None = None,
+) -> None:
+    """Record outcomes; thoughts go another way than answers, and after what was paid for."""
+    store.settle(outcomes, batch=batch)
+    thoughts = [(key, outcome.thoughts) for key, outcome in outcomes if outcome.thoughts]
+    if thoughts:
+        job.keep(thoughts)
+    job.tick(sum(outcome.state != "pending" for _, outcome in outcomes))
 
 
 def _afford(store: RequestStore, job: DispatchJob, requests: Sequence[Request]) -> list[Request]:
@@ -129,7 +149,8 @@ def run_direct(store: RequestStore, client: Client, job: DispatchJob) -> str:
                     raise LeadlineError(
                         f"The teacher failed {failures} times in a row ({codes}).",
                         remedy="Wait, then run it again. A server that answers http 400 or 422 "
-                        "may enforce no schema: turn --structured off.",
+                        "may enforce no schema (turn --structured off), or the model does not "
+                        "take this --reasoning.",
                     )
         finally:
             # Also after an interrupt: what is under way was paid for, so its answer is kept.
@@ -173,8 +194,7 @@ def _settle_finished(
         outcome = judge(request, future.result(), job.config.prices, most)
         failures = failures + 1 if outcome.state == "failed" else 0
         outcomes.append((request.key, outcome))
-    store.settle(outcomes)
-    job.tick(sum(outcome.state != "pending" for _, outcome in outcomes))
+    _settle(store, job, outcomes)
     if stop is not None and not stopping:
         raise stop
     return failures
@@ -188,8 +208,7 @@ def run_local(store: RequestStore, client: Client, job: DispatchJob) -> str:
             (request.key, judge(request, client.ask(request), job.config.prices, 0.0))
             for request in requests
         ]
-        store.settle(outcomes)
-        job.tick(len(outcomes))
+        _settle(store, job, outcomes)
     return "complete"
 
 
@@ -319,8 +338,7 @@ def _read_batch(
             if outcome.state == "failed" and answer.again and tries < ATTEMPTS:
                 outcome = Outcome("pending", error=answer.error, at_risk=outcome.at_risk)
             outcomes.append((key, outcome))
-        store.settle(outcomes, batch=token)
-        job.tick(sum(outcome.state != "pending" for _, outcome in outcomes))
+        _settle(store, job, outcomes, batch=token)
         result_count += len(chunk)
     return result_count
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
@@ -20,6 +22,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import FILES, Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.progress import progress_bar, step_by
+from leadline.tables import COSTS
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
 from leadline.teacher.config import BYTES_PER_TOKEN, LabelConfig
 from leadline.teacher.dispatch import (
@@ -30,6 +33,7 @@ from leadline.teacher.dispatch import (
     run_local,
 )
 from leadline.teacher.label_table import LABELS_FILE, REQUESTS, refuse_locked_labels, teacher_labels
+from leadline.teacher.reasoning import EXPECTED_SHARE
 from leadline.teacher.request_store import Planned, RequestStore, digest, open_store
 from leadline.teacher.rubric import (
     OVERHEAD_TOKENS,
@@ -44,6 +48,7 @@ from leadline.teacher.selection import (
     spread_people,
 )
 from leadline.teacher.simulated_client import SimulatedClient, reading_key
+from leadline.teacher.thoughts import THOUGHTS, open_thoughts
 from leadline.teacher.transcript import Request, TeacherReading, render
 
 EXPECTED_ANSWER = 500  # tokens of a rating with quotes, for the expected cost only
@@ -70,8 +75,8 @@ def label_cohort(
 
     Returns:
         The plan (``requests``, ``tokens``, ``cost``) and, unless it was a dry run, ``stopped``
-        (``complete`` or ``max-usd``), ``states``, ``usage``, ``errors``, ``recovered``,
-        ``labels`` and ``people``.
+        (``complete`` or ``max-usd``), ``states``, ``usage``, ``per_person``, ``errors``,
+        ``recovered``, ``labels`` and ``people``.
 
     Raises:
         LeadlineError: consent, a locked person, another cohort's labels, a provider that
@@ -98,7 +103,10 @@ def label_cohort(
         store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
         store.plan(planned())
-        report = _work(store, config, teacher, url, cohort_dir)
+        with open_thoughts(out / THOUGHTS) if config.keep_thoughts else nullcontext() as thoughts:
+            keep = thoughts.keep if thoughts else _forget
+            job = DispatchJob(teacher, config, keep=keep)
+            report = _work(store, job, url, cohort_dir)
         labels = teacher_labels(store)
         refuse_locked_labels(labels, cohort.locked_ids)
     _write(out, labels, cohort, config, window, report)
@@ -187,17 +195,20 @@ def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> 
     A store holds one such setup per model, so a reading has one label per model and draw.
     """
     example_texts = [text for item in examples for text in (item.transcript, str(item.scores))]
-    return json.dumps(
-        {
-            "provider": config.teacher,
-            "model": config.model or config.teacher,
-            "rubric": load_rubric().version,
-            "structured": config.structured,
-            "temperature": config.temperature,
-            "max_chars": config.max_chars,
-            "examples": digest(*example_texts) if example_texts else None,
-        }
-    )
+    setup = {
+        "provider": config.teacher,
+        "model": config.model or config.teacher,
+        "rubric": load_rubric().version,
+        "structured": config.structured,
+        "temperature": config.temperature,
+        "max_chars": config.max_chars,
+        "examples": digest(*example_texts) if example_texts else None,
+    }
+    if config.reasoning != "default":  # as stores say it that were begun before there was a choice
+        setup["reasoning"] = config.reasoning
+        if config.reasoning_by != "auto":
+            setup["reasoning_by"] = config.reasoning_by
+    return json.dumps(setup)
 
 
 def plan_requests(
@@ -246,7 +257,8 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
         tokens += len(new_keys) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
         request = Request("", item.system, item.transcript, 0)
         most += len(new_keys) * highest_cost(request, config.prices)
-    answers = len(request_keys) * min(EXPECTED_ANSWER, config.max_tokens)
+    thoughts = round(EXPECTED_SHARE * config.thinking.room)
+    answers = len(request_keys) * (min(EXPECTED_ANSWER, config.max_tokens) + thoughts)
     has_price = config.priced or config.free
     return {
         "requests": len(request_keys),
@@ -258,10 +270,15 @@ def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
     }
 
 
+def _forget(thoughts: Sequence[tuple[str, str]]) -> None:
+    """Thoughts that nobody asked to keep."""
+
+
 def _work(
-    store: RequestStore, config: LabelConfig, teacher: str, url: str | None, cohort_dir: Path
+    store: RequestStore, job: DispatchJob, url: str | None, cohort_dir: Path
 ) -> dict[str, Any]:
     """Recover, run, and report; the client is closed whatever happens."""
+    config, teacher = job.config, job.teacher
     recovered = store.recover(
         teacher, repeat=config.repeat_states, resend_lost=config.resend_lost or config.free
     )
@@ -272,16 +289,32 @@ def _work(
         client = connect(config, url, cohort_dir)
         try:
             with progress_bar("Labelling") as advance:
-                job = DispatchJob(teacher, config, step_by(advance, todo))
-                stopped = _run(store, client, job)
+                watched = dataclasses.replace(job, tick=step_by(advance, todo))
+                stopped = _run(store, client, watched)
         finally:
             client.close()
     return {
         "stopped": stopped,
         "states": store.counts(teacher),
         "usage": store.usage(),
+        "per_person": per_person(store, teacher),
         "errors": store.errors(),
         "recovered": recovered,
+    }
+
+
+def per_person(store: RequestStore, teacher: str) -> dict[str, dict[str, float]]:
+    """Tokens and US dollars of one teacher by person: ``mean`` and ``highest`` of each.
+
+    Answers that gave no label count too; people of equal texts share what was paid once.
+    """
+    rows = [figures for _, *figures in store.spending(teacher)]
+    if not rows:
+        return {}
+    means, tops = np.mean(rows, axis=0).tolist(), np.max(rows, axis=0).tolist()
+    return {
+        name: {"mean": mean, "highest": top}
+        for name, mean, top in zip(COSTS, means, tops, strict=True)
     }
 
 

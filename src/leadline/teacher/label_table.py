@@ -16,7 +16,7 @@ import polars as pl
 
 from leadline.artefact import read_manifest
 from leadline.errors import LeadlineError
-from leadline.tables import LABELS, check_columns
+from leadline.tables import LABELS, TEACHER_LABELS, check_columns
 from leadline.teacher.request_store import RequestStore
 from leadline.teacher.rubric import Rating, parse_rating
 
@@ -28,12 +28,12 @@ SOURCES = ("teacher", "student")
 
 
 def teacher_labels(store: RequestStore) -> pl.DataFrame:
-    """All finished requests of a store as rows of `LABELS`, one per reading and draw."""
-    columns: dict[str, list[Any]] = {name: [] for name in LABELS}
+    """All finished requests as rows of `TEACHER_LABELS`, one per reading and draw."""
+    columns: dict[str, list[Any]] = {name: [] for name in TEACHER_LABELS}
     for row in _rows(store):
-        for name, value in zip(LABELS, row, strict=True):
+        for name, value in zip(TEACHER_LABELS, row, strict=True):
             columns[name].append(value)
-    return pl.DataFrame(columns, schema=LABELS)
+    return pl.DataFrame(columns, schema=TEACHER_LABELS)
 
 
 def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
@@ -49,14 +49,17 @@ def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
         quotes,
         quotes_found,
         kin,
+        *costs,
     ) in store.answers():
         rating = parse_rating(reply)
         assert rating is not None, "a request without a rating was recorded as done"
+        setup = json.loads(teacher)
         time = None if as_of is None else datetime.fromisoformat(as_of)
         yield (
-            *(person, time, first, last, "teacher", 0, json.loads(teacher)["model"], draw),
+            *(person, time, first, last, "teacher", 0, setup["model"], draw),
             *(*rating.scores(), float(rating.total), 1.0, json.loads(kin)),
             *(_confidence(rating), quotes, quotes_found, words),
+            *(setup.get("rubric"), setup.get("reasoning", "default"), *costs),
         )
 
 
@@ -65,12 +68,14 @@ def _confidence(rating: Rating) -> float:
 
 
 def read_labels(path: Path) -> pl.DataFrame:
-    """Read the table of a finished LABELS directory.
+    """Read the table of a finished LABELS directory, with all columns of `TEACHER_LABELS`.
+
+    What tables of before did not say is null, but for the rubric, which their manifest names.
 
     Raises:
         LeadlineError: unfinished, of another format, or the table is malformed.
     """
-    read_manifest(path, "labels")
+    manifest = read_manifest(path, "labels")
     try:
         table = pl.read_parquet(path / LABELS_FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -81,6 +86,12 @@ def read_labels(path: Path) -> pl.DataFrame:
         ) from error
     remedy = "Run `leadline label` again with this version of Leadline."
     check_columns(table, LABELS, path / LABELS_FILE, remedy)
+    absent = {name: kind for name, kind in TEACHER_LABELS.items() if name not in table.columns}
+    nulls = (pl.lit(None, dtype=kind).alias(name) for name, kind in absent.items())
+    table = table.with_columns(*nulls)
+    if "rubric" in absent:
+        table = table.with_columns(rubric=pl.lit(manifest.get("rubric"), dtype=pl.String()))
+    check_columns(table, TEACHER_LABELS, path / LABELS_FILE, remedy)
     return table
 
 

@@ -22,12 +22,18 @@ from leadline.teacher.client import (
     batch_creation,
     batch_reading,
 )
+from leadline.teacher.reasoning import openai_fields
 from leadline.teacher.rubric import answer_schema, user_prompt
+from leadline.teacher.thoughts import CUT_THOUGHT, split_thoughts
 from leadline.teacher.transcript import Request
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
 MARK = "leadline"
+
+EXTENSIONS = (
+    "chat_template_kwargs", "thinking_token_budget", "thinking_budget_tokens",
+)  # fmt: skip  # of compatible servers; the SDK sends them apart from OpenAI's own fields
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -38,7 +44,9 @@ class OpenAIClient(SdkClient):
     provider, maker = "openai", "OpenAI"
 
     def _ask(self, request: Request) -> Answer:
-        reply = self._client.chat.completions.create(**self._params(request))
+        params = self._params(request)
+        extra = {name: params.pop(name) for name in list(params) if name in EXTENSIONS}
+        reply = self._client.chat.completions.create(**params, extra_body=extra)
         if not isinstance(reply, self._sdk.types.chat.ChatCompletion):
             return Answer("failed", error="not the protocol", billed=True)
         return read_completion(reply.to_dict())
@@ -53,7 +61,8 @@ class OpenAIClient(SdkClient):
                 {"role": "user", "content": user_prompt(request.transcript)},
             ],
             # Reasoning models take only the new name, most local servers only the old one.
-            "max_completion_tokens" if official else "max_tokens": config.max_tokens,
+            "max_completion_tokens" if official else "max_tokens": config.longest_output,
+            **openai_fields(config.thinking, official=official, way=config.reasoning_by),
         }
         if config.structured:
             params["response_format"] = {
@@ -147,14 +156,29 @@ def _read_entry(entry: Mapping[str, Any]) -> tuple[str, Answer]:
 def read_completion(body: Mapping[str, Any]) -> Answer:
     """A chat completion's JSON as an `Answer`; servers leave out what they do not know."""
     usage = body.get("usage") or {}
-    tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    tokens_in, tokens_out = usage.get("prompt_tokens"), _output_tokens(usage)
     choices = body.get("choices") or []
     if not choices:
-        return Answer("failed", None, *tokens, error="no choices", billed=True)
+        return Answer("failed", None, tokens_in, tokens_out, error="no choices", billed=True)
     message, reason = choices[0].get("message") or {}, choices[0].get("finish_reason")
-    text = message.get("content") or ""
+    inline, text = split_thoughts(message.get("content") or "", truncated=reason == "length")
+    state, error = "done", None
     if message.get("refusal") or reason == "content_filter":
-        return Answer("refused", message.get("refusal") or text, *tokens, error="refusal")
-    if reason == "length":
-        return Answer("truncated", text, *tokens, error="length")
-    return Answer("done", text, *tokens)
+        state, error, text = "refused", "refusal", message.get("refusal") or text
+    elif reason == "length":
+        state, error = "truncated", "length" if text else CUT_THOUGHT
+    thoughts = (message.get("reasoning"), message.get("reasoning_content"), inline)
+    return Answer(
+        *(state, text, tokens_in, tokens_out, error),
+        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+        thoughts=next((item for item in thoughts if isinstance(item, str) and item), None),
+    )
+
+
+def _output_tokens(usage: Mapping[str, Any]) -> int | None:
+    """Tokens that are billed as output: some servers count thoughts in the total alone."""
+    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    total = usage.get("total_tokens")
+    if None in (tokens_in, tokens_out, total):
+        return tokens_out
+    return max(int(tokens_out), int(total) - int(tokens_in))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -66,7 +66,16 @@ CREATE TABLE IF NOT EXISTS readings (
     last INTEGER NOT NULL, user_words INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS asked (
     key TEXT NOT NULL, reading TEXT NOT NULL, PRIMARY KEY (key, reading)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reasoning (
+    key TEXT PRIMARY KEY, tokens INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+ASKED = "(SELECT count(*) FROM asked b WHERE b.key = r.key)"
+
+SHARES = tuple(
+    f"1.0 * {column} / {ASKED}"
+    for column in ("r.input_tokens", "r.output_tokens", "coalesce(t.tokens, 0)", "r.cost")
+)
 
 
 def digest(*parts: str) -> str:
@@ -116,9 +125,11 @@ class Outcome:
         reply: the answer's text, if there was one.
         error: a short code without transcript text.
         input_tokens, output_tokens: as billed.
+        reasoning_tokens: those of the output tokens that were thoughts.
         cost: US dollars that are known to be spent.
         at_risk: US dollars that may have been spent without an answer.
         quotes, quotes_found: quoted spans, and those that are in the transcript.
+        thoughts: what the teacher thought; no part of the store.
     """
 
     state: str
@@ -130,6 +141,8 @@ class Outcome:
     at_risk: float = 0.0
     quotes: int = 0
     quotes_found: int = 0
+    reasoning_tokens: int = 0
+    thoughts: str | None = field(default=None, repr=False)
 
 
 class RequestStore:
@@ -262,7 +275,7 @@ class RequestStore:
         settled = 0
         with self._db:
             for key, end in outcomes:
-                settled += self._db.execute(
+                changed = self._db.execute(
                     "UPDATE requests SET state = ?, reply = ?, error = ?, run = NULL, "
                     "batch = NULL, reserved = 0, cost = cost + ?, at_risk = at_risk + ?, "
                     "input_tokens = input_tokens + ?, output_tokens = output_tokens + ?, "
@@ -273,6 +286,13 @@ class RequestStore:
                         *(key, owner),
                     ),
                 ).rowcount
+                if changed and end.reasoning_tokens:
+                    self._db.execute(
+                        "INSERT INTO reasoning VALUES (?, ?) "
+                        "ON CONFLICT (key) DO UPDATE SET tokens = tokens + excluded.tokens",
+                        (key, end.reasoning_tokens),
+                    )
+                settled += changed
         return settled
 
     # Batches
@@ -366,14 +386,18 @@ class RequestStore:
     def usage(self) -> dict[str, float]:
         """Tokens and US dollars of the whole store.
 
+        ``reasoning_tokens`` are part of ``output_tokens``, where servers count them.
         ``spent_usd`` is known; ``at_risk_usd`` may have been paid for answers that were lost;
         ``reserved_usd`` is the most that requests now under way can cost.
         """
         row = self._db.execute(
             "SELECT total(input_tokens), total(output_tokens), total(cost), total(at_risk), "
-            "total(reserved) FROM requests"
+            "total(reserved), (SELECT total(tokens) FROM reasoning) FROM requests"
         ).fetchone()
-        names = ("input_tokens", "output_tokens", "spent_usd", "at_risk_usd", "reserved_usd")
+        names = (
+            *("input_tokens", "output_tokens", "spent_usd", "at_risk_usd", "reserved_usd"),
+            "reasoning_tokens",
+        )
         return dict(zip(names, row, strict=True))
 
     def committed(self) -> float:
@@ -394,13 +418,29 @@ class RequestStore:
         """Finished requests, one row per reading that asked: the columns of a label.
 
         Yields person_id, as_of, first, last, user_words, teacher, draw, reply, quotes,
-        quotes_found, ancestors (JSON).
+        quotes_found, ancestors (JSON), then input, output and reasoning tokens and US dollars,
+        which readings of equal text share.
         """
         yield from self._db.execute(
             "SELECT g.person_id, g.as_of, g.first, g.last, g.user_words, r.teacher, r.draw, "
-            "r.reply, r.quotes, r.quotes_found, s.ancestors FROM requests r "
+            f"r.reply, r.quotes, r.quotes_found, s.ancestors, {', '.join(SHARES)} FROM requests r "
             "JOIN asked a ON a.key = r.key JOIN readings g ON g.hash = a.reading "
-            "JOIN systems s ON s.hash = r.system WHERE r.state = 'done' ORDER BY r.id, a.reading"
+            "JOIN systems s ON s.hash = r.system LEFT JOIN reasoning t ON t.key = r.key "
+            "WHERE r.state = 'done' ORDER BY r.id, a.reading"
+        )
+
+    def spending(self, teacher: str) -> Iterator[tuple[str, float, float, float, float]]:
+        """Person, input, output and reasoning tokens, and US dollars of all that was answered.
+
+        Refused, invalid and truncated answers were paid for as well, so they count.
+        """
+        sums = ", ".join(f"total({share})" for share in SHARES)
+        yield from self._db.execute(
+            f"SELECT g.person_id, {sums} FROM requests r JOIN asked a ON a.key = r.key "
+            "JOIN readings g ON g.hash = a.reading LEFT JOIN reasoning t ON t.key = r.key "
+            "WHERE r.teacher = ? AND r.state NOT IN ('pending', 'sent', 'batch') "
+            "GROUP BY g.person_id ORDER BY g.person_id",
+            (teacher,),
         )
 
 
