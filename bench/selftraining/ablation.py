@@ -71,6 +71,7 @@ COLUMNS = ["model", "split", "person_id", "label", "total", "mean"]
 STEPS = "gold only, twice the steps"
 ORDER = (
     "gold only",
+    "gold only, head of the rounds",
     "raw teacher",
     "label model, teacher alone",
     "round 1",
@@ -79,6 +80,7 @@ ORDER = (
     "round 3",
     "leadline",
     "true labels",
+    "teacher alone, recalibrated",
     "fused",
 )
 ALL_KEPT = {"min_gain": -1e9, "min_variance": 0.0, "min_slope": -1e9, "max_slope": 1e9}
@@ -393,7 +395,7 @@ def model_rows(part: dict[str, Any]) -> list[tuple[str, str]]:
 
 def share(name: str, gains: dict[str, dict[str, float]]) -> str:
     """The share of what true labels gain, with its interval."""
-    if name not in gains or name == "fused":
+    if name not in gains or name in ORDER[-2:]:
         return ""
     gain = gains[name]
     return f"{gain['share']:.0%} ({gain['low']:.0%} to {gain['high']:.0%})"

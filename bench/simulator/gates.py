@@ -27,7 +27,7 @@ from leadline.simulate.best_predictor import Effort, posterior, summary, without
 from leadline.simulate.cohort import simulate_cohort, turn_table
 from leadline.simulate.config import preset
 from leadline.simulate.phrase_bank import extras
-from leadline.simulate.ratings import teacher_table
+from leadline.simulate.ratings import read_words, teacher_table
 from leadline.simulate.world import World, draw_world
 
 Array = npt.NDArray[Any]
@@ -87,6 +87,7 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
             "as set",
             " / ".join(str(row["r"]) for row in results["teacher"]),
         ),
+        ("r of what it reads", "above", results["teacher"][0]["reading_r"]),
         ("teacher slope, bias at .68", "about .6, 2-3", f"{middle['slope']}, {middle['bias']}"),
         ("generation, s", "<= 90", results["generation_seconds"]),
         ("same bytes", "yes", results["same_bytes"]),
@@ -188,7 +189,7 @@ def bayes(world: World, particles: int) -> dict[str, Any]:
 
 
 def teacher(seed: int) -> list[dict[str, float]]:
-    """What teacher draws are worth at three settings of their reliability."""
+    """What teacher draws are worth at three settings of their reliability, and what is read."""
     rows = []
     for setting in (0.60, 0.68, 0.76):
         world = draw_world(preset("paper", seed=seed, teacher_r=setting))
@@ -204,6 +205,10 @@ def teacher(seed: int) -> list[dict[str, float]]:
                 "slope": round(float(np.cov(rated, truth)[0, 1] / truth.var()), 3),
                 "bias": round(float((rated - truth).mean()), 2),
                 "error_correlation_of_draws": correlation(error[0], error[1]),
+                "reading_r": correlation(
+                    read_words(world, np.random.default_rng(seed)).total[has],
+                    world.answers[0][has].sum(axis=1),
+                ),
             }
         )
     return rows

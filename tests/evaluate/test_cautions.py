@@ -88,10 +88,12 @@ def test_metrics_as_people_write_them() -> None:
     assert [label(m) for m in ("mae", "auc_10", "kappa")] == ["MAE", "AUC at 10 or more", "kappa"]
 
 
-def test_wide_intervals_and_a_rating_at_hand_do_not_count_as_beating_the_texts() -> None:
+def test_wide_intervals_do_not_count_as_beating_the_texts_and_a_simulated_rating_does() -> None:
     limit = {"mae": 3.5, "coverage_90": 0.92}
     covers = model(mae=entry(4.0, 3.8, 4.2), coverage_90=entry(0.99, 0.97, 1.0))
     assert warned({"leadline": covers}, limit) == []
     better = model(mae=entry(3.0, 2.8, 3.2))
-    assert warned({"leadline": model(mae=entry(4.0)), "fused": better}, limit) == []
+    (fused,) = warned({"leadline": model(mae=entry(4.0)), "fused": better}, limit)
+    assert fused["kind"] == "limit"
+    assert fused["model"] == "fused"
     assert [w["kind"] for w in warned({"leadline": better}, limit)] == ["limit"]

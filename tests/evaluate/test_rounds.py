@@ -20,6 +20,7 @@ QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
 MODELS = {
     "ridge": 1.2, "fused": 0.3, "leadline": 0.6, "round 1": 0.6, "round 2": 0.9,
     "raw teacher": 1.5, "label model, teacher alone": 0.7, "gold only": 0.8,
+    "teacher alone, recalibrated": 0.5, "gold only, head of the rounds": 0.9,
 }  # fmt: skip
 
 
@@ -62,13 +63,15 @@ def results(table) -> dict[str, Any]:
 def test_rows_stand_in_the_order_of_the_course_without_baselines(results) -> None:
     rows = results["selftraining"]["rows"]
     assert [row["model"] for row in rows] == [
-        *("gold only", "raw teacher", "label model, teacher alone"),
-        *("round 1", "round 2", "leadline", "fused"),
+        *("gold only", "gold only, head of the rounds"),
+        *("raw teacher", "label model, teacher alone", "round 1", "round 2", "leadline"),
+        *("teacher alone, recalibrated", "fused"),
     ]
     meaning = {row["model"]: row["meaning"] for row in rows}
     assert "the same as round 1" in meaning["leadline"]
     assert "model is that of round 1" in meaning["round 2"]
     assert "teacher and model together" in meaning["round 1"]
+    assert "without the model" in meaning["teacher alone, recalibrated"]
 
 
 def test_differences_are_those_of_the_paired_comparisons(results) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
-from leadline.evaluate.rounds import FUSED
 from leadline.evaluate.sample import Sample
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse", "crps"})
@@ -39,7 +38,7 @@ def find(
     for name, entry in models.items():
         scores = entry["scores"]
         warnings += _above(name, scores, ceiling.get("default"), config)
-        if limit and name != FUSED:  # it has seen a rating besides the text
+        if limit:  # it holds for fused estimates too: a simulated teacher sees the same words
             warnings += _beyond_limit(name, scores, limit)
     if shown_model in models:
         warnings += _shape(shown_model, models[shown_model])

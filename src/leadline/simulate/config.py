@@ -60,7 +60,9 @@ class SimulateConfig:
     complete_adherence: float = setting(0.6, "Log odds of completing it per SD of sessions.")
     leak_share: float = setting(0.0, "Share of people asked the PHQ-9 in their chat.")
     shift_share: float = setting(0.0, "Share of people from another app, with its own style.")
-    teacher_r: float = setting(0.68, "Correlation of a teacher draw with the PHQ-9.")
+    teacher_r: float = setting(
+        0.68, "Correlation of a teacher draw with the PHQ-9, as far as the words allow."
+    )
     teacher_slope: float = setting(0.6, "Slope of a teacher draw on the PHQ-9.")
     teacher_bias: float = setting(2.5, "Points by which the teacher over-estimates on average.")
     teacher_shared: float = setting(0.7, "Share of the teacher's noise that its draws share.")
