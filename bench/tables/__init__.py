@@ -17,6 +17,7 @@ from bench.protocol import CALL, call_today, load_bench
 HERE = Path(__file__).resolve().parent
 PARTS = {
     ("README.md", "bench"): "checkins.md.j2",
+    ("docs/evaluation.md", "bench:coverage"): "coverage.md.j2",
     ("docs/selftraining.md", "bench"): "ablation.md.j2",
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",

@@ -1,0 +1,31 @@
+"""What delivered intervals hold, measured as the bench measures it."""
+
+import numpy as np
+import pytest
+from bench.accuracy import coverage
+
+
+def test_a_frozen_run_holds_new_people_and_is_narrower_than_the_constant(tmp_path):
+    row = coverage.frozen_seed("frozen, ridge", 0, tmp_path)["frozen, ridge"]
+    for people in ("left out", "new"):
+        share, width = row[people]
+        assert 0.8 < share <= 1  # one run of 100 people: 90% give or take three times 3 points
+        assert width < row["constant"][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["fused, ridge", "self-trained, ridge"])
+def test_intervals_of_self_trained_and_fused_estimates_hold_90_percent(row, tmp_path):
+    shares = []
+    for seed in range(20):
+        (tmp_path / str(seed)).mkdir()
+        shares.append(coverage.selftrained_seed("", seed, tmp_path / str(seed))[row]["new"][0])
+    assert np.mean(shares) == pytest.approx(0.9, abs=0.04)
+
+
+def test_shares_count_totals_at_the_ends_as_inside():
+    import polars as pl
+
+    table = pl.DataFrame({"total": [3.0, 9.0, 4.0], "lower": [3.0, 0.0, 5.0],
+                          "upper": [6.0, 9.0, 9.0]})  # fmt: skip
+    assert coverage.held(table) == pytest.approx((2 / 3, 16 / 3))
