@@ -101,7 +101,8 @@ class FakeModel:
         self.swapped = 0
 
     @classmethod
-    def load(cls, checkpoint, home=None):
+    def load(cls, checkpoint, home=None, shared=None):
+        cls.shared = shared
         cls.loaded.append(checkpoint)
         return cls(checkpoint)
 
@@ -131,6 +132,13 @@ def test_each_member_answers_with_its_own_weights_from_one_base(order):
     assert len(FakeModel.loaded) == 1, "the base is in memory once"
     changes = sum(a != b for a, b in pairwise(order))
     assert base.model.swapped == changes, "weights are read only when they are others"
+
+
+def test_members_read_on_the_base_that_the_fits_share(fake):
+    shared = object()
+    base = SharedBase(None, shared=shared)
+    StoredModel(Path("a"), base).predict([])
+    assert fake.shared is shared
 
 
 def test_a_separate_model_leaves_the_shared_one_alone(fake):

@@ -61,27 +61,48 @@ def lower_outputs(
         None if nothing lies below, if it would take more than `limit`, or if the upper layers
         do not give the same from these outputs as from the tokens.
     """
-    first, depth = first_adapted(backbone), len(backbone.layers)
-    weight = backbone.embed_tokens.weight
-    size = sum(map(len, rows)) * int(backbone.config.hidden_size) * weight.element_size()
-    if first == 0 or size > limit * 1e9 or not rows:
+    if first_adapted(backbone) == 0 or output_bytes(backbone, rows) > limit * 1e9 or not rows:
         return None
-    training = backbone.training
-    backbone.eval()
-    process_outputs: dict[int, Tensor] = {}
-    with torch.no_grad(), only_layers(backbone, 0, first):
-        for number, counts in processes.assigned_jobs(len(rows)):
-            ids = torch.tensor([list(rows[number])], device=weight.device)
-            hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
-            if counts:
-                process_outputs[number] = hidden[0].cpu()
-    outputs = processes.gather(process_outputs, len(rows))
-    same = processes.broadcast(_same(backbone, rows[0], outputs[0], (first, depth)))
-    backbone.train(training)
-    return outputs if same else None
+    outputs = compute_outputs(backbone, rows)
+    return outputs if gives_the_same(backbone, rows[0], outputs[0]) else None
+
+
+def output_bytes(backbone: Any, rows: Sequence[Sequence[int]]) -> int:
+    """Bytes that the outputs of `rows` take."""
+    size = int(backbone.embed_tokens.weight.element_size())
+    return sum(map(len, rows)) * int(backbone.config.hidden_size) * size
 
 
 @torch.no_grad()
+def compute_outputs(backbone: Any, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """As `lower_outputs`, whatever it takes; the processes share the work, all get all.
+
+    A row is read by itself, so that its output does not depend on who else is read.
+    """
+    device = backbone.embed_tokens.weight.device
+    training = backbone.training
+    backbone.eval()
+    process_outputs: dict[int, Tensor] = {}
+    with only_layers(backbone, 0, first_adapted(backbone)):
+        for number, counts in processes.assigned_jobs(len(rows)):
+            ids = torch.tensor([list(rows[number])], device=device)
+            hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
+            if counts:
+                process_outputs[number] = hidden[0].cpu()
+    backbone.train(training)
+    return processes.gather(process_outputs, len(rows))
+
+
+@torch.no_grad()
+def gives_the_same(backbone: Any, row: Sequence[int], lower: Tensor) -> bool:
+    """Whether the adapted layers give from `lower` what all layers give from the tokens."""
+    training = backbone.training
+    backbone.eval()
+    same = _same(backbone, row, lower, (first_adapted(backbone), len(backbone.layers)))
+    backbone.train(training)
+    return processes.broadcast(same)
+
+
 def _same(backbone: Any, row: Sequence[int], lower: Tensor, upper: tuple[int, int]) -> bool:
     device = backbone.embed_tokens.weight.device
     full_pass = backbone(input_ids=torch.tensor([list(row)], device=device), use_cache=False)

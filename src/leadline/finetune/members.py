@@ -24,6 +24,7 @@ from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
 from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
+from leadline.finetune.shared import SharedReader
 from leadline.phq9.distribution import SMALLEST_DEVIATION, Totals
 
 SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted, not kept
@@ -31,11 +32,15 @@ SCALAR_DEVIATION = 4.0  # PHQ-9 points: where a calibration starts; it is fitted
 
 @dataclass
 class SharedBase:
-    """The base of a run's members, and the checkpoint whose weights are in it."""
+    """The base of a run's members, and the checkpoint whose weights are in it.
+
+    With `shared` it is that of the fits of this process, and so is what it gave of people.
+    """
 
     home: Path | None
     model: FinetunedModel | None = None
     checkpoint: Path | None = None
+    shared: SharedReader | None = None
 
     def load(self, checkpoint: Path) -> FinetunedModel:
         """The model with the weights of `checkpoint`.
@@ -44,7 +49,7 @@ class SharedBase:
             LeadlineError: as `FinetunedModel.load`.
         """
         if self.model is None:
-            self.model = FinetunedModel.load(checkpoint, home=self.home)
+            self.model = FinetunedModel.load(checkpoint, home=self.home, shared=self.shared)
         elif self.checkpoint != checkpoint:
             self.model.load_weights(checkpoint)
         self.checkpoint = checkpoint

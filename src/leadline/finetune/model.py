@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
 from leadline.finetune.module import Regressor, build
+from leadline.finetune.shared import SharedReader
 from leadline.readers.backbone import default_device, load_tokenizer
 from leadline.readers.batching import pad_right
 from leadline.readers.fetch import reader_path, reader_revision
@@ -48,6 +49,7 @@ class FinetunedModel:
         reader: name or path of the reader.
         revision: the reader's revision.
         config: how it was trained.
+        shared: what it shares with other fits of this process, if it does.
     """
 
     def __init__(
@@ -58,24 +60,36 @@ class FinetunedModel:
         reader: str,
         revision: str,
         config: FinetuneConfig,
+        shared: SharedReader | None = None,
     ) -> None:
-        self.regressor, self.tokens = regressor, tokens
+        self.regressor, self.tokens, self.shared = regressor, tokens, shared
         self.reader, self.revision, self.config = reader, revision, config
         self.budget = context_budget(regressor.backbone, config.max_tokens)
 
     @classmethod
     def untrained(
-        cls, reader: str, config: FinetuneConfig, *, home: Path | None = None
+        cls,
+        reader: str,
+        config: FinetuneConfig,
+        *,
+        home: Path | None = None,
+        shared: SharedReader | None = None,
     ) -> FinetunedModel:
-        """The base with fresh adapters and head, on the default device."""
+        """The base with fresh adapters and head, on the default device.
+
+        The base is that of `shared`, where it serves.
+        """
         path = reader_path(reader, home=home)
         tokenizer = load_tokenizer(path)
+        if shared is not None and not shared.serves(reader, config):
+            shared = None
         return cls(
-            build(path, config, default_device()),
+            build(path, config, default_device()) if shared is None else shared.regressor(config),
             Tokens(tokenizer, chat_template(tokenizer)),
             reader=reader,
             revision=reader_revision(path),
             config=config,
+            shared=shared,
         )
 
     @property
@@ -160,11 +174,43 @@ class FinetunedModel:
     @torch.no_grad()
     def running_states(self, people: Sequence[TrainPerson], batch_tokens: int) -> list[Tensor]:
         """Pooled states of each person's readings, float32 (readings, width)."""
+        if self.shared is None:
+            return self.whole_states(people, batch_tokens)
         examples = self.encode(people)
-        self.regressor.eval()
-        width = self.regressor.head.centre.shape[0]
-        out = [torch.zeros(0, width, device=self.device) for _ in examples]
+        out = [torch.zeros(0, self.width, device=self.device) for _ in examples]
         groups = list(token_groups(examples, batch_tokens))
+        for chunk in self.shared.groups_in_memory(self.regressor, groups, examples):
+            chunk_people = [index for group in chunk for index in group]
+            lower = self.shared.with_lower(
+                self.regressor, [examples[index] for index in chunk_people]
+            )
+            complete = dict(zip(chunk_people, lower, strict=True))
+            self._fill(out, complete, chunk)
+        return out
+
+    @torch.no_grad()
+    def whole_states(self, people: Sequence[TrainPerson], batch_tokens: int) -> list[Tensor]:
+        """`running_states` by a pass through all layers, whatever is shared."""
+        examples = self.encode(people)
+        out = [torch.zeros(0, self.width, device=self.device) for _ in examples]
+        self._fill(out, examples, list(token_groups(examples, batch_tokens)))
+        return out
+
+    @torch.no_grad()
+    def start_states(self, examples: Sequence[TokenisedPerson]) -> list[Tensor]:
+        """`running_states` of examples from the outputs of their lower layers, one by one."""
+        out = [torch.zeros(0, self.width, device=self.device) for _ in examples]
+        self._fill(out, examples, [[index] for index in range(len(examples))])
+        return out
+
+    def _fill(
+        self,
+        out: list[Tensor],
+        examples: Mapping[int, TokenisedPerson] | Sequence[TokenisedPerson],
+        groups: Sequence[list[int]],
+    ) -> None:
+        """Put the running states of people who are read together, group by group, into `out`."""
+        self.regressor.eval()
         states_by_group: dict[int, Tensor] = {}
         for number, counts in processes.assigned_jobs(len(groups)):
             batch = collate([examples[index] for index in groups[number]], self.config.state)
@@ -179,7 +225,6 @@ class FinetunedModel:
             parts = torch.split(states.to(self.device), sizes)
             for index, person_states in zip(group, parts, strict=True):
                 out[index] = person_states
-        return out
 
     def save(self, path: Path) -> None:
         """Write the checkpoint directory whole or not at all.
@@ -212,9 +257,16 @@ class FinetunedModel:
 
     @classmethod
     def load(
-        cls, path: Path, *, reader: str | None = None, home: Path | None = None
+        cls,
+        path: Path,
+        *,
+        reader: str | None = None,
+        home: Path | None = None,
+        shared: SharedReader | None = None,
     ) -> FinetunedModel:
         """Read a checkpoint; `reader` says where the base lies if it moved.
+
+        The base is that of `shared`, where it serves.
 
         Raises:
             LeadlineError: damaged, of another format, or the base is absent or another one.
@@ -235,6 +287,7 @@ class FinetunedModel:
             reader or description["reader"],
             FinetuneConfig(**{**fields, **training_switches}),
             home=home,
+            shared=shared,
         )
         if (
             model.revision != description["revision"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +133,24 @@ class Regressor(nn.Module):
 
 def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor:
     """A regressor on the reader in `path`, with fresh adapters, pool and head."""
+    return build_on(load_base(path, config, device), config, device)
+
+
+class Base(NamedTuple):
+    """A reader without adapters, cut above the highest layer that is read."""
+
+    backbone: Any
+    layers: tuple[int, ...]  # those that are read, from 1
+
+    def copy(self) -> Base:
+        """Modules of its own on the same weights, so that it can be given its own adapters."""
+        tensors = [*self.backbone.parameters(), *self.backbone.buffers()]
+        same_weights = {id(tensor): tensor for tensor in tensors}
+        return Base(copy.deepcopy(self.backbone, same_weights), self.layers)
+
+
+def load_base(path: Path, config: FinetuneConfig, device: torch.device) -> Base:
+    """The reader in `path` as `config` takes it."""
     compute = pick_dtype(config.dtype)
     # Weights that are trained stay float32 (bfloat16 steps would be lost in rounding); a
     # frozen base under LoRA may lie in bfloat16.
@@ -144,6 +163,12 @@ def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor
     )
     layers = resolve_layers(config.layers, len(backbone.layers))
     cut_above(backbone, max(layers))
+    return Base(backbone, layers)
+
+
+def build_on(base: Base, config: FinetuneConfig, device: torch.device) -> Regressor:
+    """A regressor on a base of `load_base`, whose backbone is changed in place."""
+    backbone, layers = base
     torch.manual_seed(config.seed)
     if config.adapt == "lora":
         add_lora(backbone, config)
@@ -151,7 +176,7 @@ def build(path: Path, config: FinetuneConfig, device: torch.device) -> Regressor
         backbone.activation_checkpointing_enable({"use_reentrant": False})
     regressor = Regressor(backbone, layers, config)
     if config.shard and processes.world() > 1:
-        mixed = config.adapt == "full" and compute == torch.bfloat16
+        mixed = config.adapt == "full" and pick_dtype(config.dtype) == torch.bfloat16
         processes.shard(backbone, device, mixed=mixed)
     return regressor.to(device)
 

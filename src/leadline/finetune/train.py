@@ -35,9 +35,10 @@ from leadline import processes
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate
-from leadline.finetune.lower_layers import lower_outputs
+from leadline.finetune.lower_layers import first_adapted, lower_outputs, output_bytes
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import Regressor
+from leadline.finetune.shared import SharedReader
 from leadline.progress import Advance, progress_bar
 from leadline.readers.backbone import pick_dtype
 
@@ -53,6 +54,7 @@ def finetune(
     out: Path,
     *,
     home: Path | None = None,
+    shared: SharedReader | None = None,
 ) -> FinetunedModel:
     """Train on every labelled reading of `people` and write the checkpoint to `out`.
 
@@ -65,6 +67,8 @@ def finetune(
         config: what is adapted and how.
         out: the checkpoint directory to write; it must not exist.
         home: where fetched readers are kept.
+        shared: the base and what it gave of people, if the caller makes many fits. It makes a
+            fit cheaper and changes none of its weights. The model that is returned stays valid.
 
     Raises:
         LeadlineError: no labelled reading, the reader is absent, or `out` exists.
@@ -82,12 +86,13 @@ def finetune(
         )
     processes.join()
     _check_group(config)
-    model = FinetunedModel.untrained(reader, config, home=home)
+    model = FinetunedModel.untrained(reader, config, home=home, shared=shared)
     work = out.with_name(f"{out.name}.training")
     resume = processes.broadcast(last_checkpoint(work))
+    examples = _with_lower(model, model.encode(labelled))
     if resume is None:
-        _prepare_head(model, labelled)
-    _train(model, _with_lower(model, model.encode(labelled)), work, resume)
+        _prepare_head(model, labelled, examples)
+    _train(model, examples, work, resume)
     model.regressor.eval()
     model.save(out)
     if processes.rank() == 0:
@@ -116,6 +121,10 @@ def _with_lower(model: FinetunedModel, examples: list[TokenisedPerson]) -> list[
     if model.config.adapt != "lora" or model.regressor.mix is not None:
         return examples
     rows = [row for example in examples for row in example.rows]
+    if model.shared is not None:
+        # What is kept of other fits must not decide how this one computes.
+        fits = output_bytes(model.regressor.backbone, rows) <= model.config.lower_gb * 1e9
+        return model.shared.with_lower(model.regressor, examples) if fits else examples
     outputs = lower_outputs(model.regressor.backbone, rows, model.config.lower_gb)
     if outputs is None:
         return examples
@@ -125,11 +134,26 @@ def _with_lower(model: FinetunedModel, examples: list[TokenisedPerson]) -> list[
     ]
 
 
-def _prepare_head(model: FinetunedModel, people: Sequence[TrainPerson]) -> None:
+def _start_states(
+    model: FinetunedModel, people: Sequence[TrainPerson], examples: Sequence[TokenisedPerson]
+) -> list[Tensor]:
+    """Running states of the unadapted reader, one (readings, width) a person."""
+    if not all(example.lower for example in examples):
+        return model.whole_states(people, batch_tokens=4096)
+    if model.shared is None:
+        return model.start_states(examples)
+    first = first_adapted(model.regressor.backbone)
+    kind = f"{model.config.pooling} {model.config.state} {first}"
+    return model.shared.start_states(kind, examples, model.start_states)
+
+
+def _prepare_head(
+    model: FinetunedModel, people: Sequence[TrainPerson], examples: Sequence[TokenisedPerson]
+) -> None:
     """Standardise the head's inputs and fit it to the unadapted reader: where training starts."""
     if not model.config.head_start:
         return
-    states = torch.cat(model.running_states(people, batch_tokens=4096))
+    states = torch.cat(_start_states(model, people, examples))
     readings = [reading for person in people for reading in person.readings]
     totals = torch.tensor([r.total for r in readings], device=model.device)
     weights = torch.tensor([r.weight for r in readings], device=model.device)
