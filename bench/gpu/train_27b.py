@@ -28,7 +28,8 @@ import torch
 from bench.protocol import run_module
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import LabelledSpan, TokenisedPerson, collate
-from leadline.finetune.module import Regressor, add_lora
+from leadline.finetune.lora import add_lora
+from leadline.finetune.module import Regressor
 from leadline.finetune.resources import GIB, Shape, Step, memory, utilisation
 from leadline.readers.weights import warn_of_slow_kernels
 

@@ -9,7 +9,8 @@ from tests.support import ROOT
 from tests.support.readers import tiny_config, tiny_reader
 
 from leadline.finetune.config import FinetuneConfig
-from leadline.finetune.module import TARGETS, build
+from leadline.finetune.lora import TARGETS
+from leadline.finetune.module import build
 from leadline.finetune.resources import (
     PEAK,
     SHAPES,
@@ -96,7 +97,7 @@ def test_what_a_layer_keeps_is_about_what_pytorch_saves():
     """Bytes saved for the backward pass by one layer of full attention with LoRA, bfloat16."""
     from transformers import AutoModel, LlamaConfig
 
-    from leadline.finetune.module import add_lora
+    from leadline.finetune.lora import add_lora
 
     config = LlamaConfig(hidden_size=256, num_hidden_layers=1, intermediate_size=768,
                          num_attention_heads=4, num_key_value_heads=2, vocab_size=100)  # fmt: skip

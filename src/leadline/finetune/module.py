@@ -12,18 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from leadline import processes
-from leadline.errors import LeadlineError, missing_package
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.head import LinearHead
+from leadline.finetune.lora import add_lora
 from leadline.finetune.lower_layers import first_adapted, only_layers
 from leadline.finetune.pool import Pool
 from leadline.readers.backbone import cut_above, load_backbone, pick_dtype, resolve_layers
-
-TARGETS = (
-    "q_proj", "k_proj", "v_proj", "o_proj",
-    "in_proj_qkv", "in_proj_z", "out_proj",
-    "gate_proj", "up_proj", "down_proj",
-)  # fmt: skip
 
 
 class Regressor(nn.Module):
@@ -179,32 +173,3 @@ def build_on(base: Base, config: FinetuneConfig, device: torch.device) -> Regres
         mixed = config.adapt == "full" and pick_dtype(config.dtype) == torch.bfloat16
         processes.shard(backbone, device, mixed=mixed)
     return regressor.to(device)
-
-
-def add_lora(backbone: Any, config: FinetuneConfig) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise missing_package("peft", "models", "LoRA") from error
-    present = {name.rsplit(".", 1)[-1] for name, _ in backbone.layers.named_modules()}
-    targets = [name for name in TARGETS if name in present]
-    if not targets:
-        raise LeadlineError(
-            "This reader has none of the layers that LoRA knows by name.",
-            remedy="Use --adapt full, or frozen.",
-        )
-    depth = len(backbone.layers)
-    adapted = max(1, round(depth * config.top))
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=targets,
-        layers_to_transform=list(range(depth - adapted, depth)),
-        layers_pattern="layers",
-    )
-    inject_adapter_in_model(lora, backbone)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-        if "lora_" in name:
-            parameter.data = parameter.data.float()

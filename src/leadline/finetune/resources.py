@@ -177,7 +177,7 @@ SHAPES = {
 
 
 def adapted_layers(depth: int, top: float) -> int:
-    """Layers that LoRA adapts, as `module.add_lora` rounds them."""
+    """Layers that LoRA adapts, as `lora.add_lora` rounds them."""
     return max(1, round(depth * top))
 
 
