@@ -1,9 +1,9 @@
-"""How many administered questionnaires the detector of `cohort.masking` finds, and what else it flags.
+"""How many questionnaires in chats the detector of `cohort.masking` finds, and its false alarms.
 
 Three sources: the official wordings of each language, asked one by one after the questionnaire's
 own introduction; the development wordings, on which the rules were set; and the held-out wordings,
 which were written before the detector and never used to change it. Each is asked turn by turn; a
-turn counts as found where its whole text is a span. Ordinary talk, beside each, must stay unflagged.
+turn counts as found where its whole text is a span. Ordinary talk beside each must stay as it is.
 
 False alarms on real text are counted where the measuring data is beside the checkout.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import data_folder, load_checkins
+from bench.common import load_checkins
 from leadline.cohort.masking import questionnaire_spans
 from leadline.cohort.timeline import Message
 from leadline.phq9.wordings import wordings
@@ -115,7 +115,10 @@ def real_talks(folder: Path) -> dict[str, list[list[Message]]]:
     speakers = {"sys": "assistant", "usr": "user"}
     with (folder / "support_dialogues" / "dialogues.jsonl").open(encoding="utf-8") as lines:
         support = [
-            [Message(speakers[turn["speaker"]], turn["text"]) for turn in json.loads(line)["dialog"]]
+            [
+                Message(speakers[turn["speaker"]], turn["text"])
+                for turn in json.loads(line)["dialog"]
+            ]
             for line in lines
         ]
     with (folder / "real_chats" / "chats.jsonl").open(encoding="utf-8") as lines:

@@ -73,6 +73,9 @@ PREDICTIONS: dict[str, pl.DataType] = {
 DELIVERED = ("lower", "upper")
 """Columns of `PREDICTIONS` that runs of before did not write."""
 
+MASKED_ARM = "questionnaire masked"
+"""The model of `predictions` that reads no questionnaire where the run's own model does."""
+
 ESTIMATES: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "conversation_id": pl.String(),

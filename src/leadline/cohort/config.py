@@ -25,9 +25,19 @@ class WindowConfig:
     mask_questionnaire: bool = setting(
         False, "Blank spans that look like an administered questionnaire before reading."
     )
+    keep_questionnaire: bool = setting(
+        False, "Read a questionnaire that was given in the chat as any other text. Without this or "
+        "--mask-questionnaire, training and labelling stop where there is one."
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if self.mask_questionnaire and self.keep_questionnaire:
+            raise LeadlineError(
+                "--mask-questionnaire and --keep-questionnaire exclude each other.",
+                remedy="Give --mask-questionnaire to blank a questionnaire that was given in the "
+                "chat, or --keep-questionnaire to read it.",
+            )
         if self.days > MOST_DAYS:
             raise LeadlineError(
                 f"--days is {self.days:g}.", remedy="Use --days 0 for all text before the PHQ-9."

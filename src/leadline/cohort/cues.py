@@ -55,7 +55,8 @@ _WORD_CHARACTER = re.compile(rf"[{_WORD}]")
 _SPACELESS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 NUMERIC_SCALE = (
-    r"(?:^|[^\d.,:/])0(?:[^\d\n]{1,24}|[^\d]{1,60}1[^\d]{1,60}2[^\d]{1,60})3(?:$|[^\d.,:/%]|[.,:/]\D)"
+    r"(?:^|[^\d.,:/])0(?:[^\d\n]{1,24}|[^\d]{1,60}1[^\d]{1,60}2[^\d]{1,60})3"
+    r"(?:$|[^\d.,:/%]|[.,:/]\D)"
 )
 """From 0 to 3, or 0, 1, 2 and 3 with their meanings."""
 

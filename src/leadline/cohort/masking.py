@@ -65,9 +65,7 @@ _FRAME = re.compile(
 
 _SCALE_WORDS = r"not at all|several days|more than half (?:of )?the days|nearly every ?day"
 
-_ANSWER = re.compile(
-    rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE
-)
+_ANSWER = re.compile(rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE)
 
 _LIST = re.compile(r"(?<![\d.])(?:[0-3]\s*[,;/ ]\s*){6,8}[0-3](?![\d.])")
 
@@ -93,6 +91,9 @@ CANDIDATE = (  # or a cue: any span needs one in its own message or, for answers
     r"how often|how many days|bothered by|half the days|scale (?:of|from) 0|not at all|"
     r"scor(?:e|ed|ing)|depression|(?:got|had) (?:an? )?\d|(?:[0-3]\s*[,;/ ]\s*){6}"
 )
+
+DETECTOR = "by cues, across conversations"
+"""Which detector masks, as labels and runs record it: what it blanks is not read."""
 
 NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionnaire
 

@@ -21,6 +21,7 @@ from leadline.evaluate import cautions
 from leadline.evaluate.bootstrap import Scores, p_value, resampled_scores, sample_scores, summary
 from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
+from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import (
@@ -33,7 +34,9 @@ from leadline.phq9.items import BANDS, TOTALS
 
 RESULTS_FORMAT = 3
 
-CARRIED = ("training", "selection", "limit", "command", "settings", "inputs", "written")
+CARRIED = (
+    "training", "selection", "limit", "command", "settings", "inputs", "written", "questionnaire"
+)  # fmt: skip
 
 CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
 
@@ -75,6 +78,7 @@ def evaluate_predictions(
         )
         for sample in samples
     ]
+    _add_questionnaires(sets, predictions, facts.get("questionnaire"), (shown_model, config))
     rounds = facts.get("selftraining")
     return {
         "kind": "results",
@@ -92,9 +96,33 @@ def evaluate_predictions(
             for set_results in sets
             for warning in set_results["warnings"]
         ],
-        "run": {key: facts[key] for key in CARRIED if facts.get(key) is not None},
+        "run": _carried(facts),
         "sets": sets,
     }
+
+
+def _carried(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of the run that results repeat; which labels were asked is left in the run."""
+    carried = {key: facts[key] for key in CARRIED if facts.get(key) is not None}
+    if "questionnaire" in carried:
+        record = carried["questionnaire"]
+        carried["questionnaire"] = {k: v for k, v in record.items() if k != "asked_labels"}
+    return carried
+
+
+def _add_questionnaires(
+    sets: list[dict[str, Any]],
+    predictions: pl.DataFrame,
+    record: Mapping[str, Any] | None,
+    settings: tuple[str, EvaluateConfig],
+) -> None:
+    """Add to each set what a questionnaire in the chat does to its scores, and a warning."""
+    shown_model, config = settings
+    views = questionnaire_view(predictions, record, [shown_model], config)
+    for set_results in sets:
+        set_results["questionnaire"] = views.get((set_results["split"], set_results["instrument"]))
+        warnings = questionnaire_caution(record, set_results["models"], shown_model)
+        set_results["warnings"] = warnings + set_results["warnings"]
 
 
 def _limit_for(sample: Sample, limit: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

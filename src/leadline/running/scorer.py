@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Ints
-from leadline.cohort.masking import Asked, mask_continuation, mask_messages
+from leadline.cohort.masking import DETECTOR, Asked, mask_continuation, mask_messages
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span, starts_at
 from leadline.errors import LeadlineError
@@ -122,9 +122,10 @@ class RunningScorer:
         run, config = Path(run), config or RunningConfig()
         self.ensemble, self.window = load_ensemble(run, home=home)
         self.model_id, self.history = run_identity(run), history
+        masked = [DETECTOR] * self.window.mask_questionnaire  # what was read depends on it
         self.readers = open_running(self.ensemble, config.batch_tokens)
         self.store = StateStore(
-            ":".join([self.model_id, *(reader.identity for reader in self.readers)]),
+            ":".join([self.model_id, *masked, *(reader.identity for reader in self.readers)]),
             [reader.device for reader in self.readers],
             folder=folder,
             memory_bytes=config.memory_gb * GIGABYTE,

@@ -190,7 +190,6 @@ def _course(
             None if entry["tokens"] is None else restore_memory(entry["tokens"], memory_tensors)
         )
         contexts.append(Context(entry["read"], tuple(entry["lengths"]), memory))
-    answers_due, since = description["asked"]
     times = tensors["times"].numpy().view("datetime64[us]")
     latest = np.fmax.reduce(times, initial=np.datetime64("NaT", "us"))
     if "latest" in description:
@@ -205,7 +204,7 @@ def _course(
         turns=description["turns"],
         edge=np.datetime64(description["edge"], "us"),
         latest=latest,
-        questionnaire=Asked(answers_due, since),
+        questionnaire=Asked(*description["asked"]),
     )
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import DETECTOR
 from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
@@ -39,6 +40,10 @@ CHECKPOINT = "checkpoint"
 UNCALIBRATED = (
     "This run is of an earlier version, whose adapted readers gave distributions that were not "
     "calibrated: their intervals hold fewer people than they say. Train it again."
+)
+MASKED_OTHERWISE = (
+    "This run is of a version that blanked fewer spans of questionnaires than this one: what is "
+    "blanked now was read in its training. Train it again where people were given a questionnaire."
 )
 CHECKPOINT_FORMAT = 2
 
@@ -63,6 +68,7 @@ def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: Win
             "readers": ensemble.source.identities if ensemble.source else {},
             "train": asdict(train),
             "window": asdict(window),
+            "detector": DETECTOR,
             "members": members,
         },
     )
@@ -151,6 +157,8 @@ def load_ensemble(
                 remedy="Fetch the same readers and versions, or train again.",
                 file=file,
             )
+    if window.mask_questionnaire and description.get("detector") != DETECTOR:
+        warnings.warn(MASKED_OTHERWISE, stacklevel=2)
     load = _adapted_loader(home) if source is None else _load_frozen
     members = tuple(
         Member(entry["repeat"], entry["fold"], load(run / CHECKPOINT, entry)) for entry in entries

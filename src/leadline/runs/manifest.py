@@ -52,7 +52,12 @@ def write_run_manifest(
         inputs=settings["inputs"],
         files={name: sha256(run / name) for name in (*RUN_FILES, *files)},
         simulated=cohort.simulated,
-        training={**training, **_undated_facts(cohort, settings), **_cutoff_facts(cohort)},
+        training={
+            **training,
+            **_undated_facts(cohort, settings),
+            **_cutoff_facts(cohort),
+            **_questionnaire_facts(entries.get("questionnaire")),
+        },
         limit=cohort.manifest.get("limit"),
         **entries,
     )
@@ -76,6 +81,18 @@ def _cutoff_facts(cohort: Cohort) -> dict[str, str]:
     late = cohort.phq9.filter(outside & (pl.col("time") >= cohort.cutoff)).height
     fate = f"{late:,} PHQ-9s of other people from then on are not used"
     return {"locked test begins": f"{cohort.cutoff:%Y-%m-%d %H:%M} UTC; {fate}"}
+
+
+def _questionnaire_facts(record: Mapping[str, Any] | None) -> dict[str, str]:
+    """What the report says of questionnaires in the chat: how many, and what was done."""
+    if record is None:
+        return {}
+    if not record["turns"]:
+        languages = f"{len(record['languages'])} languages"
+        limits = f"{languages} looked for; questions and answers in free words are not seen"
+        return {"questionnaire in the chat": f"none found ({limits})"}
+    fate = {"masked": "blanked before reading", "kept": "read as any other text"}[record["arm"]]
+    return {"questionnaire in the chat": f"{record['words']}; {fate}"}
 
 
 def model_facts(config: TrainConfig) -> dict[str, str]:

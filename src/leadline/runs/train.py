@@ -18,6 +18,7 @@ import polars as pl
 from leadline import processes
 from leadline.arrays import Array, Ints
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.questionnaire import check_questionnaires
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
@@ -51,6 +52,7 @@ from leadline.runs.labelled import (
 from leadline.runs.ledger import ledger_table
 from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
+from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
 
 SHARED = (
@@ -99,6 +101,7 @@ def train_run(
     out, config, window = Path(out), config or TrainConfig(), window or WindowConfig()
     _join(config)
     labelled = labelled_people(cohort, config, window)
+    questionnaires = check_questionnaires(cohort, window, labelled.readings)
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
     inputs = cohort_hashes(cohort)
@@ -111,6 +114,8 @@ def train_run(
         )
         _save(run, ensemble, labelled, left_out, config, window)
         predictions = [ensemble_predictions(ensemble, labelled, states, left_out)]
+        if questionnaires.turns and window.keep_questionnaire:
+            predictions.append(masked_predictions(ensemble, cohort, config, window, left_out))
         estimates = labelled_estimates(ensemble, labelled, window, run)
         processes.leave()  # what is left is for one process
         if not processes.is_first():
@@ -120,7 +125,8 @@ def train_run(
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
         training = _training_facts(labelled, config, window)
-        return _finish(run, cohort, settings, training, selection, source)
+        facts = questionnaires.facts(window)
+        return _finish(run, cohort, settings, training, (selection, facts), source)
 
 
 def _finish(
@@ -128,9 +134,10 @@ def _finish(
     cohort: Cohort,
     settings: dict[str, Any],
     training: dict[str, str],
-    selection: list[dict[str, Any]],
+    choices: tuple[list[dict[str, Any]], dict[str, Any]],
     source: StateSource | None,
 ) -> dict[str, Any]:
+    selection, questionnaire = choices
     return write_run_manifest(
         run,
         cohort,
@@ -138,6 +145,7 @@ def _finish(
         training,
         command="train",
         selection=selection,
+        questionnaire=questionnaire,
         reference_model="leadline",
         readers=source.identities if source else {},
     )

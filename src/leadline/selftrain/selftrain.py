@@ -20,6 +20,7 @@ import polars as pl
 from leadline.arrays import Array
 from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.questionnaire import check_questionnaires, readings_of
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
@@ -29,7 +30,7 @@ from leadline.runs.checkpoint import open_source, save_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
-from leadline.runs.labelled import cohort_hashes
+from leadline.runs.labelled import cohort_hashes, labelled_people
 from leadline.runs.ledger import ledger_table
 from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import (
@@ -37,6 +38,7 @@ from leadline.runs.predictions import (
     ensemble_predictions,
     labelled_estimates,
 )
+from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import candidates_for, frozen_ensemble
 from leadline.selftrain.ancestry import (
@@ -53,6 +55,7 @@ from leadline.selftrain.fusion import save_fusion
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
+from leadline.tables import MASKED_ARM
 from leadline.teacher.label_model import MIN_LABELLED
 from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
 
@@ -187,6 +190,15 @@ def selftrain_run(
     """
     _check(train)
     labels = load_labels(labels_dir, cohort, window)
+    readings = pl.concat(
+        [
+            readings_of(cohort, window, "unlabelled"),
+            labelled_people(cohort, train, window).readings.select(
+                "person_id", "label", "first", "last"
+            ),
+        ]
+    )
+    questionnaires = check_questionnaires(cohort, window, readings)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
         inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)
@@ -211,8 +223,14 @@ def selftrain_run(
         )
         if config.fuse and course.can_measure:
             _fuse(course, kept_round, cohort, window, run)
+        if questionnaires.turns and window.keep_questionnaire:
+            left_out = course.roster.left_out()
+            course.tables[MASKED_ARM] = masked_predictions(
+                ensemble, cohort, train, window, left_out
+            )
         _write(course, ensemble, kept_round, (train, window), run, home)
-        manifest = _finish(course, kept_round, cohort, settings, train, run)
+        facts = questionnaires.facts(window)
+        manifest = _finish(course, kept_round, cohort, settings, train, (run, facts))
     shutil.rmtree(out / NODES)
     return manifest
 
@@ -381,9 +399,10 @@ def _finish(
     cohort: Cohort,
     settings: dict[str, Any],
     train: TrainConfig,
-    run: Path,
+    place: tuple[Path, dict[str, Any]],
 ) -> dict[str, Any]:
     roster = course.roster
+    run, questionnaire = place
     used = course.rounds[kept_round]
     tried = sum(name.startswith("round") for name in course.tables)
     training = {
@@ -408,4 +427,5 @@ def _finish(
         reference_model=GOLD_ONLY,
         shown_model=SHOWN,
         readers=course.source.identities,
+        questionnaire=questionnaire,
     )

@@ -19,6 +19,8 @@ import polars as pl
 
 from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.masking import DETECTOR
+from leadline.cohort.questionnaire import check_questionnaires, readings_of
 from leadline.cohort.store import FILES, Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.progress import progress_bar, step_by
@@ -90,10 +92,12 @@ def label_cohort(
         people = spread_people(cohort, window, config.examples)
         examples = gold_examples(cohort, window, people, max_chars=config.max_chars)
     refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
+    readings = readings_of(cohort, window, config.who)
+    counts = check_questionnaires(cohort, window, readings, context=False)
 
     def planned() -> Iterator[Planned]:
-        readings = cohort_readings(cohort, window, config.who)
-        return plan_requests(_first(readings, config.limit), config, examples)
+        rated_readings = cohort_readings(cohort, window, config.who)
+        return plan_requests(_first(rated_readings, config.limit), config, examples)
 
     if config.dry_run:
         return estimate(planned(), config)
@@ -109,7 +113,8 @@ def label_cohort(
             report = _work(store, job, url, cohort_dir)
         labels = teacher_labels(store)
         refuse_locked_labels(labels, cohort.locked_ids)
-    _write(out, labels, cohort, config, window, report)
+    facts = {**report, "questionnaire": counts.facts(window)}
+    _write(out, labels, cohort, config, window, facts)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
 
 
@@ -119,10 +124,11 @@ def window_identity(window: WindowConfig) -> str:
     How it is masked belongs to it: a reading whose text has changed would be rated twice.
     """
     settings = dataclasses.asdict(window)
+    del settings["keep_questionnaire"]  # it decides whether to stop, not what is read
     if not window.undated:  # as stores say it that were begun before there was a choice
         del settings["undated"]
     if window.mask_questionnaire:
-        settings["masked"] = "across conversations"
+        settings["masked"] = DETECTOR
     return json.dumps(settings, sort_keys=True)
 
 
@@ -130,6 +136,7 @@ def _identity_named(manifest: Mapping[str, Any]) -> str | None:
     """The window's identity in a manifest of LABELS; None where it cannot be known.
 
     Before it was named, masking began anew with each conversation: such labels are of other text.
+    Labels of an earlier detector are of other text too.
     """
     named = manifest.get("window_identity")
     if named is not None:
@@ -184,9 +191,9 @@ def _window_words(manifest: dict[str, Any], window: WindowConfig) -> str:
     words = [
         f"{name} {there.get(name)} there and {value} here"
         for name, value in here.items()
-        if there.get(name) != value
+        if there.get(name) != value and name != "keep_questionnaire"
     ]
-    return ", ".join(words) or "they come from a version that did not record how it masked"
+    return ", ".join(words) or "they come from a version that masked otherwise"
 
 
 def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:
