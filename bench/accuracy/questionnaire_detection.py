@@ -10,16 +10,21 @@ False alarms on real text are counted where the measuring data is beside the che
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import load_checkins
+from bench.common import data_folder, load_checkins
+from bench.protocol import run_module
 from leadline.cohort.masking import questionnaire_spans
 from leadline.cohort.timeline import Message
 from leadline.phq9.wordings import wordings
+
+TAKES = "a few seconds; the false alarms on real text need the measuring data"
+RESULT = "questionnaire_detection"
 
 FOLDER = Path(__file__).parent / "questionnaires"
 
@@ -128,3 +133,78 @@ def real_talks(folder: Path) -> dict[str, list[list[Message]]]:
         ]
     checkins = [person.messages for person in load_checkins()]
     return {"support dialogues": support, "chats": chats, "check-ins": checkins}
+
+
+def measure(_args: argparse.Namespace) -> dict[str, Any]:
+    """Recall by language and source, and false alarms by source."""
+    files = {name: load(name) for name in ("development", "held_out")}
+    sources = {name: entries["administered"] for name, entries in files.items()}
+    alarms = {name: false_alarms(ordinary(entries)) for name, entries in files.items()}
+    folder = data_folder()
+    talks = {} if folder is None else real_talks(folder.parent)
+    return {
+        "recall": {
+            name: recalls(entries) for name, entries in {"official": official(), **sources}.items()
+        },
+        "false_alarms": alarms | {name: false_alarms(part) for name, part in talks.items()},
+    }
+
+
+def _total(counts: Mapping[str, Mapping[str, int]], name: str) -> tuple[int, int]:
+    """Found and all, over languages."""
+    found = sum(count[f"{name}_found"] for count in counts.values())
+    return found, sum(count[name] for count in counts.values())
+
+
+def _cell(found: int, every: int) -> str:
+    return "-" if not every else f"{found / every:.2f} ({found}/{every})"
+
+
+def table_rows(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Language, official wordings, held-out questions and answers."""
+    recall = results["recall"]
+    lines = []
+    for language in sorted(recall["official"]):
+        cells = []
+        for source, name in (
+            ("official", "questions"),
+            ("official", "answers"),
+            ("held_out", "questions"),
+            ("held_out", "answers"),
+        ):
+            count = recall[source].get(language, {})
+            cells.append(_cell(count.get(f"{name}_found", 0), count.get(name, 0)))
+        lines.append((f"{wordings()[language].name} (`{language}`)", " | ".join(cells)))
+    totals = [
+        _cell(*_total(recall[source], name))
+        for source in ("official", "held_out")
+        for name in ("questions", "answers")
+    ]
+    return [*lines, ("**all**", " | ".join(totals))]
+
+
+def precision(results: Mapping[str, Any]) -> tuple[int, int]:
+    """Held-out turns flagged, and those of them that belong to a questionnaire."""
+    hits = sum(_total(results["recall"]["held_out"], name)[0] for name in ("questions", "answers"))
+    return hits + results["false_alarms"]["held_out"]["turns_flagged"], hits
+
+
+def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Recall and precision on the held-out wordings, and false alarms."""
+    held_out = results["recall"]["held_out"]
+    flagged, right = precision(results)
+    lines = [
+        ("questionnaires with any turn found, held-out wordings",
+         _cell(*_total(held_out, "questionnaires"))),
+        ("questions found", _cell(*_total(held_out, "questions"))),
+        ("answers found", _cell(*_total(held_out, "answers"))),
+        ("precision, turns", _cell(right, flagged)),
+    ]  # fmt: skip
+    for name, count in results["false_alarms"].items():
+        figure = f"{count['turns_flagged']} of {count['turns']:,} turns"
+        lines.append((f"false alarms, {name.replace('_', '-')}", figure))
+    return lines
+
+
+if __name__ == "__main__":
+    run_module()

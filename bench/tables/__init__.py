@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     ("README.md", "bench"): "checkins.md.j2",
     ("docs/evaluation.md", "bench:coverage"): "coverage.md.j2",
+    ("docs/leakage.md", "bench:questionnaires"): "questionnaires.md.j2",
     ("docs/selftraining.md", "bench"): "ablation.md.j2",
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",

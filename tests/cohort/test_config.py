@@ -12,6 +12,10 @@ from leadline.errors import LeadlineError
         ({"days": -1}, "--days"),
         ({"days": 1e9}, "--days"),
         ({"min_turns": 0}, "--min-turns"),
+        (
+            {"mask_questionnaire": True, "keep_questionnaire": True},
+            "--mask-questionnaire and --keep-questionnaire",
+        ),
     ],
 )
 def test_the_window_names_the_flag(given, flags):

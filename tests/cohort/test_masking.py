@@ -142,10 +142,86 @@ def test_ordinary_questions_are_not_flagged(text: str) -> None:
     assert questionnaire_spans(said(("assistant", text), ("user", "2 or 3 times"))) == []
 
 
+def asked(*lines: str) -> list[str]:
+    """Who is blanked: the reasons of the spans that are whole messages, ``-`` elsewhere.
+
+    The assistant begins; each line answers the one before.
+    """
+    roles = itertools.cycle(["assistant", "user"])
+    messages = [Message(role, text) for role, text in zip(roles, lines, strict=False)]
+    reasons = {
+        span.message: span.reason
+        for span in questionnaire_spans(messages)
+        if span.stop - span.start == len(messages[span.message].text)
+    }
+    return [reasons.get(number, "-") for number in range(len(lines))]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("On a scale from 0 to 3, how often did you have little joy in things?", "2"),
+        ("0 to 3: how tired were you?", "I'd say 1"),
+        ("In the last two weeks, how often were you unable to sleep?", "most nights"),
+        (
+            "Poor sleep: none, several days, more than half the days, nearly every day?",
+            "several days",
+        ),
+        ("Wie oft warst du in den letzten zwei Wochen niedergeschlagen?", "fast jeden Tag"),
+        ("Au cours des deux dernières semaines, à quelle fréquence étiez-vous fatigué ?", "jamais"),
+        ("¿Con qué frecuencia, en las últimas dos semanas, perdió el apetito?", "varios días"),
+        ("Nas últimas duas semanas, com que frequência dormiu mal? Faltou sono?", "nunca"),
+        ("过去两周有多少天觉得疲倦?", "好几天"),
+        ("過去兩週有多少天失眠?", "幾乎每天"),
+    ],
+)
+def test_items_in_other_words_and_languages(question: str, answer: str) -> None:
+    assert asked(question, answer) == [ASKED, ANSWERED]
+
+
+def test_a_scale_that_was_announced_holds_for_the_questions_that_follow() -> None:
+    announced = "I have nine questions. Answer from 0, never, to 3, every day."
+    assert asked(announced, "ok", "Sleep problems?", "2", "Tired?", "1") == [
+        "-", "-", ASKED, ANSWERED, ASKED, ANSWERED
+    ]  # fmt: skip
+    assert asked("I have nine questions.", "ok", "Sleep problems?", "2", "Tired?", "1") == ["-"] * 6
+
+
+def test_a_question_that_no_cue_names_does_not_end_a_questionnaire() -> None:
+    announced = "Answer from 0, never, to 3, every day."
+    lines = (announced, "ok", "Sleep?", "2", "Anything odd?", "3", "Appetite?", "0")
+    assert asked(*lines)[4:] == ["-", ANSWERED, ASKED, ANSWERED]
+
+
+def test_numbers_after_questions_about_symptoms_begin_a_questionnaire() -> None:
+    talk = ("How is your sleep?", "2", "Your appetite?", "1", "Your mood?", "3", "Tired?", "2")
+    assert asked(*talk) == ["-"] * 5 + [ANSWERED, ASKED, ANSWERED]
+    words = ("How is your sleep?", "2 hours", "Your appetite?", "gone", "Your mood?", "3 days low")
+    assert asked(*words, "Tired?", "2") == ["-"] * 8
+
+
+def test_all_answers_in_one_message() -> None:
+    questions = f"Please answer all from 0 to 3:\n{ITEM}\nSleep?\nEnergy?\nAppetite?"
+    answers = "1) 2 2) 1 3) 0 4) 3, and that is how the last two weeks have been for me, sadly"
+    assert asked(questions, answers) == [ASKED, ANSWERED]
+
+
+def test_what_is_said_after_the_answer_is_blanked_for_its_words_alone() -> None:
+    messages = said(("assistant", ITEM), ("user", "2"), ("user", "My cat died"), ("user", "jamais"))
+    assert [message.text for message in mask_messages(messages)][1:] == [
+        BLANK,
+        "My cat died",
+        BLANK,
+    ]
+
+
 WORDS = st.lists(
     st.sampled_from(
         [ITEM, "2", "several days", "my phq was 14", "1,2,3,0,1,2,0,0,1", "hello", "scored",
-         "depression", "trouble falling asleep", "\n", ". "]
+         "depression", "trouble falling asleep", "\n", ". ", "0 to 3", "How is your sleep?",
+         "almost every day", "fast jeden Tag", "Appetit?", "几乎每天", "睡眠不好?", "two",
+         "je dors", "wie oft in den letzten zwei Wochen", "PLUS DE LA MOITIÉ DES JOURS",
+         "Müdigkeit"]
     ) | st.text(max_size=5),
     max_size=5,
 ).map(" ".join)  # fmt: skip
@@ -197,6 +273,7 @@ TURNS_SAID = st.lists(
         st.sampled_from(["user", "user", "assistant", "clinician"]),
         st.sampled_from(
             [ITEM, FRAME, SLEEPLESS, "2", "several days", "Feeling tired or having little energy?",
+             "Rate each from 0 to 3.", "Wie ist der Schlaf?", "And your appetite?", "1", "nie",
              "hello", "I had a long day and slept well", "my phq was 14"]
         ) | WORDS,
         st.none() | st.integers(0, 2),  # days since the turn before, None without a date

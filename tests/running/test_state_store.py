@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,15 @@ def course_of(reader, messages):
         latest=np.datetime64("2025-03-01T00:00:00.000001", "us"),
         questionnaire=Asked(True, 2),
     )
+
+
+def test_a_state_of_before_knows_only_whether_an_answer_is_due(tmp_path):
+    path = tiny_reader(tmp_path, "llama", 0.02)
+    reader = LMReader(str(path), ReaderConfig(layers=(0.5, 1.0), dtype="float32"))
+    course = replace(course_of(reader, talk("so tired")), questionnaire=(True, 2))
+    save_reading(tmp_path / "state.safetensors", course, "me")
+    loaded = load_reading(tmp_path / "state.safetensors", "me", [reader.device] * 2)
+    assert loaded.questionnaire == Asked(True, 2, False, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

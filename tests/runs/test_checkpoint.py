@@ -34,6 +34,21 @@ def test_a_checkpoint_gives_back_its_models_and_settings(run, home):
     assert {path.suffix for path in (run / CHECKPOINT).iterdir()} == {".json", ".safetensors"}
 
 
+def test_a_masked_run_of_an_earlier_detector_loads_with_a_warning(run, home):
+    path = run / CHECKPOINT / "model.json"
+    edit(path, lambda about: about["window"].update(mask_questionnaire=True))
+    load_ensemble(run, home=home)  # filterwarnings = error
+    edit(path, lambda about: about.pop("detector"))
+    with pytest.warns(UserWarning, match="blanked fewer spans"):
+        load_ensemble(run, home=home)
+
+
+def test_a_run_from_before_there_was_a_choice_loads_as_it_was(run, home):
+    path = run / CHECKPOINT / "model.json"
+    edit(path, lambda about: (about.pop("detector"), about["window"].pop("keep_questionnaire")))
+    assert load_ensemble(run, home=home)[1] == WindowConfig()
+
+
 WEIGHTS = "repeat-1-fold-2.safetensors"
 
 

@@ -309,7 +309,7 @@ def test_a_masked_questionnaire_is_not_read(fit, quick):
     score = (pl.int_range(pl.len()) % 28).cast(pl.String)
     turns = people.turns.with_columns((pl.lit("my phq-9 score was ") + score).alias("text"))
     config = replace(quick, baselines=False, folds=2)
-    plain = fit(replace(people, turns=turns), config, WindowConfig())
+    plain = fit(replace(people, turns=turns), config, WindowConfig(keep_questionnaire=True))
     masked = fit(replace(people, turns=turns), config, WindowConfig(mask_questionnaire=True))
     assert table(masked, "estimates")["mean"].n_unique() <= 2 * 2, "a fold and a number of turns"
     assert table(plain, "estimates")["mean"].n_unique() > 2 * 2

@@ -29,8 +29,43 @@ from leadline.scoring.score import score_cohort
 from leadline.selftrain import selftrain as selftrain_module
 from leadline.selftrain.ancestry import TaintedLabel, check_ancestry, folds_out, read_ancestry
 from leadline.selftrain.selftrain import ROUNDS_HEAD, possible_rounds
+from leadline.tables import MASKED_ARM
 from leadline.teacher.label_model import fit
 from leadline.teacher.label_table import LABELS_FILE
+
+
+@pytest.fixture(scope="module")
+def questioned(data):
+    """The cohort with an item asked in the chat of ten people, and its folder."""
+    folder, cohort, *_ = data
+    text = "In the last two weeks, how often were you tired?"
+    rows = [
+        (name, "q", 0, "assistant", text, None)
+        for name in cohort.people.filter(~pl.col("locked"))["person_id"].tail(10)
+    ]
+    first = cohort.turns.group_by("person_id").agg(pl.col("time").min())
+    asked = pl.DataFrame(rows, schema=cohort.turns.schema, orient="row").drop("time")
+    asked = asked.join(first, on="person_id").select(cohort.turns.columns)
+    turns = pl.concat([asked, cohort.turns]).sort("person_id", "time", maintain_order=True)
+    return folder, replace(cohort, turns=turns)
+
+
+def test_self_training_stops_at_a_questionnaire(questioned, tmp_path):
+    with pytest.raises(LeadlineError, match=r"10 of 420 people.*10 asked items"):
+        go(questioned, tmp_path / "run", labels=None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("way", "arm"), [("mask", "masked"), ("keep", "kept")])
+def test_the_two_ways_past_a_questionnaire(questioned, tmp_path, way, arm):
+    window = WindowConfig(**{f"{way}_questionnaire": True})
+    manifest = go(
+        questioned, tmp_path / "run", labels=None, canary=0.0, ablation=False, window=window
+    )
+    assert manifest["questionnaire"]["arm"] == arm
+    assert manifest["questionnaire"]["people"] == 10
+    models = set(pl.read_parquet(tmp_path / "run" / "predictions.parquet")["model"])
+    assert (MASKED_ARM in models) == (way == "keep")
 
 
 def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):

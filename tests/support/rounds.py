@@ -12,15 +12,16 @@ from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.selftrain import selftrain_run
 
 SIZES = {"gold": 150, "unlabelled": 150, "locked": 120}
+WINDOW = WindowConfig()
 TRAIN = TrainConfig(reader="numbers", fit="ridge", folds=4, baselines=False)
 LENIENT = {"min_gain": -99.0, "min_variance": 0.1, "min_slope": 0.1, "max_slope": 9.0}
 
 
-def go(data, out, labels="labels", train=TRAIN, **change):
+def go(data, out, labels="labels", train=TRAIN, window=WINDOW, **change):
     folder, cohort, *_ = data
     config = SelftrainConfig(**{"rounds": 1, "canary": 0.1, **LENIENT, **change})
     where = folder / labels if labels else None
-    return selftrain_run(cohort, where, out, config, train, WindowConfig())
+    return selftrain_run(cohort, where, out, config, train, window)
 
 
 def locked_mae(run: Path) -> dict[str, float]:

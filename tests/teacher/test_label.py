@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from tests.support.teacher_cohort import BOTH, MODES, PRICES, START, config, make_cohort, texts
 
+from leadline.artefact import read_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
@@ -159,6 +160,23 @@ def test_questionnaires_in_the_chat_are_masked_on_request(tmp_path, server):
     sent = "\n".join(server.asked)
     assert "sleep is bad" in sent
     assert "17" not in sent
+
+
+def test_labelling_stops_at_a_questionnaire_unless_it_is_to_be_read(tmp_path, server):
+    words = ["I took the PHQ-9 and scored 17 out of 27, sleep is bad", *texts(2)]
+    cohort = make_cohort(tmp_path / "c", words, locked=0)
+    settings = config(server, "openai", draws=1)
+    for dry_run in (False, True):
+        with pytest.raises(LeadlineError, match=r"1 of 3 people.*quoted score") as caught:
+            label_cohort(cohort, tmp_path / "l", dataclasses.replace(settings, dry_run=dry_run))
+        assert "--keep-questionnaire" in caught.value.remedy
+    assert not server.asked
+    keeping = WindowConfig(keep_questionnaire=True)
+    label_cohort(cohort, tmp_path / "l", settings, window=keeping)
+    assert "17" in "\n".join(server.asked)
+    manifest = read_manifest(tmp_path / "l", "labels")
+    assert (manifest["questionnaire"]["arm"], manifest["questionnaire"]["people"]) == ("kept", 1)
+    refuse_other_labels(tmp_path / "l", read_cohort(cohort).manifest, WindowConfig())
 
 
 def test_the_store_never_shows_ids_to_requests(tmp_path, server):

@@ -94,7 +94,7 @@ class _Entry(NamedTuple):
     language: str
     kind: int
     number: int
-    whole: bool  # what follows must not go on with the word
+    closed: bool  # what follows must not go on with the word
 
 
 @cache
@@ -104,8 +104,8 @@ def _table() -> dict[str, list[_Entry]]:
     for wording in wordings().values():
         for phrase, kind, number in _phrases(wording):
             folded = fold(phrase).strip()
-            whole = len(folded) <= SHORT_STEM and not re.search(f"[{_UNSPACED}]", folded)
-            table[folded[:2]].append(_Entry(folded, wording.language, kind, number, whole))
+            closed = len(folded) <= SHORT_STEM and not re.search(f"[{_UNSPACED}]", folded)
+            table[folded[:2]].append(_Entry(folded, wording.language, kind, number, closed))
     return table
 
 
@@ -164,7 +164,7 @@ def _matches(folded: str) -> dict[str, set[tuple[int, int]]]:
         for key in {folded[at : at + 2], folded[at]}:
             for entry in table.get(key, ()):
                 if folded.startswith(entry.phrase, at) and not (
-                    entry.whole and _goes_on(folded, at + len(entry.phrase))
+                    entry.closed and _goes_on(folded, at + len(entry.phrase))
                 ):
                     sets[entry.language].add((entry.kind, entry.number))
     return sets
@@ -250,7 +250,8 @@ def answer_pattern() -> re.Pattern[str]:
     parts = sorted(spellings, key=lambda words: (-len(words), words))
     spaced = [_escaped(words) for words in parts if not re.search(f"[{_UNSPACED}]", words)]
     unspaced = [_escaped(words) for words in parts if re.search(f"[{_UNSPACED}]", words)]
-    return re.compile(rf"\b(?:{'|'.join(spaced)})\b|{'|'.join(unspaced)}", re.IGNORECASE)
+    words = rf"(?<![{_WORD}])(?:{'|'.join(spaced)})(?![{_WORD}])"
+    return re.compile(rf"{words}|{'|'.join(unspaced)}", re.IGNORECASE)
 
 
 def _escaped(words: str) -> str:

@@ -99,7 +99,7 @@ NEXT_ITEM = 4  # messages within which a bare item phrase continues a questionna
 
 SHORT_ANSWER = 12  # words; of longer replies only the words of the scale are blanked
 
-SHORTEST_ANSWER = 4  # words up to which any reply to an item is its answer
+SHORTEST_ANSWER = 4  # words up to which the next reply to an item is its answer, whatever it says
 
 ALL_ANSWERS = 5  # numbers from 0 to 3 from which a reply of any length is a list of answers
 
@@ -214,27 +214,38 @@ def _hear_person(number: int, text: str, before: Asked) -> tuple[list[TextSpan],
         )
         if bare and under_way:
             return [TextSpan(number, 0, len(text), ANSWERED)], after
-    return _user_spans(number, text, after_item=before.expects_answer), after
+    if not before.expects_answer:
+        return _user_spans(number, text, after_item=False), after
+    return _user_spans(number, text, after_item=True, is_next=before.since <= 1), after
 
 
-def _user_spans(number: int, text: str, *, after_item: bool) -> list[TextSpan]:
+def _user_spans(
+    number: int, text: str, *, after_item: bool, is_next: bool = False
+) -> list[TextSpan]:
     spans = _found(number, text, _LIST, LISTED)
     if after_item:
         answers = _found(number, text, _ANSWER, ANSWERED)
         words = _found(number, text, answer_pattern(), ANSWERED)
-        if _is_answer(text, len(answers), bool(answers or words)):
+        if _is_answer(text, len(answers), bool(answers or words), is_next=is_next):
             return [TextSpan(number, 0, len(text), ANSWERED)]
         spans += [span for span in answers if not text[span.start : span.stop].isdigit()] + words
     spans += _found(number, text, _QUOTE, QUOTED)
     return _merged(spans)
 
 
-def _is_answer(text: str, numbers: int, named: bool) -> bool:
-    """Whether a whole reply to an item is its answer."""
+def _is_answer(text: str, numbers: int, names_answer: bool, *, is_next: bool) -> bool:
+    """Whether a whole reply to an item is its answer.
+
+    Args:
+        text: what the person said after the item, before anybody else spoke.
+        numbers: how many numbers from 0 to 3 or English answers it holds.
+        names_answer: it holds an answer in numbers or words of any language.
+        is_next: it is the first that the person said.
+    """
     words = word_count(text)
     return (
-        words <= SHORTEST_ANSWER
-        or (named and words <= SHORT_ANSWER)
+        (is_next and words <= SHORTEST_ANSWER)
+        or (names_answer and words <= SHORT_ANSWER)
         or numbers >= ALL_ANSWERS
         or is_bare_answer(text)
     ) and bool(text.strip())

@@ -53,8 +53,8 @@ class QuestionnaireCounts:
         """The counts as plain values, and which way was gone (``arm``)."""
         counts = {name: value for name, value in vars(self).items() if name != "labels"}
         arm = NONE if not self.turns else MASKED if window.mask_questionnaire else KEPT
-        asked = {"asked_labels": self.labels["label"].to_list(), "words": self.words()}
-        return {"arm": arm, **counts, **asked, "languages": list(wordings())}
+        counts |= {"asked_labels": self.labels["label"].to_list(), "words": self.words()}
+        return {"arm": arm, **counts, "languages": list(wordings())}
 
     def words(self) -> str:
         """The counts in words."""
@@ -66,8 +66,8 @@ class QuestionnaireCounts:
         )
 
 
-def _share(part: int, whole: int) -> str:
-    share = part / max(whole, 1)
+def _share(part: int, total: int) -> str:
+    share = part / max(total, 1)
     return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
@@ -167,7 +167,7 @@ def readings_of(cohort: Cohort, window: WindowConfig, who: str = "all") -> pl.Da
     tables = [pl.DataFrame(schema=columns)]
     if who != "unlabelled":
         gold = label_readings(cohort, window).filter(~pl.col("locked"))
-        tables.append(gold.select(columns))
+        tables.append(gold.select(list(columns)))
     if who != "labelled":
         rows = [
             (timeline.person_id, None, span.first, span.last)

@@ -45,9 +45,9 @@ def questionnaire_view(
         return {}
     names = [*dict.fromkeys(models), MASKED_ARM]
     table = predictions.filter(pl.col("model").is_in(names))
-    asked = pl.col("label").is_in(facts["asked_labels"])
+    is_asked = pl.col("label").is_in(facts["asked_labels"])
     views: dict[tuple[str, str], dict[str, Any]] = {}
-    for group, part in zip(GROUPS, (table.filter(asked), table.filter(~asked)), strict=True):
+    for group, part in zip(GROUPS, (table.filter(is_asked), table.filter(~is_asked)), strict=True):
         for sample in split_samples(part) if part.height else ():
             view = views.setdefault((sample.split, sample.instrument), {"arm": facts["arm"]})
             view[group] = _scores(sample, config)

@@ -193,7 +193,9 @@ def _window_words(manifest: dict[str, Any], window: WindowConfig) -> str:
         for name, value in here.items()
         if there.get(name) != value and name != "keep_questionnaire"
     ]
-    return ", ".join(words) or "they come from a version that masked otherwise"
+    return ", ".join(words) or (
+        "they come from a version that masked otherwise or did not record how it masked"
+    )
 
 
 def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> str:
