@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from tests.support.cohorts import SMALL, scored_people
 
-from leadline.artefact import read_manifest
+from leadline.artefact import read_manifest, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.run_results import evaluate_run, report_run
+from leadline.evaluate.run_results import evaluate_run, read_results, report_run
 from leadline.phq9.wordings import wordings
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.train import train_run
@@ -90,6 +90,11 @@ def test_both_ways_past_a_questionnaire_and_both_arms_in_the_report(fit, quick, 
     assert set(split["asked"]["models"]) == {"leadline", MASKED_ARM}
     page = report_run(kept).read_text(encoding="utf-8")
     assert "With a questionnaire in the chat" in page
+    results = read_results(kept)
+    for part in results["sets"]:
+        del part["questionnaire"]  # as results of before have it
+    write_json(kept / "results.json", results)
+    assert "With a questionnaire in the chat" not in report_run(kept).read_text(encoding="utf-8")
     _, window = load_ensemble(kept, home=home)
     assert (window.keep_questionnaire, window.mask_questionnaire) == (True, False)
 
