@@ -45,7 +45,10 @@ def test_inspect_counts(tmp_path: Path) -> None:
     }  # fmt: skip
     asked_for = inspect_cohort(read_cohort(tmp_path / "c"), undated=True)
     assert asked_for["gaps"]["labels_without_text_in_window"] == 1
-    assert found["duplicates"] == {"texts_of_several_people": 1, "repeated_conversations": 2}
+    assert found["duplicates"] == {
+        "texts_of_several_people": 1, "repeated_conversations": 2,
+        "near_copies": {"people": 0, "groups": 0, "largest": 0, "open_copies_of_locked": 0},
+    }  # fmt: skip
     assert found["questionnaire"] == {
         "spans": 2, "people": 1, "reasons": {"answered items": 1, "asked items": 1}
     }  # fmt: skip

@@ -1,9 +1,10 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
-from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn_rows
+from tests.support.cohorts import SMALL, cohort_of, day, label_row, scored_people, turn_rows
+from tests.support.copies import with_copies
 
 from leadline.artefact import sha256
 from leadline.cohort import lock
@@ -12,6 +13,7 @@ from leadline.cohort.lock import lock_cohort
 from leadline.cohort.store import read_cohort, write_cohort
 from leadline.cohort.windows import label_readings, timelines_to_read, unlabelled_readings
 from leadline.errors import LeadlineError
+from leadline.simulate.cohort import simulate_cohort
 
 ARGUMENTS = {"share": 0.25, "seed": 3, "by": "severity"}
 RECORD = {
@@ -203,3 +205,19 @@ def test_by_time_labels_of_locked_people_before_the_cutoff_test_nothing(tmp_path
     assert lock_cohort(path, share=0.5, seed=0, by="time")["cutoff"] == day(51).isoformat()
     wide = label_readings(read_cohort(path), WindowConfig(days=0))
     assert wide.select("person_id", "time").rows() == [("a", day(1)), ("b", day(51))]
+
+
+def test_one_person_under_two_ids_is_locked_under_both(tmp_path):
+    cohort = simulate_cohort(tmp_path / "once", replace(SMALL, locked=0))
+    people = cohort.people["person_id"].to_list()
+    twice = with_copies(cohort, people)
+    path = write_cohort(
+        tmp_path / "twice", twice.turns, twice.phq9, twice.people,
+        command="import", settings={}, inputs={},
+    ).path  # fmt: skip
+    lock_cohort(path, **ARGUMENTS)
+    found = read_cohort(path)
+    groups = found.copy_groups
+    assert len(groups) > 1.6 * len(people)
+    assert all((name in found.locked_ids) == (g in found.locked_ids) for name, g in groups.items())
+    assert found.copies_of_locked == frozenset()

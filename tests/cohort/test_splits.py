@@ -178,3 +178,30 @@ def test_too_few_people_to_train_on_are_refused_whatever_the_folds(count):
     few = pl.DataFrame({"person_id": [f"p{n}" for n in range(count)], "total": [9.0] * count})
     with pytest.raises(LeadlineError, match=f"{count} people with a PHQ-9.*at least 10"):
         person_folds(few, 2, 0)
+
+
+@given(st.integers(0, 20), st.integers(2, 6))
+def test_people_who_count_as_one_share_a_fold_and_folds_stay_even(seed, count):
+    groups = {f"p{i:02d}": f"p{i % 10:02d}" for i in range(20)}
+    folds = person_folds(TABLE, count, seed, groups)
+    assert set(folds) == set(TABLE["person_id"])
+    assert all(folds[f"p{i:02d}"] == folds[f"p{i + 10:02d}"] for i in range(10))
+    as_one = {groups.get(name, name): fold for name, fold in folds.items()}
+    sizes = np.bincount(list(as_one.values()), minlength=count)
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_one_person_under_ten_ids_is_one_person_when_people_are_counted():
+    with pytest.raises(LeadlineError, match="1 people"):
+        person_folds(TABLE, 2, 0, dict.fromkeys(TABLE["person_id"], "p00"))
+
+
+@pytest.mark.parametrize("by", ["severity", "time"])
+def test_people_who_count_as_one_are_locked_as_one(by):
+    readings = readings_of([float(i % 28) for i in range(40)], days=range(2, 42))
+    names = sorted(set(readings["person_id"]))
+    groups = {name: names[i % 20] for i, name in enumerate(names)} | {"unlabelled": names[0]}
+    for seed in range(5):
+        chosen = choose_locked(readings, 0.2, seed, by=by, groups=groups)
+        assert len(chosen & set(names)) == 8
+        assert all((name in chosen) == (group in chosen) for name, group in groups.items())

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.cohorts import cohort_of, label_row, turn_rows
+from tests.support.cohorts import SMALL, cohort_of, label_row, turn_rows
+from tests.support.copies import AGAIN, with_copies
 
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
@@ -21,6 +22,7 @@ from leadline.runs.labelled import (
     people_of_fold,
     training_rows,
 )
+from leadline.simulate.cohort import simulate_cohort
 
 CONFIG = TrainConfig(reader="numbers", folds=3, repeats=2)
 WINDOW = WindowConfig(days=0)
@@ -157,3 +159,43 @@ def test_questionnaires_are_blanked_before_anything_is_read():
     assert "17" in plain.people[0].messages[0].text
     assert "17" not in masked.people[0].messages[0].text
     assert isinstance(masked.readings, pl.DataFrame)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    return simulate_cohort(tmp_path_factory.mktemp("twice") / "cohort", SMALL)
+
+
+def test_one_person_under_two_ids_has_one_fold(simulated):
+    twice = with_copies(simulated, simulated.people.filter(~pl.col("locked"))["person_id"])
+    labelled = labelled_people(twice, CONFIG, WINDOW)
+    left_out = draw_folds(twice, labelled, CONFIG)
+    originals = {n: f for n, f in left_out.items() if twice.copy_groups.get(n + AGAIN) == n}
+    assert len(originals) >= 0.8 * len(left_out) / 2
+    assert all(left_out[name + AGAIN] == folds for name, folds in originals.items())
+    rows = {person.person_id: row for row, person in enumerate(labelled.people)}
+    as_one = labelled.as_one()
+    assert all(as_one[rows[name + AGAIN]] == rows[name] == as_one[rows[name]] for name in originals)
+    words = labelled.copies_in_words(left_out)
+    assert list(words) == ["near-copies"]
+    assert words["near-copies"].startswith(f"{2 * len(originals)} people are {len(originals)}")
+
+
+def test_nothing_is_trained_on_a_copy_of_a_locked_person(simulated):
+    locked = simulated.people.filter("locked")["person_id"].to_list()
+    twice = with_copies(simulated, locked)
+    labelled = labelled_people(twice, CONFIG, WINDOW)
+    left_out = draw_folds(twice, labelled, CONFIG)
+    shut = twice.copies_of_locked
+    assert shut <= {name + AGAIN for name in locked}
+    assert len(shut) >= 8
+    assert not shut & set(left_out)
+    assert labelled.copies_in_words(left_out) == {
+        "near-copies of locked people": f"{len(shut)}, not trained on"
+    }
+
+
+def test_where_nobody_is_there_twice_nothing_is_said(simulated):
+    labelled = labelled_people(simulated, CONFIG, WINDOW)
+    assert labelled.copies_in_words(draw_folds(simulated, labelled, CONFIG)) == {}
+    assert labelled.as_one().tolist() == list(range(len(labelled.people)))

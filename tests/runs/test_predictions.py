@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.cohorts import cohort_of, label_row, turn_rows
+from tests.support.cohorts import SMALL, cohort_of, label_row, turn_rows
+from tests.support.copies import with_copies
 
 from leadline.cohort.config import WindowConfig
 from leadline.heads.calibration import Calibrated, Calibration
@@ -20,6 +23,7 @@ from leadline.runs.predictions import (
     baseline_predictions,
     ensemble_predictions,
 )
+from leadline.simulate.cohort import simulate_cohort
 from leadline.tables import PREDICTIONS
 
 PLAIN = Calibration(centre=9, stretch=1, half_words=1, widen=1, few_words=1)
@@ -114,3 +118,24 @@ def test_the_constant_of_a_fold_is_the_mean_of_the_others(home):
     for person, fold, mean in constant.select("person_id", "fold", "mean").iter_rows():
         others = [t for p, t in totals.items() if fold == LOCKED_FOLD or left_out[p][0] != fold]
         assert mean == pytest.approx(np.mean(others)), person
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_people_who_are_there_twice_make_no_estimate_better(tmp_path, monkeypatch, grouped):
+    config = TrainConfig(reader="numbers", folds=4, repeats=1)
+    cohort = simulate_cohort(tmp_path / "c", replace(SMALL, people=90, gold=80, locked=10))
+    people = cohort.people.filter(~pl.col("locked"))["person_id"]
+
+    def error(cohort):
+        labelled = labelled_people(cohort, config, WINDOW)
+        left_out = draw_folds(cohort, labelled, config)
+        tables = baseline_predictions(labelled, config, left_out, None, tmp_path)
+        table = pl.concat(tables).filter((pl.col("model") == "tf-idf") & pl.col("fold").ge(0))
+        originals = table.filter(pl.col("person_id").is_in(people.to_list()))
+        return float((originals["median"] - originals["total"]).abs().mean())
+
+    twice = with_copies(cohort, people)
+    if not grouped:  # how it was before copies were looked for
+        monkeypatch.setattr(type(cohort), "copy_groups", {})
+    gain = error(cohort) - error(twice)
+    assert gain < 0.3 if grouped else gain > 1

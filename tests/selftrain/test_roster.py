@@ -1,6 +1,7 @@
 """Who takes part, and whose labels are used."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from tests.support.rounds import SIZES, TRAIN, go
 
 from leadline.artefact import MANIFEST, write_json
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import read_cohort
+from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.selftrain.roster import load_labels, open_roster, permuted_gold
 from leadline.teacher.label_table import LABELS_FILE, read_labels
@@ -212,3 +213,23 @@ def test_a_labels_table_changed_by_hand_is_refused(data, tmp_path):
     table.write_parquet(tmp_path / "labels" / LABELS_FILE)
     with pytest.raises(LeadlineError, match="not the one that was written"):
         load_labels(tmp_path / "labels", cohort, WINDOW)
+
+
+def test_one_person_under_two_ids_has_one_fold_with_gold_and_without(data, monkeypatch):
+    cohort = data[1]
+    free = sorted(set(cohort.people["person_id"]) - set(cohort.phq9["person_id"]))
+    gold = sorted(set(cohort.phq9["person_id"]) - data[3])
+    shut = sorted(data[3])[0]
+    groups = {gold[0]: gold[0], gold[1]: gold[0], free[0]: gold[0], free[1]: free[1]}
+    groups |= {free[2]: free[1], shut: free[3], free[3]: free[3], gold[2]: free[3]}
+    monkeypatch.setattr(Cohort, "copy_groups", groups)
+    cohort = replace(cohort)  # nothing found before is kept
+    found = open_roster(cohort, None, NumberSource(), TRAIN, WINDOW)[0]
+    rows = {name: row for row, name in enumerate(found.ids)}
+    fold = {name: found.folds[:, row].tolist() for name, row in rows.items()}
+    assert fold[gold[0]] == fold[gold[1]] == fold[free[0]]
+    assert fold[free[1]] == fold[free[2]]
+    nobody = [-1] * TRAIN.repeats
+    assert fold[shut] == fold[free[3]] == fold[gold[2]] == nobody
+    assert sum(folds == nobody for folds in fold.values()) == len(data[3]) + 2
+    assert not {shut, free[3], gold[2]} & set(found.left_out())

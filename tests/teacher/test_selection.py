@@ -48,3 +48,13 @@ def test_asked_for_by_number_examples_are_spread_over_the_severities(tmp_path, s
     with pytest.raises(LeadlineError, match="5 people have a PHQ-9") as error:
         spread_people(read_cohort(cohort), WindowConfig(), 6)
     assert "--examples 5" in error.value.remedy
+
+
+def test_nobody_is_an_example_who_is_there_under_another_id(tmp_path):
+    spoken = [" ".join(f"{text} {i} {n}" for n in range(6)) for i, text in enumerate(texts(10))]
+    spoken[5] = spoken[4]  # an unlabelled person has the words of a labelled one
+    cohort = read_cohort(make_cohort(tmp_path / "c", spoken, locked=0))
+    assert set(cohort.copy_groups) == {"user-0004-quokka", "user-0005-quokka"}
+    people = spread_people(cohort, WindowConfig(), 4)
+    assert "user-0004-quokka" not in people
+    assert len(people) == 4

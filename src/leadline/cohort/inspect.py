@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from leadline.cohort.masking import cohort_spans
+from leadline.cohort.near_copies import group_counts
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
 from leadline.phq9.change import ChangeConfig, change_sign, smallest_change
@@ -65,7 +66,13 @@ def inspect_cohort(
             "labels_without_date_beside_dates": without_time["labels"],
             "turns_out_of_order": _out_of_order(turns),
         },
-        "duplicates": _duplicates(turns),
+        "duplicates": {
+            **_duplicates(turns),
+            "near_copies": {
+                **group_counts(cohort.copy_groups),
+                "open_copies_of_locked": len(cohort.copies_of_locked),
+            },
+        },
         "questionnaire": _questionnaire(turns),
         "import": cohort.manifest.get("import", {}),
     }
@@ -213,7 +220,7 @@ def _out_of_order(turns: pl.DataFrame) -> int:
     return int(times.filter(earlier).select(pl.len()).collect().item())
 
 
-def _duplicates(turns: pl.DataFrame) -> dict[str, int]:
+def _duplicates(turns: pl.DataFrame) -> dict[str, Any]:
     """Long texts said by several people, and conversations that occur more than once."""
     user = turns.lazy().filter(
         (pl.col("role") == "user") & (pl.col("text").str.len_chars() >= COPIED_CHARS)
@@ -319,6 +326,13 @@ def _warnings(inspection: Mapping[str, Any]) -> Table:
         table.add_row(name.replace("_", " "), f"{gaps[name]:,}")
     table.add_row("texts said by several people", f"{duplicates['texts_of_several_people']:,}")
     table.add_row("repeated conversations", f"{duplicates['repeated_conversations']:,}")
+    copies = duplicates["near_copies"]
+    table.add_row(
+        "people whose words are near-copies of another's",
+        f"{copies['people']:,} ({copies['groups']:,} groups)",
+    )
+    if copies["open_copies_of_locked"]:
+        table.add_row("of them copies of locked people", f"{copies['open_copies_of_locked']:,}")
     table.add_row("questionnaire-like spans", f"{spans['spans']:,} ({spans['people']:,} people)")
     table.add_row("rows left out at import", f"{inspection['import'].get('left_out', 0):,}")
     return table

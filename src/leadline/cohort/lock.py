@@ -28,7 +28,8 @@ def lock_cohort(
 ) -> dict[str, Any]:
     """Lock a share of the people of the cohort at `path` who can be evaluated, and record how.
 
-    Those are the people with a PHQ-9 that has text in its window.
+    Those are the people with a PHQ-9 that has text in its window. People whose words are
+    near-copies of one another (`Cohort.copy_groups`) are drawn, and locked, as one.
 
     Args:
         path: a finished cohort without locked people.
@@ -51,7 +52,7 @@ def lock_cohort(
     window = window or WindowConfig()
     instruments = ["phq9", "phq8"] if include_phq8 else ["phq9"]
     readings = label_readings(cohort, window).filter(pl.col("instrument").is_in(instruments))
-    chosen = choose_locked(readings, share, seed, by=by, file=path)
+    chosen = choose_locked(readings, share, seed, by=by, file=path, groups=cohort.copy_groups)
     people = cohort.people.with_columns(pl.col("person_id").is_in(list(chosen)).alias("locked"))
     table = path / "people.parquet"
     with replacing(table) as scratch:

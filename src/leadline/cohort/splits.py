@@ -8,6 +8,7 @@ set of person ids, not on the order of rows.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +32,27 @@ def person_severity(readings: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def person_folds(readings: pl.DataFrame, folds: int, seed: int) -> dict[str, int]:
+def _as_one(readings: pl.DataFrame, groups: Mapping[str, str]) -> pl.DataFrame:
+    """`readings` with one id for all people of a group."""
+    return readings.with_columns(pl.col("person_id").replace(dict(groups)))
+
+
+def person_folds(
+    readings: pl.DataFrame, folds: int, seed: int, groups: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Assign each person of `readings` to one of `folds` folds, stratified by severity.
 
     Args:
         readings: table with person_id and total; several rows of a person stay together.
         folds: number of folds, at least 2.
         seed: another seed is another assignment.
+        groups: person -> group, for people who count as one person (`Cohort.copy_groups`).
 
     Raises:
         LeadlineError: fewer than `FEWEST_PEOPLE`, or than two people per fold.
     """
-    people = person_severity(readings)
+    groups = groups or {}
+    people = person_severity(_as_one(readings, groups))
     if people.height < FEWEST_PEOPLE:
         raise LeadlineError(
             f"{people.height} people with a PHQ-9 and text before it are there to train on; at "
@@ -57,7 +67,8 @@ def person_folds(readings: pl.DataFrame, folds: int, seed: int) -> dict[str, int
         )
     order = _stratified_order(people, seed)
     names = people["person_id"].to_list()
-    return {names[row]: position % folds for position, row in enumerate(order)}
+    fold = {names[row]: position % folds for position, row in enumerate(order)}
+    return {name: fold[groups.get(name, name)] for name in sorted(set(readings["person_id"]))}
 
 
 def choose_locked(
@@ -67,6 +78,7 @@ def choose_locked(
     *,
     by: str = "severity",
     file: Path | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> frozenset[str]:
     """Choose the people who become the locked test.
 
@@ -79,6 +91,8 @@ def choose_locked(
             first PHQ-9 came last. People who begin at the same time stay together, so the
             number is the nearest to the share that times allow.
         file: the cohort, for messages.
+        groups: person -> group, for people who count as one person (`Cohort.copy_groups`);
+            everyone of a group is chosen, also who is not in `readings`.
 
     Raises:
         LeadlineError: a share that is none, fewer than two such people, or with
@@ -90,6 +104,8 @@ def choose_locked(
         )
     if by not in ("severity", "time"):
         raise LeadlineError(f"--by is {by!r}.", remedy="Use severity or time.")
+    groups = groups or {}
+    readings = _as_one(readings, groups)
     people = person_severity(readings)
     if people.height < 2:
         raise LeadlineError(
@@ -100,13 +116,18 @@ def choose_locked(
             file=file,
         )
     if by == "time":
-        return _latest(readings, share, file)
+        return _members(_latest(readings, share, file), groups)
     order = _stratified_order(people, seed)
     names = people["person_id"].to_list()
     count = _locked_count(share, len(names))
     # Every k-th person of the severity-sorted order is an even draw over severity.
     picks = np.floor((np.arange(count) + 0.5) * len(names) / count).astype(int)
-    return frozenset(names[order[pick]] for pick in picks)
+    return _members(frozenset(names[order[pick]] for pick in picks), groups)
+
+
+def _members(chosen: frozenset[str], groups: Mapping[str, str]) -> frozenset[str]:
+    """The people of the chosen groups, and the chosen people who are in none."""
+    return frozenset(p for p, group in groups.items() if group in chosen) | chosen
 
 
 def _locked_count(share: float, people: int) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
+from leadline.cohort.near_copies import cohort_copies
 from leadline.errors import LeadlineError
 from leadline.tables import PEOPLE, PHQ9, TURNS, check_columns
 
@@ -45,6 +46,24 @@ class Cohort:
     def locked_ids(self) -> frozenset[str]:
         """Ids of the locked test people."""
         return frozenset(self.people.filter("locked")["person_id"])
+
+    @cached_property
+    def copy_groups(self) -> dict[str, str]:
+        """Person -> the first id of the people whose words are near-copies of theirs.
+
+        Only people in a group of two or more (`near_copies`). Who compares people treats a group as
+        one person.
+        """
+        return cohort_copies(self.turns, self.path)
+
+    @cached_property
+    def copies_of_locked(self) -> frozenset[str]:
+        """People who are not locked and whose words are those of a locked person: nothing of theirs
+        may train, or the test would be trained on.
+        """
+        groups = self.copy_groups
+        shut = {groups[person] for person in self.locked_ids if person in groups}
+        return frozenset(p for p, group in groups.items() if group in shut) - self.locked_ids
 
     @property
     def cutoff(self) -> datetime | None:

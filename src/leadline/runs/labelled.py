@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
+from leadline.cohort.near_copies import group_counts
 from leadline.cohort.splits import person_folds, refuse_locked_people
 from leadline.cohort.store import FILES, Cohort
 from leadline.cohort.timeline import Timeline
@@ -42,11 +43,40 @@ class Labelled:
         people: timelines as they are read, one a person.
         readings: table of `cohort.windows.READINGS` with the column ``row``, the person's row.
         spans: the whole-window reading of each label, in the order of `readings`.
+        groups: person -> group, for people who count as one (`Cohort.copy_groups`).
     """
 
     people: list[Timeline]
     readings: pl.DataFrame
     spans: list[Span]
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    def as_one(self) -> Ints:
+        """For each of `people` the first row of those who count as the same person, (people,)."""
+        first: dict[str, int] = {}
+        names = [self.groups.get(p.person_id, p.person_id) for p in self.people]
+        return np.array([first.setdefault(name, row) for row, name in enumerate(names)], dtype=int)
+
+    def copies_in_words(self, left_out: Mapping[str, object]) -> dict[str, str]:
+        """What a report says of near-copies among these people; nothing if there are none.
+
+        `left_out`: the people with folds. Who has none and is not locked is a near-copy of a
+        locked person.
+        """
+        groups = {p: group for p, group in self.groups.items() if p in left_out}
+        counts = group_counts(groups)
+        several = counts["people"] - counts["groups"]
+        open_people = set(self.readings.filter(~pl.col("locked"))["person_id"])
+        shut = len(open_people - set(left_out))
+        words = {}
+        if several:
+            words["near-copies"] = (
+                f"{counts['people']} people are {counts['groups']} under several ids, by their "
+                "words; each counts as one person in the folds"
+            )
+        if shut:
+            words["near-copies of locked people"] = f"{shut}, not trained on"
+        return words
 
     def rows(self, person_ids: set[str]) -> Ints:
         """Rows of `readings` of these people."""
@@ -58,12 +88,17 @@ def draw_folds(
 ) -> dict[str, dict[int, int]]:
     """Person -> repeat -> the fold that leaves the person out, for everyone who is not locked.
 
+    People whose words are near-copies of one another share a fold. Near-copies of locked people
+    have none: nothing trains on them.
+
     Raises:
         LeadlineError: too few people for the folds.
     """
-    open_readings = labelled.readings.filter(~pl.col("locked"))
+    open_readings = labelled.readings.filter(
+        ~pl.col("locked") & ~pl.col("person_id").is_in(list(cohort.copies_of_locked))
+    )
     folds = [
-        person_folds(open_readings, config.folds, config.seed + repeat)
+        person_folds(open_readings, config.folds, config.seed + repeat, cohort.copy_groups)
         for repeat in range(config.repeats)
     ]
     refuse_locked_people(set(folds[0]), cohort, "training")
@@ -90,7 +125,7 @@ def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -
         pl.col("person_id").replace_strict(row).cast(pl.Int64).alias("row")
     )
     spans = [Span(*values) for values in usable_readings.select("row", "first", "last").iter_rows()]
-    return Labelled(people, usable_readings, spans)
+    return Labelled(people, usable_readings, spans, cohort.copy_groups)
 
 
 def _refuse_mixed(cohort: Cohort, readings: pl.DataFrame) -> None:

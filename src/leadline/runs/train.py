@@ -8,7 +8,7 @@ baselines on the same folds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def train_run(
             predictions += baseline_predictions(labelled, config, left_out, states, home)
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
-        training = _training_facts(labelled, config, window)
+        training = _training_facts(labelled, left_out, config, window)
         facts = questionnaires.facts(window)
         return _finish(run, cohort, settings, training, (selection, facts), source)
 
@@ -238,13 +238,16 @@ def frozen_ensemble(
     Returns:
         The ensemble, and a row for each model and candidate of how it was chosen.
     """
+    person = rows.person
+    rows = replace(rows, person=labelled.as_one()[person])  # copies share an inner fold too
     candidates = candidates_for(config, len(labelled.spans))
     members, selection = [], []
     with progress_bar("Fitting") as advance:
         for repeat in range(config.repeats):
             for fold in range(config.folds):
                 train = people_of_fold(labelled, left_out, repeat, fold, inside=True)
-                fold_rows = rows.take(np.flatnonzero(np.isin(rows.person, train)))
+                at = np.flatnonzero(np.isin(person, train))
+                fold_rows = rows.take(at)
                 model, table = fit_frozen(
                     fold_rows,
                     candidates,
@@ -252,7 +255,7 @@ def frozen_ensemble(
                     seed=config.seed + 1000 * repeat + fold,
                 )
                 if fitted is not None:
-                    fitted(repeat, fold, np.unique(fold_rows.person))
+                    fitted(repeat, fold, np.unique(person[at]))
                 members.append(Member(repeat, fold, model))
                 selection += [
                     {
@@ -384,15 +387,18 @@ def train_adapted(
 
 
 def _training_facts(
-    labelled: Labelled, config: TrainConfig, window: WindowConfig
+    labelled: Labelled,
+    left_out: dict[str, dict[int, int]],
+    config: TrainConfig,
+    window: WindowConfig,
 ) -> dict[str, str]:
     """What the report says of the training."""
-    open_people = labelled.readings.filter(~pl.col("locked"))
     locked = labelled.readings.filter("locked")
     return {
-        "people trained on": str(open_people["person_id"].n_unique()),
-        "PHQ-9s trained on": str(open_people.height),
+        "people trained on": str(len(left_out)),
+        "PHQ-9s trained on": str(len(labelled.rows(set(left_out)))),
         "locked test people": str(locked["person_id"].n_unique()),
+        **labelled.copies_in_words(left_out),
         **model_facts(config),
         "text": f"the {window.days:g} days before each PHQ-9"
         if window.days

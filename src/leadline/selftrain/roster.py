@@ -1,8 +1,8 @@
 """Everyone in a self-training run: who has gold, who has none, their folds and their ratings.
 
 Folds are drawn once, over all open people: those with gold stratified by severity, those
-without dealt out at random. The last reading of each person is what a teacher rated and what
-a pseudolabel is for.
+without dealt out at random; near-copies of one another count as one person. The last reading of
+each person is what a teacher rated and what a pseudolabel is for.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Roster:
         last: row of `gold` that is the last whole reading of each person, -1 without gold.
         unlabelled: the last reading of each person without gold, as rows without totals.
         spans: the last reading of each person, length N.
-        locked: who is in the locked test, shape (N,).
+        locked: who is in the locked test or a near-copy of somebody in it, shape (N,).
         folds: fold by repeat and person, -1 for locked people, shape (repeats, N).
         raters: teacher draws, none of them of locked people.
     """
@@ -126,7 +126,8 @@ def open_roster(
     last[gold.person[final]] = final  # readings of a person are in the order of time
     spans = [labelled.spans[label] for label in owner[last[: len(labelled.people)]]]
     spans += [span for _, span in unlabelled]
-    locked = np.array([person.person_id in cohort.locked_ids for person in people])
+    shut = cohort.locked_ids | cohort.copies_of_locked
+    locked = np.array([person.person_id in shut for person in people])
     roster = Roster(
         people=people,
         labelled=labelled,
@@ -192,15 +193,19 @@ def _unlabelled_rows(
 def _draw_folds(
     labelled: Labelled, people: list[Timeline], locked: Bools, config: TrainConfig
 ) -> Ints:
-    open_readings = labelled.readings.filter(~pl.col("locked"))
+    names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
+    open_readings = labelled.readings.filter(pl.col("person_id").is_in(names))
+    groups = labelled.groups
     out = np.full((config.repeats, len(people)), -1)
     for repeat in range(config.repeats):
         seed = config.seed + repeat
-        gold = person_folds(open_readings, config.folds, seed)
-        names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
-        free = sorted((name for name in names if name not in gold), key=partial(random_place, seed))
-        fold = gold | {name: place % config.folds for place, name in enumerate(free)}
-        out[repeat] = [fold.get(person.person_id, -1) for person in people]
+        gold = person_folds(open_readings, config.folds, seed, groups)
+        fold = {groups.get(name, name): number for name, number in gold.items()}
+        free = {groups.get(name, name) for name in names} - set(fold)
+        order = sorted(free, key=partial(random_place, seed))
+        fold |= {name: place % config.folds for place, name in enumerate(order)}
+        by_name = {name: fold[groups.get(name, name)] for name in names}
+        out[repeat] = [by_name.get(person.person_id, -1) for person in people]
     return out
 
 

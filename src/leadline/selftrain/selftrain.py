@@ -408,7 +408,8 @@ def _finish(
     training = {
         "people trained on": str(course.gold_people),
         "people without a PHQ-9": str(int((~roster.has_gold & ~roster.locked).sum())),
-        "locked test people": str(int(roster.locked.sum())),
+        "locked test people": str(len(cohort.locked_ids & set(roster.ids))),
+        **roster.labelled.copies_in_words(roster.left_out()),
         "teachers": ", ".join(roster.raters.names) or "none: the student alone",
         "rounds tried and kept": f"{tried} and {kept_round}",
         "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",

@@ -61,11 +61,16 @@ def reading_of(timeline: Timeline, span: Span, as_of: datetime | None) -> Teache
 def spread_people(cohort: Cohort, window: WindowConfig, count: int) -> list[str]:
     """`count` people with a PHQ-9 and text, evenly spread over the severities; none is locked.
 
+    Nobody is taken whose words are near-copies of another's: an example would show a teacher the
+    PHQ-9 of the very person who is to be rated under another id.
+
     Raises:
         LeadlineError: fewer such people.
     """
     gold = label_readings(cohort, window).filter(
-        (pl.col("instrument") == "phq9") & ~pl.col("locked")
+        (pl.col("instrument") == "phq9")
+        & ~pl.col("locked")
+        & ~pl.col("person_id").is_in(list(cohort.copy_groups))
     )
     people = gold.unique("person_id", keep="last").sort("total", "person_id")
     if people.height < count:
