@@ -17,7 +17,6 @@ TESTS = ROOT / "tests"
 WITHOUT = {
     "arrays.py": "names of kinds of arrays; mypy is its test",
     "heads/config.py": "names of heads and pools; cli/test_flags.py meets each of them",
-    "about.py": "three constants; cli/test_app.py meets version and notice",
     "sources/label.py": "seven fields without a method; every reader of labels goes through it",
     "sources/source.py": "four fields without a method; every importer's test goes through it",
 }

@@ -10,6 +10,7 @@ from tests.support.cohorts import files_of
 from leadline.artefact import write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
+from leadline.runs import directory
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory, to_toml
 
@@ -97,3 +98,52 @@ def test_what_is_not_a_run_is_left_alone(tmp_path, overwrite):
         ):
             pass
     assert files_of(tmp_path) == before
+
+
+def another_version(monkeypatch):
+    monkeypatch.setattr(directory, "code_version", lambda: "0.9.9+another")
+
+
+def test_what_another_version_began_is_refused_or_begun_anew(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with run_directory(out, SETTINGS, False) as run:
+        (run / "half").touch()
+    before = files_of(out)
+    with monkeypatch.context() as patch:
+        another_version(patch)
+        with (
+            pytest.raises(
+                LeadlineError, match=r"Another version .* began .*This is 0.9.9"
+            ) as error,
+            run_directory(out, SETTINGS, False),
+        ):
+            pass
+        assert "--overwrite" in error.value.remedy
+        assert files_of(out) == before
+        with run_directory(out, SETTINGS, True) as run:
+            assert not (run / "half").exists()
+            (run / "other half").touch()
+    with pytest.raises(LeadlineError, match="Another version"), run_directory(out, SETTINGS, False):
+        pass
+
+
+def test_a_run_that_does_not_say_who_began_it_is_of_another_version(tmp_path):
+    out = tmp_path / "run"
+    with run_directory(out, SETTINGS, False):
+        pass
+    (out / directory.CONFIG).write_text(to_toml(SETTINGS))  # as an earlier version left it
+    for content in (None, "{", "[]"):
+        if content is None:
+            (out / directory.BEGUN).unlink()
+        else:
+            (out / directory.BEGUN).write_text(content)
+        with pytest.raises(LeadlineError, match="did not say"), run_directory(out, SETTINGS, False):
+            pass
+
+
+def test_a_kill_before_the_settings_are_written_leaves_a_place_to_begin_in(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / directory.BEGUN).write_text('{"code": "0.0.1+x"}')
+    with run_directory(tmp_path / "run", SETTINGS, False) as run:
+        finish(run)
+    assert not (tmp_path / "run" / directory.BEGUN).exists(), "a finished run has a manifest"

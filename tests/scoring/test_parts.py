@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -112,6 +113,22 @@ def test_parts_of_something_else_are_thrown_away(
         (folder_of(out) / "manifest.json").write_text("{")
         go()
     assert write_log["written"] == list(range(PARTS))
+
+
+@pytest.mark.parametrize("code", ["0.9.9+another", None])
+def test_parts_of_another_version_are_made_anew_and_it_is_said(
+    stopped, whole, write_log, monkeypatch, code
+):
+    out, go = stopped
+    manifest = json.loads((folder_of(out) / "manifest.json").read_text())
+    manifest["code"] = code
+    if code is None:
+        del manifest["code"]  # as an earlier version left it
+    (folder_of(out) / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.warns(UserWarning, match="Another version of Leadline"):
+        go()
+    assert write_log["written"] == list(range(PARTS))
+    assert out.read_bytes() == whole[1]
 
 
 def test_a_straggler_of_other_settings_is_no_part(tmp_path):

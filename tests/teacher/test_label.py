@@ -12,15 +12,18 @@ import polars as pl
 import pytest
 from tests.support.teacher_cohort import BOTH, MODES, PRICES, START, config, make_cohort, texts
 
+from leadline.about import code_version
 from leadline.artefact import read_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
+from leadline.teacher import label
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort, refuse_other_labels
 from leadline.teacher.label_table import read_labels
 from leadline.teacher.selection import gold_examples
+from leadline.teacher.transcript import render
 
 
 @BOTH
@@ -201,3 +204,53 @@ def test_what_was_labelled_is_bound_to_its_cohort_window_and_mask(tmp_path, serv
     again = make_cohort(tmp_path / "d", [text + " again" for text in texts(3)])
     with pytest.raises(LeadlineError, match="other turns"):
         refuse_other_labels(tmp_path / "l", read_cohort(again).manifest, window)
+
+
+def of_another_version(out):
+    """Make a store say that other code asked the teacher last."""
+    with sqlite3.connect(out / "requests.sqlite") as store:
+        store.execute("UPDATE meta SET value = '0.0.9+x' WHERE name LIKE 'code that asked%'")
+        assert store.total_changes == 1
+
+
+def test_answers_that_were_paid_to_another_version_are_kept(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    out, settings = tmp_path / "l", config(server, "openai", draws=1)
+    label_cohort(cohort, out, dataclasses.replace(settings, limit=2))
+    assert len(server.asked) == 2
+    of_another_version(out)
+    report = label_cohort(cohort, out, settings)
+    assert len(server.asked) == 4, "only the two that were not asked"
+    assert report["labels"] == 4
+    assert read_manifest(out, "labels")["code"] == code_version()
+
+
+def test_readings_that_another_version_sent_in_other_words_are_not_paid_twice(
+    tmp_path, server, monkeypatch
+):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    out, settings = tmp_path / "l", config(server, "openai", draws=1)
+    label_cohort(cohort, out, dataclasses.replace(settings, limit=2))
+    before = read_labels(out)
+    of_another_version(out)
+    monkeypatch.setattr(label, "render", lambda *a, **k: render(*a, **k) + " (end)")
+    with pytest.raises(LeadlineError, match=r"2 of these readings were sent .* in other words"):
+        label_cohort(cohort, out, settings)
+    assert len(server.asked) == 2
+    assert read_labels(out).equals(before)
+
+
+def test_what_another_version_planned_and_never_sent_is_asked_in_the_words_of_this_one(
+    tmp_path, server, monkeypatch
+):
+    cohort = make_cohort(tmp_path / "c", texts(3), locked=0)
+    out, settings = tmp_path / "l", config(server, "openai", draws=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(label, "_work", lambda *a: pytest.fail("killed before it is sent"))
+        with pytest.raises(pytest.fail.Exception):
+            label_cohort(cohort, out, settings)
+    of_another_version(out)
+    monkeypatch.setattr(label, "render", lambda *a, **k: render(*a, **k) + " (end)")
+    assert label_cohort(cohort, out, settings)["labels"] == 3
+    assert len(server.asked) == 3
+    assert all("(end)" in text for text in server.asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime
 
 import numpy as np
@@ -93,3 +94,17 @@ def test_a_cohort_without_simulated_teacher_is_refused(tmp_path):
     table.drop("draw").write_parquet(cohort / "truth" / "teacher.parquet")
     with pytest.raises(LeadlineError, match="lacks the columns draw"):
         label_cohort(cohort, tmp_path / "l", LabelConfig())
+
+
+def test_the_simulated_teacher_of_another_version_is_asked_again(tmp_path):
+    cohort = make_cohort(tmp_path / "c", ["same words"] * 7, locked=2)
+    add_truth(cohort, 7)
+    settings = LabelConfig(teacher="simulated", draws=3)
+    label_cohort(cohort, tmp_path / "l", settings)
+    before = read_labels(tmp_path / "l")
+    with sqlite3.connect(tmp_path / "l" / "requests.sqlite") as store:
+        other = "UPDATE requests SET reply = (SELECT reply FROM requests WHERE id = 1)"
+        assert store.execute(other).rowcount == 15
+        store.execute("DELETE FROM meta WHERE name LIKE 'code that asked%'")  # an earlier version
+    assert label_cohort(cohort, tmp_path / "l", settings)["labels"] == 15
+    assert read_labels(tmp_path / "l").equals(before)

@@ -1,4 +1,8 @@
-"""The run directory: one that is not finished goes on, a finished one is replaced whole."""
+"""The run directory: one that is not finished goes on, a finished one is replaced whole.
+
+Only the code that began a run goes on with it (`about.code_version`): its models, folds and
+pseudolabels would else be of two codes. A finished run may be of any version.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from leadline import processes
-from leadline.artefact import MANIFEST, check_place, read_manifest
+from leadline.about import code_version
+from leadline.artefact import MANIFEST, check_place, read_manifest, write_json
 from leadline.errors import LeadlineError
 
 CONFIG = "config.toml"
+
+BEGUN = "begun.json"  # which code began an unfinished run
 
 
 @contextmanager
@@ -26,9 +33,11 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
     a new directory is removed and the replaced run is back; after anything else (a kill, a
     defect) what was finished stays, to go on from.
 
+    What another version of Leadline began is refused; `overwrite` begins it anew.
+
     Raises:
-        LeadlineError: the run is finished, or unfinished with other settings, or the directory
-            holds something else, or cannot be made.
+        LeadlineError: the run is finished, or unfinished with other settings or by another
+            version, or the directory holds something else, or cannot be made.
     """
     if processes.rank() > 0:
         processes.barrier()
@@ -40,9 +49,12 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
     if (path / MANIFEST).is_file():
         shutil.rmtree(replaced, ignore_errors=True)
         path.replace(replaced)
+    elif _begun_by_another(path):
+        shutil.rmtree(path)  # asked for by `overwrite`, else it was refused
     config = path / CONFIG
     new = not config.is_file()
     path.mkdir(parents=True, exist_ok=True)
+    write_json(path / BEGUN, {"code": code_version()})
     config.write_text(text, encoding="utf-8")
     processes.barrier()
     try:
@@ -53,7 +65,20 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
             if replaced.is_dir():
                 replaced.replace(path)
         raise
+    if (path / MANIFEST).is_file():
+        (path / BEGUN).unlink(missing_ok=True)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _begun_by_another(path: Path) -> str | None:
+    """Which other code began the unfinished run at `path`; None if this one did, or nothing is."""
+    if not (path / CONFIG).is_file():
+        return None
+    try:
+        code = str(json.loads((path / BEGUN).read_text(encoding="utf-8"))["code"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "one that did not say which it was"
+    return None if code == code_version() else code
 
 
 def _check_vacant(path: Path, config: str, overwrite: bool) -> None:
@@ -70,12 +95,23 @@ def _check_vacant(path: Path, config: str, overwrite: bool) -> None:
             remedy="Choose another --out, or add --overwrite to replace it.",
             file=path,
         )
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or not any(file.name != BEGUN for file in path.iterdir()):
         return
     if not (path / CONFIG).is_file():
         raise LeadlineError(
             "The output exists and is not a run.",
             remedy="Choose another --out, or remove it yourself.",
+            file=path,
+        )
+    another = _begun_by_another(path)
+    if another and overwrite:
+        return
+    if another:
+        raise LeadlineError(
+            f"Another version of Leadline began this unfinished run: {another}. "
+            f"This is {code_version()}.",
+            remedy="Begin it anew with --overwrite, go on with the version that began it, or "
+            "choose another --out.",
             file=path,
         )
     if (path / CONFIG).read_text(encoding="utf-8", errors="replace") != config:

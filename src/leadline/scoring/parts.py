@@ -1,9 +1,9 @@
 """A long table written in parts, so that work which was stopped goes on where it was.
 
 Beside the file OUT lies a folder ``.OUT.parts`` while it is made: a manifest of everything
-that the numbers depend on, and one Parquet file for each finished part. Each part appears
-whole or not at all. With another manifest the parts are thrown away and made anew. When all
-are there they are joined in order into OUT, by one rename, and the folder goes.
+that the numbers depend on, the code among it, and one Parquet file for each finished part. Each
+part appears whole or not at all. With another manifest the parts are thrown away and made anew.
+When all are there they are joined in order into OUT, by one rename, and the folder goes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leadline.about import __version__
+from leadline.about import code_version
 from leadline.artefact import (
     MANIFEST,
     SCRATCH,
@@ -127,7 +128,7 @@ def open_parts(
     folder = out.with_name(f".{out.name}.parts")
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    entries = {"leadline": __version__, "settings": dict(settings), "inputs": dict(inputs)}
+    entries = {"code": code_version(), "settings": dict(settings), "inputs": dict(inputs)}
     key = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:12]
     parts = PartFolder(folder, key, count)
     folder.mkdir(exist_ok=True)
@@ -148,7 +149,8 @@ def _prepare(folder: Path, entries: Mapping[str, Any]) -> None:
     """Throw away what was made with another manifest, and write this one."""
     for path in folder.glob(f"*{ATTEMPTS}"):
         path.unlink()
-    if _manifest(folder, entries) == entries:
+    earlier = _manifest(folder, entries)
+    if earlier == entries:
         return
     leftovers = [path for path in folder.iterdir() if path.name != LOCK]
     if any(re.fullmatch(OURS, path.name) is None for path in leftovers):
@@ -157,10 +159,14 @@ def _prepare(folder: Path, entries: Mapping[str, Any]) -> None:
             remedy="Move it away, or choose another --out.",
             file=folder,
         )
+    if earlier is not None and {**earlier, "code": entries["code"]} == entries:
+        warnings.warn(
+            "Another version of Leadline began these estimates; its parts are made anew.",
+            stacklevel=2,
+        )
     for path in leftovers:
         path.unlink()
-    settings, inputs = entries["settings"], entries["inputs"]
-    write_manifest(folder, kind="parts", command="score", settings=settings, inputs=inputs)
+    write_manifest(folder, kind="parts", command="score", **entries)
 
 
 def _manifest(folder: Path, entries: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from leadline.about import code_version
 from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
@@ -36,7 +37,13 @@ from leadline.teacher.dispatch import (
 )
 from leadline.teacher.label_table import LABELS_FILE, REQUESTS, refuse_locked_labels, teacher_labels
 from leadline.teacher.reasoning import EXPECTED_SHARE
-from leadline.teacher.request_store import Planned, RequestStore, digest, open_store
+from leadline.teacher.request_store import (
+    Planned,
+    RequestStore,
+    code_fact,
+    digest,
+    open_store,
+)
 from leadline.teacher.rubric import (
     OVERHEAD_TOKENS,
     FewShotExample,
@@ -106,6 +113,7 @@ def label_cohort(
         store.bind("cohort", cohort_hash(cohort))
         store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
+        _take_over(store, teacher, config, planned())
         store.plan(planned())
         with open_thoughts(out / THOUGHTS) if config.keep_thoughts else nullcontext() as thoughts:
             keep = thoughts.keep if thoughts else _forget
@@ -116,6 +124,28 @@ def label_cohort(
     facts = {**report, "questionnaire": counts.facts(window)}
     _write(out, labels, cohort, config, window, facts)
     return {**report, "labels": labels.height, "people": labels["person_id"].n_unique()}
+
+
+def _take_over(
+    store: RequestStore, teacher: str, config: LabelConfig, planned: Iterator[Planned]
+) -> None:
+    """Go on with a store that other code began, as far as that makes no difference.
+
+    Answers are paid for, and what decides one is in the hash of its request: model, settings,
+    rubric, prompt and transcript. They are kept where this code asks in the same words. The
+    simulated teacher is code of ours and costs nothing, so it is asked again.
+
+    Raises:
+        LeadlineError: a reading was sent in other words.
+    """
+    code, name = code_version(), code_fact(teacher)
+    if store.fact(name) == code:
+        return
+    if config.teacher == "simulated":
+        store.ask_again(teacher)
+    else:
+        store.drop_reworded(planned)
+    store.record(name, code)
 
 
 def window_identity(window: WindowConfig) -> str:
@@ -389,6 +419,7 @@ def _write(
         files={LABELS_FILE: sha256(out / LABELS_FILE)},
         window_identity=window_identity(window),
         rubric=load_rubric().version,
+        code=code_version(),
         simulated=cohort.simulated,
         **report,
     )

@@ -52,7 +52,11 @@ def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
         *costs,
     ) in store.answers():
         rating = parse_rating(reply)
-        assert rating is not None, "a request without a rating was recorded as done"
+        if rating is None:
+            raise LeadlineError(
+                "An answer that another version of Leadline took cannot be read by this one.",
+                remedy="Go on with the version that began these labels, or choose another --out.",
+            )
         setup = json.loads(teacher)
         time = None if as_of is None else datetime.fromisoformat(as_of)
         yield (

@@ -171,6 +171,61 @@ class RequestStore:
                 remedy=f"Choose another --out, or use the {name} that they were begun with.",
             )
 
+    def fact(self, name: str) -> str | None:
+        """A fact that was recorded about the store, None if it was not."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def record(self, name: str, value: str) -> None:
+        """Record a fact about the store, in the place of an earlier one."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def drop_reworded(self, requests: Iterable[Planned]) -> int:
+        """Take out what was never sent and would now be asked in other words; return how much.
+
+        For a store that other code began: its answers are to the words that it sent. Where the
+        words are the same, answers are kept as ever.
+
+        Raises:
+            LeadlineError: readings were rated, or are being rated, in other words. Asking again
+                would pay twice, and the labels would be of two wordings. Nothing is changed.
+        """
+        self._db.execute("CREATE INDEX IF NOT EXISTS by_reading ON asked (reading)")
+        sent_readings, stale_keys = 0, []
+        for item in requests:
+            rows = self._db.execute(
+                "SELECT r.key, r.state = 'pending' AND r.attempts = 0 FROM asked a "
+                "JOIN requests r ON r.key = a.key WHERE a.reading = ? AND r.teacher = ? "
+                "AND (r.system != ? OR r.transcript != ?)",
+                (
+                    *(reading_hash(item.reading), item.teacher),
+                    *(digest(item.system, *item.ancestors), digest(item.transcript)),
+                ),
+            ).fetchall()
+            stale_keys += [(key,) for key, is_unsent in rows if is_unsent]
+            sent_readings += any(not is_unsent for _, is_unsent in rows)
+        if sent_readings:
+            raise LeadlineError(
+                f"{sent_readings} of these readings were sent to the teacher in other words by "
+                "another version of Leadline.",
+                remedy="Go on with the version that began these labels, or choose another --out. "
+                "Nothing is lost: labels that are finished stay as they are.",
+            )
+        with self._db:
+            self._db.executemany("DELETE FROM asked WHERE key = ?", stale_keys)
+            self._db.executemany("DELETE FROM requests WHERE key = ?", stale_keys)
+        return len(stale_keys)
+
+    def ask_again(self, teacher: str) -> int:
+        """Put every answer of a teacher back to be asked once more; return how many."""
+        with self._db:
+            return self._db.execute(
+                "UPDATE requests SET state = 'pending', reply = NULL, error = NULL "
+                "WHERE teacher = ? AND state NOT IN ('pending', 'batch')",
+                (teacher,),
+            ).rowcount
+
     def plan(self, requests: Iterable[Planned]) -> int:
         """Add requests that are not there yet; return how many were new. Safe to repeat."""
         added = 0
@@ -490,6 +545,11 @@ def _connect(path: Path) -> sqlite3.Connection:
             file=path,
         )
     return connection
+
+
+def code_fact(teacher: str) -> str:
+    """The name of the fact that says which code asked this teacher last."""
+    return f"code that asked {digest(teacher)[:12]}"
 
 
 def reading_hash(reading: TeacherReading) -> str:
