@@ -24,7 +24,7 @@ def test_reliable_change() -> None:
 
 @given(st.integers(0, 27), st.integers(0, 27), st.floats(0.1, 0.99), st.floats(1, 12))
 def test_change_is_antisymmetric(before: int, after: int, reliability: float, sd: float) -> None:
-    config = change.ChangeConfig(change_reliability=reliability, change_sd=sd)
+    config = change.ChangeConfig(reliability=reliability, change_sd=sd)
     forward = change.change_sign(before, after, config)
     assert forward == -change.change_sign(after, before, config)
     index = abs(after - before) / (sd * math.sqrt(2 * (1 - reliability)))
@@ -34,8 +34,13 @@ def test_change_is_antisymmetric(before: int, after: int, reliability: float, sd
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"change_points": -1}, {"change_sd": 0}, {"change_reliability": 1}, {"change_confidence": 1}],
+    [{"change_points": -1}, {"change_sd": 0}, {"change_confidence": 1}],
 )
 def test_bad_change_settings(kwargs: dict[str, float]) -> None:
     with pytest.raises(LeadlineError, match="change"):
         change.ChangeConfig(**kwargs)
+
+
+def test_a_reliability_of_one_is_refused() -> None:
+    with pytest.raises(LeadlineError, match="--reliability"):
+        change.ChangeConfig(reliability=1.0)

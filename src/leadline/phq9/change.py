@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.errors import LeadlineError
-from leadline.settings import setting
+from leadline.phq9.config import ReliabilityConfig
+from leadline.phq9.reliability import TOTAL_SD, standard_error
+from leadline.settings import check_choices, same, setting
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class ChangeConfig:
     change_points: float = setting(
         0.0, "Fixed points that count as change (0: computed from reliability and SD)."
     )
-    change_reliability: float = setting(0.84, "Retest reliability of the PHQ-9 total.")
-    change_sd: float = setting(6.25, "Standard deviation of the PHQ-9 total in these people.")
+    reliability: float = same(ReliabilityConfig, "reliability")
+    change_sd: float = setting(TOTAL_SD, "Standard deviation of the PHQ-9 total in these people.")
     change_confidence: float = setting(0.95, "Two-sided confidence of a reliable change.")
 
     def __post_init__(self) -> None:
@@ -36,11 +38,12 @@ class ChangeConfig:
                 "The points of change or the standard deviation are negative.",
                 remedy="Use --change-points of 0 or more and --change-sd above 0.",
             )
-        if not (0 <= self.change_reliability < 1 and 0 < self.change_confidence < 1):
+        if not 0 < self.change_confidence < 1:
             raise LeadlineError(
-                "The reliability or the confidence is not a share.",
-                remedy="Use --change-reliability in [0, 1) and --change-confidence in (0, 1).",
+                "The confidence of a change is not a share.",
+                remedy="Use --change-confidence in (0, 1).",
             )
+        check_choices(self)
 
 
 def smallest_change(config: ChangeConfig) -> float:
@@ -48,7 +51,7 @@ def smallest_change(config: ChangeConfig) -> float:
     if config.change_points:
         return config.change_points
     z = NormalDist().inv_cdf((1 + config.change_confidence) / 2)
-    return z * math.sqrt(2 * (1 - config.change_reliability)) * config.change_sd
+    return z * math.sqrt(2) * standard_error(config.reliability, config.change_sd)
 
 
 def change_sign(

@@ -13,8 +13,8 @@ from leadline.phq9.items import TOTALS
 
 EDGES = np.arange(TOTALS + 1) - 0.5  # of the bins of the totals 0..27
 OWN_ERROR = 2.5
-"""PHQ-9 points: the standard error of measurement of a total, its SD of 6.25 times the root of
-1 - .84, the retest reliability pooled over two weeks or less. Nobody's next total can be told
+"""PHQ-9 points: the standard error of measurement of a total at the default reliability
+(`reliability.standard_error`). Nobody's next total can be told
 more closely than this, so no interval is narrower."""
 
 SMALLEST_DEVIATION = 0.5  # PHQ-9 points; people who all score alike would otherwise give 0

@@ -54,7 +54,14 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.node_store import Node, NodeStore
 from leadline.selftrain.roster import Roster
-from leadline.teacher.label_model import STUDENT, LabelModel, Observations, fit, posterior
+from leadline.teacher.label_model import (
+    GOLD_SD,
+    STUDENT,
+    LabelModel,
+    Observations,
+    fit,
+    posterior,
+)
 
 Folds = frozenset[int]
 
@@ -77,12 +84,14 @@ class Plan:
         candidate: the student's head.
         seed: of the rows on which hyperparameters are chosen.
         even: fill the bands evenly; see `config.SelftrainConfig`.
+        gold_sd: standard error of measurement of one PHQ-9, points.
     """
 
     folds: int
     candidate: Candidate
     seed: int
     even: bool
+    gold_sd: float = GOLD_SD
 
 
 class Chain:
@@ -210,7 +219,8 @@ class Chain:
         student = np.full(len(self.fold), np.nan)
         words = self.roster.gold.design.words[last]
         student[gold] = calibration.distribution(mean[last], sd[last], words).mean()
-        return fit(self._observe(rows, student, frozenset({fold})))
+        observed = self._observe(rows, student, frozenset({fold}))
+        return fit(observed, gold_sd=self.plan.gold_sd)
 
     def training_batches(self, kind: str, round_: int, fold: int) -> list[Node]:
         """The pseudolabels that the final model of `fold` is fitted on."""
@@ -464,7 +474,7 @@ class Chain:
             measured: Ints = np.array([], dtype=np.int64)
         else:
             if context not in self._measured:
-                model = fit(self._observe(rows, student, gold_out))
+                model = fit(self._observe(rows, student, gold_out), gold_sd=self.plan.gold_sd)
                 self._measured[context] = model, rows
             model, measured = self._measured[context]
             mean, sd, weight = _believed(kind, model, observed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
-from leadline.settings import check_choices, setting
+from leadline.phq9.config import ReliabilityConfig
+from leadline.settings import check_choices, same, setting
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SelftrainConfig:
     min_slope: float = setting(0.95, "Least out-of-fold slope of gold on estimates.")
     max_slope: float = setting(1.05, "Greatest out-of-fold slope of gold on estimates.")
     canary_level: float = setting(0.01, "p below which the canary stops the rounds.")
+    reliability: float = same(ReliabilityConfig, "reliability")
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -25,6 +25,7 @@ from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
+from leadline.phq9.reliability import standard_error
 from leadline.progress import progress_bar
 from leadline.runs.checkpoint import open_source, save_ensemble
 from leadline.runs.config import TrainConfig
@@ -278,7 +279,13 @@ def _begin(
     config, train, window = configs
     roster, states = open_roster(cohort, labels, source, train, window)
     refuse_locked_people(set(roster.left_out()), cohort, "self-training")
-    plan = Plan(train.folds, candidates_for(train, len(roster.people))[0], train.seed, config.even)
+    plan = Plan(
+        train.folds,
+        candidates_for(train, len(roster.people))[0],
+        train.seed,
+        config.even,
+        standard_error(config.reliability),
+    )
     store, ledger = NodeStore(run / NODES), AncestryLedger(cohort.locked_ids)
     chains = [Chain(roster, repeat, plan, store, ledger) for repeat in range(train.repeats)]
     canary = None

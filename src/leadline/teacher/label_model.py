@@ -35,9 +35,11 @@ from scipy.optimize import minimize
 
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
+from leadline.phq9.config import ReliabilityConfig
+from leadline.phq9.reliability import standard_error
 
 STUDENT = "student"  # the rater that is a model of ours
-GOLD_SD = 2.5  # standard error of measurement of one PHQ-9, points
+GOLD_SD = standard_error(ReliabilityConfig().reliability)  # of one PHQ-9, points
 
 MIN_LABELLED = 30
 
