@@ -1,4 +1,4 @@
-"""The bootstrap against simulation: coverage of its intervals, false positives of its tests."""
+"""The bootstrap against plain loops, and what becomes of its replicates."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from tests.support.predictions import MEAN, RELIABILITY, SD, estimate_of, gold_totals, predictions
 
 from leadline.evaluate.bootstrap import (
-    p_value,
     person_weights,
     resampled_scores,
     sample_scores,
     summary,
 )
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.metrics import Moments, auc, weighted_mean
+from leadline.evaluate.intervals import Basis, p_value
+from leadline.evaluate.metrics import Moments, weighted_mean
 from leadline.evaluate.results import evaluate_predictions
 from leadline.evaluate.sample import split_samples
 
@@ -52,37 +52,6 @@ def test_interval_equals_that_of_a_plain_loop_over_rebuilt_samples() -> None:
     np.testing.assert_allclose(ours, np.quantile(loop, (0.025, 0.975)), atol=0.04)
 
 
-@pytest.mark.parametrize("labels", [1, 3])
-def test_intervals_cover_the_truth(labels) -> None:
-    rng = np.random.default_rng(11)
-
-    def draw(people: int) -> tuple[np.ndarray, np.ndarray]:
-        truth = np.repeat(rng.normal(size=people), labels)
-        # an error that a person repeats: labels of one person are not independent
-        stable = np.repeat(estimate_of(truth[::labels], 0.7, rng), labels)
-        return gold_totals(truth, rng), stable
-
-    def scores(gold: np.ndarray, estimate: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [
-                weighted_mean(np.abs(gold - estimate), weights),
-                Moments.of(gold, estimate, weights).pearson(),
-                auc(gold, estimate, (10,), weights)[0],
-            ]
-        )
-
-    true = scores(*draw(300_000 // labels), np.ones((1, 300_000 // labels * labels)))[:, 0]
-    person = np.repeat(np.arange(120), labels)
-    hits = np.zeros(3)
-    for trial in range(250):
-        drawn = scores(*draw(120), weights_of(person, 250, trial))
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
-        hits += (low <= true) & (true <= high)
-    coverage = hits / 250
-    assert (coverage >= 0.90).all(), coverage
-    assert (coverage <= 0.985).all(), coverage
-
-
 def test_paired_test_has_the_false_positive_rate_that_it_states() -> None:
     rng = np.random.default_rng(5)
     person, found, narrower = np.arange(120), 0, 0
@@ -91,7 +60,8 @@ def test_paired_test_has_the_false_positive_rate_that_it_states() -> None:
         gold = gold_totals(truth, rng)
         errors = [np.abs(gold - estimate_of(truth, 0.7, rng)) for _ in range(2)]
         drawn = [weighted_mean(e, weights_of(person, 300, trial)) for e in errors]
-        found += p_value(drawn[0] - drawn[1]) < 0.05
+        gap = float(errors[0].mean() - errors[1].mean())
+        found += p_value("mae", gap, drawn[0] - drawn[1], 120) < 0.05
         narrower += np.std(drawn[0] - drawn[1]) < np.hypot(*(np.std(d) for d in drawn))
     assert 0.02 <= found / 300 <= 0.09
     assert narrower > 290
@@ -103,7 +73,7 @@ def test_paired_test_finds_a_real_difference() -> None:
     for entry in results["sets"][0]["comparisons"]:
         worse_is_higher = entry["metric"] in ("mae", "rmse", "crps")
         assert (entry["low"] > 0) if worse_is_higher else (entry["high"] < 0)
-        assert entry["p"] == pytest.approx(2 / 201)
+        assert entry["p"] < 0.01
 
 
 def test_identical_models_do_not_differ() -> None:
@@ -148,16 +118,19 @@ def test_best_linear_estimates_have_the_moments_of_theory() -> None:
 
 def test_summary_gives_no_interval_that_few_resamples_define() -> None:
     replicates = np.where(np.arange(100) < 10, np.nan, 0.5)
-    entry = summary(0.5, replicates)
+    entry = summary("mae", 0.5, replicates, Basis(40))
     assert entry["value"] == 0.5
     assert entry["low"] is None
     assert "5%" in entry["reason"]
-    assert summary(float("nan"), replicates)["value"] is None
+    assert summary("mae", float("nan"), replicates, Basis(40))["value"] is None
 
 
-def test_p_value_counts_both_tails() -> None:
-    assert p_value(np.r_[np.full(10, -1.0), np.full(89, 1.0)]) == pytest.approx(2 * 11 / 100)
-    assert p_value(np.zeros(99)) == 1.0
+def test_summary_gives_no_interval_of_a_mean_over_fewer_than_15_people() -> None:
+    replicates = np.random.default_rng(0).normal(4, 1, 200)
+    assert summary("mae", 4.0, replicates, Basis(15))["low"] < 4
+    assert summary("mae", 4.0, replicates, Basis(14))["low"] is None
+    share = summary("off_by_5", 0.5, None, Basis(10, (10.0,), (10.0,)))
+    assert 0 < share["low"] < 0.5 < share["high"] < 1
 
 
 def test_results_are_the_same_twice_and_valid_json() -> None:

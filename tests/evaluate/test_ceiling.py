@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from leadline.evaluate.ceiling import noise_ceiling
+from leadline.evaluate.ceiling import noise_ceiling, sharpness_terms
 
 # r, RMSE, MAE, AUC at 10, second PHQ-9: r, MAE, for help-seekers with mean 10 (simulated
 # with a graded response model; the second decimal of that table is itself uncertain)
@@ -90,3 +90,24 @@ def test_totals_that_are_nearly_all_equal_have_no_ceiling_at_a_high_reliability(
     gold = np.array([1.0] * 498 + [0.0, 2.0])
     assert noise_ceiling(gold, 0.99, (10,), 10) is None
     assert noise_ceiling(gold, 0.5, (10,), 10).r == pytest.approx(np.sqrt(0.5))
+
+
+def test_no_honest_estimate_is_sharper_than_the_bound() -> None:
+    rng = np.random.default_rng(4)
+    ordered = np.sort(help_seekers())
+    z, noise = rng.normal(size=(2, 200_000))
+    latent = np.sqrt(0.85) * z + np.sqrt(0.15) * noise
+    totals = ordered[np.minimum((stats.norm.cdf(latent) * 4000).astype(int), 3999)]
+    again = np.sqrt(0.85) * z + np.sqrt(0.15) * rng.normal(size=len(z))
+    second = ordered[np.minimum((stats.norm.cdf(again) * 4000).astype(int), 3999)]
+    bound = noise_ceiling(ordered, float(np.corrcoef(totals, second)[0, 1]), (10,), 10).sharpness
+    for weight in (0.8, 1.0):
+        estimate = 10 + weight * 6.55 * np.sqrt(0.85) * z
+        assert sharpness_terms(totals, estimate).mean() <= bound + 0.005
+    known = np.where(rng.random(len(z)) < 1 / 3, totals, estimate)
+    assert sharpness_terms(totals, known).mean() > bound + 0.2
+
+
+def test_sharpness_is_that_of_errors_in_the_middle_of_the_scale() -> None:
+    terms = sharpness_terms(np.array([12.0, 12.0, 0.0, 27.0]), np.array([12.0, 14.6, 0.0, 27.0]))
+    np.testing.assert_allclose(terms, [1, -1, 0, 0], atol=0.01)

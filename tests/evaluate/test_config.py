@@ -13,8 +13,8 @@ from leadline.evaluate.config import EvaluateConfig
     [
         {"resamples": 10},
         {"curve_resamples": 5000},
-        {"reliability": ()},
-        {"reliability": (1.0,)},
+        {"reliability": 1.0},
+        {"further_reliability": (0.9, 1.0)},
         {"prevalences": (0.0,)},
         {"cut": 30},
         {"bins": 1},

@@ -43,7 +43,7 @@ def test_every_score_has_a_value_inside_its_interval(results) -> None:
 
 
 def test_top_level_and_set_facts(results) -> None:
-    assert (results["kind"], results["format"]) == ("results", 3)
+    assert (results["kind"], results["format"]) == ("results", 4)
     assert results["notice"] == NOTICE
     assert results["simulated_notice"] is None
     (one,) = results["sets"]
@@ -92,9 +92,9 @@ def test_few_people_get_no_correlation_no_interval_no_auc() -> None:
     assert scores["mae"]["value"] > 0
     assert (scores["mae"]["low"], scores["mae"]["reason"]) == (
         None,
-        "Fewer than 10 people: no interval.",
+        "Fewer than 15 people: no interval.",
     )
-    assert scores["pearson"]["reason"] == "Fewer than 10 people."
+    assert scores["pearson"]["reason"] == "Fewer than 15 people."
     assert "Fewer than 5 people" in scores["auc_10"]["reason"]
     assert results["sets"][0]["ceiling"]["default"] is None
     assert results["sets"][0]["comparisons"][0]["p"] is None
@@ -141,22 +141,42 @@ def test_better_than_the_ceiling_is_leakage_until_shown_otherwise() -> None:
     assert (warning["kind"], warning["model"]) == ("ceiling", "leadline")
     assert "leakage until shown otherwise" in warning["text"]
     assert "MAE" in warning["text"]
-    assert "its whole interval lies beyond" in warning["text"]
     assert not [kind for kind, _ in kinds(evaluate(predictions(300))) if kind == "ceiling"]
 
 
-def test_known_limit_gives_share_gap_and_warning() -> None:
+def test_a_limit_of_other_labels_gives_no_gap_and_says_so() -> None:
     limit = {"r": 0.87, "mae": 2.6, "rmse": 3.2, "crps": 1.8, "auc_10": 0.93}
     results = evaluate(predictions(300), limit=limit, simulated=True)
     assert results["simulated_notice"] == SIMULATED_NOTICE
-    model = results["sets"][0]["models"]["leadline"]
-    scores, reached = model["scores"], model["explainable"]
-    explained = scores["variance_explained"]["value"]
-    assert reached["of_limit"] == pytest.approx(explained / 0.87**2)
+    (one,) = results["sets"]
+    assert one["limit"] is None
+    reached = one["models"]["leadline"]["explainable"]
+    explained = one["models"]["leadline"]["scores"]["variance_explained"]["value"]
     assert reached["of_ceiling"] == pytest.approx(explained / 0.84)
-    assert reached["gap_to_limit"]["mae"] == pytest.approx(scores["mae"]["value"] - 2.6)
-    assert set(reached["gap_to_limit"]) == set(limit)
-    assert ("limit", "leadline") in kinds(evaluate(leaky(), limit=limit))
+    assert (reached["of_limit"], reached["gap_to_limit"]) == (None, {})
+    assert ("no limit", None) in kinds(results)
+
+
+def test_a_limit_of_the_same_labels_gives_share_gap_and_warning() -> None:
+    table = predictions(300, models={"leadline": 0.5, "best": 0.2})
+    limit = table.filter(pl.col("model") == "best").select("label", "distribution")
+    results = evaluate_predictions(table, QUICK, manifest={"simulated": True}, limit=limit)
+    (one,) = results["sets"]
+    assert one["limit"]["labels"] == 300
+    assert one["models"]["leadline"]["explainable"]["gap_to_limit"]["mae"] > 0
+    assert "no limit" not in [kind for kind, _ in kinds(results)]
+    found = evaluate_predictions(leaky(), QUICK, limit=limit)
+    assert ("limit", "leadline") in kinds(found)
+
+
+def test_the_set_that_can_say_something_leads() -> None:
+    few = predictions(8, split="locked", seed=4).with_columns(pl.col("label") + 1000)
+    many = predictions(60, split="locked", seed=4).with_columns(pl.col("label") + 1000)
+    folds = predictions(120)
+    for locked, first in ((few, "out-of-fold"), (many, "locked")):
+        results = evaluate(folds.vstack(locked))
+        assert results["sets"][0]["split"] == results["lead"]["split"] == first
+        assert {one["split"] for one in results["sets"]} == {"locked", "out-of-fold"}
 
 
 def test_compression_and_miscalibration_are_said() -> None:
@@ -239,7 +259,7 @@ def test_a_ceiling_that_no_totals_can_reach_is_left_out_with_the_reason() -> Non
         .then(2.0)
         .otherwise(1.0)
     )
-    config = replace(QUICK, reliability=(0.99, 0.5))
+    config = replace(QUICK, reliability=0.99, further_reliability=(0.5,))
     ceiling = evaluate_predictions(table, config)["sets"][0]["ceiling"]
     assert ceiling["default"] is None
     assert "nearly all equal" in ceiling["reason"]

@@ -14,6 +14,7 @@ from tests.support.predictions import predictions, running_estimates
 
 from leadline import NOTICE, SIMULATED_NOTICE
 from leadline.artefact import write_manifest
+from leadline.cohort.limit import LIMIT_FILE, LIMIT_LABELS
 from leadline.cohort.store import write_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
@@ -174,7 +175,8 @@ def test_locked_and_phq8_sets_each_have_their_section(tmp_path) -> None:
     run = make_run(tmp_path / "run", pl.concat([predictions(60), locked, eight]))
     evaluate_run(run, settings=QUICK)
     page = report_run(run).read_text()
-    assert page.index("Locked test people, PHQ-9") < page.index("by person, PHQ-9")
+    assert page.index("by person, PHQ-9") < page.index("Locked test people, PHQ-9")
+    assert "This locked test does not lead the report" in page
     assert "Cross-validation by person, PHQ-8" in page
     identifiers = re.findall(r'\bid="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers))
@@ -185,8 +187,19 @@ def test_cohort_confirms_the_labels_and_lends_its_limit(tmp_path) -> None:
     run = make_run(tmp_path / "run", table)
     cohort = make_cohort(tmp_path / "cohort", table, limit={"r": 0.87}, simulated=True)
     results = evaluate_run(run, cohort, QUICK)
-    assert results["sets"][0]["limit"] == {"r": 0.87}
+    assert results["sets"][0]["limit"] is None
     assert results["simulated"] is True
+    rows = table.filter(pl.col("model") == "leadline")
+    (cohort / "truth").mkdir()
+    rows.select("person_id", "total", "distribution").write_parquet(cohort / LIMIT_LABELS)
+    (one,) = evaluate_run(run, cohort, QUICK)["sets"]
+    assert one["limit"]["labels"] == 40
+    leadline = one["models"]["leadline"]
+    gap = leadline["scores"]["mae"]["value"] - one["limit"]["mae"]
+    assert leadline["explainable"]["gap_to_limit"]["mae"] == pytest.approx(gap)
+    rows[:30].select("label", "distribution").write_parquet(run / LIMIT_FILE)
+    assert evaluate_run(run, settings=QUICK)["sets"][0]["limit"]["labels"] == 30
+    assert "on 30 PHQ-9s of 30 people" in report_run(run).read_text()
 
 
 def test_labels_that_the_cohort_does_not_hold_are_refused(tmp_path) -> None:
@@ -233,7 +246,7 @@ def test_report_of_other_predictions_or_broken_results_is_refused(tmp_path) -> N
     with pytest.raises(LeadlineError, match="other predictions"):
         report_run(run)
     (run / "results.json").write_text('{"format": 99}')
-    with pytest.raises(LeadlineError, match="format 99; this version reads 3"):
+    with pytest.raises(LeadlineError, match="format 99; this version reads 4"):
         report_run(run)
     (run / "results.json").write_text("{")
     with pytest.raises(LeadlineError, match="not valid JSON"):

@@ -15,6 +15,7 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
         "sets": [
             {
                 "people": 40, "labels": 50, "split": "out-of-fold",
+                "verdict": {"sentence": "On these 40 people leadline beats every baseline."},
                 "models": {
                     "leadline": {
                         "scores": {
@@ -45,11 +46,13 @@ def test_the_summary_shows_scores_intervals_ceiling_and_warnings():
     text = stream.getvalue()
     for part in ("40 people, 50 PHQ-9s", "3.46 (3.00, 4.00)", "5.00", "0.910", "0.950",
                  "few people", "made up", "retest 0.84", "62%", "+1.46",
-                 "0.872", "width", "16.2", "20.5"):  # fmt: skip
+                 "0.872", "width", "16.2", "20.5",
+                 "leadline beats every baseline"):  # fmt: skip
         assert part in text
     results["sets"][0]["limit"] = None
     stream = io.StringIO()
     Console(width=200, file=stream).print(render_summary(results))
     assert "50%" in stream.getvalue()
+    assert stream.getvalue().startswith("On these 40 people")
     assert "limit" not in stream.getvalue()
     assert "pseudolabels" not in stream.getvalue()

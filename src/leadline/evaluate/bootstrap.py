@@ -3,9 +3,9 @@
 A resample draws as many persons as there are, with replacement, and is kept as counts: the
 weight of a label is how often its person was drawn. Every model is scored on the same
 resamples, so the difference of two models has its own interval (paired bootstrap), which is
-far narrower than the two intervals suggest. Intervals are percentile intervals; the two-sided
-p-value is twice the smaller tail of the resampled differences about zero.
-Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16.
+far narrower than the two intervals suggest. What becomes of the resampled scores is said in
+`intervals`.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import numpy as np
 
 from leadline.arrays import Array
 from leadline.evaluate.config import MIN_PEOPLE, EvaluateConfig
+from leadline.evaluate.intervals import Basis, interval
 from leadline.evaluate.sample import Sample
 from leadline.evaluate.scores import Resamples, curve_scores, scalar_scores
 
 CELLS = 250_000  # resamples x labels held at once: small enough for the processor's cache
 
 MOST_UNDEFINED = 0.05  # share of resamples without a value, above which no interval is given
+
+UNSTABLE = "It is undefined in more than 5% of the resamples: no interval."
 
 Scores = dict[str, dict[str, Array]]  # model -> name -> (resamples, ...)
 
@@ -84,31 +87,43 @@ def _join(pieces: Mapping[str, list[Mapping[str, Array]]]) -> Scores:
     }
 
 
-def summary(value: float, replicates: Array | None, reason: str | None = None) -> dict[str, Any]:
+def summary(
+    name: str,
+    value: float,
+    replicates: Array | None,
+    basis: Basis,
+    reason: str | None = None,
+) -> dict[str, Any]:
     """A score for `results.json`: value with a 95% interval, or null with the reason.
 
     Args:
+        name: the score, as `intervals.interval` takes it.
         value: the score of the sample.
         replicates: (resamples,), its values in the resamples; None if none were drawn.
+        basis: what the score rests on.
         reason: why the score is withheld, if it is.
     """
     if reason is None and not np.isfinite(value):
         reason = "It is undefined for these estimates."
     if reason is not None:
         return {"value": None, "low": None, "high": None, "reason": reason}
+    finite = defined(replicates)
+    if replicates is not None and finite is None:
+        return no_interval(value, UNSTABLE)
+    ends = interval(name, float(value), finite, basis)
+    if ends is None:
+        return no_interval(value, f"Fewer than {MIN_PEOPLE} people: no interval.")
+    return {"value": float(value), "low": ends[0], "high": ends[1]}
+
+
+def defined(replicates: Array | None) -> Array | None:
+    """The defined replicates; None without any, or if too many are undefined."""
     if replicates is None:
-        why = f"Fewer than {MIN_PEOPLE} people: no interval."
-        return {"value": float(value), "low": None, "high": None, "reason": why}
-    finite = replicates[np.isfinite(replicates)]
-    if len(finite) < (1 - MOST_UNDEFINED) * len(replicates):
-        why = "It is undefined in more than 5% of the resamples: no interval."
-        return {"value": float(value), "low": None, "high": None, "reason": why}
-    low, high = np.quantile(finite, (0.025, 0.975))
-    return {"value": float(value), "low": float(low), "high": float(high)}
+        return None
+    finite: Array = replicates[np.isfinite(replicates)]
+    return finite if len(finite) >= (1 - MOST_UNDEFINED) * len(replicates) else None
 
 
-def p_value(differences: Array) -> float:
-    """Two-sided p-value of no difference from resampled differences, at least 2/(n + 1)."""
-    finite = differences[np.isfinite(differences)]
-    tails = (1 + np.array([(finite <= 0).sum(), (finite >= 0).sum()])) / (len(finite) + 1)
-    return float(min(1.0, 2 * tails.min()))
+def no_interval(value: float, reason: str) -> dict[str, Any]:
+    """A score for `results.json` that has a value and no interval."""
+    return {"value": float(value), "low": None, "high": None, "reason": reason}

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from leadline.evaluate.alarm import (
+    ALARM_LEVEL,
+    ALARM_PEOPLE,
+    LOWER_IS_BETTER,
+    beyond_ceiling,
+    watched,
+)
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
+from leadline.evaluate.limit import Gap
 from leadline.evaluate.sample import Sample
-
-LOWER_IS_BETTER = frozenset({"mae", "rmse", "crps"})
 
 SMALL = 100  # people, under which the report says how wide the intervals are
 
@@ -19,7 +25,7 @@ SLOPE = (0.9, 1.1)  # calibration slopes that pass without a remark
 
 def find(
     models: Mapping[str, Mapping[str, Any]],
-    bests: tuple[Mapping[str, Any], Mapping[str, float] | None],
+    bests: tuple[Mapping[str, Any], Gap | None],
     shown_model: str,
     config: EvaluateConfig,
     sample: Sample,
@@ -28,18 +34,17 @@ def find(
 
     Args:
         models: the `models` entry of the set.
-        bests: its `ceiling` entry, and the limit of simulated people if there is one.
+        bests: its `ceiling` entry, and the gap to the limit of simulated people if there is one.
         shown_model: the model whose compression, calibration and coverage are remarked on.
         config: the cut and the reliabilities.
         sample: the gold labels.
     """
-    ceiling, limit = bests
+    ceiling, gap = bests
     warnings = []
     for name, entry in models.items():
-        scores = entry["scores"]
-        warnings += _above(name, scores, ceiling.get("default"), config)
-        if limit:  # it holds for fused estimates too: a simulated teacher sees the same words
-            warnings += _beyond_limit(name, scores, limit)
+        warnings += _above(name, entry, ceiling.get("default"), config.cut)
+        if gap:  # it holds for fused estimates too: a simulated teacher sees the same words
+            warnings += _beyond_limit(name, gap)
     if shown_model in models:
         warnings += _shape(shown_model, models[shown_model])
     return warnings + _sample_warnings(sample, config)
@@ -49,72 +54,48 @@ def _warning(kind: str, model: str | None, text: str) -> dict[str, Any]:
     return {"kind": kind, "model": model, "text": text}
 
 
-def _beats(metric: str, score: Mapping[str, Any], best: float | None) -> tuple[bool, bool]:
-    """Whether the value, and whether the whole interval, lies beyond the best possible."""
-    value = score.get("value")
-    if value is None or best is None:
-        return False, False
-    end = score.get("high" if metric in LOWER_IS_BETTER else "low")
-    if metric in LOWER_IS_BETTER:
-        return value < best, end is not None and end < best
-    return value > best, end is not None and end > best
-
-
 def _above(
-    name: str,
-    scores: Mapping[str, Any],
-    ceiling: Mapping[str, Any] | None,
-    config: EvaluateConfig,
+    name: str, entry: Mapping[str, Any], ceiling: Mapping[str, Any] | None, cut: int
 ) -> list[dict[str, Any]]:
-    if ceiling is None:
+    beaten = beyond_ceiling(entry, ceiling, cut)
+    if ceiling is None or not beaten:
         return []
-    cut = f"auc_{config.cut}"
-    pairs = (("pearson", "r"), ("rmse", "rmse"), ("mae", "mae"), (cut, "auc_cut"), ("crps", "crps"))
-    beaten = []
-    for metric, key in pairs:
-        beats, wholly = _beats(metric, scores.get(metric, {}), ceiling[key])
-        if beats:
-            end = "its whole interval lies beyond" if wholly else "its interval includes it"
-            beaten.append(f"{_against(metric, scores, ceiling[key])} ({end})")
-    if not beaten:
-        return []
+    keys = watched(cut)
+    against = "; ".join(_against(metric, entry, ceiling[keys[metric]]) for metric in beaten)
     return [
         _warning(
             "ceiling",
             name,
-            f"{name} is better than a perfect predictor could be at a retest reliability of "
-            f"{ceiling['reliability']:g}: {'; '.join(beaten)}. This is leakage until shown "
-            "otherwise: look for questionnaire answers in the text, shared people, or labels "
-            "among the features.",
+            f"{name} knows more of these PHQ-9s than a predictor of severity can, at a retest "
+            f"reliability of {ceiling['reliability']:g}: {against}. This is leakage until shown "
+            "otherwise: look for questionnaire answers in the text, shared people, or labels among "
+            "the features. What else it may be: text of the same day that tells of that day's own "
+            "ups and downs, or a questionnaire that is more reliable in these people "
+            "(--reliability).",
         )
     ]
 
 
-def _against(metric: str, scores: Mapping[str, Any], best: float) -> str:
-    digits = 2 if metric in LOWER_IS_BETTER else 3
-    return f"{label(metric)} {scores[metric]['value']:.{digits}f} against {best:.{digits}f}"
+def _against(metric: str, entry: Mapping[str, Any], best: float) -> str:
+    digits = 2 if metric in LOWER_IS_BETTER or metric == "sharpness" else 3
+    value, (low, high) = entry["scores"][metric]["value"], entry["alarm"][metric]
+    within = f"{ALARM_LEVEL:.0%} interval {low:.{digits}f} to {high:.{digits}f}"
+    return f"{label(metric)} {value:.{digits}f} ({within}) against {best:.{digits}f} at best"
 
 
-def _beyond_limit(
-    name: str, scores: Mapping[str, Any], limit: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    names = {"r": "pearson", "mae": "mae", "rmse": "rmse", "crps": "crps"}
-    beaten = []
-    for key, best in limit.items():
-        if key.startswith("coverage_"):
-            continue  # an interval that holds more totals than it should is no better
-        metric = names.get(key, key)
-        _, wholly = _beats(metric, scores.get(metric, {}), best)
-        if wholly:
-            beaten.append(_against(metric, scores, best))
+def _beyond_limit(name: str, gap: Gap) -> list[dict[str, Any]]:
+    beaten = [
+        f"{label('pearson' if key == 'r' else key)} by {abs(gap.gaps[name][key]):.3f}"
+        for key in gap.beaten[name]
+    ]
     if not beaten:
         return []
     return [
         _warning(
             "limit",
             name,
-            f"{name} is better than the best possible predictor of these simulated people: "
-            f"{'; '.join(beaten)}. Something leaks, or the limit is wrong.",
+            f"{name} is better than the best possible predictor of these simulated people, on the "
+            f"same PHQ-9s: {'; '.join(beaten)}. Something leaks, or the limit is wrong.",
         )
     ]
 
@@ -179,8 +160,14 @@ def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, A
     warnings = []
     if sample.people < SMALL:
         none = sample.people < MIN_PEOPLE
-        what = "no intervals and no correlations are given" if none else "the intervals are wide"
-        warnings.append(_warning("small", None, f"Only {sample.people} people: {what}."))
+        what = (
+            "no correlations, and intervals of shares and AUC only"
+            if none
+            else "the intervals are wide"
+        )
+        silent = "; too few for the leakage alarm, so its silence means nothing"
+        silent = silent if sample.people < ALARM_PEOPLE else ""
+        warnings.append(_warning("small", None, f"Only {sample.people} people: {what}{silent}."))
     above, below = sample.people_at_or_above(config.cut)
     if min(above, below) < MIN_CLASS:
         warnings.append(
@@ -205,7 +192,13 @@ def _sample_warnings(sample: Sample, config: EvaluateConfig) -> list[dict[str, A
 
 def label(metric: str) -> str:
     """The name of a metric as people write it."""
-    names = {"mae": "MAE", "rmse": "RMSE", "pearson": "r", "crps": "CRPS"}
+    names = {
+        "mae": "MAE",
+        "rmse": "RMSE",
+        "pearson": "r",
+        "crps": "CRPS",
+        "sharpness": "sharpness of the errors about zero",
+    }
     if metric.startswith("auc_"):
         return f"AUC at {metric[4:]} or more"
     return names.get(metric, metric)

@@ -1,14 +1,26 @@
-"""The best that any predictor can do against one noisy administration of the PHQ-9.
+"""The best that a predictor of severity can do against one noisy administration of the PHQ-9.
 
 Classical test theory: a total is a true severity plus the error of one occasion, and the
 retest reliability rho is the share of its variance that a second occasion shares. A predictor
-that knew the true severity would still miss that error, so r cannot exceed sqrt(rho).
+that knew the true severity would still miss that error, so its r does not exceed sqrt(rho). This
+assumes that the text tells nothing of the error. What moved a person on the day of the
+questionnaire moves its retest reliability down, and a text of the same day may tell of it: that is
+true fluctuation, and a predictor that reads it may honestly pass the ceiling.
 
 The rest depends on the shape of the totals. Here the sample's own distribution is kept: true
 severity z is standard normal, a total is the sample's quantile function at
 Phi(b z + sqrt(1 - b^2) e), and b is solved so that two totals of one z correlate at rho. Then
 every administration has exactly the sample's distribution, and the best predictor's scores are
 sums over a fine grid of z: nothing is drawn at random.
+
+A model can be far below the ceiling on average and still know what it should not of some people.
+Then more errors lie close to zero than the questionnaire's own error allows. `sharpness_terms`
+measures that: the cosine transform of the errors at one frequency, which is near 0 for errors that
+spread as widely as the questionnaire's and 1 for none. For an estimate that is independent of the
+questionnaire's error given z, its mean is at most the mean over z of |E exp(i w total)|, whatever
+the estimate: the characteristic function of a sum is the product of those of its parts (Feller, An
+Introduction to Probability Theory and Its Applications II, 1971, chapter XV). Totals near the ends
+of the scale, which repeat themselves, count less.
 """
 
 from __future__ import annotations
@@ -16,12 +28,23 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from leadline.arrays import Array
+from leadline.phq9.change import ChangeConfig, smallest_change
+from leadline.phq9.reliability import standard_error
 
 LOADINGS = (0.05, 0.99999)  # between which the weight of true severity is looked for
+
+FREQUENCY = 1.2  # radians a point: the cosine of an error is 0 at 1.3 points, -1 at 2.6
+
+RAMP = 6.0  # points from an end of the scale over which a total comes to count fully
+
+TOP = 27.0
+
+FLOOR = 1e-9  # so that no total is impossible
 
 GRID = 801  # points of z between -6 and 6; doubling them moves no figure by 1e-4
 
@@ -37,6 +60,9 @@ class Ceiling:
     crps: float
     auc_cut: float | None
     auc_by_threshold: dict[int, float | None]
+    sharpness: float
+    standard_error: float
+    reliable_change: float
     second_r: float
     second_mae: float
 
@@ -65,6 +91,7 @@ def noise_ceiling(
     """
     values, counts = np.unique(gold, return_counts=True)
     marginal = np.cumsum(counts)[:-1] / len(gold)
+    sd = float(gold.std())
     z = np.linspace(-6, 6, GRID)
     density = norm.pdf(z)
     density /= density.sum()
@@ -86,9 +113,38 @@ def noise_ceiling(
         crps=_best_crps(mass, density, values),
         auc_cut=curve[cut],
         auc_by_threshold={k: curve[k] for k in thresholds},
+        sharpness=_best_sharpness(gold, z, density, loading),
+        standard_error=standard_error(reliability, sd),
+        reliable_change=smallest_change(ChangeConfig(reliability=reliability, change_sd=sd)),
         second_r=float(((values @ joint @ values) - (total @ values) ** 2) / variance),
         second_mae=float((joint * distance).sum()),
     )
+
+
+def sharpness_terms(gold: Array, estimate: Array) -> Array:
+    """What each label adds to the sharpness of the errors, (labels,); its mean is the score."""
+    return _weight(gold) * np.cos(FREQUENCY * (estimate - gold))
+
+
+def _best_sharpness(gold: Array, z: Array, density: Array, loading: float) -> float:
+    """The bound on the mean of `sharpness_terms`, for the smoothed distribution of the totals.
+
+    The counts of a small sample go up and down from one total to the next, and this would pass for
+    a sharpness of its own; the bandwidth is that of Silverman (Density Estimation, 1986, 3.31).
+    """
+    counts = np.bincount(gold.astype(int), minlength=int(TOP) + 1).astype(np.float64)
+    spread = min(gold.std(), float(np.subtract(*np.quantile(gold, (0.75, 0.25)))) / 1.34)
+    bandwidth = 0.9 * max(spread, 1.0) * len(gold) ** -0.2
+    smooth = gaussian_filter1d(counts, bandwidth, mode="reflect") + FLOOR
+    mass = _conditional(np.cumsum(smooth)[:-1] / smooth.sum(), z, loading)
+    totals = np.arange(len(counts), dtype=np.float64)
+    return float(density @ np.abs(mass @ (_weight(totals) * np.exp(1j * FREQUENCY * totals))))
+
+
+def _weight(totals: Array) -> Array:
+    """How far totals count: 1 in the middle of the scale, down to 0 at its ends."""
+    inside = np.minimum(totals, TOP - totals) / RAMP
+    return np.asarray(np.sin(np.pi / 2 * np.clip(inside, 0, 1)) ** 2, dtype=np.float64)
 
 
 def _conditional(marginal: Array, z: Array, loading: float) -> Array:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
-from leadline.settings import check_choices, setting
+from leadline.phq9.config import ReliabilityConfig
+from leadline.settings import check_choices, same, setting
 
-MIN_PEOPLE = 10  # below this, no correlation and no interval is printed
+MIN_PEOPLE = 15  # below this, no correlation and no interval but those of shares and AUC
 
 MIN_CLASS = 5  # people on each side of a cut, below which AUC and the screening table are null
 
@@ -22,9 +23,12 @@ class EvaluateConfig:
     )
     seed: int = setting(0, "Seed of the bootstrap.", least=0)
     reference: str = setting("leadline", "The model that every other is compared with.")
-    reliability: tuple[float, ...] = setting(
-        (0.84, 0.88, 0.92),
-        "Retest reliabilities of the PHQ-9 for the noise ceiling; the first one is the default.",
+    reliability: float = same(ReliabilityConfig, "reliability")
+    further_reliability: tuple[float, ...] = setting(
+        (0.88, 0.92),
+        "Further retest reliabilities, for which the noise ceiling is shown beside it.",
+        least=0.1,
+        most=0.99,
     )
     prevalences: tuple[float, ...] = setting(
         (0.05, 0.10, 0.20, 0.40), "Prevalences of PHQ-9 >= 10 for which PPV and NPV are given."
@@ -38,11 +42,6 @@ class EvaluateConfig:
             raise LeadlineError(
                 f"There are {self.resamples} resamples and {self.curve_resamples} for curves.",
                 remedy="Use --resamples of 100 or more and --curve-resamples from 100 up to it.",
-            )
-        if not self.reliability or not all(0.1 <= rho <= 0.99 for rho in self.reliability):
-            raise LeadlineError(
-                f"The retest reliabilities are {list(self.reliability)}.",
-                remedy="Use --reliability with values from 0.1 to 0.99, such as 0.84.",
             )
         if not all(0 < prevalence < 1 for prevalence in self.prevalences):
             raise LeadlineError(

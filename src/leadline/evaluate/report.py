@@ -20,6 +20,7 @@ from leadline.about import NOTICE
 from leadline.artefact import replacing
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
+from leadline.evaluate.lead import can_lead
 from leadline.evaluate.rounds import canary_words, steps, verdict
 from leadline.evaluate.sample import Sample, split_samples
 
@@ -189,6 +190,7 @@ def _set_view(
     model, cut = set_results["models"][shown_model], results["evaluation"]["cut"]
     others = _others(set_results, results, shown_model)
     rows = score_rows(cut)
+    headline = [row for row in rows if row.ceiling]
     ceiling = set_results["ceiling"]["default"]
     return {
         **set_results,
@@ -198,8 +200,16 @@ def _set_view(
         "model": model,
         "rows": [(row, model["scores"][row.key]) for row in rows if row.key in model["scores"]],
         "headline": [
-            _gauge(row, model, ceiling, set_results["limit"] or {}) for row in rows if row.ceiling
+            _gauge(row, model, ceiling, set_results["limit"] or {})
+            for row in headline
+            if model["scores"][row.key]["value"] is not None
         ],
+        "missing": [
+            (row.name, model["scores"][row.key]["reason"].rstrip("."))
+            for row in headline
+            if model["scores"][row.key]["value"] is None
+        ],
+        "can_lead": can_lead(set_results),
         "best": ceiling,
         "screening": _screening(model, cut),
         "figures": {

@@ -1,7 +1,8 @@
 """From predictions to the content of `results.json`: plain values, no NaN, reasons for gaps.
 
-Layout (format 3): facts of the run at the top; `sets`, one per split and instrument, each
-with the gold labels, the ceiling, every model and the comparisons with the reference. Every
+Layout (format 4): facts of the run at the top; `sets`, one per split and instrument, that which
+leads first (`lead`), each with the gold labels, the ceiling, every model, the comparisons with the
+reference and the verdict on the baselines. Every
 score is `{"value", "low", "high"}`, or has a null and a `reason`. The page docs/evaluation.md
 says how each is made.
 """
@@ -18,10 +19,24 @@ import polars as pl
 from leadline.about import NOTICE, SIMULATED_NOTICE, __version__
 from leadline.errors import LeadlineError
 from leadline.evaluate import cautions
-from leadline.evaluate.bootstrap import Scores, p_value, resampled_scores, sample_scores, summary
+from leadline.evaluate.alarm import ALARM_LEVEL, ALARM_PEOPLE, alarm_ends
+from leadline.evaluate.bases import (
+    auc_basis,
+    basis_of,
+    bin_basis,
+    few_in_class,
+    group_basis,
+    undefined,
+    withheld,
+)
+from leadline.evaluate.bootstrap import no_interval, resampled_scores, sample_scores, summary
 from leadline.evaluate.ceiling import noise_ceiling
+from leadline.evaluate.comparisons import comparisons
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
+from leadline.evaluate.intervals import Basis, predictive_interval
+from leadline.evaluate.lead import LEAD_PEOPLE, RULE, leading_first, verdict
+from leadline.evaluate.limit import Gap, gap_to_limit
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import (
@@ -32,15 +47,27 @@ from leadline.evaluate.scores import (
 )
 from leadline.phq9.items import BANDS, TOTALS
 
-RESULTS_FORMAT = 3
+Curves = Mapping[str, np.ndarray]
+
+RESULTS_FORMAT = 4
 
 CARRIED = (
     "training", "selection", "limit", "command", "settings", "inputs", "written", "questionnaire"
 )  # fmt: skip
 
-CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
+BOUNDS = {
+    "min_people": MIN_PEOPLE,
+    "min_class": MIN_CLASS,
+    "lead_people": LEAD_PEOPLE,
+    "alarm_people": ALARM_PEOPLE,
+    "alarm_level": ALARM_LEVEL,
+}
 
-SPREADS = ("ccc", "sd_ratio", "variance_explained", "kappa")
+NO_LIMIT = (
+    "The limit of these texts is not shown: this run does not hold what the best possible "
+    "predictor says of each PHQ-9, and figures of other PHQ-9s are not comparable. Evaluate with "
+    "--cohort."
+)
 
 
 def evaluate_predictions(
@@ -48,6 +75,7 @@ def evaluate_predictions(
     settings: EvaluateConfig | None = None,
     *,
     manifest: Mapping[str, Any] | None = None,
+    limit: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """The content of `results.json` for a table of `tables.PREDICTIONS`.
 
@@ -56,6 +84,8 @@ def evaluate_predictions(
         settings: resamples, cuts, reliabilities; the defaults if None.
         manifest: facts of the run; `simulated`, `training`, `selection`, `limit`,
             `reference_model`, `shown_model`, `selftraining`, `notice` are used where present.
+        limit: what the best possible predictor of simulated people says of labels: columns label
+            and distribution; None where it is not known.
 
     Raises:
         LeadlineError: the table would give wrong numbers (`sample.check_predictions`).
@@ -72,14 +102,12 @@ def evaluate_predictions(
         )
     shown_model = str(facts.get("shown_model") or reference)
     simulated = bool(facts.get("simulated", False))
-    sets = [
-        evaluate_sample(
-            sample, config, (reference, shown_model), _limit_for(sample, facts.get("limit"))
-        )
-        for sample in samples
-    ]
+    sets = [evaluate_sample(sample, config, (reference, shown_model), limit) for sample in samples]
     _add_questionnaires(sets, predictions, facts.get("questionnaire"), (shown_model, config))
     rounds = facts.get("selftraining")
+    sets = leading_first(sets)
+    if facts.get("limit") and simulated and all(entry["limit"] is None for entry in sets):
+        sets[0]["warnings"].append({"kind": "no limit", "model": None, "text": NO_LIMIT})
     return {
         "kind": "results",
         "format": RESULTS_FORMAT,
@@ -89,8 +117,9 @@ def evaluate_predictions(
         "simulated_notice": SIMULATED_NOTICE if simulated else None,
         "reference_model": reference,
         "shown_model": shown_model,
+        "lead": {"split": sets[0]["split"], "instrument": sets[0]["instrument"], "rule": RULE},
         "selftraining": rounds_view(rounds, sets, reference, shown_model) if rounds else None,
-        "evaluation": {**asdict(config), "min_people": MIN_PEOPLE, "min_class": MIN_CLASS},
+        "evaluation": {**asdict(config), **BOUNDS},
         "warnings": [
             {"split": set_results["split"], "instrument": set_results["instrument"], **warning}
             for set_results in sets
@@ -125,16 +154,11 @@ def _add_questionnaires(
         set_results["warnings"] = warnings + set_results["warnings"]
 
 
-def _limit_for(sample: Sample, limit: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The best possible predictor's figures, if they are of the same people."""
-    return limit if limit and limit.get("split", sample.split) == sample.split else None
-
-
 def evaluate_sample(
     sample: Sample,
     config: EvaluateConfig,
     names: tuple[str, str],
-    limit: Mapping[str, float] | None = None,
+    limit: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """All results of one split and instrument.
 
@@ -142,7 +166,7 @@ def evaluate_sample(
         sample: its gold labels and estimates.
         config: resamples, cuts, reliabilities.
         names: the model that others are compared with, and the one that remarks are about.
-        limit: figures of the best possible predictor, where it is known.
+        limit: what the best possible predictor says of labels, where it is known.
     """
     reference, shown_model = names
     scalars, curves = sample_scores(sample, config)
@@ -162,8 +186,10 @@ def evaluate_sample(
     for entry in models.values():
         if entry["uncertainty"] is not None:
             entry["uncertainty"]["constant_width"] = constant["value"] if constant else None
-        entry["explainable"] = _explainable(entry["scores"], config, limit)
-    warnings = cautions.find(models, (ceiling, limit), shown_model, config, sample)
+    gap = gap_to_limit(sample, limit, config)
+    for name, entry in models.items():
+        entry["explainable"] = _explainable(name, entry["scores"], config, gap)
+    warnings = cautions.find(models, (ceiling, gap), shown_model, config, sample)
     return {
         "split": sample.split,
         "instrument": sample.instrument,
@@ -171,9 +197,10 @@ def evaluate_sample(
         "labels": len(sample.gold),
         "gold": _gold(sample, config),
         "ceiling": ceiling,
-        "limit": dict(limit) if limit else None,
+        "limit": gap.figures if gap else None,
         "models": models,
-        "comparisons": _comparisons(sample, scalars, drawn, reference, config),
+        "comparisons": comparisons(sample, (scalars, drawn), reference, config),
+        "verdict": verdict(sample, (scalars, drawn), names, config),
         "warnings": warnings,
     }
 
@@ -198,49 +225,14 @@ def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
     if sample.people < MIN_PEOPLE or len(np.unique(sample.gold)) < 3:
         why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
         return {"default": None, "reason": why, "by_reliability": []}
-    each = [noise_ceiling(sample.gold, rho, AUC_CUTS, config.cut) for rho in config.reliability]
+    reliabilities = (config.reliability, *config.further_reliability)
+    each = [noise_ceiling(sample.gold, rho, AUC_CUTS, config.cut) for rho in reliabilities]
     by_reliability = [ceiling.as_dict() for ceiling in each if ceiling is not None]
     if each[0] is None:
-        rho = f"{config.reliability[0]:g}"
+        rho = f"{config.reliability:g}"
         why = f"Totals that are nearly all equal cannot have a retest correlation of {rho}."
         return {"default": None, "reason": why, "by_reliability": by_reliability}
     return {"default": by_reliability[0], "by_reliability": by_reliability}
-
-
-def withheld(name: str, sample: Sample, config: EvaluateConfig) -> str | None:
-    """Why a score is not printed for this sample, or None."""
-    too_few = f"Fewer than {MIN_PEOPLE} people."
-    if name in CORRELATIONS + SPREADS:
-        if sample.people < MIN_PEOPLE:
-            return too_few
-        if np.ptp(sample.gold) == 0:
-            return "All gold totals are equal."
-    if name in ("p90_error", "p95_error") and len(sample.gold) < 20:
-        return "Fewer than 20 labels."
-    if name.startswith(("auc_", "by_mean/", "by_probability/", "brier_")):
-        return _few_in_class(sample, config.cut)
-    if name.startswith(("coverage_", "mae_certain")) and sample.people < MIN_PEOPLE:
-        return too_few
-    return None
-
-
-def _few_in_class(sample: Sample, threshold: int) -> str | None:
-    above, below = sample.people_at_or_above(threshold)
-    if min(above, below) >= MIN_CLASS:
-        return None
-    side = f"at or above {threshold}" if above < below else f"below {threshold}"
-    return f"Fewer than {MIN_CLASS} people {side}."
-
-
-def _undefined(name: str) -> str:
-    """What a NaN of the sample itself means."""
-    if name in CORRELATIONS:
-        return "The estimates are constant."
-    if "/ppv/" in name:
-        return "Nobody is flagged."
-    if "/npv/" in name:
-        return "Everybody is flagged."
-    return "It is undefined for this sample."
 
 
 def _model(
@@ -251,12 +243,7 @@ def _model(
     curves: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray] | None],
 ) -> dict[str, Any]:
     values, drawn = scalars
-    scores: dict[str, Any] = {}
-    for key, value in values.items():
-        reason = withheld(key, sample, config)
-        if reason is None and not np.isfinite(value[0]):
-            reason = _undefined(key)
-        scores[key] = summary(float(value[0]), None if drawn is None else drawn[key], reason)
+    scores = single_scores(sample, name, config, values, drawn)
     estimates = sample.models[name]
     if estimates.totals is None:
         why = "The model gives no distribution."
@@ -265,6 +252,7 @@ def _model(
         "repeats": estimates.repeats,
         "distribution": estimates.totals is not None,
         "scores": {key: value for key, value in scores.items() if "/" not in key},
+        "alarm": alarm_ends(sample, name, values, drawn, config),
         "screening": _screening(scores),
         "auc_by_threshold": _auc_curve(sample, *curves),
         "bands": _bands(sample, *curves),
@@ -274,6 +262,42 @@ def _model(
             None if estimates.totals is None else _uncertainty(sample, name, scores, *curves)
         ),
     }
+
+
+def single_scores(
+    sample: Sample,
+    name: str,
+    config: EvaluateConfig,
+    values: Curves,
+    drawn: Curves | None,
+) -> dict[str, Any]:
+    """Every single-valued score with its interval."""
+    scores: dict[str, Any] = {}
+    for key, value in values.items():
+        reason = withheld(key, sample, config)
+        if reason is None and not np.isfinite(value[0]):
+            reason = undefined(key)
+        basis = basis_of(sample, sample.models[name], key, config)
+        replicates = None if drawn is None else drawn[key]
+        rule, _, rest = key.partition("/")
+        what, _, at = rest.partition("/")
+        if at in ("", "sample") or reason is not None:
+            scores[key] = summary(key, float(value[0]), replicates, basis, reason)
+        else:
+            shares = (scores[f"{rule}/sensitivity"], scores[f"{rule}/specificity"])
+            scores[key] = _predictive(float(value[0]), float(at), shares, what)
+    return scores
+
+
+def _predictive(
+    value: float, prevalence: float, shares: tuple[dict[str, Any], dict[str, Any]], what: str
+) -> dict[str, Any]:
+    """PPV or NPV at a stated prevalence."""
+    sensitivity, specificity = ((share["value"], (share["low"], share["high"])) for share in shares)
+    ends = predictive_interval(prevalence, (sensitivity, specificity), positive=what == "ppv")
+    if ends is None:
+        return no_interval(value, "It is undefined for these people.")
+    return {"value": value, "low": min(ends[0], value), "high": max(ends[1], value)}
 
 
 def _screening(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,12 +314,12 @@ def _screening(scores: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-Curves = Mapping[str, np.ndarray]
-
-
-def _points(key: str, values: Curves, drawn: Curves | None, index: int) -> dict[str, Any]:
+def _points(
+    key: str, values: Curves, drawn: Curves | None, index: int, basis: Basis
+) -> dict[str, Any]:
     replicates = None if drawn is None else drawn[key][:, index]
-    return summary(float(values[key][0, index]), replicates)
+    name = "coverage_" if key == "reliability/outcome" else key.partition("/")[2]
+    return summary(name, float(values[key][0, index]), replicates, basis)
 
 
 def _auc_curve(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[str, Any]]:
@@ -303,8 +327,9 @@ def _auc_curve(sample: Sample, values: Curves, drawn: Curves | None) -> list[dic
     for index, threshold in enumerate(AUC_CUTS):
         above, below = sample.people_at_or_above(threshold)
         replicates = None if drawn is None else drawn["auc"][:, index]
-        reason = _few_in_class(sample, threshold)
-        score = summary(float(values["auc"][0, index]), replicates, reason)
+        reason = few_in_class(sample, threshold)
+        basis = auc_basis(sample, threshold)
+        score = summary("auc", float(values["auc"][0, index]), replicates, basis, reason)
         out.append({"threshold": threshold, "people_above": above, "people_below": below, **score})
     return out
 
@@ -314,20 +339,21 @@ def _bands(sample: Sample, values: Curves, drawn: Curves | None) -> list[dict[st
     out = []
     for index, (name, low, high) in enumerate(BANDS):
         members = membership == index
+        basis = group_basis(sample, members)
         entry: dict[str, Any] = {
             "band": name,
             "low": low,
             "high": min(high, sample.maximum),
             "labels": int(members.sum()),
-            "people": len(np.unique(sample.person[members])),
+            "people": basis.people,
             "gold": float(sample.gold[members].mean()) if members.any() else None,
         }
         for key in ("mae", "bias", "estimate"):
             is_small = entry["people"] < MIN_CLASS
             entry[key] = (
-                summary(np.nan, None, f"Fewer than {MIN_CLASS} people in the band.")
+                summary(key, np.nan, None, basis, f"Fewer than {MIN_CLASS} people in the band.")
                 if is_small
-                else _points(f"bands/{key}", values, drawn, index)
+                else _points(f"bands/{key}", values, drawn, index, basis)
             )
         out.append(entry)
     return out
@@ -344,7 +370,9 @@ def _dialogue(
                 "from": float(amount[mask[:, index]].min()),
                 "to": float(amount[mask[:, index]].max()),
                 "labels": int(mask[:, index].sum()),
-                "mae": _points(f"{name}/mae", values, drawn, index),
+                "mae": _points(
+                    f"{name}/mae", values, drawn, index, group_basis(sample, mask[:, index])
+                ),
             }
             for index in range(len(edges) - 1)
         ]
@@ -360,7 +388,13 @@ def _bins(name: str, sample: Sample, values: Curves, drawn: Curves | None) -> li
         {
             "forecast": float(values[f"{name}/forecast"][0, index]),
             "share": float(values[f"{name}/share"][0, index]),
-            "outcome": _points(f"{name}/outcome", values, drawn, index),
+            "outcome": _points(
+                f"{name}/outcome",
+                values,
+                drawn,
+                index,
+                bin_basis(sample, float(values[f"{name}/share"][0, index])),
+            ),
         }
         for index in range(bins)
     ]
@@ -387,59 +421,17 @@ def _uncertainty(
 
 
 def _explainable(
-    scores: Mapping[str, Any], config: EvaluateConfig, limit: Mapping[str, float] | None
+    name: str, scores: Mapping[str, Any], config: EvaluateConfig, gap: Gap | None
 ) -> dict[str, Any]:
     """Share of the explainable variance reached, and gaps to a known limit.
 
     Variance explained, 1 - MSE / variance(gold), over what a perfect predictor explains: the
-    retest reliability, or the squared r of the best possible predictor of simulated people.
+    retest reliability; or over what the best possible predictor of simulated people explains on
+    the same labels.
     """
     reached = scores["variance_explained"]["value"]
-    out: dict[str, Any] = {
-        "of_ceiling": None if reached is None else reached / config.reliability[0],
-        "of_limit": None,
-        "gap_to_limit": {},
+    return {
+        "of_ceiling": None if reached is None else reached / config.reliability,
+        "of_limit": gap.explained[name] if gap else None,
+        "gap_to_limit": gap.gaps[name] if gap else {},
     }
-    if not limit:
-        return out
-    if reached is not None and limit.get("r"):
-        out["of_limit"] = reached / limit["r"] ** 2
-    names = {"r": "pearson", "mae": "mae", "rmse": "rmse", "crps": "crps"}
-    for key, best in limit.items():
-        if key.startswith("coverage_"):
-            continue  # nearer to nominal is better, so a gap says nothing
-        value = scores.get(names.get(key, key), {}).get("value")
-        if value is not None and best is not None:
-            out["gap_to_limit"][key] = value - best
-    return out
-
-
-def _comparisons(
-    sample: Sample, values: Scores, drawn: Scores, reference: str, config: EvaluateConfig
-) -> list[dict[str, Any]]:
-    """Each model minus the reference on identical resamples."""
-    if reference not in sample.models:
-        return []
-    out = []
-    for name in sample.models:
-        if name == reference:
-            continue
-        for metric in ("mae", "rmse", "pearson", f"auc_{config.cut}", "crps"):
-            entry: dict[str, Any] = {"model": name, "reference": reference, "metric": metric}
-            reason = withheld(metric, sample, config)
-            if not (metric in values[name] and metric in values[reference]):
-                reason = "One of the two models gives no distribution."
-            if reason is None:
-                difference = float(values[name][metric][0] - values[reference][metric][0])
-                replicates = drawn[name][metric] - drawn[reference][metric] if drawn else None
-                if not np.isfinite(difference):
-                    reason = _undefined(metric)
-                entry |= summary(difference, replicates, reason)
-                has_interval = replicates is not None and entry["low"] is not None
-                entry["p"] = (
-                    p_value(replicates) if has_interval and replicates is not None else None
-                )
-            else:
-                entry |= {**summary(np.nan, None, reason), "p": None}
-            out.append(entry)
-    return out

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import read_json, read_manifest, sha256, write_json
+from leadline.cohort.limit import LIMIT_FILE, limit_labels
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
@@ -46,8 +47,8 @@ def evaluate_run(
 
     >>> from leadline import evaluate_run
     >>> results = evaluate_run("run")
-    >>> [part["split"] for part in results["sets"]]
-    ['locked', 'out-of-fold']
+    >>> results["lead"]["split"]
+    'out-of-fold'
     """
     run = Path(run)
     manifest = read_manifest(run, "run")
@@ -61,9 +62,12 @@ def evaluate_run(
             file=run / PREDICTIONS_FILE,
         )
     facts = dict(manifest)
+    limit = _read(run / LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
     if cohort is not None:
-        facts = _with_cohort(facts, read_cohort(cohort), predictions)
-    results = evaluate_predictions(predictions, settings, manifest=facts)
+        read = read_cohort(cohort)
+        facts = _with_cohort(facts, read, predictions)
+        limit = limit_labels(read) if limit is None else limit
+    results = evaluate_predictions(predictions, settings, manifest=facts, limit=limit)
     results["files"] = {PREDICTIONS_FILE: digest}
     write_json(run / RESULTS_FILE, results)
     return results

@@ -14,6 +14,7 @@ import numpy as np
 
 from leadline.arrays import Array, Bools
 from leadline.evaluate import metrics
+from leadline.evaluate.ceiling import sharpness_terms
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.sample import Estimates, Sample, band_of
 from leadline.phq9.distribution import Totals
@@ -113,6 +114,7 @@ def _agreement(
         "variance_explained": moments.variance_explained(),
         "kappa": metrics.weighted_kappa(*bands, len(BANDS), weights),
         f"auc_{config.cut}": metrics.auc(sample.gold, mean, (config.cut,), weights)[0],
+        "sharpness": metrics.weighted_mean(sharpness_terms(sample.gold, mean), weights),
     }
 
 

@@ -29,8 +29,8 @@ SPLITS = {"locked": "locked test", "out-of-fold": "cross-validation"}
 
 
 def render_summary(results: Mapping[str, Any]) -> RenderableType:
-    """What self-training added, headline scores of every model and set, and the warnings."""
-    parts: list[RenderableType] = []
+    """The verdict, what self-training added, scores of every model and set, and the warnings."""
+    parts: list[RenderableType] = [Text(f"{results['sets'][0]['verdict']['sentence']}\n")]
     rounds = results["selftraining"]
     if rounds:
         parts += [_ablation(rounds, index) for index in range(len(results["sets"]))]

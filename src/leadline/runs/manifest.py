@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import sha256, write_manifest
+from leadline.cohort.limit import LIMIT_FILE, limit_labels
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
 from leadline.runs.config import TrainConfig
@@ -44,6 +45,10 @@ def write_run_manifest(
         command: the verb that made the run.
         entries: further entries of this kind of run.
     """
+    best = limit_labels(cohort)
+    if best is not None:
+        best.write_parquet(run / LIMIT_FILE)
+        files = (*files, LIMIT_FILE)
     return write_manifest(
         run,
         kind="run",
