@@ -4,9 +4,10 @@
 not at random). The student is a shrunken estimate (r about .75 with the truth); a teacher has
 slope .6, over-estimates by 2.5, shares its error across three draws, and its errors
 correlate .3 with the student's. "bad" is a teacher with r .3 and bias +6. Everything is
-Gaussian, so this checks the method and says nothing about any real teacher.
+Gaussian, so this checks the method and says nothing about any real teacher. The PHQ-9s have the
+standard error of the default reliability; `--reliability` is what the label model is told.
 
-    python -m bench run accuracy.label_model [--seeds 5]
+    python -m bench run accuracy.label_model [--seeds 5] [--reliability 0.84]
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from bench.protocol import run_module
+from leadline.phq9.config import ReliabilityConfig
+from leadline.phq9.reliability import standard_error
 from leadline.teacher.label_model import GOLD_SD, Observations, fit, posterior
 
 TAKES = "a minute"
@@ -45,13 +48,13 @@ def simulate(r: float, bias: float, seed: int) -> tuple[Observations, np.ndarray
     return Observations(gold, rated, ("teacher", "student")), truth
 
 
-def measure_teacher(r: float, bias: float, seed: int) -> dict[str, float]:
+def measure_teacher(r: float, bias: float, seed: int, gold_sd: float) -> dict[str, float]:
     """Errors about the truth, and coverage, for the people without gold."""
     observed, truth = simulate(r, bias, seed)
-    model = fit(observed)
+    model = fit(observed, gold_sd=gold_sd)
     both = posterior(model, observed)
     lone = Observations(observed.gold, observed.draws[1:], ("student",))
-    student = posterior(fit(lone), lone)
+    student = posterior(fit(lone, gold_sd=gold_sd), lone)
     free = slice(LABELLED, None)
     gaps = both.mean[free] - truth[free]
 
@@ -71,15 +74,17 @@ def measure_teacher(r: float, bias: float, seed: int) -> dict[str, float]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """How many seeds."""
+    """How many seeds, and what the label model is told of the PHQ-9s."""
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--reliability", type=float, default=ReliabilityConfig().reliability)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Every teacher, means over seeds."""
     teachers = {}
+    gold_sd = standard_error(args.reliability)
     for name, (r, bias) in TEACHERS.items():
-        runs = [measure_teacher(r, bias, seed) for seed in range(args.seeds)]
+        runs = [measure_teacher(r, bias, seed, gold_sd) for seed in range(args.seeds)]
         teachers[name] = {
             key: round(float(np.mean([run[key] for run in runs])), 3) for key in runs[0]
         }

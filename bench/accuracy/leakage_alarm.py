@@ -20,10 +20,11 @@ from scipy.stats import beta, norm
 from bench.protocol import run_module
 from leadline.arrays import Array
 from leadline.evaluate.alarm import alarm_ends, beyond_ceiling
-from leadline.evaluate.bootstrap import resampled_scores, sample_scores
+from leadline.evaluate.bootstrap import person_weights
 from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.sample import Estimates, Sample
+from leadline.evaluate.scores import Resamples, scalar_scores
 from leadline.phq9.distribution import Totals
 
 TAKES = "eight minutes"
@@ -84,9 +85,13 @@ def sample_of(gold: Array, mean: Array) -> Sample:
 
 def rings(sample: Sample) -> bool:
     """Whether `leadline evaluate` would say that something leaks."""
-    scalars, _ = sample_scores(sample, CONFIG)
-    drawn, _ = resampled_scores(sample, CONFIG)
-    ends = alarm_ends(sample, MODEL, scalars[MODEL], drawn[MODEL], CONFIG)
+    everybody = np.ones((1, len(sample.gold)))
+    drawn = list(person_weights(sample.person, sample.people, CONFIG.resamples, CONFIG.seed))
+    scalars, resampled = (
+        scalar_scores(sample, sample.models[MODEL], Resamples.of(sample, weights), CONFIG)
+        for weights in (everybody, np.concatenate(drawn))
+    )
+    ends = alarm_ends(sample, MODEL, scalars, resampled, CONFIG)
     ceiling = noise_ceiling(sample.gold, CONFIG.reliability, (), CONFIG.cut)
     entry = {"alarm": ends}
     return bool(ceiling and beyond_ceiling(entry, ceiling.as_dict(), CONFIG.cut))

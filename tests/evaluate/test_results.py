@@ -144,6 +144,21 @@ def test_better_than_the_ceiling_is_leakage_until_shown_otherwise() -> None:
     assert not [kind for kind, _ in kinds(evaluate(predictions(300))) if kind == "ceiling"]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_easy_data_of_few_people_set_off_no_alarm(seed: int) -> None:
+    table = predictions(40, models={"leadline": 0.05}, seed=seed)
+    assert "ceiling" not in [kind for kind, _ in kinds(evaluate(table))]
+
+
+def test_a_leak_through_a_third_of_the_people_is_found() -> None:
+    table = predictions(200, models={"leadline": 0.7})
+    leaked = pl.when(pl.col("label") % 3 == 0).then(pl.col("total")).otherwise(pl.col("mean"))
+    results = evaluate(table.with_columns(mean=leaked, median=leaked))
+    scores, best = results["sets"][0]["models"]["leadline"]["scores"], results["sets"][0]["ceiling"]
+    assert scores["mae"]["value"] > best["default"]["mae"]  # no mean is beyond the ceiling
+    assert ("ceiling", "leadline") in kinds(results)
+
+
 def test_a_limit_of_other_labels_gives_no_gap_and_says_so() -> None:
     limit = {"r": 0.87, "mae": 2.6, "rmse": 3.2, "crps": 1.8, "auc_10": 0.93}
     results = evaluate(predictions(300), limit=limit, simulated=True)

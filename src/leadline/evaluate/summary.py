@@ -104,7 +104,7 @@ def _scores(set_results: Mapping[str, Any], hidden: set[str]) -> Table:
     if limit:
         names = {"pearson": "r"}
         table.add_row(
-            "limit of these texts",
+            f"limit, {limit['labels']} PHQ-9s" if "labels" in limit else "limit of these texts",
             *(_plain(limit.get(names.get(key, key)), digits) for key, _, digits in COLUMNS),
         )
     return table
