@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 from tests.support.cohorts import files_of
 from tests.support.commands import one_message
+from tests.support.teacher_cohort import make_cohort, texts
+from tests.support.teacher_server import TeacherServer
 
 from leadline.artefact import write_json
 
@@ -85,3 +87,23 @@ def test_a_folder_that_may_not_be_written_to(leadline, tmp_path, simulated_path,
     shut.mkdir(mode=0o500)
     result = leadline("train", simulated_path, "--out", shut / "run", "--reader", sentence_reader)
     one_message(result, "cannot be made here", tmp_path, {})
+
+
+def test_labelling_says_what_it_costs_before_it_sends(leadline, tmp_path):
+    cohort, out = make_cohort(tmp_path / "c", ["PONDER", *texts(5)], locked=0), tmp_path / "l"
+    with TeacherServer() as server:
+        local = ("--base-url", server.url, "--teacher", "anthropic", "--model", "m")
+        prices = ("--price-in", "5", "--price-out", "25", "--draws", "1")
+        think = ("--reasoning", "low", "--limit-people", "2")
+        verb = ("label", cohort, "--out", out, *local, *prices, *think)
+        code, text, err = leadline(*verb, "--dry-run", "--json")
+        assert (code, server.bodies) == (0, [])
+        plan = json.loads(text)
+        assert (plan["requests"], plan["without_gold"]) == (5, 2)
+        code, text, err = leadline(*verb)
+        assert code == 0, err
+    assert f"5 requests for 5 people, about {plan['expected_input_tokens']:,} tokens in" in err
+    assert f"{plan['most_usd']:,.2f} at most" in err
+    assert "2 of 3 people without a PHQ-9" in err
+    assert "--thought-tokens" in err, "the thought of one of them was cut off"
+    assert "reasoning_tokens" in text

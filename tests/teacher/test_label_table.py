@@ -48,7 +48,7 @@ def test_a_table_of_before_reads_as_labels_without_a_price(tmp_path, server):
     cohort = make_cohort(tmp_path / "c", texts(3), locked=0)
     label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
     labels = read_labels(tmp_path / "l")
-    labels.select(LABELS).write_parquet(tmp_path / "l" / "labels.parquet")
+    labels.select(*LABELS).write_parquet(tmp_path / "l" / "labels.parquet")
     before = read_labels(tmp_path / "l")
     assert before.columns == labels.columns
     assert before["usd"].null_count() == before["reasoning"].null_count() == 3

@@ -106,10 +106,16 @@ def build_label() -> click.Command:
         """
         try:
             from leadline.teacher.label import label_cohort
+            from leadline.teacher.thoughts import CUT_THOUGHT
         except ModuleNotFoundError as error:
             raise missing_package(str(error.name), "teacher", "leadline label") from error
 
-        summary = label_cohort(cohort, out, config, window=window)
+        summary = label_cohort(cohort, out, config, window=window, announce=_say_plan)
+        if summary.get("errors", {}).get(CUT_THOUGHT):
+            say(
+                "Thoughts that left no room for an answer are counted as truncated. Give more "
+                "--thought-tokens or less --reasoning, with --repeat truncated."
+            )
         if as_json:
             show_json(summary)
             return
@@ -117,6 +123,27 @@ def build_label() -> click.Command:
             click.echo(f"{key}: {value}")
 
     return label
+
+
+def _say_plan(plan: dict[str, Any]) -> None:
+    """What is about to be sent and paid, in one line."""
+    line = (
+        f"{plan['requests']:,} requests for {plan['people']:,} people, about "
+        f"{plan['expected_input_tokens']:,} tokens in and {plan['expected_output_tokens']:,} out"
+    )
+    if plan["most_usd"]:
+        line += f": about {plan['expected_usd']:,.2f} US dollars, {plan['most_usd']:,.2f} at most"
+    elif plan["most_usd"] is None:
+        line += "; what they cost is unknown without --price-in and --price-out"
+    if plan["answered"]:
+        line += f". {plan['answered']:,} are answered or under way already"
+    say(line + ".")
+    if "without_gold" in plan:
+        bands = ", ".join(f"{band}: {count:,}" for band, count in plan.get("bands", {}).items())
+        say(
+            f"{plan['without_gold']:,} of {plan['available']:,} people without a PHQ-9"
+            + (f", by estimated band {bands}." if bands else ".")
+        )
 
 
 def build_audit() -> click.Command:

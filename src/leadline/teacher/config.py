@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from leadline.errors import LeadlineError
@@ -13,6 +14,8 @@ from leadline.teacher.reasoning import WAYS, Reasoning, check_reasoning, parse_r
 PROVIDERS = ("anthropic", "openai", "simulated")
 
 WHO = ("all", "unlabelled", "labelled")
+
+CHOICES = ("random", "bands")
 
 BYTES_PER_TOKEN = 4.0  # of English text, for the expected cost only
 
@@ -78,6 +81,18 @@ class LabelConfig:
     temperature: float | None = setting(None, "Sampling temperature; the server's own if not set.")
     max_chars: int = setting(60_000, "Longest transcript; the oldest messages go first.")
     limit: int = setting(0, "Rate only the first so many readings (0: all).")
+    limit_people: int = setting(
+        0, "Rate only so many of the people without a PHQ-9 (0: all).", least=0
+    )
+    choose: str = setting(
+        "random",
+        "Which of them: at random, or such that the bands of severity are evenly filled.",
+        choices=CHOICES,
+    )
+    by_estimates: Path | None = setting(
+        None, "Estimates of leadline score that say where people stand, for --choose bands."
+    )
+    seed: int = setting(0, "Seed of --choose; a larger --limit-people adds to a smaller one.")
     examples: int = setting(
         0,
         "People with a PHQ-9 whom the teacher is shown as examples, spread over the severities; "
@@ -100,6 +115,7 @@ class LabelConfig:
                 f"--examples {self.examples} with --teacher simulated, which reads no prompt.",
                 remedy="Leave --examples out, or name a provider that reads.",
             )
+        self._check_choice()
         check_reasoning(
             self.thinking,
             self.teacher,
@@ -121,6 +137,23 @@ class LabelConfig:
             raise LeadlineError(
                 "--max-usd cannot be kept without prices.",
                 remedy="Give --price-in and --price-out in US dollars per million tokens.",
+            )
+
+    def _check_choice(self) -> None:
+        if self.choose == "bands" and not (self.limit_people and self.by_estimates):
+            raise LeadlineError(
+                "--choose bands needs to know how many people, and where they stand.",
+                remedy="Give --limit-people, and --by-estimates with a table of leadline score.",
+            )
+        if self.by_estimates and not self.limit_people:
+            raise LeadlineError(
+                "--by-estimates without --limit-people: everybody is rated.",
+                remedy="Say with --limit-people how many people are rated.",
+            )
+        if self.limit_people and self.who == "labelled":
+            raise LeadlineError(
+                "--limit-people counts people without a PHQ-9; --who labelled rates none of them.",
+                remedy="Use --who all or unlabelled.",
             )
 
     @property
@@ -148,6 +181,11 @@ class LabelConfig:
         """True if requests cost nothing: simulated, or on this machine without a price."""
         local = self.base_url is not None and is_loopback(self.base_url)
         return self.teacher == "simulated" or (local and not self.priced)
+
+    @property
+    def resends(self) -> bool:
+        """True if requests that a killed run left without an answer are sent again."""
+        return self.resend_lost or self.free
 
     @property
     def prices(self) -> Prices:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from leadline.cohort.store import FILES, Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.progress import progress_bar, step_by
 from leadline.tables import COSTS
+from leadline.teacher.choice import choose_people
 from leadline.teacher.client import BatchClient, Client, Connection, check_consent, resolve_url
 from leadline.teacher.config import BYTES_PER_TOKEN, LabelConfig
 from leadline.teacher.dispatch import (
@@ -70,6 +71,7 @@ def label_cohort(
     *,
     window: WindowConfig | None = None,
     examples: Sequence[FewShotExample] = (),
+    announce: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Rate the readings of a cohort and write LABELS.
 
@@ -81,11 +83,12 @@ def label_cohort(
         examples: few-shot examples from training folds; without them ``config.examples``
             people are taken (`selection.spread_people`). A reading is never shown an example
             of its own person.
+        announce: called with the plan before anything is sent.
 
     Returns:
-        The plan (``requests``, ``tokens``, ``cost``) and, unless it was a dry run, ``stopped``
-        (``complete`` or ``max-usd``), ``states``, ``usage``, ``per_person``, ``errors``,
-        ``recovered``, ``labels`` and ``people``.
+        Of a dry run the plan alone: what `estimate` and `choice.Choice.report` say. Otherwise
+        ``plan``, ``stopped`` (``complete`` or ``max-usd``), ``states``, ``usage``,
+        ``per_person``, ``errors``, ``recovered``, ``labels`` and ``people``.
 
     Raises:
         LeadlineError: consent, a locked person, another cohort's labels, a provider that
@@ -95,30 +98,33 @@ def label_cohort(
     url = None if config.teacher == "simulated" else resolve_url(config.teacher, config.base_url)
     check_consent(cohort.manifest, config.teacher, url)
     window = window or WindowConfig()
-    if config.examples and not examples:
-        people = spread_people(cohort, window, config.examples)
-        examples = gold_examples(cohort, window, people, max_chars=config.max_chars)
-    refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
+    examples = _examples(cohort, window, config, examples)
     readings = readings_of(cohort, window, config.who)
     counts = check_questionnaires(cohort, window, readings, context=False)
+    choice, teacher = choose_people(cohort, window, config), teacher_id(config, examples)
 
     def planned() -> Iterator[Planned]:
-        rated_readings = cohort_readings(cohort, window, config.who)
+        rated_readings = cohort_readings(cohort, window, config.who, choice.people)
         return plan_requests(_first(rated_readings, config.limit), config, examples)
 
-    if config.dry_run:
-        return estimate(planned(), config)
+    if config.dry_run and not (out / REQUESTS).is_file():
+        return {**estimate(planned(), config), **choice.report()}
     with open_store(out / REQUESTS) as store:
-        teacher = teacher_id(config, examples)
         store.bind("cohort", cohort_hash(cohort))
         store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
         _take_over(store, teacher, config, planned())
+        again = (*config.repeat_states, *(("sent",) if config.resends else ()))
+        history = store.settled(teacher, again), store.mean_output(teacher)
+        plan = {**estimate(planned(), config, *history), **choice.report()}
+        if config.dry_run:
+            return plan
+        announce(plan)
         store.plan(planned())
         with open_thoughts(out / THOUGHTS) if config.keep_thoughts else nullcontext() as thoughts:
             keep = thoughts.keep if thoughts else _forget
             job = DispatchJob(teacher, config, keep=keep)
-            report = _work(store, job, url, cohort_dir)
+            report = {"plan": plan, **_work(store, job, url, cohort_dir, plan["requests"])}
         labels = teacher_labels(store)
         refuse_locked_labels(labels, cohort.locked_ids)
     facts = {**report, "questionnaire": counts.facts(window)}
@@ -146,6 +152,20 @@ def _take_over(
     else:
         store.drop_reworded(planned)
     store.record(name, code)
+
+
+def _examples(
+    cohort: Cohort,
+    window: WindowConfig,
+    config: LabelConfig,
+    examples: Sequence[FewShotExample],
+) -> Sequence[FewShotExample]:
+    """Those that were handed in, or those that the config asks for; none is of a locked person."""
+    if config.examples and not examples:
+        people = spread_people(cohort, window, config.examples)
+        examples = gold_examples(cohort, window, people, max_chars=config.max_chars)
+    refuse_locked_examples((item.person_id for item in examples), cohort.locked_ids)
+    return examples
 
 
 def window_identity(window: WindowConfig) -> str:
@@ -280,31 +300,51 @@ def plan_requests(
         yield Planned(teacher, system, example_people, transcript, config.draws, reading)
 
 
-def estimate(planned: Iterator[Planned], config: LabelConfig) -> dict[str, Any]:
+def estimate(
+    planned: Iterator[Planned],
+    config: LabelConfig,
+    settled: Collection[bytes] = (),
+    mean_output: float | None = None,
+) -> dict[str, Any]:
     """Requests, tokens and cost of a plan: what to expect, and the most that it can be.
 
     Equal requests are counted once. Costs are None without prices, 0 where nothing is paid.
+
+    Args:
+        planned: all requests.
+        config: prices, and the room of answers and thoughts.
+        settled: keys of requests that will not be sent again.
+        mean_output: output tokens of an answer so far; `EXPECTED_ANSWER` and `EXPECTED_SHARE` of
+            the room for thoughts if None.
+
+    Returns:
+        ``people``, ``requests`` that will be sent and ``answered`` that will not,
+        ``expected_input_tokens``, ``expected_output_tokens``, ``expected_usd`` and ``most_usd``.
     """
     request_keys: set[bytes] = set()
     people: set[str] = set()
-    tokens, most = 0.0, 0.0
+    tokens, most, answered = 0.0, 0.0, 0
     for item in planned:
         people.add(item.reading.person_id)
         new_keys = {bytes.fromhex(key) for key in item.request_keys()} - request_keys
         request_keys |= new_keys
+        open_count = sum(key not in settled for key in new_keys)
+        answered += len(new_keys) - open_count
         size = len(item.system.encode()) + len(item.transcript.encode())
-        tokens += len(new_keys) * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
+        tokens += open_count * (size / BYTES_PER_TOKEN + OVERHEAD_TOKENS / 3)
         request = Request("", item.system, item.transcript, 0)
-        most += len(new_keys) * highest_cost(request, config.prices)
-    thoughts = round(EXPECTED_SHARE * config.thinking.room)
-    answers = len(request_keys) * (min(EXPECTED_ANSWER, config.max_tokens) + thoughts)
+        most += open_count * highest_cost(request, config.prices)
+    requests = len(request_keys) - answered
+    guess = min(EXPECTED_ANSWER, config.max_tokens) + EXPECTED_SHARE * config.thinking.room
+    output = round(requests * (guess if mean_output is None else mean_output))
     has_price = config.priced or config.free
     return {
-        "requests": len(request_keys),
+        "requests": requests,
+        "answered": answered,
         "people": len(people),
         "expected_input_tokens": round(tokens),
-        "expected_output_tokens": answers,
-        "expected_usd": config.prices.cost(tokens, answers) if has_price else None,
+        "expected_output_tokens": output,
+        "expected_usd": config.prices.cost(tokens, output) if has_price else None,
         "most_usd": most if has_price else None,
     }
 
@@ -314,15 +354,12 @@ def _forget(thoughts: Sequence[tuple[str, str]]) -> None:
 
 
 def _work(
-    store: RequestStore, job: DispatchJob, url: str | None, cohort_dir: Path
+    store: RequestStore, job: DispatchJob, url: str | None, cohort_dir: Path, requests: int
 ) -> dict[str, Any]:
     """Recover, run, and report; the client is closed whatever happens."""
     config, teacher = job.config, job.teacher
-    recovered = store.recover(
-        teacher, repeat=config.repeat_states, resend_lost=config.resend_lost or config.free
-    )
-    counts = store.counts(teacher)
-    todo = counts["pending"] + counts["batch"]
+    recovered = store.recover(teacher, repeat=config.repeat_states, resend_lost=config.resends)
+    todo = requests + store.counts(teacher)["batch"]
     stopped = "complete"
     if todo:
         client = connect(config, url, cohort_dir)

@@ -227,7 +227,11 @@ class RequestStore:
             ).rowcount
 
     def plan(self, requests: Iterable[Planned]) -> int:
-        """Add requests that are not there yet; return how many were new. Safe to repeat."""
+        """Add requests that are not there yet; return how many were new. Safe to repeat.
+
+        Once something is planned, this process sends nothing else: a smaller plan than that of
+        an earlier run buys no more than it says.
+        """
         added = 0
         stream = iter(requests)
         systems: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -260,6 +264,7 @@ class RequestStore:
                 "INSERT OR IGNORE INTO transcripts VALUES (?, ?)",
                 (body, zlib.compress(item.transcript.encode(), 1)),
             )
+        self._db.executemany("INSERT OR IGNORE INTO planned VALUES (?)", [(key,) for key in keys])
         if linked:
             who = item.reading
             self._db.execute(
@@ -305,7 +310,8 @@ class RequestStore:
         rows = self._db.execute(
             "SELECT r.key, s.text, t.body, r.draw FROM requests r "
             "JOIN systems s ON s.hash = r.system JOIN transcripts t ON t.hash = r.transcript "
-            "WHERE r.teacher = ? AND r.state = 'pending' ORDER BY r.draw, r.id LIMIT ?",
+            "WHERE r.teacher = ? AND r.state = 'pending' AND (r.key IN (SELECT key FROM planned) "
+            "OR NOT EXISTS (SELECT 1 FROM planned)) ORDER BY r.draw, r.id LIMIT ?",
             (teacher, limit),
         )
         return [Request(key, text, _unpack(body), draw) for key, text, body, draw in rows]
@@ -438,6 +444,29 @@ class RequestStore:
         )
         return {state: counts.get(state, 0) for state in STATES}
 
+    def settled(self, teacher: str, repeat: Sequence[str]) -> set[bytes]:
+        """Keys, as bytes, that planning again would not send: answered, under way or lost.
+
+        Args:
+            teacher: whose requests.
+            repeat: final states that will be tried again.
+        """
+        marks = ",".join("?" * (1 + len(repeat)))
+        rows = self._db.execute(
+            f"SELECT key FROM requests WHERE teacher = ? AND state NOT IN ({marks})",
+            (teacher, "pending", *repeat),
+        )
+        return {bytes.fromhex(key) for (key,) in rows}
+
+    def mean_output(self, teacher: str) -> float | None:
+        """Mean output tokens of a teacher's ratings so far, thoughts included."""
+        (mean,) = self._db.execute(
+            "SELECT avg(output_tokens) FROM requests WHERE teacher = ? AND state = 'done' "
+            "AND output_tokens > 0",
+            (teacher,),
+        ).fetchone()
+        return None if mean is None else float(mean)
+
     def usage(self) -> dict[str, float]:
         """Tokens and US dollars of the whole store.
 
@@ -522,6 +551,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(SCHEMA)
+        connection.execute("CREATE TEMP TABLE planned (key TEXT PRIMARY KEY) WITHOUT ROWID")
         with connection:
             connection.execute(
                 "INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(STORE_FORMAT),)

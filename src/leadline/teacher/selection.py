@@ -6,7 +6,7 @@ few-shot examples: no later step can bring them back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,9 @@ from leadline.teacher.rubric import FewShotExample
 from leadline.teacher.transcript import TeacherReading, render
 
 
-def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[TeacherReading]:
+def cohort_readings(
+    cohort: Cohort, window: WindowConfig, who: str, chosen: Collection[str] | None = None
+) -> Iterator[TeacherReading]:
     """Readings to label, in the order of the cohort, never of a locked person.
 
     Args:
@@ -32,6 +34,7 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
         window: which text counts.
         who: ``labelled`` gives each gold label's own reading, ``unlabelled`` the reading that
             ends at the last user turn of people who have no gold reading, ``all`` both.
+        chosen: of the people without gold reading, those who are rated; None for all.
     """
     gold: dict[tuple[object, ...], pl.DataFrame] = {}
     unlabelled: dict[str, Span] = {}
@@ -39,7 +42,8 @@ def cohort_readings(cohort: Cohort, window: WindowConfig, who: str) -> Iterator[
         open_readings = label_readings(cohort, window).filter(~pl.col("locked"))
         gold = open_readings.partition_by("person_id", as_dict=True)
     if who != "labelled":
-        unlabelled = {item.person_id: span for item, span in unlabelled_readings(cohort, window)}
+        spans = ((item.person_id, span) for item, span in unlabelled_readings(cohort, window))
+        unlabelled = {who: span for who, span in spans if chosen is None or who in chosen}
     for timeline in timelines_to_read(cohort, window):
         readings, span = gold.get((timeline.person_id,)), unlabelled.get(timeline.person_id)
         if readings is None and span is None:
