@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 
 import anthropic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.lib._pydantic import to_strict_json_schema
+from tests.support.teacher_cohort import config, make_cohort, texts
 from tests.support.teacher_server import rating_for
 
+from leadline.errors import LeadlineError
+from leadline.teacher.label import label_cohort
+from leadline.teacher.label_table import read_labels
 from leadline.teacher.rubric import (
     ITEM_NAMES,
     FewShotExample,
@@ -109,3 +114,41 @@ def test_quotes_count_only_what_the_person_said():
     rating = parse_rating(json.dumps(found))
     assert rating is not None
     assert quotes_found(rating, transcript) == (2, 1)
+
+
+def shipped_rubric():
+    return files("leadline.teacher").joinpath("rubric.toml").read_text()
+
+
+def test_another_rubric_is_asked_by_and_named_by_its_labels(tmp_path, server):
+    path = tmp_path / "mine.toml"
+    changed = shipped_rubric().replace("Do not round up to be safe", "Be strict", 1)
+    path.write_text(changed.replace('version = "1"', 'version = "strict"', 1))
+    cohort = make_cohort(tmp_path / "c", texts(3), locked=0)
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1, rubric=path))
+    assert b"Be strict" in server.bodies[0]
+    version = load_rubric(path).version
+    assert version.startswith("strict-")
+    assert read_labels(tmp_path / "l")["rubric"].unique().to_list() == [version]
+    manifest = json.loads((tmp_path / "l" / "manifest.json").read_text())
+    assert manifest["rubric"] == version
+    with pytest.raises(LeadlineError, match="another setup of m-1"):
+        label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (None, "FileNotFoundError"),
+        ("version = ", "TOMLDecodeError"),
+        ('version = "1"', "KeyError 'items'"),
+        (shipped_rubric().replace('name = "sleep"', 'name = "dreams"'), "dreams"),
+    ],
+)
+def test_a_rubric_that_does_not_ask_the_nine_items_is_refused(tmp_path, text, match):
+    path = tmp_path / "rubric.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(LeadlineError, match=match) as error:
+        load_rubric(path)
+    assert str(path) in str(error.value)

@@ -44,6 +44,9 @@ class LabelConfig:
     teacher: str = setting("simulated", "Who rates: the provider.", choices=PROVIDERS)
     model: str = setting("", "The provider's name of the model.")
     base_url: str | None = setting(None, "URL of a compatible server instead of the provider's.")
+    rubric: Path | None = setting(
+        None, "Rubric file to rate by instead of Leadline's own; each label names its version."
+    )
     draws: int = setting(3, "Independent ratings of each reading.")
     who: str = setting("all", "Which people are rated; locked ones never are.", choices=WHO)
     batch: bool = setting(False, "Use the provider's batch service (half price, up to a day).")

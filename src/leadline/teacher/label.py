@@ -257,7 +257,7 @@ def teacher_id(config: LabelConfig, examples: Sequence[FewShotExample] = ()) -> 
     setup = {
         "provider": config.teacher,
         "model": config.model or config.teacher,
-        "rubric": load_rubric().version,
+        "rubric": load_rubric(config.rubric).version,
         "structured": config.structured,
         "temperature": config.temperature,
         "max_chars": config.max_chars,
@@ -276,7 +276,7 @@ def plan_requests(
     examples: Sequence[FewShotExample] = (),
 ) -> Iterator[Planned]:
     """Every request of a labelling, one item per reading."""
-    rubric = load_rubric()
+    rubric = load_rubric(config.rubric)
     teacher = teacher_id(config, examples)
     simulated = config.teacher == "simulated"
     prompts: dict[frozenset[str], tuple[str, tuple[str, ...]]] = {}
@@ -455,7 +455,7 @@ def _write(
         inputs=dict(cohort.manifest.get("files", {})),
         files={LABELS_FILE: sha256(out / LABELS_FILE)},
         window_identity=window_identity(window),
-        rubric=load_rubric().version,
+        rubric=load_rubric(config.rubric).version,
         code=code_version(),
         simulated=cohort.simulated,
         **report,

@@ -15,10 +15,12 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from leadline.errors import LeadlineError
 from leadline.teacher.transcript import person_words
 
 HIGHEST_TOTAL = 27
@@ -100,17 +102,35 @@ class Rubric:
 
 
 @cache
-def load_rubric() -> Rubric:
-    """The rubric that ships with this version of Leadline."""
-    raw = files("leadline.teacher").joinpath("rubric.toml").read_bytes()
-    content = tomllib.loads(raw.decode("utf-8"))
-    names = tuple(item["name"] for item in content["items"])
-    assert names == ITEM_NAMES, "rubric.toml and Rating name different items"
-    return Rubric(
-        version=f"{content['version']}-{hashlib.sha256(raw).hexdigest()[:8]}",
-        instructions=content["instructions"].strip(),
-        asks=tuple(item["asks"] for item in content["items"]),
-    )
+def load_rubric(path: Path | None = None) -> Rubric:
+    """A rubric file, or the one that ships with this version of Leadline.
+
+    Raises:
+        LeadlineError: the file cannot be read, or does not ask the nine items in their order.
+    """
+    shipped = files("leadline.teacher").joinpath("rubric.toml")
+    try:
+        raw = shipped.read_bytes() if path is None else path.read_bytes()
+        content = tomllib.loads(raw.decode("utf-8"))
+        names = tuple(str(item["name"]) for item in content["items"])
+        if names != ITEM_NAMES:
+            raise LeadlineError(
+                f"The items of this rubric are {', '.join(names)}.",
+                remedy=f"Name them {', '.join(ITEM_NAMES)}, in this order.",
+                file=path,
+            )
+        return Rubric(
+            version=f"{content['version']}-{hashlib.sha256(raw).hexdigest()[:8]}",
+            instructions=str(content["instructions"]).strip(),
+            asks=tuple(str(item["asks"]) for item in content["items"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LeadlineError(
+            f"This rubric cannot be read: {type(error).__name__} {error}.",
+            remedy="Begin with a copy of leadline/teacher/rubric.toml: version, instructions, and "
+            "for each of the nine items name and asks.",
+            file=path,
+        ) from error
 
 
 @cache
