@@ -18,7 +18,15 @@ from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.tables import LABELS, PEOPLE, PHQ9, TURNS
-from leadline.teacher.audit import audit, audit_labels, item_agreement, reliability, total_agreement
+from leadline.teacher.audit import (
+    audit,
+    audit_labels,
+    item_agreement,
+    pair_with_gold,
+    reliability,
+    resampled,
+    total_agreement,
+)
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
 
@@ -82,6 +90,51 @@ def test_finds_bias_slope_reliability_group_gap_and_evidence(built):
     assert found["evidence"]["found"] == 0.75
     assert len(found["length"]) == 4
     assert sum(part["n"] for part in found["length"].values()) == 380
+
+
+def test_groups_have_intervals_a_gap_to_the_others_and_small_ones_are_counted(built):
+    cohort, labels = built
+    people = cohort.people.with_columns(
+        gender=pl.when(pl.col("person_id") == "p3").then(pl.lit("else")).otherwise("gender")
+    )
+    wide = Cohort(cohort.turns, cohort.phq9, people, manifest={})
+    groups = audit(labels, wide, WindowConfig(), groups=["gender"])["m"]["groups"]["gender"]
+    woman = groups["woman"]
+    assert woman["gap"] == pytest.approx(3.0, abs=0.7)
+    for name in ("gap", "bias", "r"):
+        low, high = woman["intervals"][name]
+        assert low < woman[name] < high
+    assert woman["intervals"]["gap"][0] > 1.5
+    assert groups["else"]["n"] == 1
+    assert groups["else"]["bias"] is None
+
+
+def test_figures_from_sums_are_those_of_the_rows(built):
+    """Against the plain formulas, scikit-learn's kappa, and the textbook's draws."""
+    cohort, labels = built
+    rows = pair_with_gold(labels, cohort, WindowConfig())
+    rows = rows.with_columns(item_2=(pl.col("item_2") + (pl.col("draw") == 0).cast(pl.Int8)) % 4)
+    figures = {name: draws[0] for name, draws in resampled(rows, 0).items()}
+    means = rows.group_by("label").agg(pl.col("total").mean(), pl.col("gold_total").first())
+    plain = total_agreement(means["total"].to_numpy(), means["gold_total"].to_numpy())
+    for name, value in plain.items():
+        assert figures[name] == pytest.approx(value), name
+    assert figures["draw_sd"] == pytest.approx(reliability(rows)["draw_sd"])
+    kappas = [item_agreement(rows, item)["kappa"] for item in ITEM_COLUMNS]
+    assert figures["kappa"] == pytest.approx(np.mean([x for x in kappas if x is not None]))
+    assert min(x for x in kappas if x is not None) < 0.9
+    assert figures["no_evidence"] == pytest.approx(1 / 9)
+    assert np.isnan(figures["usd"]), "tables of before do not say"
+
+
+def test_resamples_are_of_people_with_all_their_readings(built):
+    cohort, labels = built
+    rows = pair_with_gold(labels, cohort, WindowConfig()).head(3 * 30)
+    copies = [
+        rows.with_columns(label=pl.col("label") + 10_000 * copy) for copy in range(4)
+    ]  # the same people four times: no more is known of them
+    one, four = resampled(rows, 3)["mae"], resampled(pl.concat(copies), 3)["mae"]
+    assert four == pytest.approx(one)
 
 
 def test_only_the_people_asked_for(built):

@@ -9,7 +9,7 @@ import click
 
 from leadline.about import NOTICE
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
-from leadline.errors import missing_package
+from leadline.errors import LeadlineError, missing_package
 
 
 def build_demo() -> click.Command:
@@ -153,30 +153,53 @@ def build_audit() -> click.Command:
     @path_argument("cohort")
     @click.option("--labels", required=True, type=click.Path(path_type=Path),
                   help="A finished LABELS of this cohort.")  # fmt: skip
+    @click.option("--against", type=click.Path(path_type=Path),
+                  help="Another LABELS to compare with, paired over people: "
+                  "with reasoning and without, two rubrics, two models.")  # fmt: skip
+    @click.option("--model", help="Which model of --labels, if --against leaves it open.")
+    @click.option("--against-model", help="Which model of --against.")
     @click.option("--group", "groups", multiple=True,
                   help="Column of the people table to compare across. Repeatable.")  # fmt: skip
     @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap over people.")
     @JSON
     def audit(
-        cohort: Path, labels: Path, groups: tuple[str, ...], seed: int, as_json: bool
+        cohort: Path,
+        labels: Path,
+        against: Path | None,
+        groups: tuple[str, ...],
+        seed: int,
+        as_json: bool,
+        **models: str | None,
     ) -> None:
         """Compare the teacher of LABELS with the PHQ-9s of COHORT (docs/teachers.md).
 
         Agreement of totals and items, bias and slope, reliability across draws, by group and by
-        length of text, and whether the quotes were said. Locked people are never looked at.
+        length of text, whether the quotes were said, and tokens and price by person. With
+        --against, two teachers on the same readings. Locked people are never looked at.
         """
         from rich.console import Console
 
         try:
             from leadline.teacher.audit import audit_labels, render_audit
+            from leadline.teacher.comparison import compare_labels, render_comparison
         except ModuleNotFoundError as error:
             raise missing_package(str(error.name), "teacher", "leadline audit") from error
 
-        audits = audit_labels(cohort, labels, groups=groups, seed=seed)
+        names = models["model"], models["against_model"]
+        if against is None and any(names):
+            raise LeadlineError(
+                "--model and --against-model are for a comparison.", remedy="Give --against too."
+            )
+        figures = (
+            audit_labels(cohort, labels, groups=groups, seed=seed)
+            if against is None
+            else compare_labels(cohort, (labels, against), models=names, groups=groups, seed=seed)
+        )
         if as_json:
-            show_json(audits)
+            show_json(figures)
         else:
-            Console().print(render_audit(audits))
+            page = render_audit(figures) if against is None else render_comparison(figures)
+            Console().print(page)
 
     return audit
 

@@ -90,13 +90,19 @@ def read_labels(path: Path) -> pl.DataFrame:
         ) from error
     remedy = "Run `leadline label` again with this version of Leadline."
     check_columns(table, LABELS, path / LABELS_FILE, remedy)
-    absent = {name: kind for name, kind in TEACHER_LABELS.items() if name not in table.columns}
-    nulls = (pl.lit(None, dtype=kind).alias(name) for name, kind in absent.items())
-    table = table.with_columns(*nulls)
-    if "rubric" in absent:
+    if "rubric" not in table.columns:
         table = table.with_columns(rubric=pl.lit(manifest.get("rubric"), dtype=pl.String()))
+    table = with_origin(table)
     check_columns(table, TEACHER_LABELS, path / LABELS_FILE, remedy)
     return table
+
+
+def with_origin(labels: pl.DataFrame) -> pl.DataFrame:
+    """A table of `LABELS` with all columns of `TEACHER_LABELS`, null where it has none."""
+    absent = {name: kind for name, kind in TEACHER_LABELS.items() if name not in labels.columns}
+    return labels.with_columns(
+        pl.lit(None, dtype=kind).alias(name) for name, kind in absent.items()
+    )
 
 
 def refuse_locked_labels(labels: pl.DataFrame, locked: frozenset[str]) -> None:
