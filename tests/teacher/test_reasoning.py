@@ -19,7 +19,7 @@ from leadline.teacher.reasoning import anthropic_fields, openai_fields, parse_re
 def test_words_and_budgets_are_read_and_others_refused():
     assert not parse_reasoning("default").on
     assert not parse_reasoning("off").on
-    assert parse_reasoning("medium").room == 12_000
+    assert parse_reasoning("medium").room == 8_000
     assert parse_reasoning("medium", 500).room == 500
     budget = parse_reasoning("4096")
     assert (budget.level, budget.budget, budget.room, budget.on) == ("budget", 4096, 4096, True)
@@ -94,7 +94,7 @@ def test_requests_ask_leave_room_and_the_tokens_are_paid(
     cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
     settings = config(server, teacher, batch=batch, draws=1, reasoning=reasoning, **PRICES)
     report = label_cohort(cohort, tmp_path / "l", settings)
-    room = {"off": 0, "low": 4000, "high": 32_000, "2048": 2048}[reasoning]
+    room = {"off": 0, "low": 4000, "high": 16_000, "2048": 2048}[reasoning]
     for body in sent_by(server, teacher, batch):
         assert body["max_tokens"] == 2000 + room
         structured = body["output_config"] if teacher == "anthropic" else body
@@ -139,7 +139,7 @@ def test_the_price_of_thoughts_is_in_the_plan_and_in_what_is_reserved(tmp_path, 
     }  # fmt: skip
     assert server.bodies == []
     assert plans["low"]["most_usd"] - plans["off"]["most_usd"] == pytest.approx(6 * 4000 * 25e-6)
-    assert plans["high"]["most_usd"] - plans["off"]["most_usd"] == pytest.approx(6 * 32_000 * 25e-6)
+    assert plans["high"]["most_usd"] - plans["off"]["most_usd"] == pytest.approx(6 * 16_000 * 25e-6)
     assert plans["off"]["expected_usd"] < plans["low"]["expected_usd"]
     one = plans["high"]["most_usd"] / 6
     settings = config(

@@ -467,7 +467,7 @@ def _total_table(model: str, figures: Mapping[str, Any]) -> Table:
             cost_words(cost["value"]),
             "-" if bounds is None else " to ".join(map(cost_words, bounds)),
         )
-    setup = "; ".join(f"{name} {', '.join(said)}" for name, said in figures["setup"].items())
+    setup = "; ".join(f"{name} {', '.join(words)}" for name, words in figures["setup"].items())
     table.caption = f"{figures['readings']:,} readings of {figures['people']:,} people; {setup}"
     return table
 

@@ -75,7 +75,7 @@ class LabelConfig:
     )
     thought_tokens: int = setting(
         0,
-        "Room for thoughts beside --max-tokens (0: 4000, 12000 or 32000 by level; the budget).",
+        "Room for thoughts beside --max-tokens (0: 4000, 8000 or 16000 by level; the budget).",
         least=0,
     )
     keep_thoughts: bool = setting(
