@@ -167,9 +167,9 @@ def _equal_draws(first: pl.DataFrame, second: pl.DataFrame) -> tuple[pl.DataFram
     return sides[0], sides[1]
 
 
-def _alone(side: pl.DataFrame, other: pl.DataFrame) -> dict[str, Any]:
+def _alone(side: pl.DataFrame, opposite: pl.DataFrame) -> dict[str, Any]:
     """Readings that one side rated and the other did not, and their mean PHQ-9."""
-    rows = side.join(other, on="label", how="anti").unique("label")
+    rows = side.join(opposite, on="label", how="anti").unique("label")
     return {"readings": rows.height, "phq9": rows["gold_total"].mean()}
 
 
