@@ -127,6 +127,15 @@ def test_the_price_is_known_before_and_a_smaller_plan_buys_no_more_than_it_says(
     assert len(server.bodies) == 15
 
 
+def test_a_dry_run_decides_nothing(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(4), locked=0)
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
+    thought_of = {"draws": 1, "model": "m-2", "reasoning": "low", "dry_run": True}
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", **thought_of))
+    bought = config(server, "openai", draws=1, model="m-2", reasoning="off")
+    assert label_cohort(cohort, tmp_path / "l", bought)["labels"] == 8
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

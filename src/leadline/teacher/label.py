@@ -107,18 +107,14 @@ def label_cohort(
         rated_readings = cohort_readings(cohort, window, config.who, choice.people)
         return plan_requests(_first(rated_readings, config.limit), config, examples)
 
-    if config.dry_run and not (out / REQUESTS).is_file():
-        return {**estimate(planned(), config), **choice.report()}
+    if config.dry_run:  # binds nothing: what is only thought of decides no setup
+        return {**_forecast(planned(), config, teacher, out / REQUESTS), **choice.report()}
     with open_store(out / REQUESTS) as store:
         store.bind("cohort", cohort_hash(cohort))
         store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
         _take_over(store, teacher, config, planned())
-        again = (*config.repeat_states, *(("sent",) if config.resends else ()))
-        history = store.settled(teacher, again), store.mean_output(teacher)
-        plan = {**estimate(planned(), config, *history), **choice.report()}
-        if config.dry_run:
-            return plan
+        plan = {**_remaining(planned(), config, teacher, store), **choice.report()}
         announce(plan)
         store.plan(planned())
         with open_thoughts(out / THOUGHTS) if config.keep_thoughts else nullcontext() as thoughts:
@@ -347,6 +343,24 @@ def estimate(
         "expected_usd": config.prices.cost(tokens, output) if has_price else None,
         "most_usd": most if has_price else None,
     }
+
+
+def _forecast(
+    planned: Iterator[Planned], config: LabelConfig, teacher: str, store_path: Path
+) -> dict[str, Any]:
+    """`estimate` of what a run would send now, with or without labels of before."""
+    if not store_path.is_file():
+        return estimate(planned, config)
+    with open_store(store_path) as store:
+        return _remaining(planned, config, teacher, store)
+
+
+def _remaining(
+    planned: Iterator[Planned], config: LabelConfig, teacher: str, store: RequestStore
+) -> dict[str, Any]:
+    """`estimate` of what the store does not hold yet, at the length of its answers so far."""
+    again = (*config.repeat_states, *(("sent",) if config.resends else ()))
+    return estimate(planned, config, store.settled(teacher, again), store.mean_output(teacher))
 
 
 def _forget(thoughts: Sequence[tuple[str, str]]) -> None:
