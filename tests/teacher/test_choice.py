@@ -9,19 +9,24 @@ from tests.support.teacher_cohort import PRICES, config, make_cohort, texts
 from leadline.errors import LeadlineError
 from leadline.phq9.items import CUTS
 from leadline.tables import ESTIMATES
-from leadline.teacher.choice import estimated_bands, in_turn
+from leadline.teacher.choice import in_turn, last_estimates
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
 from leadline.teacher.label_table import read_labels
 
 
-def write_estimates(path, means):
+def write_estimates(path, means, deviations=None):
     """Two turns a person; the first says the contrary of the last, which counts."""
-    rows = [
-        {"person_id": person, "turn": turn, "mean": mean if turn else 27 - mean}
-        for person, mean in means.items()
-        for turn in (0, 1)
-    ]
+    rows = []
+    for person, mean in means.items():
+        gap = (deviations or {}).get(person, 0)
+        low, high = max(0, round(mean) - gap), min(27, round(mean) + gap)
+        last = [0.0] * 28
+        last[low] += 0.5
+        last[high] += 0.5
+        flat = [1 / 28] * 28
+        rows.append({"person_id": person, "turn": 0, "distribution": flat, "mean": 27 - mean})
+        rows.append({"person_id": person, "turn": 1, "distribution": last, "mean": mean})
     table = pl.DataFrame(rows, schema={name: ESTIMATES[name] for name in rows[0]})
     absent = {name: kind for name, kind in ESTIMATES.items() if name not in table.columns}
     full = table.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in absent.items())
@@ -59,7 +64,8 @@ def test_every_beginning_of_the_order_is_as_even_as_can_be():
 def test_bands_are_those_of_the_last_estimate_rounded_to_a_total(tmp_path):
     means = {"a": 4.4, "b": 4.5, "c": 9.49, "d": 14.6, "e": 27.0, "f": 0.0}
     path = write_estimates(tmp_path / "e.parquet", means)
-    assert estimated_bands(path, list(means)) == {"a": 0, "b": 1, "c": 1, "d": 3, "e": 4, "f": 0}
+    bands = {person: item.band for person, item in last_estimates(path, list(means)).items()}
+    assert bands == {"a": 0, "b": 1, "c": 1, "d": 3, "e": 4, "f": 0}
     assert CUTS == (5, 10, 15, 20)
 
 
@@ -78,6 +84,18 @@ def test_the_bands_of_the_chosen_are_even_and_everybody_with_gold_is_rated(
     assert len(rated - set(odd_people(202))) == 101, "everybody with a PHQ-9"
     random = config(server, "openai", dry_run=True, limit_people=20, by_estimates=estimates)
     assert label_cohort(cohort, tmp_path / "r", random)["bands"]["0-4"] > 5, "the control"
+
+
+def test_those_of_whom_an_estimate_is_least_sure_come_first(tmp_path, server):
+    cohort = make_cohort(tmp_path / "c", texts(20), locked=0)
+    people = odd_people(20)
+    gaps = dict(zip(people, (1, 5, 2, 9, 3, 0, 4, 8, 7, 6), strict=True))
+    path = write_estimates(tmp_path / "e.parquet", dict.fromkeys(people, 13.0), gaps)
+    assert last_estimates(path, people)[people[3]].deviation == pytest.approx(9)
+    chosen = {"limit_people": 3, "choose": "uncertain", "by_estimates": path, "who": "unlabelled"}
+    label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1, **chosen))
+    rated = set(read_labels(tmp_path / "l")["person_id"])
+    assert rated == {people[row] for row in (3, 7, 8)}
 
 
 @pytest.mark.parametrize("choose", ["random", "bands"])
@@ -140,7 +158,7 @@ def test_a_dry_run_decides_nothing(tmp_path, server):
     ("change", "match"),
     [
         ({"choose": "bands"}, "--choose bands needs"),
-        ({"choose": "bands", "limit_people": 5}, "--choose bands needs"),
+        ({"choose": "uncertain", "limit_people": 5}, "--choose uncertain needs"),
         ({"by_estimates": "e.parquet"}, "--by-estimates without --limit-people"),
         ({"limit_people": 5, "who": "labelled"}, "--who labelled rates none"),
         ({"choose": "worst"}, "--choose"),
@@ -155,9 +173,9 @@ def test_settings_that_choose_nobody_are_refused(change, match):
 def test_estimates_that_lack_people_or_are_none_are_refused(tmp_path, skewed):
     _, estimates = skewed
     with pytest.raises(LeadlineError, match="1 of 2 people without a PHQ-9 have no estimate"):
-        estimated_bands(estimates, ["user-0001-quokka", "stranger"])
+        last_estimates(estimates, ["user-0001-quokka", "stranger"])
     with pytest.raises(LeadlineError, match="No estimates can be read"):
-        estimated_bands(tmp_path / "absent.parquet", ["a"])
+        last_estimates(tmp_path / "absent.parquet", ["a"])
     pl.read_parquet(estimates).drop("lower").write_parquet(tmp_path / "cut.parquet")
     with pytest.raises(LeadlineError, match="'lower'"):
-        estimated_bands(tmp_path / "cut.parquet", ["a"])
+        last_estimates(tmp_path / "cut.parquet", ["a"])

@@ -2,8 +2,10 @@
 
 A teacher's labels are bought where they even out the severities: people without gold are placed by
 a model's estimates, and the bands of the PHQ-9 are filled in turn, the gravest first, until the
-number is reached or a band is empty. Drawn at random they are the control. Both orders are fixed by
-the seed, so a larger number adds people to those of a smaller one, and nothing is bought twice.
+number is reached or a band is empty. Or those are rated first of whom the estimate is least sure
+(uncertainty sampling: Lewis and Gale 1994, "A sequential algorithm for training text classifiers").
+Drawn at random they are the control. All orders are fixed by the seed, so a larger number adds
+people to those of a smaller one, and nothing is bought twice.
 
 Only the choice rests on the model's gold labels; the ratings do not descend from them.
 """
@@ -23,7 +25,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import unlabelled_readings
 from leadline.errors import LeadlineError
-from leadline.phq9.items import BANDS
+from leadline.phq9.items import BANDS, TOTALS
 from leadline.tables import ESTIMATES, check_columns
 from leadline.teacher.config import LabelConfig
 
@@ -65,8 +67,13 @@ def choose_people(cohort: Cohort, window: WindowConfig, config: LabelConfig) -> 
     shuffled = [people[row] for row in random.permutation(len(people))]
     if config.by_estimates is None:
         return Choice(frozenset(shuffled[: config.limit_people]), len(people))
-    bands = estimated_bands(config.by_estimates, people)
-    order = in_turn(shuffled, bands) if config.choose == "bands" else shuffled
+    estimates = last_estimates(config.by_estimates, people)
+    bands = {person: estimate.band for person, estimate in estimates.items()}
+    order = shuffled
+    if config.choose == "bands":
+        order = in_turn(shuffled, bands)
+    elif config.choose == "uncertain":
+        order = sorted(shuffled, key=lambda person: -estimates[person].deviation)
     chosen = order[: config.limit_people]
     counts = {
         f"{low}-{high}": sum(bands[person] == row for person in chosen)
@@ -89,8 +96,21 @@ def in_turn(people: Sequence[str], bands: Mapping[str, int]) -> list[str]:
     return [person for person in rounds if person is not None]
 
 
-def estimated_bands(path: Path, people: Sequence[str]) -> dict[str, int]:
-    """The band of each person's last estimate, as a row of `phq9.items.BANDS`.
+@dataclass(frozen=True)
+class LastEstimate:
+    """Where a person stands after their last turn.
+
+    Attributes:
+        band: row of `phq9.items.BANDS`.
+        deviation: of the distribution over totals, in points.
+    """
+
+    band: int
+    deviation: float
+
+
+def last_estimates(path: Path, people: Sequence[str]) -> dict[str, LastEstimate]:
+    """The last estimate of each person.
 
     Args:
         path: a table of `tables.ESTIMATES`, as `leadline score` writes it.
@@ -102,11 +122,14 @@ def estimated_bands(path: Path, people: Sequence[str]) -> dict[str, int]:
     try:
         table = pl.scan_parquet(path)
         check_columns(pl.DataFrame(schema=table.collect_schema()), ESTIMATES, path, SCORE_FIRST)
-        last = table.group_by("person_id", maintain_order=True).agg(pl.col("mean").last()).collect()
+        last = table.group_by("person_id", maintain_order=True).agg(
+            pl.col("mean", "distribution").last()
+        )
+        rows = last.filter(pl.col("person_id").is_in(people) & pl.col("mean").is_not_null())
+        persons, means, chances = rows.collect().get_columns()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LeadlineError("No estimates can be read.", remedy=SCORE_FIRST, file=path) from error
-    means = dict(last.iter_rows())
-    missing = sum(means.get(person) is None for person in people)
+    missing = len(people) - len(persons)
     if missing:
         raise LeadlineError(
             f"{missing:,} of {len(people):,} people without a PHQ-9 have no estimate.",
@@ -114,6 +137,10 @@ def estimated_bands(path: Path, people: Sequence[str]) -> dict[str, int]:
             file=path,
         )
     starts = [low for _, low, _ in BANDS[1:]]
-    totals = np.floor(np.array([means[person] for person in people]) + 0.5)  # the nearest ones
-    rows = np.searchsorted(starts, totals, side="right")
-    return dict(zip(people, rows.tolist(), strict=True))
+    nearest = np.floor(means.to_numpy() + 0.5)
+    bands = np.searchsorted(starts, nearest, side="right").tolist()
+    totals, weights = np.arange(TOTALS), np.array(chances.to_list(), dtype=np.float64)
+    centre = (weights @ totals)[:, None]
+    deviations = np.sqrt((weights * (totals - centre) ** 2).sum(axis=1)).tolist()
+    places = zip(persons, bands, deviations, strict=True)
+    return {person: LastEstimate(band, deviation) for person, band, deviation in places}

@@ -15,7 +15,7 @@ PROVIDERS = ("anthropic", "openai", "simulated")
 
 WHO = ("all", "unlabelled", "labelled")
 
-CHOICES = ("random", "bands")
+CHOICES = ("random", "bands", "uncertain")
 
 BYTES_PER_TOKEN = 4.0  # of English text, for the expected cost only
 
@@ -89,11 +89,12 @@ class LabelConfig:
     )
     choose: str = setting(
         "random",
-        "Which of them: at random, or such that the bands of severity are evenly filled.",
+        "Which of them: at random; such that the bands of severity are evenly filled; or those of "
+        "whom an estimate is least sure.",
         choices=CHOICES,
     )
     by_estimates: Path | None = setting(
-        None, "Estimates of leadline score that say where people stand, for --choose bands."
+        None, "Estimates of leadline score that say where people stand, for --choose."
     )
     seed: int = setting(0, "Seed of --choose; a larger --limit-people adds to a smaller one.")
     examples: int = setting(
@@ -143,9 +144,9 @@ class LabelConfig:
             )
 
     def _check_choice(self) -> None:
-        if self.choose == "bands" and not (self.limit_people and self.by_estimates):
+        if self.choose != "random" and not (self.limit_people and self.by_estimates):
             raise LeadlineError(
-                "--choose bands needs to know how many people, and where they stand.",
+                f"--choose {self.choose} needs to know how many people, and where they stand.",
                 remedy="Give --limit-people, and --by-estimates with a table of leadline score.",
             )
         if self.by_estimates and not self.limit_people:
