@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from tests.support.teacher_cohort import PRICES, config, make_cohort, texts
@@ -84,6 +85,28 @@ def test_the_bands_of_the_chosen_are_even_and_everybody_with_gold_is_rated(
     assert len(rated - set(odd_people(202))) == 101, "everybody with a PHQ-9"
     random = config(server, "openai", dry_run=True, limit_people=20, by_estimates=estimates)
     assert label_cohort(cohort, tmp_path / "r", random)["bands"]["0-4"] > 5, "the control"
+
+
+def test_a_modest_model_evens_out_the_true_bands():
+    """3,000 simulated people, mostly mild; estimates are posterior means of r .6."""
+    random = np.random.default_rng(0)
+    totals = np.clip(np.round(random.gamma(2.0, 3.6, 3000)), 0, 27)
+    error = totals.std() * np.sqrt(1 / 0.6**2 - 1)
+    evidence = totals + random.normal(0, error, len(totals))
+    prior = np.bincount(totals.astype(int), minlength=28) + 0.5
+    chances = prior * np.exp(-0.5 * ((evidence[:, None] - np.arange(28)) / error) ** 2)
+    means = chances @ np.arange(28) / chances.sum(axis=1)
+    people = [str(row) for row in range(len(totals))]
+    bands = dict(zip(people, np.searchsorted(CUTS, means + 0.5, side="right"), strict=True))
+
+    def effective_bands(chosen):
+        rows = [int(person) for person in chosen]
+        counts = np.bincount(np.searchsorted(CUTS, totals[rows], side="right"), minlength=5)
+        shares = counts / counts.sum()
+        return np.exp(-(shares * np.log(shares)).sum())
+
+    assert effective_bands(people[:300]) < 3.9
+    assert effective_bands(in_turn(people, bands)[:300]) > 4.5
 
 
 def test_those_of_whom_an_estimate_is_least_sure_come_first(tmp_path, server):
