@@ -6,7 +6,8 @@ behaves by `faults`, which are used up one per request, and by `endings`, one pe
 
 It thinks where a request asks for it, and refuses what the providers refuse of such requests.
 Where the thoughts of a chat completion stand is decided by the model's name: ``vllm`` and
-``llama`` have fields for them, ``inline`` leaves them before the answer, others hide them.
+``llama`` have fields for them, ``inline`` leaves them before the answer, ``bare`` does so without
+a mark, others hide them.
 """
 
 from __future__ import annotations
@@ -185,6 +186,8 @@ def _think(body: dict[str, Any], message: dict[str, Any], kind: str) -> str:
         message["reasoning_content"] = THOUGHT
     elif "inline" in body["model"]:
         message["content"] = THOUGHT if cut else f"{THOUGHT}\n</think>\n\n{message['content']}"
+    elif "bare" in body["model"]:
+        message["content"] = f"{THOUGHT}. {message['content']}"
     return "length" if cut else kind
 
 

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from tests.support.teacher_cohort import BOTH, MODES, config, make_cohort, texts
-from tests.support.teacher_server import THOUGHT
+from tests.support.teacher_server import THOUGHT, THOUGHT_TOKENS
 
 from leadline.errors import LeadlineError
 from leadline.teacher.label import label_cohort
@@ -58,6 +58,16 @@ def test_thoughts_are_nowhere_unless_asked_for(
     everywhere = stored(tmp_path / "l") + (caplog.text + out + err + str(report)).encode()
     assert THOUGHT.encode() not in everywhere
     assert not (tmp_path / "l" / THOUGHTS).exists()
+
+
+@MODES
+def test_what_cannot_be_told_from_a_thought_is_no_label_and_is_not_stored(tmp_path, server, batch):
+    cohort = make_cohort(tmp_path / "c", texts(3), locked=0)
+    settings = config(server, "openai", model="m-bare", batch=batch, draws=1, reasoning="low")
+    report = label_cohort(cohort, tmp_path / "l", settings)
+    assert (report["states"]["invalid"], report["labels"]) == (3, 0)
+    assert report["usage"]["reasoning_tokens"] == 3 * THOUGHT_TOKENS
+    assert THOUGHT.encode() not in stored(tmp_path / "l")
 
 
 @PLACES

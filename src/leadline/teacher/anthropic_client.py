@@ -22,7 +22,7 @@ from leadline.teacher.client import (
 )
 from leadline.teacher.reasoning import anthropic_fields
 from leadline.teacher.rubric import answer_schema, user_prompt
-from leadline.teacher.thoughts import CUT_THOUGHT
+from leadline.teacher.thoughts import CUT_THOUGHT, split_thoughts
 from leadline.teacher.transcript import Request
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -74,7 +74,9 @@ class AnthropicClient(SdkClient):
                 usage.cache_read_input_tokens,
             )
         )
-        text = "".join(block.text for block in message.content if block.type == "text")
+        joined = "".join(block.text for block in message.content if block.type == "text")
+        # Servers of open models speak this protocol too, and may leave thoughts in the text.
+        inline, text = split_thoughts(joined, truncated=message.stop_reason == "max_tokens")
         blocks = [block.thinking for block in message.content if block.type == "thinking"]
         details = usage.output_tokens_details
         state, error = {
@@ -87,7 +89,7 @@ class AnthropicClient(SdkClient):
         return Answer(
             *(state, text, tokens_in, usage.output_tokens, error),
             reasoning_tokens=details.thinking_tokens if details else None,
-            thoughts="\n\n".join(filter(None, blocks)) or None,
+            thoughts="\n\n".join(filter(None, blocks)) or inline,
         )
 
     # Batches

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -37,6 +37,7 @@ from leadline.teacher.client import (
 from leadline.teacher.config import LabelConfig, Prices
 from leadline.teacher.request_store import Outcome, RequestStore
 from leadline.teacher.rubric import OVERHEAD_TOKENS, parse_rating, quotes_found
+from leadline.teacher.thoughts import is_json_like
 from leadline.teacher.transcript import Request
 
 PATIENCE = 20  # failures in a row before a run stops
@@ -96,6 +97,12 @@ def judge(request: Request, answer: Answer, prices: Prices, most: float) -> Outc
     )
 
 
+def _without_stray_thoughts(outcome: Outcome) -> Outcome:
+    """No reply of which it cannot be told whether it is a thought: some servers drop its marks."""
+    doubtful = outcome.state in ("invalid", "truncated") and not is_json_like(outcome.reply or "")
+    return replace(outcome, reply=None) if doubtful else outcome
+
+
 def _settle(
     store: RequestStore,
     job: DispatchJob,
@@ -103,6 +110,8 @@ def _settle(
     batch: str | None = None,
 ) -> None:
     """Record outcomes; thoughts go another way than answers, and after what was paid for."""
+    if job.config.thinking.on:
+        outcomes = [(key, _without_stray_thoughts(outcome)) for key, outcome in outcomes]
     store.settle(outcomes, batch=batch)
     thoughts = [(key, outcome.thoughts) for key, outcome in outcomes if outcome.thoughts]
     if thoughts:

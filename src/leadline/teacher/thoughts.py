@@ -37,7 +37,7 @@ def split_thoughts(text: str, *, truncated: bool) -> tuple[str | None, str]:
     Returns:
         The thoughts, None if there are none, and the answer, which may be empty.
     """
-    if text.lstrip().startswith(("{", "```")):
+    if is_json_like(text):
         return None, text
     before, mark, answer = text.rpartition(CLOSING)
     if mark:
@@ -45,6 +45,11 @@ def split_thoughts(text: str, *, truncated: bool) -> tuple[str | None, str]:
     if text.lstrip().startswith(OPENING) or (truncated and text.strip()):
         return text.strip().removeprefix(OPENING).strip() or None, ""
     return None, text
+
+
+def is_json_like(text: str) -> bool:
+    """True if a text begins as an object does, with or without a code fence."""
+    return text.lstrip().startswith(("{", "```"))
 
 
 class ThoughtStore:
