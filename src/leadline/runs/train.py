@@ -88,8 +88,8 @@ def train_run(
         home: where readers and states are kept.
 
     Raises:
-        LeadlineError: too few labelled people, a reader that is not there, an occupied output,
-            or several processes for a frozen reader.
+        LeadlineError: too few labelled people, a questionnaire in the chat, a reader that is not
+            there, an occupied output, or several processes for a frozen reader.
 
     >>> from leadline import read_cohort, train_run
     >>> from leadline.runs.config import TrainConfig
@@ -104,8 +104,7 @@ def train_run(
     questionnaires = check_questionnaires(cohort, window, labelled.readings)
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
-    inputs = cohort_hashes(cohort)
-    settings = {"train": asdict(config), "window": asdict(window), "inputs": inputs}
+    settings = {"train": asdict(config), "window": asdict(window), "inputs": cohort_hashes(cohort)}
     with run_directory(out, settings, overwrite) as run:
         ensemble, selection, states = (
             _train_frozen(labelled, config, window, left_out, source)
@@ -117,16 +116,21 @@ def train_run(
         if questionnaires.turns and window.keep_questionnaire:
             predictions.append(masked_predictions(ensemble, cohort, config, window, left_out))
         estimates = labelled_estimates(ensemble, labelled, window, run)
-        processes.leave()  # what is left is for one process
-        if not processes.is_first():
+        if not _goes_on_alone():
             return {}
         if config.baselines:
             predictions += baseline_predictions(labelled, config, left_out, states, home)
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
         training = _training_facts(labelled, left_out, config, window)
-        facts = questionnaires.facts(window)
-        return _finish(run, cohort, settings, training, (selection, facts), source)
+        choices = selection, questionnaires.facts(window)
+        return _finish(run, cohort, settings, training, choices, source)
+
+
+def _goes_on_alone() -> bool:
+    """Leave the group of processes; True in the one that does what is left for one."""
+    processes.leave()
+    return processes.is_first()
 
 
 def _finish(

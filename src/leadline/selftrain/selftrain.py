@@ -20,7 +20,11 @@ import polars as pl
 from leadline.arrays import Array
 from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.questionnaire import check_questionnaires, readings_of
+from leadline.cohort.questionnaire import (
+    QuestionnaireCounts,
+    check_questionnaires,
+    readings_of,
+)
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
@@ -191,24 +195,12 @@ def selftrain_run(
     """
     _check(train)
     labels = load_labels(labels_dir, cohort, window)
-    readings = pl.concat(
-        [
-            readings_of(cohort, window, "unlabelled"),
-            labelled_people(cohort, train, window).readings.select(
-                "person_id", "label", "first", "last"
-            ),
-        ]
-    )
-    questionnaires = check_questionnaires(cohort, window, readings)
+    questionnaires = _look(cohort, train, window)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
         inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)
-    settings = {
-        "selftrain": asdict(config),
-        "train": asdict(train),
-        "window": asdict(window),
-        "inputs": inputs,
-    }
+    configs = {"selftrain": asdict(config), "train": asdict(train), "window": asdict(window)}
+    settings = configs | {"inputs": inputs}
     with run_directory(out, settings, overwrite) as run:
         source = open_source(train, home=home)
         course = _begin(cohort, labels, (config, train, window), source, run)
@@ -225,15 +217,21 @@ def selftrain_run(
         if config.fuse and course.can_measure:
             _fuse(course, kept_round, cohort, window, run)
         if questionnaires.turns and window.keep_questionnaire:
-            left_out = course.roster.left_out()
-            course.tables[MASKED_ARM] = masked_predictions(
-                ensemble, cohort, train, window, left_out
-            )
+            arm = (cohort, train, window, course.roster.left_out())
+            course.tables[MASKED_ARM] = masked_predictions(ensemble, *arm)
         _write(course, ensemble, kept_round, (train, window), run, home)
         facts = questionnaires.facts(window)
         manifest = _finish(course, kept_round, cohort, settings, train, (run, facts))
     shutil.rmtree(out / NODES)
     return manifest
+
+
+def _look(cohort: Cohort, train: TrainConfig, window: WindowConfig) -> QuestionnaireCounts:
+    """Questionnaires in all that is read, or the error that asks what to do about them."""
+    columns = ("person_id", "label", "first", "last")
+    labelled = labelled_people(cohort, train, window).readings.select(columns)
+    readings = pl.concat([readings_of(cohort, window, "unlabelled"), labelled])
+    return check_questionnaires(cohort, window, readings)
 
 
 def _check(train: TrainConfig) -> None:
