@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from leadline.evaluate.bases import basis_of
 from leadline.evaluate.bootstrap import resampled_scores, sample_scores, summary
 from leadline.evaluate.config import MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.sample import Sample, split_samples
@@ -58,11 +59,13 @@ def _scores(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
     reason = f"Fewer than {MIN_PEOPLE} people." if sample.people < MIN_PEOPLE else None
     values, drawn = sample_scores(sample, config)[0], resampled_scores(sample, config)[0]
     models = {}
-    for name in sample.models:
+    for name, estimates in sample.models.items():
         models[name] = {
             score: summary(
+                score,
                 float(values[name][score][0]),
                 drawn[name][score] if name in drawn else None,
+                basis_of(sample, estimates, score, config),
                 reason if score == "pearson" else None,
             )
             for score in SCORES

@@ -33,10 +33,10 @@ from leadline.evaluate.bootstrap import no_interval, resampled_scores, sample_sc
 from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.comparisons import comparisons
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
-from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
 from leadline.evaluate.intervals import Basis, predictive_interval
 from leadline.evaluate.lead import LEAD_PEOPLE, RULE, leading_first, verdict
 from leadline.evaluate.limit import Gap, gap_to_limit
+from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
 from leadline.evaluate.rounds import rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import (
