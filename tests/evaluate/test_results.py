@@ -279,3 +279,41 @@ def test_a_ceiling_that_no_totals_can_reach_is_left_out_with_the_reason() -> Non
     assert ceiling["default"] is None
     assert "nearly all equal" in ceiling["reason"]
     assert [entry["reliability"] for entry in ceiling["by_reliability"]] == [0.5]
+
+
+@pytest.fixture(scope="module")
+def uneven() -> pl.DataFrame:
+    """Two PHQ-9s of some people, one of the others."""
+    table = predictions(60, labels=2)
+    once = pl.col("label") % 2 == 1
+    number = pl.col("person_id").rank("dense")
+    return table.filter(~(once & (number > 20)))
+
+
+def test_what_weighs_the_same_is_named_and_moves_value_and_interval_together(uneven) -> None:
+    by_label = evaluate_predictions(uneven)
+    by_person = evaluate_predictions(uneven, EvaluateConfig(each="person"))
+    assert by_label["weighing"] == "Each PHQ-9 weighs the same."
+    assert by_person["weighing"].startswith("Each person weighs the same")
+    assert by_person["evaluation"]["each"] == "person"
+    labels, people = (
+        found["sets"][0]["models"]["leadline"]["scores"]["mae"] for found in (by_label, by_person)
+    )
+    table = uneven.filter(pl.col("model") == "leadline")
+    error = table.with_columns(error=(pl.col("median") - pl.col("total")).abs())
+    assert labels["value"] == pytest.approx(error["error"].mean())
+    means = error.group_by("person_id").agg(pl.col("error").mean())["error"]
+    assert people["value"] == pytest.approx(means.mean())
+    assert people["low"] < people["value"] < people["high"]
+
+
+def test_where_people_weigh_the_same_no_limit_of_labels_stands_beside(uneven) -> None:
+    limit = {"split": "out-of-fold", "r": 0.9, "mae": 2.0}
+    by_person = EvaluateConfig(each="person")
+    (entry,) = evaluate_predictions(uneven, by_person, manifest={"limit": limit})["sets"]
+    assert entry["limit"] is None
+    assert "--each label" in entry["ceiling"]["reason"]
+    assert entry["models"]["leadline"]["explainable"]["gap_to_limit"] == {}
+    (once,) = evaluate_predictions(predictions(60), by_person, manifest={"limit": limit})["sets"]
+    assert once["ceiling"]["default"] is not None, "with one PHQ-9 each it is the same"
+    assert once["limit"]["mae"] == 2.0

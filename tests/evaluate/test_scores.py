@@ -58,8 +58,10 @@ def over(model: Estimates, compute) -> float:
 def test_errors_in_points_use_the_median_and_the_rest_the_mean(sample, model, scalars) -> None:
     error = np.abs(model.median - sample.gold)
     assert scalars["mae"] == pytest.approx(error.mean())
-    assert scalars["off_by_5"] == pytest.approx((error >= 5).mean())
-    assert scalars["off_by_10"] == pytest.approx((error >= 10).mean())
+    rounded = np.abs(np.floor(model.median + 0.5) - sample.gold)
+    assert scalars["within_5"] == pytest.approx((rounded <= 5).mean())
+    assert scalars["off_by_5"] == pytest.approx((rounded >= 5).mean())
+    assert scalars["off_by_10"] == pytest.approx((rounded >= 10).mean())
     assert scalars["mae_of_mean"] == pytest.approx(np.abs(model.mean - sample.gold).mean())
     squared = over(model, lambda r: np.sqrt(np.mean((model.mean[r] - sample.gold) ** 2)))
     assert scalars["rmse"] == pytest.approx(squared)
@@ -164,6 +166,45 @@ def test_scores_of_weights_equal_those_of_the_rebuilt_sample(sample, model) -> N
     assert set(weighted) == set(plain)
     for name in set(plain) - {"mae_certain_half"}:  # its half is fixed across resamples
         assert weighted[name][0] == pytest.approx(plain[name][0]), name
+
+
+def test_a_fractional_estimate_is_no_nearer_than_the_whole_total_that_it_is_nearest_to(sample):
+    """Errors of 4.6 to 4.9 points used to count as fewer than 5, those of whole numbers never."""
+    random = np.random.default_rng(1)
+    estimate = np.clip(random.normal(11, 4, (1, len(sample.gold))), 0, 27)
+    whole_estimate = np.floor(estimate + 0.5)
+    resamples = Resamples.of(sample, np.ones((1, len(sample.gold))))
+    shares = [
+        scalar_scores(sample, Estimates(each, each, None), resamples, CONFIG)
+        for each in (estimate, whole_estimate)
+    ]
+    for name in ("within_5", "off_by_5", "off_by_10"):
+        assert shares[0][name] == shares[1][name]
+    fractional = (np.abs(estimate[0] - sample.gold) >= 5).mean()
+    assert shares[0]["off_by_5"][0] > fractional + 0.02
+
+
+def test_each_person_may_weigh_the_same(model, sample):
+    """The score of one label of each person, averaged over which, is that of equal persons."""
+    kept = np.flatnonzero((sample.person % 3 > 0) | (np.arange(len(sample.gold)) % 2 == 0))
+    _, person = np.unique(sample.person[kept], return_inverse=True)
+    part = replace(
+        sample, person=person, label=sample.label[kept], gold=sample.gold[kept], each="person"
+    )
+    estimates = Estimates(model.mean[:, kept], model.median[:, kept], None)
+    counts = np.bincount(person)
+    assert set(counts) == {1, 2}
+    np.testing.assert_allclose(np.bincount(person, part.weight), len(kept) / len(counts))
+    draws = np.array([1.0, 2.0])[:, None] * np.ones((2, len(kept)))
+    found = scalar_scores(part, estimates, Resamples.of(part, draws), CONFIG)
+    error = np.abs(estimates.median - part.gold).mean(axis=0)
+    by_person = np.bincount(person, error) / counts
+    assert found["mae"] == pytest.approx([by_person.mean()] * 2)
+    by_label = replace(part, each="label")
+    assert (by_label.weight == 1).all()
+    plain = scalar_scores(by_label, estimates, Resamples.of(by_label, draws), CONFIG)
+    assert plain["mae"] == pytest.approx([error.mean()] * 2)
+    assert abs(plain["mae"][0] - found["mae"][0]) > 0.001
 
 
 def test_dialogue_bins_hold_every_label_once_and_leave_out_what_is_constant(sample) -> None:

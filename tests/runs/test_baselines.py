@@ -4,11 +4,13 @@ from tests.support.cohorts import cohort_of, turn_rows
 
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import Span
+from leadline.heads.candidates import PEOPLE_FOR_SELECTION
 from leadline.runs.baselines import (
     BASELINES,
     NO_WORDS,
     BaselineFeatures,
     describe,
+    inner_person_folds,
     predict_baseline,
     reading_texts,
 )
@@ -56,11 +58,11 @@ WHERE = {"length": "counts", "assistant only": "heard", "tf-idf": "said", "minil
 def error(name, told):
     train, total = readings(told=told)
     test, truth = readings(seed=1, told=told)
-    mean, totals = predict_baseline(name, train, total, test)
-    np.testing.assert_allclose(totals.probabilities.sum(1), 1)
-    assert len(totals) == 60
-    assert ((mean >= 0) & (mean <= 27)).all()
-    return np.abs(mean - truth).mean()
+    estimates = predict_baseline(name, train, total, np.arange(60), test)
+    np.testing.assert_allclose(estimates.totals.probabilities.sum(1), 1)
+    assert len(estimates.totals) == 60
+    assert ((estimates.mean >= 0) & (estimates.mean <= 27)).all()
+    return np.abs(estimates.mean - truth).mean()
 
 
 @pytest.mark.parametrize("name", BASELINES[1:])
@@ -73,10 +75,10 @@ def test_a_baseline_learns_from_its_own_part_and_from_no_other(name):
 
 def test_the_constant_knows_how_the_training_people_scored():
     train, total = readings()
-    mean, totals = predict_baseline("constant", train, total, readings(seed=1)[0])
-    np.testing.assert_allclose(mean, total.mean())
+    estimates = predict_baseline("constant", train, total, np.arange(60), readings(seed=1)[0])
+    np.testing.assert_allclose(estimates.mean, total.mean())
     counts = np.bincount(total.astype(int), minlength=28)
-    np.testing.assert_allclose(totals.probabilities[0], (counts + 1 / 28) / (60 + 1))
+    np.testing.assert_allclose(estimates.totals.probabilities[0], (counts + 1 / 28) / (60 + 1))
 
 
 @pytest.mark.parametrize("name", ["assistant only", "tf-idf"])
@@ -90,17 +92,67 @@ def test_words_from_which_nothing_can_be_learned_give_the_constant(name, words):
         "signs": ["..." if i % 2 else "!?" for i in range(60)],
     }[words]
     made = np.array(said, dtype=object)
-    mean, _ = predict_baseline(name, BaselineFeatures(made, made, train.counts, None), total, train)
-    np.testing.assert_allclose(mean, total.mean())
+    said_alone = BaselineFeatures(made, made, train.counts, None)
+    estimates = predict_baseline(name, said_alone, total, np.arange(60), train)
+    np.testing.assert_allclose(estimates.mean, total.mean())
 
 
 def test_a_test_text_of_unknown_words_is_estimated():
     train, total = readings()
     strange = np.array(["zzz"] * 60, dtype=object)
-    mean, _ = predict_baseline(
-        "tf-idf", train, total, BaselineFeatures(strange, strange, train.counts, None)
-    )
-    assert np.isfinite(mean).all()
+    unknown = BaselineFeatures(strange, strange, train.counts, None)
+    estimates = predict_baseline("tf-idf", train, total, np.arange(60), unknown)
+    assert np.isfinite(estimates.mean).all()
+
+
+def noisy(count, seed):
+    """Readings whose embeddings say little of the total, in many dimensions."""
+    random = np.random.default_rng(seed)
+    total = np.clip(np.rint(random.normal(11, 6, count)), 0, 27)
+    embeddings = random.normal(size=(count, 40))
+    embeddings[:, 0] += total / 6
+    text = np.full(count, "hello there", dtype=object)
+    counts = np.full((count, 7), np.log1p(80.0))
+    return BaselineFeatures(text, text, counts, embeddings), total
+
+
+@pytest.mark.parametrize("name", ["minilm", "constant"])
+def test_the_interval_of_a_baseline_covers_what_it_says_on_new_people(name):
+    inside = []
+    for seed in range(12):
+        train, total = noisy(60, seed)
+        test, truth = noisy(150, seed + 1000)
+        estimates = predict_baseline(name, train, total, np.arange(60), test)
+        lower, upper = estimates.totals.delivered_interval(estimates.width)
+        inside.append(((lower <= truth) & (truth <= upper)).mean())
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.04)
+
+
+def test_a_baseline_is_calibrated_on_people_whom_its_inner_fits_never_saw():
+    """One person under two ids is one person: else its deviation would be that of known people."""
+    train, total = noisy(40, 3)
+    twice = train.take(np.tile(np.arange(40), 2))
+    person = np.tile(np.arange(40), 2)
+    once = predict_baseline("minilm", train, total, np.arange(40), train)
+    grouped = predict_baseline("minilm", twice, np.tile(total, 2), person, train)
+    apart = predict_baseline("minilm", twice, np.tile(total, 2), np.arange(80), train)
+
+    def width(estimates):
+        lower, upper = estimates.totals.delivered_interval(estimates.width)
+        return float((upper - lower).mean())
+
+    assert width(grouped) > 0.9 * width(once)
+    assert width(apart) < 0.8 * width(grouped)
+
+
+def test_inner_folds_keep_people_together_and_no_more_than_the_model_is_calibrated_on():
+    person = np.repeat(np.arange(700), 2)
+    folds = inner_person_folds(person, 5, seed=1)
+    assert (folds[::2] == folds[1::2]).all()
+    assert (folds[::2] >= 0).sum() == PEOPLE_FOR_SELECTION
+    sizes = np.bincount(folds[::2][folds[::2] >= 0])
+    assert (len(sizes), sizes.max() - sizes.min()) == (5, 0)
+    assert set(inner_person_folds(np.array([4, 4, 9]), 5, seed=0)) == {0, 1}
 
 
 def test_what_was_said_and_heard_in_a_reading():

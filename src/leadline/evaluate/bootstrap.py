@@ -68,7 +68,7 @@ def resampled_scores(sample: Sample, config: EvaluateConfig) -> tuple[Scores, Sc
         resamples = Resamples.of(sample, weights)
         remaining = config.curve_resamples - resample_count
         curve_resamples = (
-            Resamples(weights[:remaining], resamples.gold_ranks[:remaining])
+            Resamples(resamples.weights[:remaining], resamples.gold_ranks[:remaining])
             if remaining > 0
             else None
         )

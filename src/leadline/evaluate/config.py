@@ -10,6 +10,9 @@ from leadline.settings import check_choices, same, setting
 
 MIN_PEOPLE = 15  # below this, no correlation and no interval but those of shares and AUC
 
+WEIGHED = ("label", "person")
+"""What weighs the same in a score: each PHQ-9, or each person, whose PHQ-9s then share it."""
+
 MIN_CLASS = 5  # people on each side of a cut, below which AUC and the screening table are null
 
 
@@ -34,6 +37,12 @@ class EvaluateConfig:
         (0.05, 0.10, 0.20, 0.40), "Prevalences of PHQ-9 >= 10 for which PPV and NPV are given."
     )
     cut: int = setting(10, "The screening cut on the total.")
+    each: str = setting(
+        "label",
+        "What weighs the same in a score: each label (PHQ-9), so that people who answered more "
+        "often count for more, or each person.",
+        choices=WEIGHED,
+    )
     bins: int = setting(4, "Quantile bins of the amount of dialogue.")
 
     def __post_init__(self) -> None:

@@ -70,6 +70,14 @@ NO_LIMIT = (
 )
 
 
+WEIGHING = {
+    "label": "Each PHQ-9 weighs the same.",
+    "person": "Each person weighs the same, however many PHQ-9s they gave.",
+}
+
+BY_LABEL = "It is worked out for PHQ-9s that weigh the same; see --each label."
+
+
 def evaluate_predictions(
     predictions: pl.DataFrame,
     settings: EvaluateConfig | None = None,
@@ -93,7 +101,7 @@ def evaluate_predictions(
     config = settings or EvaluateConfig()
     facts = dict(manifest or {})
     reference = str(facts.get("reference_model") or config.reference)
-    samples = split_samples(predictions)
+    samples = split_samples(predictions, config.each)
     if not any(reference in sample.models for sample in samples):
         names = sorted({name for sample in samples for name in sample.models})
         raise LeadlineError(
@@ -119,6 +127,7 @@ def evaluate_predictions(
         "shown_model": shown_model,
         "lead": {"split": sets[0]["split"], "instrument": sets[0]["instrument"], "rule": RULE},
         "selftraining": rounds_view(rounds, sets, reference, shown_model) if rounds else None,
+        "weighing": WEIGHING[config.each],
         "evaluation": {**asdict(config), **BOUNDS},
         "warnings": [
             {"split": set_results["split"], "instrument": set_results["instrument"], **warning}
@@ -152,6 +161,10 @@ def _add_questionnaires(
         set_results["questionnaire"] = views.get((set_results["split"], set_results["instrument"]))
         warnings = questionnaire_caution(record, set_results["models"], shown_model)
         set_results["warnings"] = warnings + set_results["warnings"]
+
+
+def _labels_weigh_the_same(sample: Sample) -> bool:
+    return sample.each == "label" or sample.people == len(sample.gold)
 
 
 def evaluate_sample(
@@ -222,6 +235,8 @@ def _gold(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _ceiling(sample: Sample, config: EvaluateConfig) -> dict[str, Any]:
+    if not _labels_weigh_the_same(sample):
+        return {"default": None, "reason": BY_LABEL, "by_reliability": []}
     if sample.people < MIN_PEOPLE or len(np.unique(sample.gold)) < 3:
         why = f"Fewer than {MIN_PEOPLE} people, or fewer than 3 different totals."
         return {"default": None, "reason": why, "by_reliability": []}

@@ -7,7 +7,7 @@ person on both sides of a split, repeated rows, models that saw different labels
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -64,6 +64,7 @@ class Sample:
         gold: totals, (labels,).
         user_turns, user_words: amount of dialogue in each window, (labels,).
         models: name -> `Estimates`.
+        each: whose weights are the same, one of `config.WEIGHED`.
     """
 
     split: str
@@ -75,6 +76,15 @@ class Sample:
     user_turns: Array
     user_words: Array
     models: Mapping[str, Estimates]
+    each: str = "label"
+
+    @property
+    def weight(self) -> Array:
+        """What each label weighs in a score, (labels,), 1 on average."""
+        if self.each == "label":
+            return np.ones(len(self.gold))
+        weight: Array = len(self.gold) / self.people / np.bincount(self.person)[self.person]
+        return weight
 
     @property
     def maximum(self) -> int:
@@ -250,8 +260,12 @@ def _check_intervals(table: pl.DataFrame) -> None:
         )
 
 
-def split_samples(table: pl.DataFrame) -> list[Sample]:
+def split_samples(table: pl.DataFrame, each: str = "label") -> list[Sample]:
     """One `Sample` per split and instrument; locked before out-of-fold, PHQ-9 before PHQ-8.
+
+    Args:
+        table: of `tables.PREDICTIONS`.
+        each: whose weights are the same, one of `config.WEIGHED`.
 
     Raises:
         LeadlineError: the table fails `check_predictions`, or a model or repeat lacks labels
@@ -263,7 +277,7 @@ def split_samples(table: pl.DataFrame) -> list[Sample]:
         for instrument in MAXIMUM:
             part = table.filter((pl.col("split") == split) & (pl.col("instrument") == instrument))
             if part.height:
-                samples.append(_sample(part, split, instrument))
+                samples.append(replace(_sample(part, split, instrument), each=each))
     return samples
 
 

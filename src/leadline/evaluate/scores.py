@@ -1,5 +1,8 @@
 """All scores of one model in one set of resamples, averaged over its repeats.
 
+Shares within or off by so many points are of the estimate rounded to a whole total, as a PHQ-9 is
+one: else a fractional median that is off by 4.6 would pass for nearer than the 5 it rounds to.
+
 Two families, because a distribution over 0..27 has two best summaries: errors in points
 (MAE, quantiles of the error, shares far off) use the median, which minimises absolute error;
 everything else (RMSE, bias, correlations, calibration, AUC, bands) uses the mean.
@@ -40,7 +43,8 @@ class Resamples:
     """Weights of a number of resamples and what depends on the gold totals only.
 
     Attributes:
-        weights: (resamples, labels), how often each label was drawn.
+        weights: (resamples, labels), how often each label was drawn, times what it weighs in the
+            sample.
         gold_ranks: midranks of the gold totals in each resample.
     """
 
@@ -49,7 +53,8 @@ class Resamples:
 
     @classmethod
     def of(cls, sample: Sample, weights: Array) -> Resamples:
-        """Attach the ranks of the gold totals to `weights`."""
+        """Resamples in which each label was drawn `weights` times, shape (resamples, labels)."""
+        weights = weights * sample.weight
         return cls(weights, metrics.midranks(sample.gold, weights))
 
 
@@ -82,14 +87,16 @@ def scalar_scores(
 
 def _errors(sample: Sample, median: Array, weights: Array) -> dict[str, Array]:
     error = np.abs(median - sample.gold)
+    whole_error = np.abs(np.floor(median + 0.5) - sample.gold)
     half, ninety, ninety_five = metrics.weighted_quantiles(error, (0.5, 0.9, 0.95), weights)
     return {
         "mae": metrics.weighted_mean(error, weights),
         "median_error": half,
         "p90_error": ninety,
         "p95_error": ninety_five,
-        "off_by_5": metrics.weighted_mean((error >= 5).astype(float), weights),
-        "off_by_10": metrics.weighted_mean((error >= 10).astype(float), weights),
+        "within_5": metrics.weighted_mean((whole_error <= 5).astype(float), weights),
+        "off_by_5": metrics.weighted_mean((whole_error >= 5).astype(float), weights),
+        "off_by_10": metrics.weighted_mean((whole_error >= 10).astype(float), weights),
     }
 
 

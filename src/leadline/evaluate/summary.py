@@ -41,6 +41,8 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
         parts += [Text(words)] * bool(words)
         parts.append(Text(""))
     parts += [_scores(set_results, steps(results)) for set_results in results["sets"]]
+    if "weighing" in results:  # evaluations of earlier versions do not say it
+        parts.append(Text(str(results["weighing"])))
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:

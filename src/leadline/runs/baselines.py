@@ -5,6 +5,9 @@ write; `assistant only` reads what the assistant said and nothing of the person,
 model that does well on that has found the questionnaire or the clinician, not the symptoms;
 `tf-idf` is the ridge on word and word-pair counts that everyone tries first; `minilm` is a
 ridge on mean sentence embeddings.
+
+Each is calibrated as the model is, and its interval is conformal: a model that has the better
+interval, or the better probabilities, has them from what it reads.
 """
 
 from __future__ import annotations
@@ -23,14 +26,26 @@ from sklearn.preprocessing import StandardScaler
 from leadline.arrays import Array, Ints
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
+from leadline.heads.calibration import (
+    central_ranks,
+    conformal_widths,
+    fit_calibration,
+    width_at,
+)
+from leadline.heads.candidates import PEOPLE_FOR_SELECTION
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
+from leadline.runs.config import INTERVAL
 
 BASELINES = ("constant", "length", "assistant only", "tf-idf", "minilm")
 
 TEXT_PENALTIES = np.logspace(-1, 1.5, 11)
 
 STATE_PENALTIES = np.logspace(0, 5, 21)
+
+TEXT_OF = {"assistant only": "heard_texts", "tf-idf": "user_texts"}  # what text baselines read
+
+LOG_WORDS = 1  # column of `BaselineFeatures.counts`
 
 NO_WORDS = "-"  # what a reading without any assistant turn is taken to say
 
@@ -50,6 +65,16 @@ class BaselineFeatures:
     heard_texts: npt.NDArray[np.object_]
     counts: Array
     embeddings: Array | None
+
+    @property
+    def words(self) -> Array:
+        """Words of the person in each reading, shape (R,)."""
+        return np.expm1(self.counts[:, LOG_WORDS])
+
+    def sentence_means(self) -> Array:
+        """`embeddings`, which are there when this is asked for."""
+        assert self.embeddings is not None, "asked for only with a sentence reader"
+        return self.embeddings
 
     def take(self, rows: Ints) -> BaselineFeatures:
         """The readings at `rows`."""
@@ -115,51 +140,111 @@ def describe(person: Timeline, span: Span) -> list[float]:
     ]
 
 
+@dataclass(frozen=True)
+class BaselineEstimates:
+    """What a baseline says of T readings.
+
+    Attributes:
+        mean: of each total, shape (T,).
+        totals: distributions of the total.
+        width: mass of the central interval that covers `runs.config.INTERVAL` of unseen people.
+    """
+
+    mean: Array
+    totals: Totals
+    width: float
+
+
 def predict_baseline(
-    name: str, train: BaselineFeatures, total: Array, test: BaselineFeatures
-) -> tuple[Array, Totals]:
-    """Fit a baseline on `train` and estimate `test`.
+    name: str,
+    train: BaselineFeatures,
+    total: Array,
+    person: Ints,
+    test: BaselineFeatures,
+    *,
+    inner_folds: int = 5,
+    seed: int = 0,
+) -> BaselineEstimates:
+    """Fit and calibrate a baseline on `train`, and estimate `test`.
+
+    It is calibrated as the model is (`heads.candidates.fit_frozen`): on cross-validated estimates
+    inside the training people, of which as many take part, and its interval is conformal.
 
     Args:
         name: one of `BASELINES`.
         train: readings of the training people.
         total: their gold totals, shape (R,).
+        person: number of the person of each, shape (R,); near-copies share one.
         test: readings of other people, T of them.
-
-    Returns:
-        Means, shape (T,), and T distributions of the total.
+        inner_folds: folds, by person, of the calibration.
+        seed: of these folds.
     """
-    if name in ("assistant only", "tf-idf") and not _word_in_two(
-        train.heard_texts if name == "assistant only" else train.user_texts
-    ):
+    if name in TEXT_OF and not _word_in_two(getattr(train, TEXT_OF[name])):
         name = "constant"
+    folds = inner_person_folds(person, inner_folds, seed)
+    chosen = np.flatnonzero(folds >= 0)
     if name == "constant":
-        counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS) + 1.0 / TOTALS
-        share = counts / counts.sum()
-        size = len(test.user_texts)
-        return np.full(size, total.mean()), Totals(np.tile(share, (size, 1)))
+        ranks = np.zeros(len(total))
+        for fold in range(int(folds.max()) + 1):
+            out, inside = np.flatnonzero(folds == fold), chosen[folds[chosen] != fold]
+            ranks[out] = central_ranks(histogram(total[inside], len(out)), total[out])
+        width = width_at(INTERVAL, conformal_widths(ranks[chosen]))
+        count = len(test.user_texts)
+        return BaselineEstimates(np.full(count, total.mean()), histogram(total, count), width)
+    mean, sd = np.zeros(len(total)), np.ones(len(total))
+    for fold in range(int(folds.max()) + 1):
+        out, inside = np.flatnonzero(folds == fold), chosen[folds[chosen] != fold]
+        mean[out], sd[out] = _ridge(name, train.take(inside), total[inside], train.take(out))
+    calibration = fit_calibration(
+        mean[chosen], sd[chosen], train.words[chosen], total[chosen],
+        np.ones(len(chosen)), np.ones(len(chosen), dtype=bool),
+    )  # fmt: skip
+    totals = calibration.distribution(*_ridge(name, train, total, test), test.words)
+    return BaselineEstimates(totals.mean(), totals, calibration.width(INTERVAL))
+
+
+def inner_person_folds(person: Ints, folds: int, seed: int) -> Ints:
+    """Fold of each reading for the calibration, whole persons together; -1 takes no part.
+
+    At most `PEOPLE_FOR_SELECTION` people take part, as in the calibration of the model.
+    """
+    people, row = np.unique(person, return_inverse=True)
+    order = np.random.default_rng([seed, len(people)]).permutation(len(people))
+    fold = np.full(len(people), -1)
+    part = order[:PEOPLE_FOR_SELECTION]
+    fold[part] = np.arange(len(part)) % min(folds, len(part))
+    return np.asarray(fold[row], dtype=np.int64)
+
+
+def histogram(total: Array, count: int) -> Totals:
+    """How `total` (R,) are spread, `count` times; none of the totals is impossible."""
+    counts = np.bincount(np.rint(total).astype(int), minlength=TOTALS).astype(np.float64)
+    share = (counts + 1.0 / TOTALS) / (counts.sum() + 1.0)
+    return Totals(np.tile(share, (count, 1)))
+
+
+def _ridge(
+    name: str, train: BaselineFeatures, total: Array, test: BaselineFeatures
+) -> tuple[Array, Array]:
+    """Mean and deviation of each reading of `test` before calibration, each (T,)."""
     model: Any
     x: npt.NDArray[Any]
     z: npt.NDArray[Any]
-    if name == "length":
-        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
-        x, z = train.counts, test.counts
-    elif name == "minilm":
-        assert train.embeddings is not None, "asked for only with a sentence reader"
-        assert test.embeddings is not None, "asked for only with a sentence reader"
-        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
-        x, z = train.embeddings, test.embeddings
-    else:
+    if name in TEXT_OF:
+        x, z = (getattr(readings, TEXT_OF[name]) for readings in (train, test))
+        if not _word_in_two(x):
+            return np.full(len(z), total.mean()), np.full(len(z), max(total.std(), 0.5))
         model = make_pipeline(_vectoriser(), RidgeCV(TEXT_PENALTIES))
+    else:
+        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
         x, z = (
-            (train.heard_texts, test.heard_texts)
-            if name == "assistant only"
-            else (train.user_texts, test.user_texts)
+            (train.counts, test.counts)
+            if name == "length"
+            else (train.sentence_means(), test.sentence_means())
         )
     model.fit(x, total)
-    mean = np.clip(model.predict(z), 0.0, TOTALS - 1.0)
-    deviation = float(np.sqrt(-model[-1].best_score_))
-    return mean, Totals.normal(mean, np.full(len(mean), max(deviation, 0.5)))
+    deviation = max(float(np.sqrt(-model[-1].best_score_)), 0.5)
+    return np.asarray(model.predict(z), dtype=np.float64), np.full(len(z), deviation)
 
 
 def _vectoriser() -> TfidfVectorizer:

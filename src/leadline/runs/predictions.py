@@ -126,6 +126,24 @@ def baseline_predictions(
     locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
     tables = []
     person = np.array([span.person for span in labelled.spans])
+    as_one = labelled.as_one()[person]
+
+    def predicted(
+        name: str, train: Ints, test: Ints, origin: tuple[int, list[int]]
+    ) -> pl.DataFrame:
+        estimates = predict_baseline(
+            name,
+            readings.take(train),
+            gold[train],
+            as_one[train],
+            readings.take(test),
+            inner_folds=config.inner_folds,
+            seed=config.seed,
+        )
+        repeat, folds = origin
+        totals, width = estimates.totals, estimates.width
+        return prediction_table(name, labelled, test, repeat, folds, estimates.mean, totals, width)
+
     with progress_bar("Baselines") as advance:
         for step, (repeat, fold) in enumerate(jobs):
             train = np.flatnonzero(
@@ -134,21 +152,12 @@ def baseline_predictions(
             test = np.flatnonzero(
                 np.isin(person, people_of_fold(labelled, left_out, repeat, fold, inside=False))
             )
-            for name in names:
-                mean, totals = predict_baseline(
-                    name, readings.take(train), gold[train], readings.take(test)
-                )
-                folds = [fold] * len(test)
-                tables.append(prediction_table(name, labelled, test, repeat, folds, mean, totals))
+            tables += [predicted(x, train, test, (repeat, [fold] * len(test))) for x in names]
             advance(step + 1, len(jobs))
         if len(locked):
             train = labelled.rows(set(left_out))
-            for name in names:
-                mean, totals = predict_baseline(
-                    name, readings.take(train), gold[train], readings.take(locked)
-                )
-                folds = [LOCKED_FOLD] * len(locked)
-                tables.append(prediction_table(name, labelled, locked, 0, folds, mean, totals))
+            folds = [LOCKED_FOLD] * len(locked)
+            tables += [predicted(name, train, locked, (0, folds)) for name in names]
     return tables
 
 
