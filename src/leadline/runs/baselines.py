@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leadline.arrays import Array, Ints
+from leadline.cohort.splits import random_place
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span
 from leadline.heads.calibration import (
@@ -159,7 +160,7 @@ def predict_baseline(
     name: str,
     train: BaselineFeatures,
     total: Array,
-    person: Ints,
+    person: npt.NDArray[np.str_],
     test: BaselineFeatures,
     *,
     inner_folds: int = 5,
@@ -174,13 +175,16 @@ def predict_baseline(
         name: one of `BASELINES`.
         train: readings of the training people.
         total: their gold totals, shape (R,).
-        person: number of the person of each, shape (R,); near-copies share one.
+        person: id of the person of each, shape (R,); near-copies share one. What is estimated
+            does not depend on the order of people.
         test: readings of other people, T of them.
         inner_folds: folds, by person, of the calibration.
         seed: of these folds.
     """
     if name in TEXT_OF and not _word_in_two(getattr(train, TEXT_OF[name])):
         name = "constant"
+    order = np.argsort(person, kind="stable")
+    train, total, person = train.take(order), total[order], person[order]
     folds = inner_person_folds(person, inner_folds, seed)
     chosen = np.flatnonzero(folds >= 0)
     if name == "constant":
@@ -203,13 +207,13 @@ def predict_baseline(
     return BaselineEstimates(totals.mean(), totals, calibration.width(INTERVAL))
 
 
-def inner_person_folds(person: Ints, folds: int, seed: int) -> Ints:
+def inner_person_folds(person: npt.NDArray[np.str_], folds: int, seed: int) -> Ints:
     """Fold of each reading for the calibration, whole persons together; -1 takes no part.
 
     At most `PEOPLE_FOR_SELECTION` people take part, as in the calibration of the model.
     """
     people, row = np.unique(person, return_inverse=True)
-    order = np.random.default_rng([seed, len(people)]).permutation(len(people))
+    order = sorted(range(len(people)), key=lambda at: random_place(seed, str(people[at])))
     fold = np.full(len(people), -1)
     part = order[:PEOPLE_FOR_SELECTION]
     fold[part] = np.arange(len(part)) % min(folds, len(part))

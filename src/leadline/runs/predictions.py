@@ -126,7 +126,8 @@ def baseline_predictions(
     locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
     tables = []
     person = np.array([span.person for span in labelled.spans])
-    as_one = labelled.as_one()[person]
+    ids = labelled.readings["person_id"].to_list()
+    as_one = np.array([labelled.groups.get(name, name) for name in ids], dtype=np.str_)
 
     def predicted(
         name: str, train: Ints, test: Ints, origin: tuple[int, list[int]]
