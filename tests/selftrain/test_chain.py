@@ -14,6 +14,7 @@ from leadline.heads.candidates import fit_heads
 from leadline.selftrain import chain as chain_module
 from leadline.selftrain.ancestry import TaintedLabel, read_ancestry
 from leadline.selftrain.chain import Chain
+from leadline.teacher.label_model import fit
 
 
 def test_even_weights_fill_the_thin_bands(data, tmp_path):
@@ -108,3 +109,15 @@ def test_the_ledger_holds_the_people_of_the_rows_that_were_fitted(data, tmp_path
     assert recorded == {frozenset(ids[list(rows)].tolist()) for rows in fitted}
     measured = [batch.people for batch in ledger.batches.values()]
     assert all(measured)
+
+
+def test_label_models_believe_gold_as_far_as_the_reliability_says(data, tmp_path, monkeypatch):
+    errors = set()
+
+    def spy(observed, **settings):
+        errors.add(round(settings["gold_sd"], 6))
+        return fit(observed, **settings)
+
+    monkeypatch.setattr(chain_module, "fit", spy)
+    go(data, tmp_path / "run", ablation=False, canary=0.0, reliability=0.75)
+    assert errors == {6.25 * 0.5}
