@@ -18,6 +18,7 @@ from leadline.evaluate.intervals import (
     is_share,
     p_value,
     predictive_interval,
+    quantile_interval,
     share_interval,
 )
 from leadline.evaluate.results import evaluate_predictions
@@ -59,6 +60,21 @@ def test_labels_that_repeat_a_person_count_as_one() -> None:
     assert share_interval(0.3, None, basis, 0.95) == pytest.approx(one)
     low, high = share_interval(0.3, independent, basis, 0.95)
     assert high - low < 0.7 * (one[1] - one[0])
+
+
+def test_a_quantile_lies_between_two_order_statistics() -> None:
+    # Conover: of 16 values the median lies between the 4th and the 13th (97.9%)
+    errors = np.arange(1, 17, dtype=float)[None, :]
+    assert quantile_interval(errors, 0.5, Basis(16, (16.0,), (16.0,))) == (4, 13)
+    for share, least in ((0.9, 36), (0.95, 72)):  # .9 ** 36 is the first below .025
+        for people in (least - 1, least):
+            errors = np.arange(people, dtype=float)[None, :]
+            ends = quantile_interval(
+                errors, share, Basis(people, (float(people),), (float(people),))
+            )
+            assert (ends is None) == (people < least)
+    twice = np.repeat(np.arange(1, 17, dtype=float), 2)[None, :]
+    assert quantile_interval(twice, 0.5, Basis(16, (32.0,), (16.0,))) == (4, 13)
 
 
 def test_auc_agrees_with_newcombe() -> None:
@@ -118,7 +134,7 @@ def test_p_value_agrees_with_the_interval() -> None:
 def test_an_interval_holds_its_value_on_every_scale() -> None:
     rng = np.random.default_rng(2)
     values = {"mae": 3.0, "rmse": 0.0, "pearson": 1.0, "kappa": -0.2, "bias": -2.0}
-    values |= {"variance_explained": -1.5, "median_error": 0.0, "sd_ratio": 0.9}
+    values |= {"variance_explained": -1.5, "sd_ratio": 0.9}
     for name, value in values.items():
         replicates = np.clip(value + 0.1 * rng.normal(size=200), -1.9 if value < 0 else 0, 9)
         ends = interval(name, value, np.minimum(replicates, 0.99), Basis(40))

@@ -11,7 +11,7 @@ import numpy as np
 
 from leadline.arrays import Bools
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
-from leadline.evaluate.intervals import Basis, is_share
+from leadline.evaluate.intervals import QUANTILES, Basis, is_share
 from leadline.evaluate.sample import Estimates, Sample
 
 CORRELATIONS = ("pearson", "spearman", "calibration_slope", "calibration_intercept")
@@ -32,7 +32,7 @@ def basis_of(sample: Sample, estimates: Estimates, name: str, config: EvaluateCo
         return Basis((sample.people + 1) // 2)
     if name.startswith("auc_"):
         return auc_basis(sample, config.cut)
-    if not is_share(name):
+    if name not in QUANTILES and not is_share(name):
         return Basis(sample.people)
     rule, _, what = name.partition("/")
     above = sample.gold >= config.cut

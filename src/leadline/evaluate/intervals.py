@@ -10,6 +10,9 @@ Percentiles of a bootstrap over 15 people hold 87 to 92% where they say 95%. Ins
 - **PPV and NPV** at a stated prevalence follow from a ratio of two independent shares, whose
   interval is made of theirs (MOVER-R; Donner and Zou, Statistical Methods in Medical Research
   2012;21:347);
+- a **quantile** of the error lies between two order statistics, which the binomial law finds; where
+  the sample is too small to have the upper one, there is no interval (Conover, Practical
+  Nonparametric Statistics, 1999, section 3.2);
 - every **other** score is taken to a scale on which its error is nearly even (log for errors,
   Fisher's z for correlations), and its interval is t times the bootstrap's standard error there,
   the latter enlarged by sqrt(n / (n - 1)) (Hesterberg, The American Statistician 2015;69:371).
@@ -25,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, norm, t
+from scipy.stats import beta, binom, norm, t
 
 from leadline.arrays import Array
 from leadline.evaluate.config import MIN_PEOPLE
@@ -47,19 +50,13 @@ class Scale:
     back: Map
 
 
-def _shifted_log(shift: float) -> Scale:
-    return Scale(lambda x: np.log(x + shift), lambda x: np.exp(x) - shift)
-
-
 PLAIN = Scale(lambda x: x, lambda x: x)
-LOG = _shifted_log(0.0)
-ERROR_LOG = _shifted_log(0.5)  # a quantile of the error may be 0
+LOG = Scale(np.log, np.exp)
 FISHER = Scale(lambda x: np.arctanh(np.clip(x, TINY - 1, 1 - TINY)), np.tanh)
 LOG_REST = Scale(lambda x: np.log(np.maximum(1 - x, TINY)), lambda x: 1 - np.exp(x))
 
 SCALES = {
     **dict.fromkeys(("mae", "mae_of_mean", "mae_certain_half", "rmse", "crps", "sd_ratio"), LOG),
-    **dict.fromkeys(("median_error", "p90_error", "p95_error"), ERROR_LOG),
     **dict.fromkeys(("pearson", "spearman", "ccc", "kappa"), FISHER),
     "variance_explained": LOG_REST,
 }
@@ -68,10 +65,11 @@ FEWER_DEGREES = {
     **dict.fromkeys(("rmse", "crps"), 4.0),
     **dict.fromkeys(("sd_ratio", "ccc", "kappa", "variance_explained"), 2.0),
     **dict.fromkeys(("calibration_slope", "calibration_intercept"), 2.0),
-    **dict.fromkeys(("p90_error", "p95_error"), 2.0),
 }
 """By what the degrees of freedom are divided for scores whose standard error itself varies most: a
 few people with large errors make up much of both. Found by simulation."""
+
+QUANTILES = {"median_error": 0.5, "p90_error": 0.9, "p95_error": 0.95}
 
 NARROWER = ("off_by_", "coverage_")  # shares of all labels
 
@@ -103,7 +101,7 @@ def is_share(name: str) -> bool:
 def interval(
     name: str, value: float, replicates: Array | None, basis: Basis, level: float = LEVEL
 ) -> Ends | None:
-    """The interval of a score that is not PPV or NPV at a stated prevalence.
+    """The interval of a score that is neither a quantile nor PPV or NPV at a stated prevalence.
 
     Args:
         name: the score, as `scores` calls it; without its group in front.
@@ -184,6 +182,32 @@ def share_interval(share: float, replicates: Array | None, basis: Basis, level: 
     low = 0.0 if share <= 0 else float(beta.ppf(tail, hits, number - hits + 1))
     high = 1.0 if share >= 1 else float(beta.ppf(1 - tail, hits + 1, number - hits))
     return low, high
+
+
+def quantile_interval(
+    errors: Array, share: float, basis: Basis, level: float = LEVEL
+) -> Ends | None:
+    """The interval of a quantile between two order statistics; None without an upper one.
+
+    Labels of one person are taken as one: positions among as many independent labels as there are
+    units are those of the same shares of all labels.
+
+    Args:
+        errors: (repeats, labels); the ends are means over the repeats.
+        share: of the labels that the quantile reaches, in (0, 1).
+        basis: the labels and units.
+        level: share of samples whose interval shall hold the truth.
+    """
+    (labels,), (units,) = basis.labels, basis.units
+    number, tail = int(units), (1 - level) / 2
+    first = int(binom.ppf(tail, number, share))
+    last = int(binom.ppf(1 - tail, number, share)) + 1
+    if last > number:
+        return None
+    ordered = np.sort(errors, axis=1)
+    low = ordered[:, int(first * labels / number) - 1] if first else np.zeros(len(errors))
+    high = ordered[:, int(np.ceil(last * labels / number)) - 1]
+    return float(low.mean()), float(high.mean())
 
 
 def auc_interval(area: float, replicates: Array | None, basis: Basis, level: float) -> Ends:

@@ -33,7 +33,7 @@ from leadline.evaluate.bootstrap import no_interval, resampled_scores, sample_sc
 from leadline.evaluate.ceiling import noise_ceiling
 from leadline.evaluate.comparisons import comparisons
 from leadline.evaluate.config import MIN_CLASS, MIN_PEOPLE, EvaluateConfig
-from leadline.evaluate.intervals import Basis, predictive_interval
+from leadline.evaluate.intervals import QUANTILES, Basis, predictive_interval, quantile_interval
 from leadline.evaluate.lead import LEAD_PEOPLE, RULE, leading_first, verdict
 from leadline.evaluate.limit import Gap, gap_to_limit
 from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
@@ -296,12 +296,23 @@ def single_scores(
         replicates = None if drawn is None else drawn[key]
         rule, _, rest = key.partition("/")
         what, _, at = rest.partition("/")
-        if at in ("", "sample") or reason is not None:
+        if key in QUANTILES and reason is None:
+            scores[key] = _quantile(sample, name, key, float(value[0]), basis)
+        elif at in ("", "sample") or reason is not None:
             scores[key] = summary(key, float(value[0]), replicates, basis, reason)
         else:
             shares = (scores[f"{rule}/sensitivity"], scores[f"{rule}/specificity"])
             scores[key] = _predictive(float(value[0]), float(at), shares, what)
     return scores
+
+
+def _quantile(sample: Sample, name: str, key: str, value: float, basis: Basis) -> dict[str, Any]:
+    """A quantile of the absolute error."""
+    errors = np.abs(sample.models[name].median - sample.gold)
+    ends = quantile_interval(errors, QUANTILES[key], basis)
+    if ends is None:
+        return no_interval(value, "Too few people for the upper end of an interval.")
+    return {"value": value, "low": ends[0], "high": ends[1]}
 
 
 def _predictive(
