@@ -19,6 +19,8 @@ PARTS = {
     ("README.md", "bench"): "checkins.md.j2",
     ("docs/evaluation.md", "bench:coverage"): "coverage.md.j2",
     ("docs/leakage.md", "bench:questionnaires"): "questionnaires.md.j2",
+    ("docs/evaluation.md", "bench:intervals"): "intervals.md.j2",
+    ("docs/evaluation.md", "bench:alarm"): "alarm.md.j2",
     ("docs/selftraining.md", "bench"): "ablation.md.j2",
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",
