@@ -139,7 +139,7 @@ def test_what_training_passes_on_is_what_an_adapted_reader_takes():
     assert set(SHARED) == {
         "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens",
         "batch_people", "accumulate", "checkpointing", "base_weights", "shard", "save_steps",
-        "report_to",
+        "stop_share", "report_to",
     }  # fmt: skip
     given = {"adapt": "lora", "rank": 3, "top": 0.5, "state": "last", "max_tokens": 99}
     config = finetune_config(TrainConfig(**given), seed=4)
@@ -158,6 +158,7 @@ def test_what_training_passes_on_is_what_an_adapted_reader_takes():
         ("batch_people", (0,), (1,)),
         ("accumulate", (0,), (1,)),
         ("save_steps", (0,), (1,)),
+        ("stop_share", (-0.1, 0.6, NAN), (0.0, 0.5)),
         ("max_tokens", (63,), (64,)),
     ],
 )

@@ -1,9 +1,11 @@
+import json
 import math
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +18,19 @@ from tests.support.readers import people, talk, tiny_reader
 
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.curve import CURVE
 from leadline.finetune.examples import LabelledSpan, TrainPerson, collate
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import build
 from leadline.finetune.train import finetune, last_checkpoint, plan_batches
 
 PEOPLE = people(24)
+MIXED = [
+    TrainPerson(p.messages, [r._replace(sd=2.0, gold=False, weight=0.5) for r in p.readings])
+    if number % 3 == 0
+    else p
+    for number, p in enumerate(PEOPLE)
+]
 QUICK = FinetuneConfig(epochs=3, dtype="float32", save_steps=3, batch_people=4, lr=1e-3)
 
 
@@ -81,22 +90,29 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from leadline.finetune import train as module
-from tests.finetune.test_train import PEOPLE, QUICK
+from dataclasses import replace
+from tests.finetune.test_train import MIXED, QUICK
 def slow(*args, plain=module.collate):
     time.sleep(0.1)
     return plain(*args)
 module.collate = slow
-module.finetune(PEOPLE, sys.argv[2], QUICK, Path(sys.argv[3]))
+config = replace(QUICK, stop_share=float(sys.argv[4]))
+module.finetune(MIXED, sys.argv[2], config, Path(sys.argv[3]))
 """
 
 
-@pytest.mark.parametrize("kind", ["llama", pytest.param("qwen", marks=pytest.mark.slow)])
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [("llama", 0.0), ("llama", 0.2), pytest.param("qwen", 0.0, marks=pytest.mark.slow)],
+)
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(kind, share, tmp_path):
     path = tiny_reader(tmp_path, kind)
-    finetune(PEOPLE, str(path), QUICK, tmp_path / "whole")
+    config = replace(QUICK, stop_share=share)
+    finetune(MIXED, str(path), config, tmp_path / "whole")
     out, work = tmp_path / "killed", tmp_path / "killed.training"
     here = str(ROOT)
-    process = subprocess.Popen([sys.executable, "-c", TRAIN, here, str(path), str(out)])
+    words = [here, str(path), str(out), str(share)]
+    process = subprocess.Popen([sys.executable, "-c", TRAIN, *words])
     deadline = time.monotonic() + 120
     while last_checkpoint(work) is None or last_checkpoint(work).name != "checkpoint-6":
         assert process.poll() is None, "training ended before it was killed"
@@ -105,9 +121,13 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(kind, tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    finetune(PEOPLE, str(path), QUICK, out)
+    finetune(MIXED, str(path), config, out)
     whole, resumed = load_file(tmp_path / "whole" / WEIGHTS), load_file(out / WEIGHTS)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    curves = [json.loads((tmp_path / name / CURVE).read_text()) for name in ("whole", "killed")]
+    assert curves[0] == curves[1]
+    steps = [line["step"] for line in curves[0]["lines"]]
+    assert steps == list(range(1, len(steps) + 1)), "each step has one line"
 
 
 def test_a_checkpoint_without_its_mark_is_not_resumed_from(tmp_path):
@@ -150,9 +170,17 @@ def test_nothing_to_learn_from_and_an_output_that_exists(llama, tmp_path):
 
 def test_training_can_be_followed_in_tensorboard(llama, tmp_path):
     pytest.importorskip("tensorboard")
-    config = FinetuneConfig(epochs=1, report_to="tensorboard")
-    finetune(PEOPLE[:6], str(llama), config, tmp_path / "model")
-    assert list((tmp_path / "model.training").rglob("events.out.tfevents*"))
+    config = FinetuneConfig(epochs=1, report_to="tensorboard", batch_people=2, stop_share=0.3)
+    finetune(MIXED[:8], str(llama), config, tmp_path / "model")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (tmp_path / "model.training").rglob("events.out.tfevents*")
+    accumulator = EventAccumulator(str(events)).Reload()
+    lines = json.loads((tmp_path / "model" / CURVE).read_text())["lines"]
+    for name in ("gold_loss", "pseudolabel_loss", "held_out_loss", "spread"):
+        shown = {s.step: s.value for s in accumulator.Scalars(f"train/{name}")}
+        kept = {line["step"]: line[name] for line in lines if name in line}
+        assert shown == pytest.approx(kept), name
 
 
 PARITY = FinetuneConfig(

@@ -71,6 +71,13 @@ class FinetuneConfig:
     save_steps: int = setting(
         50, "Steps between two checkpoints of an unfinished adapted reader.", least=1
     )
+    stop_share: float = setting(
+        0.0,
+        "Share of the people trained on who are set aside to choose the best epoch by; 0: the last "
+        "epoch is kept.",
+        least=0,
+        most=0.5,
+    )
     seed: int = setting(0, "Seed of order, dropout and initial weights.")
     report_to: str = setting(
         "none", "Where the course of training is shown.", choices=("none", "tensorboard", "wandb")

@@ -102,6 +102,19 @@ class LinearHead(nn.Module):
         """What is handed on: a distribution (n, 28), or the numbers as they are (n,)."""
         return out.softmax(dim=1) if self.kind == "distribution" else out
 
+    @property
+    def unit(self) -> str:
+        """What the loss is measured in."""
+        if self.kind == "distribution":
+            return "nats"
+        return "points squared" if self.loss_name == "mse" else "huber loss of points"
+
+    def means(self, out: Tensor) -> Tensor:
+        """Estimates in points (n,) from the output of `forward`."""
+        if self.kind == "scalar":
+            return out
+        return out.softmax(dim=1) @ torch.arange(TOTALS, device=out.device, dtype=out.dtype)
+
     @torch.no_grad()
     def standardise(self, states: Tensor) -> None:
         """Set the fixed standardisation to the mean and deviation of `states` (n, width)."""

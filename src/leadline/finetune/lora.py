@@ -63,12 +63,12 @@ def add_lora(backbone: Any, config: FinetuneConfig) -> None:
                 layer.forward = partial(forward, layer, layer.forward)
 
 
-def forward(layer: Any, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The output of an adapted linear layer; `plain` is peft's own forward."""
+def forward(layer: Any, peft_forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The output of an adapted linear layer; `peft_forward` is peft's own forward."""
     base = layer.base_layer
     bfloat16 = x.dtype == base.weight.dtype == torch.bfloat16
     if not (bfloat16 and x.device.type == "cpu" and type(base) is nn.Linear):
-        return plain(x)
+        return peft_forward(x)
     dropout = layer.lora_dropout["default"]
     share = dropout.p if isinstance(dropout, nn.Dropout) and layer.training else 0.0
     out: Tensor = AdaptedLinear.apply(  # type: ignore[no-untyped-call]
@@ -129,8 +129,8 @@ def _mask(x: Tensor, dropout: float) -> tuple[Tensor, float]:
 
     The share that is dropped is a multiple of 1/256, so that one random byte decides.
     """
-    dropped = min(255, max(1, round(256 * dropout)))
+    levels = min(255, max(1, round(256 * dropout)))
     draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     bytes_ = draws.view(torch.int8)[: x.numel()].view(x.shape)
-    kept = (bytes_ >= dropped - 128).view(torch.int8)
-    return kept.neg_().to(torch.int16), 1 - dropped / 256
+    ones = (bytes_ >= levels - 128).view(torch.int8)
+    return ones.neg_().to(torch.int16), 1 - levels / 256

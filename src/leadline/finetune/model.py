@@ -5,7 +5,8 @@ estimated in the same pass. Layers above the one that is read are cut off. With 
 top layers no gradient flows below them.
 
 A checkpoint is `model.safetensors` (what was trained: adapters or the whole backbone, pool,
-head) and `config.json`. The base is named and its revision recorded, not copied.
+head), `config.json` and `curve.json` (the course of training). The base is named and its
+revision recorded, not copied.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from leadline import processes
 from leadline.artefact import new_directory, read_json, write_json, write_manifest
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.curve import CURVE, Curve
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
 from leadline.finetune.module import Regressor, build
 from leadline.finetune.shared import SharedReader
@@ -65,6 +67,7 @@ class FinetunedModel:
         self.regressor, self.tokens, self.shared = regressor, tokens, shared
         self.reader, self.revision, self.config = reader, revision, config
         self.budget = context_budget(regressor.backbone, config.max_tokens)
+        self.curve: Curve | None = None  # of the training that made it
 
     @classmethod
     def untrained(
@@ -247,6 +250,8 @@ class FinetunedModel:
                 "config": asdict(self.config),
             }
             write_json(scratch / "config.json", description)
+            if self.curve is not None:
+                write_json(scratch / CURVE, self.curve.description())
             write_manifest(
                 scratch,
                 kind="checkpoint",

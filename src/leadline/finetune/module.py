@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leadline import processes
 from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.curve import curve_sums
 from leadline.finetune.head import LinearHead
 from leadline.finetune.lora import add_lora
 from leadline.finetune.lower_layers import first_adapted, only_layers
@@ -88,7 +89,7 @@ class Regressor(nn.Module):
         return self.pool(states, batch["sizes"], batch["readings"])  # type: ignore[no-any-return]
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Weighted mean loss over the batch's readings, and the head's output.
+        """Weighted mean loss over the batch's readings, the head's output, and `curve_sums`.
 
         Where the batch is a part of a larger one, ``mass`` is the weight that its sum of losses
         is divided by, so that the mean over the parts is the loss of the whole.
@@ -97,7 +98,10 @@ class Regressor(nn.Module):
         losses = self.head.losses(out, batch["totals"], batch.get("sds"))
         weights = batch["weights"]
         mass = batch.get("mass", weights.sum())
-        return {"loss": (losses * weights).sum() / mass, "out": out}
+        loss = (losses * weights).sum() / mass
+        with torch.no_grad():
+            sums = curve_sums(losses, weights, batch["gold"], self.head.means(out))
+        return {"loss": loss, "out": out, "sums": sums}
 
     def trained_parameters(self) -> dict[str, Tensor]:
         """Name -> tensor, where it lies, of everything that a checkpoint holds."""

@@ -34,11 +34,13 @@ from transformers.trainer_callback import PrinterCallback
 from leadline import processes
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
+from leadline.finetune.curve import Curve, curve_figures
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate
 from leadline.finetune.lower_layers import first_adapted, lower_outputs, output_bytes
 from leadline.finetune.model import WEIGHTS, FinetunedModel
 from leadline.finetune.module import Regressor
 from leadline.finetune.shared import SharedReader
+from leadline.finetune.stopping import BEST, BestEpoch, set_aside
 from leadline.progress import Advance, progress_bar
 from leadline.readers.backbone import pick_dtype
 
@@ -77,7 +79,7 @@ def finetune(
         raise LeadlineError(
             "The checkpoint already exists.", remedy="Choose another output.", file=out
         )
-    labelled = [_labelled(person) for person in people]
+    labelled = [labelled_only(person) for person in people]
     labelled = [person for person in labelled if person.readings]
     if not labelled:
         raise LeadlineError(
@@ -90,9 +92,13 @@ def finetune(
     work = out.with_name(f"{out.name}.training")
     resume = processes.broadcast(last_checkpoint(work))
     examples = _with_lower(model, model.encode(labelled))
+    aside = set_aside(examples, config.stop_share, config.seed)
+    trained = [row for row in range(len(examples)) if row not in set(aside)]
+    trained_examples = [examples[row] for row in trained]
     if resume is None:
-        _prepare_head(model, labelled, examples)
-    _train(model, examples, work, resume)
+        _prepare_head(model, [labelled[row] for row in trained], trained_examples)
+    judge = BestEpoch(model, [examples[row] for row in aside], work) if aside else None
+    _train(model, trained_examples, work, resume, judge)
     model.regressor.eval()
     model.save(out)
     if processes.rank() == 0:
@@ -111,7 +117,7 @@ def _check_group(config: FinetuneConfig) -> None:
         )
 
 
-def _labelled(person: TrainPerson) -> TrainPerson:
+def labelled_only(person: TrainPerson) -> TrainPerson:
     readings = [r for r in person.readings if not math.isnan(r.total) and r.weight > 0]
     return TrainPerson(person.messages, readings)
 
@@ -260,10 +266,29 @@ class ShowSteps(TrainerCallback):
 
 
 class RegressorTrainer(Trainer):
-    """The Trainer, told what is trained: own learning rate for pool and head, small files."""
+    """The Trainer, told what is trained: own learning rate for pool and head, small files.
+
+    It logs every step, so that a training that goes on after a kill has the lines it would have.
+    """
 
     regressor: Regressor
     config: FinetuneConfig
+    step_sums: Tensor | None = None
+
+    def compute_loss(self, *args: Any, **options: Any) -> Any:
+        """The loss of a part of a step; what the curve says of it is added up."""
+        loss, outputs = super().compute_loss(*args, **{**options, "return_outputs": True})
+        sums = outputs["sums"]
+        self.step_sums = sums if self.step_sums is None else self.step_sums + sums
+        return (loss, outputs) if options.get("return_outputs") else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **options: Any) -> None:
+        """Log a step, the losses of gold and pseudolabels apart."""
+        if "loss" in logs and self.step_sums is not None:
+            sums = self.accelerator.reduce(self.step_sums, "sum")
+            logs = {**logs, **curve_figures(sums.tolist())}
+            self.step_sums = None
+        super().log(logs, *args, **options)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         dataset: Any = train_dataset if train_dataset is not None else self.train_dataset
@@ -327,7 +352,11 @@ class RegressorTrainer(Trainer):
 
 
 def _train(
-    model: FinetunedModel, examples: Sequence[TokenisedPerson], work: Path, resume: Path | None
+    model: FinetunedModel,
+    examples: Sequence[TokenisedPerson],
+    work: Path,
+    resume: Path | None,
+    judge: BestEpoch | None,
 ) -> None:
     config = model.config
     lengths = [example.tokens for example in examples]
@@ -345,9 +374,14 @@ def _train(
         # lies whole in every process (pool and head).
         trainer.is_distributed_loading_by_transformers = trainer.divided
         trainer.remove_callback(PrinterCallback)
+        per_epoch = math.ceil(len(examples) / config.batch_people) / config.accumulate
+        if judge is not None:
+            judge.attend(trainer, per_epoch)
         before = _fingerprint(model.regressor)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     _assert_trained(before, _fingerprint(model.regressor))
+    best = judge.restore() if judge is not None else None
+    model.curve = Curve(trainer.state.log_history, per_epoch, model.regressor.head.unit, best)
 
 
 def _fingerprint(regressor: Regressor) -> dict[str, tuple[float, float]]:
@@ -391,7 +425,7 @@ def _arguments(
         save_strategy="steps",
         save_steps=config.save_steps,
         save_total_limit=2,
-        logging_steps=10,
+        logging_steps=1,
         report_to=config.report_to,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -413,5 +447,6 @@ def _remove(work: Path) -> None:
 
     for folder in work.glob("checkpoint-*"):
         shutil.rmtree(folder)
+    (work / BEST).unlink(missing_ok=True)
     if work.is_dir() and not any(work.iterdir()):
         work.rmdir()

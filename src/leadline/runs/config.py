@@ -66,6 +66,7 @@ class TrainConfig:
     base_weights: str = same(FinetuneConfig, "base_weights")
     shard: bool = same(FinetuneConfig, "shard")
     save_steps: int = same(FinetuneConfig, "save_steps")
+    stop_share: float = same(FinetuneConfig, "stop_share")
     report_to: str = same(FinetuneConfig, "report_to")
 
     def __post_init__(self) -> None:
