@@ -157,3 +157,34 @@ def test_course_draws_turns_and_gold_and_tells_the_course() -> None:
     assert len(hollow) == 1, "one turn at which something left"
     none = parse(plots.course("f", "Person 1", steps, []))
     assert "PHQ-9 given: none" in (none.get("aria-label") or "")
+
+
+def training(steps: int, gold: float, **more: float) -> dict[str, Any]:
+    lines = [
+        {"step": n, "epoch": n / 10, "gold_loss": gold - n / steps,
+         **{key: value - n / steps for key, value in more.items() if n % 2 == 0}}
+        for n in range(1, steps + 1)
+    ]  # fmt: skip
+    return {"format": 1, "unit": "nats", "best_step": None, "lines": lines}
+
+
+def test_learning_curves_of_all_trainings_lie_over_one_another() -> None:
+    curves = [training(200, 3.0, pseudolabel_loss=2.0), training(200, 4.0, pseudolabel_loss=2.5)]
+    root = parse(plots.learning_curves("learning", curves))
+    alone = parse(plots.learning_curves("learning", curves[:1]))
+    label = root.get("aria-label") or ""
+    assert "2 trainings" in label
+    assert "PHQ-9s: 3.49 at first, 2.51 at last; pseudolabels: 2.23" in label
+    assert "set aside" not in label
+    assert "Loss (nats)" in words(root)
+    paths = [sum(node.get("clip-path") is not None for node in r.iter(SVG + "path"))
+             for r in (alone, root)]  # fmt: skip
+    assert paths == [2, 4]
+
+
+def test_a_line_of_a_long_training_has_few_points() -> None:
+    lines = training(5000, 3.0)["lines"]
+    course = plots._smoothed(lines, "gold_loss")
+    assert course.shape == (40, 2)
+    assert course[:, 1].mean() == pytest.approx(np.mean([line["gold_loss"] for line in lines]))
+    assert len(plots._smoothed(lines, "held_out_loss")) == 0

@@ -262,3 +262,20 @@ def test_numbers_as_text() -> None:
     assert bracket({"value": 2.0, "low": 1.5, "high": 2.5}, 1) == "(1.5 to 2.5)"
     assert bracket({"value": 2.0, "low": None, "high": None}) == ""
     assert plain({"a": [1, 0.25], "b": None}) == "a: 1, 0.25; b: \u2013"
+
+
+def test_the_course_of_an_adapted_training_is_shown(tmp_path) -> None:
+    run = make_run(tmp_path / "run", predictions(40, models={"leadline": 0.5}))
+    evaluate_run(run, settings=QUICK)
+    assert "How the training went" not in report_run(run).read_text()
+    folder = run / "checkpoint" / "repeat-0-fold-0"
+    folder.mkdir(parents=True)
+    lines = [{"step": 1, "epoch": 0.5, "loss": 2.0, "gold_loss": 2.0, "held_out_loss": 2.5}]
+    course = {"format": 1, "unit": "nats", "best_step": 1, "lines": lines}
+    (folder / "curve.json").write_text(json.dumps(course))
+    page = report_run(run).read_text()
+    assert "How the training went" in page
+    assert "people set aside: 2.50" in page
+    (folder / "curve.json").write_text("{")
+    with pytest.raises(LeadlineError, match=r"curve\.json"):
+        report_run(run)

@@ -368,6 +368,45 @@ def forest(name: str, rows: Sequence[Mapping[str, Any]], reference: str, unit: s
 
 
 @mpl.rc_context(STYLE)
+def learning_curves(name: str, curves: Sequence[Mapping[str, Any]]) -> str:
+    """The loss over the epochs, the trainings of a run overlaid, kinds of labels apart.
+
+    Args:
+        name: of the figure, unique in the page.
+        curves: contents of `curve.json`: the unit of the loss, and a line a step.
+    """
+    figure, axes = _axes(3.1)
+    descriptions = []
+    for key, text, colour, style, marker in (
+        ("gold_loss", "PHQ-9s", BLUE, "-", ""),
+        ("pseudolabel_loss", "pseudolabels", ORANGE, "--", ""),
+        ("held_out_loss", "people set aside", GREEN, ":", "o"),
+    ):
+        courses = [_smoothed(curve["lines"], key) for curve in curves]
+        courses = [course for course in courses if len(course)]
+        for number, course in enumerate(courses):
+            axes.plot(
+                *course.T, color=colour, ls=style, marker=marker, ms=3.5, lw=1.1, alpha=0.7,
+                label="" if number else text,
+            )  # fmt: skip
+        if courses:
+            first, last = (np.mean([course[at, 1] for course in courses]) for at in (0, -1))
+            descriptions.append(f"{text}: {first:.2f} at first, {last:.2f} at last")
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel(f"Loss ({curves[0]['unit']})")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.8)
+    trainings = f"{len(curves)} training{'s' if len(curves) != 1 else ''}"
+    return _svg(figure, name, f"Loss in the course of {trainings}. {'; '.join(descriptions)}.")
+
+
+def _smoothed(lines: Sequence[Mapping[str, Any]], key: str, most: int = 40) -> Array:
+    """Epoch and mean of `key` in at most `most` stretches of the lines that have it, (n, 2)."""
+    points = np.array([(line["epoch"], line[key]) for line in lines if key in line], dtype=float)
+    stretches = np.array_split(points, min(most, len(points))) if len(points) else []
+    return np.array([stretch.mean(axis=0) for stretch in stretches]).reshape(-1, 2)
+
+
+@mpl.rc_context(STYLE)
 def differences(
     name: str,
     rows: Sequence[Mapping[str, Any]],

@@ -84,6 +84,7 @@ def render_report(
     predictions: pl.DataFrame,
     *,
     estimates: pl.DataFrame | None = None,
+    curves: Sequence[Mapping[str, Any]] = (),
     out: Path,
 ) -> Path:
     """Write the report and return its path.
@@ -93,6 +94,7 @@ def render_report(
         predictions: the table that the results were made from, for the scatter.
         estimates: running estimates for example courses; None shows none. Whoever passes
             those of real people has been asked for it.
+        curves: courses of trainings (`curve.json`), if a reader was adapted.
         out: the HTML file.
 
     Raises:
@@ -115,6 +117,7 @@ def render_report(
         primary=sets[0],
         rounds=_rounds_view(results),
         courses=[] if estimates is None else _courses(estimates, predictions),
+        learning=plots.learning_curves("learning", curves) if curves else None,
         css=Markup(_package_text("report.css")),
         disclaimer=NOTICE,
         level=results["evaluation"]["cut"],

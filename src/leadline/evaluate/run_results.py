@@ -29,6 +29,8 @@ RESULTS_FILE = "results.json"
 
 REPORT_FILE = "report.html"
 
+CHECKPOINTS, CURVE_FILE, CURVE_FORMAT = "checkpoint", "curve.json", 1
+
 
 def evaluate_run(
     run: Path | str, cohort: Path | None = None, settings: EvaluateConfig | None = None
@@ -102,7 +104,22 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
         estimates = _read(run / ESTIMATES_FILE)
         remedy = "Score again with this version of Leadline."
         check_columns(estimates, ESTIMATES, run / ESTIMATES_FILE, remedy)
-    return render_report(results, predictions, estimates=estimates, out=run / REPORT_FILE)
+    return render_report(
+        results,
+        predictions,
+        estimates=estimates,
+        curves=_read_curves(run),
+        out=run / REPORT_FILE,
+    )
+
+
+def _read_curves(run: Path) -> list[dict[str, Any]]:
+    """The courses of the trainings of a run's adapted models, if it has any."""
+    remedy = "Remove the file to have a report without it, or train again."
+    return [
+        read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
+        for file in sorted(run.glob(f"{CHECKPOINTS}/**/{CURVE_FILE}"))
+    ]
 
 
 def read_results(run: Path) -> dict[str, Any]:
