@@ -16,6 +16,8 @@ ITEM_COLUMNS = tuple(f"item_{number}" for number in range(1, 10))
 
 TOTALS = 28  # the totals 0..27
 
+MODERATE = 10  # the usual screening cut, where the band "moderate" begins
+
 CUTS = (5, 10, 15, 20)  # of the P(>= k) columns of `estimates`
 
 ITEMS: Final = (
