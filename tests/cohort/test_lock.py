@@ -9,7 +9,10 @@ from tests.support.copies import with_copies
 from leadline.artefact import sha256
 from leadline.cohort import lock
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.lock import lock_cohort
+from leadline.cohort.folds import keep_folds, read_folds
+from leadline.cohort.lock import carry_lock, drop_lock, known_history, lock_cohort
+from leadline.cohort.lock_record import append_event
+from leadline.cohort.splits import falls_in_share
 from leadline.cohort.store import read_cohort, write_cohort
 from leadline.cohort.windows import label_readings, timelines_to_read, unlabelled_readings
 from leadline.errors import LeadlineError
@@ -18,7 +21,7 @@ from leadline.simulate.cohort import simulate_cohort
 ARGUMENTS = {"share": 0.25, "seed": 3, "by": "severity"}
 RECORD = {
     **ARGUMENTS, "window": asdict(WindowConfig()), "include_phq8": False, "people": 10,
-    "eligible": 40,
+    "eligible": 40, "at_cut": 5, "record": "locked-test.jsonl",
 }  # fmt: skip
 
 
@@ -50,7 +53,8 @@ def test_the_lock_is_recorded_in_the_cohort(path):
     assert cohort.cutoff is None
     assert cohort.manifest["counts"]["locked"] == 10
     assert cohort.manifest["files"]["people.parquet"] == sha256(path / "people.parquet")
-    assert {f.name for f in path.iterdir()} == set(before), "no scratch file stays"
+    kept = {"locked-test.jsonl", ".locked-test.jsonl.lock"}
+    assert {f.name for f in path.iterdir()} == {*before, *kept}, "no scratch file stays"
     for name in ("turns.parquet", "phq9.parquet"):
         assert (path / name).read_bytes() == before[name]
 
@@ -221,3 +225,153 @@ def test_one_person_under_two_ids_is_locked_under_both(tmp_path):
     assert len(groups) > 1.6 * len(people)
     assert all((name in found.locked_ids) == (g in found.locked_ids) for name, g in groups.items())
     assert found.copies_of_locked == frozenset()
+
+
+def people_of(count, start=0, site="n"):
+    """Turns and labels of people with two turns and a PHQ-9 each, one a day from `start`."""
+    turns, labels = [], []
+    for number in range(count):
+        name, at = f"{site}{number:03d}", start + number
+        turns += turn_rows(name, [("user", at), ("user", at + 0.5)])
+        labels.append(label_row(name, at + 1, float(number % 28)))
+    return turns, labels
+
+
+def newer_of(path, turns, labels, **entries):
+    """The cohort that an import would put in place of the one at `path`, not yet in place."""
+    cohort = cohort_of(turns, labels)
+    scratch = path.with_name("scratch")
+    write_cohort(scratch, cohort.turns, cohort.phq9, cohort.people, command="import",
+                 settings={}, inputs={}, **entries)  # fmt: skip
+    return scratch
+
+
+@pytest.mark.parametrize("by", ["severity", "time"])
+def test_a_newer_import_takes_the_lock_over_and_deals_out_who_is_new(tmp_path, by):
+    turns, labels = people_of(40)
+    path = written(tmp_path, turns, labels)
+    record = lock_cohort(path, share=0.25, seed=3, by=by)
+    before = read_cohort(path)
+    keep_folds(path, 5, 0, {"n000": 3})
+    append_event(path, "opened", run="run", model="m")
+    more, more_labels = people_of(200, start=-100, site="later")
+    again = [label_row(name, 60, 20) for name in ("n000", "n039")]  # PHQ-9s of old people
+    more += [row for name in ("n000", "n039") for row in turn_rows(name, [("user", 59)], "d")]
+    scratch = newer_of(path, turns + more, labels + more_labels + again)
+    manifest = carry_lock(path, scratch)
+    after = read_cohort(scratch)
+    assert manifest == after.manifest
+    old = {row[0] for row in turns}
+    assert after.locked_ids & old == before.locked_ids
+    assert after.cutoff == before.cutoff
+    assert (
+        manifest["counts"]["locked"] == len(after.locked_ids) == manifest["locked_test"]["people"]
+    )
+    assert manifest["locked_test"]["share"] == record["share"]
+    new = after.locked_ids - old
+    if by == "severity":
+        assert new == {
+            f"later{i:03d}" for i in range(200) if falls_in_share(f"later{i:03d}", 0.25, 3)
+        }
+        assert 30 < len(new) < 70
+    else:
+        first = dict(after.phq9.group_by("person_id").agg(pl.col("time").min()).iter_rows())
+        assert new == {n for n in first if n.startswith("later") and first[n] >= before.cutoff}
+        assert len(new) > 50
+    assert read_folds(scratch, 5, 0) == {"n000": 3}
+    history = known_history(after)
+    assert [one["event"] for one in history.events] == ["locked", "opened", "carried"]
+    assert len(history.openings()) == 1
+    assert history.sides()[0] == after.locked_ids
+
+
+def test_whoever_leaves_and_comes_back_keeps_their_side(tmp_path):
+    turns, labels = people_of(40)
+    path = written(tmp_path, turns, labels)
+    lock_cohort(path, **ARGUMENTS)
+    locked = read_cohort(path).locked_ids
+    fewer = newer_of(path, turns[:40], labels[:20])
+    carry_lock(path, fewer)
+    assert read_cohort(fewer).locked_ids == {n for n in locked if int(n[1:]) < 20}
+    back = newer_of(fewer.rename(tmp_path / "second"), turns, labels)
+    carry_lock(tmp_path / "second", back)
+    assert read_cohort(back).locked_ids == locked
+
+
+def test_people_without_a_label_are_dealt_when_they_have_one(tmp_path):
+    turns, labels = people_of(60)
+    path = written(tmp_path, turns, labels[:30])
+    lock_cohort(path, **ARGUMENTS)
+    before = read_cohort(path).locked_ids
+    newer = newer_of(path, turns, labels)
+    carry_lock(path, newer)
+    late = {f"n{i:03d}" for i in range(30, 60) if falls_in_share(f"n{i:03d}", 0.25, 3)}
+    assert late
+    assert read_cohort(newer).locked_ids == before | late
+
+
+def test_a_lock_of_an_earlier_version_is_taken_over_and_its_record_begun(tmp_path):
+    turns, labels = people_of(40)
+    path = written(tmp_path, turns, labels)
+    lock_cohort(path, **ARGUMENTS)
+    (path / "locked-test.jsonl").unlink()
+    manifest = json.loads((path / "manifest.json").read_text())
+    for new in ("record", "at_cut"):
+        del manifest["locked_test"][new]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    locked = read_cohort(path).locked_ids
+    newer = newer_of(path, turns, labels)
+    carry_lock(path, newer)
+    assert read_cohort(newer).locked_ids == locked
+    assert known_history(read_cohort(newer)).events[0]["by_an_earlier_version"]
+
+
+def test_simulated_people_never_take_a_lock_of_others_over(path, tmp_path):
+    lock_cohort(path, **ARGUMENTS)
+    turns, labels = people_of(40)
+    newer = newer_of(path, turns, labels, simulated=True)
+    with pytest.raises(LeadlineError, match="of other people than these"):
+        carry_lock(path, newer)
+    empty = tmp_path / "nothing"
+    assert carry_lock(empty, newer)["counts"]["locked"] == 0
+
+
+def test_dropping_a_lock_is_recorded_and_a_second_one_is_traced(path):
+    with pytest.raises(LeadlineError, match="Nobody is locked"):
+        drop_lock(path, "why")
+    lock_cohort(path, **ARGUMENTS)
+    append_event(path, "opened", run="run", model="m")
+    with pytest.raises(LeadlineError, match="without a reason"):
+        drop_lock(path, " ")
+    assert len(read_cohort(path).locked_ids) == 10
+    dropped = drop_lock(path, "The window was wrong.")
+    assert (dropped["people"], len(dropped["openings"])) == (10, 1)
+    cohort = read_cohort(path)
+    assert not cohort.locked_ids
+    assert "locked_test" not in cohort.manifest
+    assert cohort.manifest["counts"]["locked"] == 0
+    assert cohort.manifest["files"]["people.parquet"] == sha256(path / "people.parquet")
+    lock_cohort(path, share=0.3, seed=4, by="severity")
+    history = known_history(read_cohort(path))
+    assert history.events[2]["reason"] == "The window was wrong."
+    summary = history.summary()
+    assert (summary["openings"], summary["dropped_before"], summary["earlier_openings"]) == (
+        [], 1, 1,
+    )  # fmt: skip
+
+
+def test_a_dropped_lock_is_known_of_after_a_new_import(tmp_path):
+    turns, labels = people_of(40)
+    path = written(tmp_path, turns, labels)
+    lock_cohort(path, **ARGUMENTS)
+    drop_lock(path, "why")
+    newer = newer_of(path, turns, labels)
+    assert carry_lock(path, newer)["counts"]["locked"] == 0
+    lock_cohort(newer, **ARGUMENTS)
+    assert known_history(read_cohort(newer)).dropped() == 1
+
+
+def test_a_preview_writes_nothing(path):
+    before = {f.name: f.read_bytes() for f in path.iterdir()}
+    assert lock_cohort(path, **ARGUMENTS, preview=True) == RECORD
+    assert {f.name: f.read_bytes() for f in path.iterdir()} == before

@@ -10,6 +10,8 @@ from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import (
     choose_locked,
+    deal_folds,
+    falls_in_share,
     person_folds,
     person_severity,
     random_place,
@@ -183,7 +185,7 @@ def test_too_few_people_to_train_on_are_refused_whatever_the_folds(count):
 @given(st.integers(0, 20), st.integers(2, 6))
 def test_people_who_count_as_one_share_a_fold_and_folds_stay_even(seed, count):
     groups = {f"p{i:02d}": f"p{i % 10:02d}" for i in range(20)}
-    folds = person_folds(TABLE, count, seed, groups)
+    folds = person_folds(TABLE, count, seed, groups=groups)
     assert set(folds) == set(TABLE["person_id"])
     assert all(folds[f"p{i:02d}"] == folds[f"p{i + 10:02d}"] for i in range(10))
     as_one = {groups.get(name, name): fold for name, fold in folds.items()}
@@ -193,7 +195,7 @@ def test_people_who_count_as_one_share_a_fold_and_folds_stay_even(seed, count):
 
 def test_one_person_under_ten_ids_is_one_person_when_people_are_counted():
     with pytest.raises(LeadlineError, match="1 people"):
-        person_folds(TABLE, 2, 0, dict.fromkeys(TABLE["person_id"], "p00"))
+        person_folds(TABLE, 2, 0, groups=dict.fromkeys(TABLE["person_id"], "p00"))
 
 
 @pytest.mark.parametrize("by", ["severity", "time"])
@@ -205,3 +207,45 @@ def test_people_who_count_as_one_are_locked_as_one(by):
         chosen = choose_locked(readings, 0.2, seed, by=by, groups=groups)
         assert len(chosen & set(names)) == 8
         assert all((name in chosen) == (group in chosen) for name, group in groups.items())
+
+
+def test_whoever_has_a_fold_keeps_it_when_people_are_added():
+    few = readings_of([float(i * 27 // 29) for i in range(30)])
+    more = readings_of([float(i * 27 // 29) if i < 30 else float(i % 28) for i in range(75)])
+    for seed in range(5):
+        before = person_folds(few, 5, seed)
+        after = person_folds(more, 5, seed, before)
+        assert {name: after[name] for name in before} == before
+        assert set(after) == set(more["person_id"])
+        sizes = np.bincount(list(after.values()))
+        assert sizes.max() - sizes.min() <= 4
+        severity = dict(person_severity(more).iter_rows())
+        means = [np.mean([severity[p] for p in after if after[p] == fold]) for fold in range(5)]
+        assert np.ptp(means) < 3
+
+
+def test_without_anybody_known_folds_are_those_of_the_first_draw():
+    for known in (None, {}, {"stranger": 1}):
+        assert person_folds(TABLE, 4, 3, known) == person_folds(TABLE, 4, 3)
+
+
+def test_a_kept_fold_that_holds_nobody_is_refused():
+    few = readings_of([float(i) for i in range(12)])
+    with pytest.raises(LeadlineError, match="holds nobody"):
+        person_folds(few, 3, 0, dict.fromkeys(few["person_id"], 1))
+
+
+def test_newcomers_fill_the_emptiest_fold():
+    kept = {"a": 0, "b": 0, "c": 1, "elsewhere": 2}
+    deal_folds(["a", "b", "c", "d", "e", "f"], 3, kept)
+    assert {name: kept[name] for name in "abcdef"} == {
+        "a": 0, "b": 0, "c": 1, "d": 2, "e": 1, "f": 2,
+    }  # fmt: skip
+
+
+def test_the_share_of_newcomers_who_are_locked_follows_the_share_and_their_ids_alone():
+    names = [f"new-{i}" for i in range(4000)]
+    inside = {name for name in names if falls_in_share(name, 0.2, 7)}
+    assert 0.18 < len(inside) / 4000 < 0.22
+    assert inside < {name for name in names if falls_in_share(name, 0.3, 7)}
+    assert inside != {name for name in names if falls_in_share(name, 0.2, 8)}

@@ -9,9 +9,12 @@ import pytest
 from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write_source
 
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.lock import known_history, lock_cohort
+from leadline.cohort.store import read_cohort
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import label_readings
 from leadline.sources.config import ImportConfig
+from leadline.importing.importing import import_files
 
 
 def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:
@@ -69,3 +72,30 @@ def test_progress_and_input_hashes(tmp_path: Path) -> None:
     assert seen == [2]
     assert len(cohort.manifest["inputs"]["t.csv"]) == 64
     assert cohort.manifest["settings"]["phq9"] is None
+
+
+def test_an_import_over_a_locked_cohort_keeps_the_lock(tmp_path: Path) -> None:
+    def files(people: int) -> tuple[Path, Path]:
+        turns = "".join(f"p{n},c{n},user,day {n},2024-05-01T10:00:00Z\n" for n in range(people))
+        labels = "".join(f"p{n},2024-05-02T00:00:00Z,{n % 28}\n" for n in range(people))
+        head = "person_id,conversation_id,role,text,time\n"
+        return (
+            write_source(tmp_path, f"t{people}.csv", head + turns),
+            write_source(tmp_path, f"l{people}.csv", "person_id,time,total\n" + labels),
+        )
+
+    out = tmp_path / "cohort"
+    turns, labels = files(20)
+    import_files(turns, ImportConfig(phq9=labels), out)
+    lock_cohort(out, share=0.25, seed=0, by="severity")
+    before = read_cohort(out)
+    more_turns, more_labels = files(60)
+    manifest = import_files(more_turns, ImportConfig(phq9=more_labels), out, overwrite=True)
+    after = read_cohort(out)
+    old = set(before.people["person_id"])
+    assert after.locked_ids & old == before.locked_ids
+    assert len(after.locked_ids) > len(before.locked_ids)
+    assert manifest["counts"]["locked"] == len(after.locked_ids)
+    assert after.manifest["import"]["format"] == "table"
+    assert [one["event"] for one in known_history(after).events] == ["locked", "carried"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

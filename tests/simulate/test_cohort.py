@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from leadline.cohort.store import Cohort
+from leadline.cohort.lock import known_history, lock_cohort
+from leadline.cohort.lock_record import append_event
+from leadline.cohort.store import Cohort, read_cohort, write_cohort
+from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
@@ -90,3 +94,33 @@ def test_small_counts_are_kept_exactly(gold: int, locked: int, tmp_path: Path) -
     )
     assert cohort.phq9["person_id"].n_unique() == gold + locked
     assert cohort.people["locked"].sum() == locked
+
+
+FEW = preset("small", people=30, gold=20, locked=5, user_turns=8.0)
+
+
+def test_the_same_people_simulated_again_keep_the_record_of_their_test(tmp_path: Path) -> None:
+    cohort = simulate_cohort(tmp_path / "c", FEW)
+    inside, outside = known_history(cohort).sides()
+    assert inside == cohort.locked_ids
+    assert len(outside) == 20
+    append_event(tmp_path / "c", "opened", run="run", model="m")
+    again = simulate_cohort(tmp_path / "c", FEW, overwrite=True)
+    assert len(known_history(again).openings()) == 1
+    other = simulate_cohort(tmp_path / "c", replace(FEW, seed=5), overwrite=True)
+    history = known_history(other)
+    assert (len(history.openings()), history.earlier_openings()) == (0, 1)
+    assert history.sides()[0] == other.locked_ids
+
+
+def test_people_who_are_not_simulated_are_never_replaced_with_their_test(tmp_path: Path) -> None:
+    made = simulate_cohort(tmp_path / "made", FEW)
+    people = made.people.with_columns(pl.lit(False).alias("locked"))
+    write_cohort(
+        tmp_path / "c", made.turns, made.phq9, people, command="import", settings={}, inputs={}
+    )
+    lock_cohort(tmp_path / "c", share=0.2, seed=0, by="severity")
+    locked = read_cohort(tmp_path / "c").locked_ids
+    with pytest.raises(LeadlineError, match="who are not simulated lies here"):
+        simulate_cohort(tmp_path / "c", FEW, overwrite=True)
+    assert read_cohort(tmp_path / "c").locked_ids == locked

@@ -10,6 +10,7 @@ import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from leadline.cohort.lock_record import read_history
 from leadline.cohort.masking import cohort_spans
 from leadline.cohort.near_copies import group_counts
 from leadline.cohort.store import Cohort
@@ -48,6 +49,7 @@ def inspect_cohort(
         "simulated": cohort.simulated,
         "people": people.height,
         "locked": int(people["locked"].sum()),
+        **_locked_test(cohort),
         "conversations": turns.select("person_id", "conversation_id").n_unique(),
         "turns": turns.height,
         "roles": dict(turns["role"].value_counts(sort=True).iter_rows()),
@@ -245,6 +247,14 @@ def _duplicates(turns: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def _locked_test(cohort: Cohort) -> dict[str, int]:
+    """How often the locked test was opened, and how many tests were dropped before it."""
+    if cohort.path is None:
+        return {"openings": 0, "locks_dropped": 0}
+    history = read_history(cohort.path, cohort.manifest)
+    return {"openings": len(history.openings()), "locks_dropped": history.dropped()}
+
+
 def _questionnaire(turns: pl.DataFrame) -> dict[str, Any]:
     spans = cohort_spans(turns)
     return {
@@ -259,6 +269,9 @@ def render_inspection(inspection: Mapping[str, Any]) -> RenderableType:
     overview = Table(title="Cohort", show_header=False)
     for name in ("people", "locked", "conversations", "turns"):
         overview.add_row(name, f"{inspection[name]:,}")
+    for name in ("openings", "locks_dropped"):
+        if inspection[name]:
+            overview.add_row(f"locked test: {name.replace('_', ' ')}", f"{inspection[name]:,}")
     for role, count in inspection["roles"].items():
         overview.add_row(f"turns of role {role}", f"{count:,}")
     dates = inspection["dates"]

@@ -2,13 +2,14 @@
 
 Folds are stratified by the severity of each person (the mean of their PHQ-9 totals, in
 bands) so that each fold sees the whole range; the assignment depends on the seed and on the
-set of person ids, not on the order of rows.
+set of person ids, not on the order of rows. Whoever has a fold keeps it when people are added.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,11 @@ def _as_one(readings: pl.DataFrame, groups: Mapping[str, str]) -> pl.DataFrame:
 
 
 def person_folds(
-    readings: pl.DataFrame, folds: int, seed: int, groups: Mapping[str, str] | None = None
+    readings: pl.DataFrame,
+    folds: int,
+    seed: int,
+    old_folds: Mapping[str, int] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """Assign each person of `readings` to one of `folds` folds, stratified by severity.
 
@@ -46,10 +51,14 @@ def person_folds(
         readings: table with person_id and total; several rows of a person stay together.
         folds: number of folds, at least 2.
         seed: another seed is another assignment.
-        groups: person -> group, for people who count as one person (`Cohort.copy_groups`).
+        old_folds: people who have a fold already. They keep it, and each new person goes, in the
+            order of severity, to the fold with the fewest people of their stratum, or of all.
+        groups: person -> group, for people who count as one person (`Cohort.copy_groups`). A
+            group keeps the fold of the first of them who has one.
 
     Raises:
-        LeadlineError: fewer than `FEWEST_PEOPLE`, or than two people per fold.
+        LeadlineError: fewer than `FEWEST_PEOPLE`, or than two people per fold, or a fold that
+            would be empty.
     """
     groups = groups or {}
     people = person_severity(_as_one(readings, groups))
@@ -67,8 +76,46 @@ def person_folds(
         )
     order = _stratified_order(people, seed)
     names = people["person_id"].to_list()
-    fold = {names[row]: position % folds for position, row in enumerate(order)}
-    return {name: fold[groups.get(name, name)] for name in sorted(set(readings["person_id"]))}
+    everyone = sorted(set(readings["person_id"]))
+    assigned: dict[str, int] = {}
+    for name in everyone:
+        if name in (old_folds or {}):
+            assigned.setdefault(groups.get(name, name), (old_folds or {})[name])
+    if assigned:
+        strata = dict(zip(names, _strata(people).tolist(), strict=True))
+        deal_folds([names[row] for row in order], folds, assigned, strata)
+    else:
+        assigned = {names[row]: position % folds for position, row in enumerate(order)}
+    if len(set(assigned.values())) < folds:
+        raise LeadlineError(
+            f"One of the {folds} folds that this cohort keeps holds nobody of these people.",
+            remedy="Use another --seed or number of --folds: folds are then drawn anew.",
+        )
+    return {name: assigned[groups.get(name, name)] for name in everyone}
+
+
+def deal_folds(
+    names: Sequence[str],
+    folds: int,
+    assigned: dict[str, int],
+    strata: Mapping[str, int] | None = None,
+) -> None:
+    """Give everyone in `names` who has no fold in `assigned` one, in order.
+
+    It is the fold with the fewest people of the same stratum, of these with the fewest people,
+    of these the first.
+    """
+    stratum = strata or dict.fromkeys([*names, *assigned], 0)
+    here = [name for name in names if name in assigned]
+    of_stratum = Counter((stratum[name], assigned[name]) for name in here)
+    of_all = Counter(assigned[name] for name in here)
+    for name in names:
+        if name not in assigned:
+            level = stratum[name]
+            fold = min(range(folds), key=lambda f: (of_stratum[level, f], of_all[f], f))
+            assigned[name] = fold
+            of_stratum[level, fold] += 1
+            of_all[fold] += 1
 
 
 def choose_locked(
@@ -159,9 +206,23 @@ def _latest(readings: pl.DataFrame, share: float, file: Path | None) -> frozense
 
 def _stratified_order(people: pl.DataFrame, seed: int) -> npt.NDArray[np.int64]:
     """Rows sorted by severity stratum, and at random (by seed and id) within a stratum."""
-    strata = (people["severity"].to_numpy() // STRATUM_WIDTH).astype(int)
+    strata = _strata(people)
     draw = [random_place(seed, name) for name in people["person_id"]]
     return np.array(sorted(range(len(draw)), key=lambda row: (strata[row], draw[row])))
+
+
+def _strata(people: pl.DataFrame) -> npt.NDArray[np.int64]:
+    return (people["severity"].to_numpy() // STRATUM_WIDTH).astype(np.int64)
+
+
+def falls_in_share(person_id: str, share: float, seed: int) -> bool:
+    """Whether a person who came after the draw belongs to the locked test.
+
+    It depends on the seed, the share and the id alone, never on who else came or what they
+    answered, and was the same had the person come later.
+    """
+    place = hashlib.sha256(f"{seed}\x1flocked\x1f{person_id}".encode()).digest()
+    return int.from_bytes(place[:8]) / 2.0**64 < share
 
 
 def random_place(seed: int, person_id: str) -> bytes:

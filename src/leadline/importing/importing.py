@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.artefact import new_directory, sha256
+from leadline.cohort.lock import carry_lock
 from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
 from leadline.importing.detect import detect_format, is_fhir
@@ -51,7 +52,8 @@ def import_files(
         source: a file or folder in any layout of docs/importing.md.
         settings: layout, columns, labels, what to do with bad rows.
         out: the cohort to write.
-        overwrite: replace a cohort that is there.
+        overwrite: replace a cohort that is there; its locked test and its folds are taken over
+            (`cohort.lock.carry_lock`).
         progress: called with the number of messages read so far.
 
     Returns:
@@ -85,7 +87,7 @@ def import_files(
         people = parts.people.table(spool.people)
         labels = [*parts.labels, *_separate_labels(layout, settings, parts, ledger)]
         phq9 = label_table(labels, settings, ledger, set(people["person_id"]))
-        return finish_cohort(
+        finish_cohort(
             scratch,
             phq9,
             people,
@@ -96,6 +98,7 @@ def import_files(
             roles=dict(parts.roles.counts),
             text_may_leave=settings.text_may_leave,
         )
+        return carry_lock(out, scratch)
 
 
 def _layout_of(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from leadline.artefact import MANIFEST, read_manifest
+from leadline.cohort.folds import FOLDS_FILE
+from leadline.cohort.lock_record import RECORD, append_event, read_history, side_facts
 from leadline.cohort.store import Cohort, write_cohort
+from leadline.errors import LeadlineError
 from leadline.simulate.config import SimulateConfig
 from leadline.simulate.leaks import add_leaks
 from leadline.simulate.ratings import teacher_table
@@ -33,7 +39,8 @@ def simulate_cohort(
     Args:
         out: the new cohort directory; `truth/` in it holds what no estimator may read.
         config: the settings.
-        overwrite: replace a cohort that is there.
+        overwrite: replace a cohort that is there. The record of its locked test goes on where
+            the people are the same (equal settings), and is counted where they are others.
         progress: called with a short name of each stage as it starts.
 
     Returns:
@@ -46,6 +53,7 @@ def simulate_cohort(
     (60, True)
     """
     out = Path(out)
+    before = _lock_before(out)
     tell = progress or (lambda _stage: None)
     tell("severity and turns")
     world = draw_world(config)
@@ -65,22 +73,85 @@ def simulate_cohort(
         "leak": leaks,
     }
     tell("writing")
+    people, settings = people_table(world), dataclasses.asdict(config)
+
+    def extra(scratch: Path) -> None:
+        _write_truth(truth, scratch)
+        _write_record(scratch, people, set(phq9["person_id"]), settings, before)
+
     return write_cohort(
         out,
         turns,
         phq9,
-        people_table(world),
+        people,
         command="simulate",
-        settings=dataclasses.asdict(config),
+        settings=settings,
         inputs={},
         overwrite=overwrite,
-        extra=partial(_write_truth, truth),
+        extra=extra,
         simulated=True,
+        locked_test=_lock_entry(people, config),
         note="Simulated people. Nothing measured on them is a claim about patients.",
         completion=dict(
             zip(("intercept", "per_severity", "per_session"), world.completion, strict=True)
         ),
     )
+
+
+def _lock_before(out: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The simulated cohort that will be replaced, and its manifest; None without one.
+
+    Raises:
+        LeadlineError: people who are not simulated are locked there.
+    """
+    if not (out / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(out, "cohort")
+    if manifest["counts"].get("locked") and not manifest.get("simulated", False):
+        raise LeadlineError(
+            "A cohort with a locked test of people who are not simulated lies here.",
+            remedy="Choose another --out, or drop that test first: leadline lock COHORT --drop.",
+            file=out,
+        )
+    return out, manifest
+
+
+def _lock_entry(people: pl.DataFrame, config: SimulateConfig) -> dict[str, Any] | None:
+    locked = int(people["locked"].sum())
+    if not locked:
+        return None
+    share = locked / people.height
+    return {"share": share, "seed": config.seed, "by": "simulation", "people": locked,
+            "record": RECORD}  # fmt: skip
+
+
+def _write_record(
+    scratch: Path,
+    people: pl.DataFrame,
+    answered: set[str],
+    settings: Mapping[str, Any],
+    before: tuple[Path, dict[str, Any]] | None,
+) -> None:
+    """Begin the record of the locked test, or go on with that of the same people."""
+    if before is not None:
+        out, manifest = before
+        if (out / RECORD).is_file() and _same_settings(manifest["settings"], settings):
+            for name in (RECORD, FOLDS_FILE):
+                if (out / name).is_file():
+                    shutil.copyfile(out / name, scratch / name)
+            return
+        history = read_history(out, manifest)
+        openings = len(history.openings()) + history.earlier_openings()
+        if openings:
+            append_event(scratch, "replaced", openings=openings)
+    locked = set(people.filter("locked")["person_id"])
+    if locked:
+        append_event(scratch, "locked", by="simulation", **side_facts(locked, answered - locked))
+
+
+def _same_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the manifest of a cohort names the settings `now`, as JSON writes them."""
+    return json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
 
 
 def _write_truth(tables: Mapping[str, pl.DataFrame], scratch: Path) -> None:
