@@ -34,6 +34,7 @@ from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import running_estimates
+from leadline.runs.locked_test import open_locked_test
 from leadline.runs.train import train_run
 from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
@@ -177,7 +178,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             train_run(read_cohort(cohort), run, train, WINDOW)
         ensemble, _ = load_ensemble(run)
         people = load_people(cohort, ensemble, limit)
-        table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
+        open_locked_test(run, cohort)
+        table = pl.read_parquet(run / "predictions-locked.parquet")
         accuracy = float(np.corrcoef(table["mean"], table["total"])[0, 1])
         heads = sorted({member.model.candidate.name for member in ensemble.members})
     return {

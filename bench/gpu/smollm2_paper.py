@@ -38,6 +38,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.readers.fetch import reader_path
 from leadline.runs.config import TrainConfig
+from leadline.runs.locked_test import open_locked_test
 from leadline.runs.train import train_run
 from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
@@ -95,7 +96,8 @@ def train(reader: str, adapt: str, cohort: Path, out: Path, args: argparse.Names
     start = time.perf_counter()
     train_run(people, out, config, WindowConfig(), home=home)
     seconds = time.perf_counter() - start
-    table = pl.read_parquet(out / "predictions.parquet").filter(pl.col("split") == "locked")
+    open_locked_test(out, cohort, home=home)
+    table = pl.read_parquet(out / "predictions-locked.parquet")
     total, mean = table["total"].to_numpy(), table["mean"].to_numpy()
     r = float(np.corrcoef(total, mean)[0, 1])
     return {"locked_people": table["person_id"].n_unique(), "r": round(r, 4),

@@ -42,12 +42,14 @@ from leadline.heads import network
 from leadline.runs.checkpoint import open_source
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble, Member
-from leadline.runs.predictions import ensemble_predictions
+from leadline.runs.locked_test import open_locked_test
+from leadline.runs.predictions import ensemble_predictions, whole_predictions
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import candidates_for
 from leadline.selftrain.ancestry import AncestryLedger
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.fused import fused_locked
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import load_labels, open_roster
 from leadline.selftrain.selftrain import selftrain_run
@@ -143,7 +145,9 @@ def one_ensemble(
     )
     ensemble = Ensemble(members, roster.left_out(), source, train.pool)
     people = states[: len(roster.labelled.people)]
-    return ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), name)
+    out = ensemble_predictions(ensemble, roster.labelled, people, roster.left_out(), name)
+    shut = np.flatnonzero(roster.labelled.readings["locked"].to_numpy())
+    return pl.concat([out, whole_predictions(ensemble, roster.labelled, people, shut, name)])
 
 
 def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> None:
@@ -162,7 +166,9 @@ def one_part(seed: int, name: str, args: argparse.Namespace, folder: Path) -> No
                              **(ALL_KEPT if args.force else {}))  # fmt: skip
     manifest = selftrain_run(cohort, folder / "labels", folder / "run", config, train,
                              WindowConfig(), overwrite=True)  # fmt: skip
-    tables = [pl.read_parquet(folder / "run" / "predictions.parquet")]
+    open_locked_test(folder / "run", folder / "cohort", fused=fused_locked)
+    names = ("predictions", "predictions-locked")
+    tables = [pl.read_parquet(folder / "run" / f"{name}.parquet") for name in names]
     source, single = open_source(train), replace(train, repeats=1)
     added: list[tuple[type[Chain], pl.DataFrame | None, tuple[str, str, bool]]] = []
     if name == FIRST and args.short:  # else selftrain_run makes it, with the teacher alone

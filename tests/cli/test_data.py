@@ -152,3 +152,31 @@ def test_people_are_locked_once(leadline, files):
     assert code == 2
     assert "locked already" in err
     assert files_of(files) == before
+    code, out, _ = leadline("lock", files / "c", "--drop", "The window was wrong.", "--json")
+    assert code == 0
+    assert json.loads(out)["people"] == 5
+    assert "The window was wrong." in (files / "c" / "locked-test.jsonl").read_text()
+    assert not read_cohort(files / "c").locked_ids
+    leadline("lock", files / "c")
+    code, out, _ = leadline("lock", files / "c", "--drop", "Again.")
+    assert out.startswith("4 people in ")
+    code, out, _ = leadline("inspect", files / "c")
+    assert "locks dropped" in out
+
+
+def test_what_a_test_can_bear_is_said_before_it_is_locked(leadline, files):
+    rows = "".join(f"p{n},c{n},user,day {n},2024-05-01T10:00:00Z\n" for n in range(40))
+    (files / "turns.csv").write_text(TURNS + rows)
+    labels = "".join(f"p{n},2024-05-02T00:00:00Z,{n % 28}\n" for n in range(40))
+    (files / "labels.csv").write_text("person_id,time,total\n" + labels)
+    leadline("import", files / "turns.csv", "--phq9", files / "labels.csv", "--out", files / "c")
+    before = files_of(files)
+    code, out, err = leadline("lock", files / "c", "--share", "0.2", "--preview")
+    assert code == 0
+    assert out.startswith("8 of 40 people who can be evaluated would be locked")
+    assert "the MAE to within 2.15 points" in err
+    assert "Warning: that is little" in err
+    assert files_of(files) == before
+    code, out, err = leadline("lock", files / "c", "--share", "0.2")
+    assert "8 of 40 people who can be evaluated are locked" in out
+    assert "Warning: that is little" in err

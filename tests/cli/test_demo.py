@@ -43,8 +43,12 @@ def test_only_labels_are_removed_before_they_are_made_again(tmp_path) -> None:
 def test_the_demo_ends_with_the_report_of_a_selftraining_run(tmp_path) -> None:
     if not is_fetched("minilm"):
         pytest.skip("the reader minilm is not fetched: leadline reader fetch minilm")
+    said: list[str] = []
     for _ in range(2):  # the second time over the first
-        results = run_demo(tmp_path / "demo", people=160, say=lambda _: None)
+        results = run_demo(tmp_path / "demo", people=160, say=said.append)
+    assert sum("Opening the locked test" in line for line in said) == 2
+    assert [part["split"] for part in results["sets"]] == ["locked", "out-of-fold"]
+    assert "opened 2 times" in results["further"]["locked"]["text"]
     rows = [row["model"] for row in results["selftraining"]["rows"]]
     assert rows[0] == "gold only"
     assert {"raw teacher", "round 1", "leadline", "fused"} <= set(rows)

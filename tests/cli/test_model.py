@@ -24,9 +24,12 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     code, text, _ = leadline("lock", cohort, "--share", "0.2", "--json")
     record = json.loads(text)
     assert record.pop("window")["days"] == 14
+    precision = record.pop("precision")
+    assert precision["at_cut"] == record.pop("at_cut")
+    assert precision["weak"]
     assert record == {
         "share": 0.2, "seed": 0, "by": "severity", "include_phq8": False, "people": 6,
-        "eligible": 30,
+        "eligible": 30, "record": "locked-test.jsonl",
     }  # fmt: skip
     code, text, _ = leadline("inspect", cohort, "--json")
     assert json.loads(text)["locked"] == 6
@@ -35,11 +38,29 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     quick = ("--reader", sentence_reader, "--folds", "2", "--inner-folds", "2", "--fit", "ridge")
     code, text, err = leadline("train", cohort, "--out", run, *quick, "--json")
     assert code == 0, err
-    assert json.loads(text)["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"] > 0
+    results = json.loads(text)
+    assert results["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"] > 0
+    assert [part["split"] for part in results["sets"]] == ["out-of-fold"]
+    assert "Cross-validation has 24 people" in err
+    assert "The locked test, still closed, has 6 people" in err
+    assert "that is little" in err
+    assert "--open-locked-test" in err
     assert (run / "report.html").is_file()
     fast = ("--resamples", "100", "--curve-resamples", "100")
     code, text, _ = leadline("evaluate", run, "--cohort", cohort, *fast, "--json")
     assert json.loads(text)["sets"]
+    code, _, err = leadline("evaluate", run, "--open-locked-test")
+    assert code == 2
+    assert "without a cohort" in err
+    opened = ("evaluate", run, "--cohort", cohort, "--open-locked-test", *fast)
+    for often in ("once", "2 times"):
+        code, text, err = leadline(*opened)
+        assert code == 0, err
+        assert f"has been opened {often}, by run (" in " ".join(text.split())
+    page = (run / "report.html").read_text()
+    assert page.index("Locked test people") < page.index("Cross-validation by person")
+    assert "This locked test has been opened 2 times" in page
+    assert json.loads(leadline("inspect", cohort, "--json")[1])["openings"] == 2
     code, text, err = leadline("evaluate", run, *fast)
     assert "MAE" in text
     assert "not a diagnosis" in err

@@ -98,9 +98,16 @@ def test_courses_show_locked_people_where_there_are_any() -> None:
     locked = predictions(6, split="locked").with_columns(pl.col("label") + 1000)
     table = predictions(30).vstack(locked)
     training = table.filter(split="out-of-fold")["person_id"].unique().to_list()
-    assert report._courses(running_estimates(training), table) == []
+    gold = [one["labels"] for one in report._courses(running_estimates(training), table)]
+    assert gold == [1, 1, 1, 1], "of a closed test nothing is shown: others are"
     both = running_estimates(table["person_id"].unique().sort().to_list())
-    assert len(report._courses(both, table)) == 4
+    shown = report._courses(both, table)
+    assert len(shown) == 4
+    locked_alone = running_estimates(locked["person_id"].unique().sort().to_list())
+    assert [one["sum"] for one in shown] == [
+        one["sum"] for one in report._courses(locked_alone, table)
+    ]
+    assert report._courses(running_estimates(["stranger"]), table) == []
 
 
 def test_gold_stands_at_the_turn_that_came_before_it() -> None:

@@ -13,8 +13,8 @@ from leadline.cohort.lock import known_history, lock_cohort
 from leadline.cohort.store import read_cohort
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import label_readings
-from leadline.sources.config import ImportConfig
 from leadline.importing.importing import import_files
+from leadline.sources.config import ImportConfig
 
 
 def test_label_table_of_items_dates_and_instruments(tmp_path: Path) -> None:

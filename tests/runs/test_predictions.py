@@ -19,9 +19,11 @@ from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 from leadline.runs.labelled import draw_folds, labelled_people
 from leadline.runs.predictions import (
-    LOCKED_FOLD,
+    NO_FOLD,
     baseline_predictions,
     ensemble_predictions,
+    locked_baselines,
+    whole_predictions,
 )
 from leadline.simulate.cohort import simulate_cohort
 from leadline.tables import PREDICTIONS
@@ -64,7 +66,8 @@ def test_each_label_is_predicted_by_the_one_model_of_the_repeat_that_left_its_pe
     labelled, left_out, ensemble, _ = run_of(people, locked, folds, repeats, seed)
     table = ensemble_predictions(ensemble, labelled, None, left_out)
     assert dict(table.schema) == PREDICTIONS
-    out = table.filter(pl.col("split") == "out-of-fold")
+    assert set(table["split"]) == {"out-of-fold"}, "the locked test stays closed"
+    out = table
     assert out.height == 2 * (people - locked) * repeats
     assert out.select("repeat", "label").is_unique().all()
     for person, repeat, fold, mean in out.select("person_id", "repeat", "fold", "mean").iter_rows():
@@ -74,12 +77,13 @@ def test_each_label_is_predicted_by_the_one_model_of_the_repeat_that_left_its_pe
 
 @given(st.integers(13, 16), st.integers(1, 3), st.integers(2, 3), st.integers(1, 2))
 def test_locked_people_are_predicted_once_by_all_models(people, locked, folds, repeats):
-    labelled, left_out, ensemble, _ = run_of(people, locked, folds, repeats)
-    table = ensemble_predictions(ensemble, labelled, None, left_out)
-    held = table.filter(pl.col("split") == "locked")
+    labelled, _, ensemble, _ = run_of(people, locked, folds, repeats)
+    rows = np.flatnonzero(labelled.readings["locked"].to_numpy())
+    held = whole_predictions(ensemble, labelled, None, rows)
+    assert set(held["split"]) == {"locked"}
     assert set(held["person_id"]) == {f"p{n:02d}" for n in range(locked)}
     assert held.height == 2 * locked
-    assert set(held["fold"]) == {LOCKED_FOLD}
+    assert set(held["fold"]) == {NO_FOLD}
     assert set(held["repeat"]) == {0}
     everyone = np.mean([4 * r + f for r in range(repeats) for f in range(folds)])
     assert held["mean"].to_list() == pytest.approx([everyone] * held.height)
@@ -112,11 +116,13 @@ def test_baselines_are_predicted_on_the_same_labels_and_folds(home):
 def test_the_constant_of_a_fold_is_the_mean_of_the_others(home):
     """The first baseline tells whether a fold's own labels were left out."""
     labelled, left_out, _, config = run_of(12, 2, 3, 1)
-    tables = pl.concat(baseline_predictions(labelled, config, left_out, None, home))
-    constant = tables.filter(pl.col("model") == "constant")
+    tables = baseline_predictions(labelled, config, left_out, None, home)
+    tables += locked_baselines(labelled, config, left_out, None, home)
+    constant = pl.concat(tables).filter(pl.col("model") == "constant")
+    assert set(constant["split"]) == {"out-of-fold", "locked"}
     totals = {p: float(p[1:]) for p in left_out}
     for person, fold, mean in constant.select("person_id", "fold", "mean").iter_rows():
-        others = [t for p, t in totals.items() if fold == LOCKED_FOLD or left_out[p][0] != fold]
+        others = [t for p, t in totals.items() if fold == NO_FOLD or left_out[p][0] != fold]
         assert mean == pytest.approx(np.mean(others)), person
 
 
@@ -139,3 +145,11 @@ def test_people_who_are_there_twice_make_no_estimate_better(tmp_path, monkeypatc
         monkeypatch.setattr(type(cohort), "copy_groups", {})
     gain = error(cohort) - error(twice)
     assert gain < 0.3 if grouped else gain > 1
+
+
+def test_training_tells_nothing_of_locked_people(home):
+    labelled, left_out, ensemble, config = run_of(14, 3, 3, 1)
+    tables = baseline_predictions(labelled, config, left_out, None, home)
+    tables.append(ensemble_predictions(ensemble, labelled, None, left_out))
+    locked = {f"p{n:02d}" for n in range(3)}
+    assert not locked & set(pl.concat(tables)["person_id"])

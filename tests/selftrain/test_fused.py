@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
 
+from leadline.cohort.config import WindowConfig
+from leadline.runs.locked_test import open_locked_test
 from leadline.scoring.score import score_cohort
-from leadline.selftrain.fused import FUSED, TEACHER_ALONE
+from leadline.selftrain.fused import FUSED, TEACHER_ALONE, fused_locked
 from leadline.selftrain.fusion import fuse_file
 
 COLUMNS = ("mean", "median", "lower", "upper")
@@ -46,3 +50,27 @@ def test_beside_fused_stands_what_the_teacher_alone_says(finished):
     assert (alone["mean"] - alone["total"]).mean() == pytest.approx(0.0, abs=0.8)
     inside = alone.select(pl.col("total").is_between("lower", "upper").mean()).item()
     assert 0.84 < inside < 0.97
+
+
+def test_training_fuses_nobody_who_is_locked(data, finished):
+    table = pl.read_parquet(finished[0] / "predictions.parquet")
+    fused = table.filter(pl.col("model") == "fused")
+    own = table.filter(pl.col("model") == "leadline")
+    assert fused.select("repeat", "label").equals(own.select("repeat", "label"))
+    assert not set(fused["person_id"]) & data[3]
+    assert not np.allclose(fused["mean"], own["mean"])
+
+
+def test_real_locked_people_have_no_ratings_so_their_test_is_the_students(data, finished, tmp_path):
+    folder, cohort, *_ = data
+    assert not cohort.simulated
+    assert fused_locked(finished[0], cohort, None, WindowConfig(), pl.DataFrame()) is None
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    open_locked_test(run, folder / "cohort", fused=fused_locked)
+    models = set(pl.read_parquet(run / "predictions-locked.parquet")["model"])
+    assert "fused" not in models
+    assert {"gold only", "raw teacher", "round 1", "leadline"} <= models
+
+
+def test_a_run_without_label_models_fuses_nothing(data, tmp_path):
+    assert fused_locked(tmp_path, data[1], None, WindowConfig(), pl.DataFrame()) is None

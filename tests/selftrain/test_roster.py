@@ -1,6 +1,7 @@
 """Who takes part, and whose labels are used."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from leadline.artefact import MANIFEST, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
+from leadline.runs.labelled import draw_folds, keep_drawn_folds, labelled_people
 from leadline.selftrain.roster import load_labels, open_roster, permuted_gold
 from leadline.teacher.label_table import LABELS_FILE, read_labels
 from leadline.teacher.selection import cohort_readings
@@ -233,3 +235,29 @@ def test_one_person_under_two_ids_has_one_fold_with_gold_and_without(data, monke
     assert fold[shut] == fold[free[3]] == fold[gold[2]] == nobody
     assert sum(folds == nobody for folds in fold.values()) == len(data[3]) + 2
     assert not {shut, free[3], gold[2]} & set(found.left_out())
+
+
+def test_folds_of_a_kept_draw_stay_when_people_are_added(data, tmp_path):
+    """Gold or not: whoever was drawn before keeps the fold, and the fold is that of `train`."""
+    folder, cohort, *_ = data
+    path = shutil.copytree(folder / "cohort", tmp_path / "cohort")
+    (path / "folds.parquet").unlink(missing_ok=True)
+    whole = replace(cohort, path=path)
+    late = set(whole.people.filter(~pl.col("locked"))["person_id"][::5])
+    stay = ~pl.col("person_id").is_in(list(late))
+    fewer = replace(
+        whole, **{name: getattr(whole, name).filter(stay) for name in ("turns", "phq9", "people")}
+    )
+    drawn = []
+    for part in (fewer, whole):
+        roster, _ = open_roster(part, None, NumberSource(), TRAIN, WindowConfig())
+        keep_drawn_folds(part, roster.left_out(), TRAIN)
+        drawn.append(roster.left_out())
+    first, second = drawn
+    assert late == set(second) - set(first)
+    assert {name: second[name] for name in first} == first
+    sizes = np.bincount([folds[0] for folds in second.values()])
+    assert sizes.max() - sizes.min() <= 5
+    labelled = labelled_people(whole, TRAIN, WindowConfig())
+    of_train = draw_folds(whole, labelled, TRAIN)
+    assert of_train == {name: second[name] for name in of_train}

@@ -71,7 +71,9 @@ def test_the_two_ways_past_a_questionnaire(questioned, tmp_path, way, arm):
 def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     _, cohort, *_ = data
     run, manifest = finished
-    mae = locked_mae(run)
+    table = pl.read_parquet(run / "predictions.parquet")
+    assert not set(table["person_id"]) & cohort.locked_ids, "the test is closed"
+    mae = locked_mae(run, cohort.path)
     expected = {"gold only", "raw teacher", "label model, teacher alone", "round 1", "leadline"}
     assert expected <= set(mae)
     assert mae["leadline"] == mae["round 1"]
@@ -84,6 +86,7 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     results = evaluate_run(run, cohort.path)
     compared = {c["model"] for s in results["sets"] for c in s["comparisons"]}
     assert {"round 1", "raw teacher", "fused"} <= compared
+    assert [one["run"] for one in results["further"]["locked"]["openings"]][-1] == run.name
     assert results["shown_model"] == "leadline"
     rows = {row["model"]: row for row in results["selftraining"]["rows"]}
     assert next(iter(rows)) == "gold only"
@@ -136,8 +139,8 @@ def test_a_gold_only_model_that_saw_those_it_left_out_stops_the_run(data, tmp_pa
         go(data, tmp_path / "run", ablation=False, canary=0.0)
 
 
-def test_raw_teacher_labels_harm_and_the_label_model_does_not(finished):
-    mae = locked_mae(finished[0])
+def test_raw_teacher_labels_harm_and_the_label_model_does_not(data, finished):
+    mae = locked_mae(finished[0], data[1].path)
     assert mae["raw teacher"] > mae["gold only"] + 0.1
     assert mae["round 1"] < mae["gold only"] + 0.03
 
@@ -176,7 +179,7 @@ def test_folds_redrawn_between_rounds_are_caught(data, tmp_path, monkeypatch):
 
 def test_student_alone(data, tmp_path):
     manifest = go(data, tmp_path / "run", labels=None, rounds=1)
-    mae = locked_mae(tmp_path / "run")
+    mae = locked_mae(tmp_path / "run", data[1].path)
     assert set(mae) == {"gold only", ROUNDS_HEAD, "round 1", "leadline"}
     assert manifest["training"]["teachers"] == "none: the student alone"
     assert not (tmp_path / "run" / "fusion.json").exists()
@@ -215,7 +218,7 @@ def test_a_round_that_gains_nothing_is_not_kept(data, tmp_path):
     course = manifest["selftraining"]
     assert course["kept"] == 0
     assert "standard error" in course["rounds"][1]["reasons"][0]
-    mae = locked_mae(tmp_path / "run")
+    mae = locked_mae(tmp_path / "run", data[1].path)
     assert mae["leadline"] == mae["gold only"] != mae["round 1"]
 
 
@@ -227,7 +230,7 @@ def test_too_little_gold_for_a_round_leaves_the_gold_only_model(tmp_path):
     manifest = go((tmp_path, cohort), tmp_path / "run", rounds=3)
     assert manifest["selftraining"]["kept"] == 0
     assert "allow 0 rounds" in manifest["selftraining"]["rounds"][1]["reasons"][0]
-    assert set(locked_mae(tmp_path / "run")) == {"gold only", ROUNDS_HEAD, "leadline"}
+    assert set(locked_mae(tmp_path / "run", cohort.path)) == {"gold only", ROUNDS_HEAD, "leadline"}
 
 
 @pytest.mark.parametrize(

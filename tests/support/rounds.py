@@ -8,7 +8,9 @@ import polars as pl
 
 from leadline.cohort.config import WindowConfig
 from leadline.runs.config import TrainConfig
+from leadline.runs.locked_test import open_locked_test
 from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.fused import fused_locked
 from leadline.selftrain.selftrain import selftrain_run
 
 SIZES = {"gold": 150, "unlabelled": 150, "locked": 120}
@@ -24,7 +26,9 @@ def go(data, out, labels="labels", train=TRAIN, window=WINDOW, **change):
     return selftrain_run(cohort, where, out, config, train, window)
 
 
-def locked_mae(run: Path) -> dict[str, float]:
-    table = pl.read_parquet(run / "predictions.parquet").filter(pl.col("split") == "locked")
+def locked_mae(run: Path, cohort: Path) -> dict[str, float]:
+    """Open the locked test of a run; the mean absolute error of each of its models there."""
+    open_locked_test(run, cohort, fused=fused_locked)
+    table = pl.read_parquet(run / "predictions-locked.parquet")
     error = (pl.col("mean") - pl.col("total")).abs().mean()
     return dict(table.group_by("model").agg(error).iter_rows())

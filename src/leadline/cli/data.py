@@ -143,36 +143,59 @@ def build_lock() -> click.Command:
                   "from which on nothing trains.")  # fmt: skip
     @click.option("--include-phq8/--no-include-phq8", default=False, show_default=True,
                   help="People with PHQ-8 totals can be evaluated too, as in train.")  # fmt: skip
+    @click.option("--preview", is_flag=True,
+                  help="Say how many people it would be and what they can bear; write "
+                  "nothing.")  # fmt: skip
+    @click.option("--drop", metavar="REASON",
+                  help="Give the test up for good instead; the reason stays on "
+                  "record.")  # fmt: skip
     @settings(WindowConfig)
     @JSON
-    def lock(
-        window: WindowConfig,
-        cohort: Path,
-        share: float,
-        seed: int,
-        by: str,
-        include_phq8: bool,
-        as_json: bool,
-    ) -> None:
+    def lock(window: WindowConfig, cohort: Path, as_json: bool, **draw: Any) -> None:
         """Set people aside as the locked test.
 
         They are drawn among those who can be evaluated: with a PHQ-9 that has text in its window.
         Give the flags of the window that train will have. Every later verb refuses to train on
-        them. It is done once: a test that is drawn again until it pleases is no test.
+        them. It is done once: a test that is drawn again until it pleases is no test. Their side
+        stays theirs when the cohort is imported anew.
         """
-        from leadline.cohort.lock import lock_cohort
+        from leadline.cohort.lock import drop_lock, lock_cohort
 
-        record = lock_cohort(
-            cohort, share=share, seed=seed, by=by, window=window, include_phq8=include_phq8
-        )
-        if as_json:
-            show_json(record)
-            return
-        click.echo(
-            f"{record['people']:,} of {record['eligible']:,} people who can be evaluated are "
-            f"locked in {cohort}."
-        )
-        if by == "time":
-            say(f"Nothing said or answered from {record['cutoff']} on trains.")
+        reason = draw.pop("drop")
+        if reason is not None:
+            _say_dropped(cohort, drop_lock(cohort, reason), as_json=as_json)
+        else:
+            record = lock_cohort(cohort, window=window, **draw)
+            _say_locked(cohort, record, preview=draw["preview"], as_json=as_json)
 
     return lock
+
+
+def _say_dropped(cohort: Path, dropped: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json(dropped)
+        return
+    click.echo(
+        f"{dropped['people']:,} people in {cohort} are not locked any more. Their test had been "
+        f"opened {len(dropped['openings'])} times; that stays on record."
+    )
+
+
+def _say_locked(cohort: Path, record: dict[str, Any], *, preview: bool, as_json: bool) -> None:
+    """How many people are locked, and what their number can bear."""
+    from leadline.evaluate.precision import Precision
+
+    above = record["at_cut"]
+    precision = Precision(record["people"], above, record["people"] - above)
+    if as_json:
+        show_json({**record, "precision": precision.as_dict()})
+        return
+    verb = "would be" if preview else "are"
+    click.echo(
+        f"{record['people']:,} of {record['eligible']:,} people who can be evaluated {verb} "
+        f"locked in {cohort}."
+    )
+    for line in precision.lines("This test"):
+        say(line)
+    if record["by"] == "time":
+        say(f"Nothing said or answered from {record['cutoff']} on trains.")

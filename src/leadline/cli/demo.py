@@ -1,8 +1,9 @@
 """`leadline demo`: the whole course in one go and without real people.
 
 Simulate, work out how well anybody could do, have the simulated teacher label, train in rounds
-on PHQ-9s and pseudolabels, evaluate, report. The gold-only ensemble that `leadline train`
-would write is round 0 of the rounds and a row of the report, so it is not trained twice.
+on PHQ-9s and pseudolabels, open the locked test, evaluate, report. The gold-only ensemble that
+`leadline train` would write is round 0 of the rounds and a row of the report, so it is not trained
+twice.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import evaluate_run, report_run
 from leadline.readers.fetch import fetch_reader
 from leadline.runs.config import TrainConfig
+from leadline.runs.locked_test import open_locked_test
 from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.fused import fused_locked
 from leadline.selftrain.selftrain import possible_rounds, selftrain_run
 from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
@@ -71,7 +74,11 @@ def run_demo(
         WindowConfig(),
         overwrite=(run / MANIFEST).is_file(),
     )
-    say("Comparing the estimates with the PHQ-9s of people whom no model saw")
+    say(
+        "Opening the locked test of people whom no model saw, to show what it looks like; "
+        "leadline train never does, and each opening is recorded in the cohort"
+    )
+    open_locked_test(run, cohort, fused=fused_locked)
     results = evaluate_run(run, cohort)
     report_run(run)
     return results

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from leadline.about import NOTICE
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
 from leadline.errors import LeadlineError, missing_package
+
+if TYPE_CHECKING:
+    from leadline.cohort.config import WindowConfig
+    from leadline.cohort.store import Cohort
+    from leadline.runs.config import TrainConfig
 
 
 def build_demo() -> click.Command:
@@ -69,18 +74,24 @@ def build_train() -> click.Command:
     ) -> None:
         """Train on COHORT and write a run: checkpoint, predictions, estimates, results.
 
-        Every number comes from people whom the model in question never saw. An interrupted
-        run goes on when the same command is given again.
+        Every number comes from people whom the model in question never saw, by
+        cross-validation; the locked test stays closed (leadline evaluate). An interrupted run
+        goes on when the same command is given again.
         """
         from leadline.cohort.store import read_cohort
         from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.processes import is_first
         from leadline.runs.train import train_run
 
-        if not train_run(read_cohort(cohort), out, config, window, overwrite=overwrite):
+        people = read_cohort(cohort)
+        if is_first():
+            _say_precision(people, config, window)
+        if not train_run(people, out, config, window, overwrite=overwrite):
             return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
+        _say_closed(people, out)
 
     return train
 
@@ -231,16 +242,20 @@ def build_selftrain() -> click.Command:
         """Train COHORT in rounds on gold and pseudolabels and write a run.
 
         No pseudolabel of a person descends from that person's own label or from a locked
-        person; RUN's ledgers prove it. Rounds stop by rule (docs/selftraining.md).
+        person; RUN's ledgers prove it. Rounds stop by rule (docs/selftraining.md). The locked
+        test stays closed (leadline evaluate).
         """
         from leadline.cohort.store import read_cohort
         from leadline.evaluate.run_results import evaluate_run, report_run
         from leadline.selftrain.selftrain import selftrain_run
 
-        selftrain_run(read_cohort(cohort), labels, out, config, train, window, overwrite=overwrite)
+        people = read_cohort(cohort)
+        _say_precision(people, train, window)
+        selftrain_run(people, labels, out, config, train, window, overwrite=overwrite)
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
+        _say_closed(people, out)
 
     return selftrain
 
@@ -297,16 +312,79 @@ def build_evaluate() -> click.Command:
     @click.command("evaluate")
     @path_argument("run")
     @click.option("--cohort", type=click.Path(path_type=Path),
-                  help="Check the gold totals and locked people against this cohort.")  # fmt: skip
+                  help="The run's own cohort, to check gold totals and locked people against; or a "
+                  "newer one, whose later PHQ-9s are evaluated prospectively.")  # fmt: skip
+    @click.option("--open-locked-test", is_flag=True,
+                  help="Estimate the locked people of --cohort too. Each opening is recorded "
+                  "there.")  # fmt: skip
     @settings(EvaluateConfig)
     @JSON
-    def evaluate(config: EvaluateConfig, run: Path, cohort: Path | None, as_json: bool) -> None:
-        """Compare the predictions of RUN with gold labels and write RUN/results.json."""
-        from leadline.evaluate.run_results import evaluate_run
+    def evaluate(
+        config: EvaluateConfig, run: Path, cohort: Path | None, open_locked_test: bool,
+        as_json: bool,
+    ) -> None:  # fmt: skip
+        """Compare the predictions of RUN with gold labels and write RUN/results.json.
 
-        _show_results(run, evaluate_run(run, cohort, config), as_json)
+        The locked test of a run is closed until it is opened here, by name: how often that was
+        done, and for which runs, stays in the cohort and stands in the report. It is for the
+        last model, not for choosing among models.
+        """
+        from leadline.evaluate.run_results import evaluate_run, report_run
+
+        if open_locked_test or cohort is not None:
+            cohort = _further(run, cohort, open_locked_test=open_locked_test)
+        results = evaluate_run(run, cohort, config)
+        report_run(run)
+        _show_results(run, results, as_json)
 
     return evaluate
+
+
+def _further(run: Path, cohort: Path | None, *, open_locked_test: bool) -> Path | None:
+    """Estimate whom the run was not asked about in training; the cohort to check against."""
+    if cohort is None:
+        raise LeadlineError(
+            "--open-locked-test without a cohort.",
+            remedy="Add --cohort with the cohort that the run was trained on: the opening is "
+            "recorded there.",
+        )
+    if open_locked_test:
+        from leadline.runs.locked_test import open_locked_test as open_test
+        from leadline.selftrain.fused import fused_locked
+
+        open_test(run, cohort, fused=fused_locked)
+        return cohort
+    from leadline.runs.prospective import evaluate_later, is_other_cohort
+
+    if not is_other_cohort(run, cohort):
+        return cohort
+    evaluate_later(run, cohort)
+    return None
+
+
+def _say_precision(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> None:
+    """Say before training what its figures will be able to show."""
+    from leadline.cohort.windows import label_readings
+    from leadline.evaluate.precision import precision_of
+
+    instruments = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
+    readings = label_readings(cohort, window)
+    readings = readings.filter(readings["instrument"].is_in(instruments))
+    for is_locked, what in ((False, "Cross-validation"), (True, "The locked test, still closed,")):
+        part = readings.filter(readings["locked"] == is_locked)
+        if part.height:
+            precision = precision_of(part["total"].to_numpy(), part["person_id"].to_numpy())
+            for line in precision.lines(what):
+                say(line)
+
+
+def _say_closed(cohort: Cohort, run: Path) -> None:
+    """Say how the locked test would be opened."""
+    if cohort.locked_ids:
+        say(
+            f"The locked test ({len(cohort.locked_ids):,} people) stays closed. For the last model "
+            f"alone: leadline evaluate {run} --cohort {cohort.path} --open-locked-test"
+        )
 
 
 def _show_results(run: Path, results: dict[str, Any], as_json: bool) -> None:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from leadline.arrays import Array
+from leadline.evaluate.further import short_title
 from leadline.phq9.items import BANDS
 
 WIDTH = 4.6  # inches
@@ -429,7 +430,7 @@ def differences(
     for number, (split, instrument) in enumerate(splits):
         colour, marker = marks[number % len(marks)]
         offset = 0.22 * ((len(splits) - 1) / 2 - number)
-        split_name = {"locked": "locked test", "out-of-fold": "cross-validation"}[split]
+        split_name = short_title(split)
         text = split_name if instrument == "phq9" else f"{split_name}, PHQ-8"
         points = [
             (place + offset, row["model"], row["sets"][number]["difference"])

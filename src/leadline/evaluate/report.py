@@ -20,9 +20,10 @@ from leadline.about import NOTICE
 from leadline.artefact import replacing
 from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
+from leadline.evaluate.further import set_title, short_title
 from leadline.evaluate.lead import can_lead
-from leadline.evaluate.rounds import canary_words, steps, verdict
-from leadline.evaluate.sample import Sample, split_samples
+from leadline.evaluate.rounds import ablation_sets, canary_words, steps, verdict
+from leadline.evaluate.sample import SPLITS, Sample, split_samples
 
 COURSES = 4
 
@@ -143,6 +144,7 @@ def _environment() -> jinja2.Environment:
         "label": label,
         "plain": plain,
         "verdict": verdict,
+        "short_title": short_title,
         "words": lambda name: str(name).replace("_", " "),
     }
     return environment
@@ -226,6 +228,8 @@ def _set_view(
         "orders": _ordered(others, shown_model),
         "paired": _paired(set_results["comparisons"]),
         "metrics": ["mae", "rmse", "pearson", f"auc_{cut}", "crps"],
+        "title": set_title(set_results["split"]),
+        "origin": (results.get("further") or {}).get(set_results["split"], {}).get("text"),
         "instrument_name": {"phq9": "PHQ-9", "phq8": "PHQ-8"}[set_results["instrument"]],
     }
 
@@ -243,7 +247,7 @@ def _rounds_view(results: Mapping[str, Any]) -> dict[str, Any] | None:
     selftraining = results["selftraining"]
     if not selftraining:
         return None
-    splits = [(set_results["split"], set_results["instrument"]) for set_results in results["sets"]]
+    splits = [(entry["split"], entry["instrument"]) for entry in ablation_sets(results["sets"])]
     rows = [row for row in selftraining["rows"] if row["model"] != selftraining["reference"]]
     figure = plots.differences("rounds-forest", rows, splits, selftraining["reference"])
     bounds = (results["run"].get("settings") or {}).get("selftrain") or {}
@@ -374,9 +378,10 @@ def _forests(
 
 def _courses(estimates: pl.DataFrame, predictions: pl.DataFrame) -> list[dict[str, Any]]:
     """Example courses of people at fixed quantiles of severity, not chosen by looks."""
-    order = ("locked", "out-of-fold")
-    split = next(name for name in order if (predictions["split"] == name).any())
-    gold = predictions.filter(pl.col("split") == split).unique("label").sort("label")
+    has_course = pl.col("person_id").is_in(estimates["person_id"].unique().implode())
+    followed = predictions.filter(has_course)
+    split = next((name for name in SPLITS if (followed["split"] == name).any()), "")
+    gold = followed.filter(pl.col("split") == split).unique("label").sort("label")
     turns = estimates.group_by("person_id").len().filter(pl.col("len") >= SHORTEST_COURSE)
     mean = gold.group_by("person_id").agg(pl.col("total").mean()).join(turns, on="person_id")
     people = mean.sort("total", "person_id")["person_id"].to_list()

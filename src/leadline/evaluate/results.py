@@ -37,7 +37,7 @@ from leadline.evaluate.intervals import QUANTILES, Basis, predictive_interval, q
 from leadline.evaluate.lead import LEAD_PEOPLE, RULE, leading_first, verdict
 from leadline.evaluate.limit import Gap, gap_to_limit
 from leadline.evaluate.questionnaire import questionnaire_caution, questionnaire_view
-from leadline.evaluate.rounds import rounds_view
+from leadline.evaluate.rounds import ablation_sets, rounds_view
 from leadline.evaluate.sample import Sample, band_of, split_samples
 from leadline.evaluate.scores import (
     AUC_CUTS,
@@ -126,7 +126,9 @@ def evaluate_predictions(
         "reference_model": reference,
         "shown_model": shown_model,
         "lead": {"split": sets[0]["split"], "instrument": sets[0]["instrument"], "rule": RULE},
-        "selftraining": rounds_view(rounds, sets, reference, shown_model) if rounds else None,
+        "selftraining": (
+            rounds_view(rounds, ablation_sets(sets), reference, shown_model) if rounds else None
+        ),
         "weighing": WEIGHING[config.each],
         "evaluation": {**asdict(config), **BOUNDS},
         "warnings": [

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leadline.evaluate.further import PROSPECTIVE
+
 ROUNDS_HEAD = "gold only, head of the rounds"
 RAW, TEACHER = "raw teacher", "label model, teacher alone"
 TEACHER_ALONE, FUSED = "teacher alone, recalibrated", "fused"
@@ -67,6 +69,11 @@ def rounds_view(
             if name in present
         ],
     }
+
+
+def ablation_sets(sets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The sets that every step was estimated on; later PHQ-9s are estimated by the run alone."""
+    return [set_results for set_results in sets if set_results["split"] != PROSPECTIVE]
 
 
 def canary_words(rounds: Sequence[Mapping[str, Any]]) -> str:

@@ -1,7 +1,8 @@
 """Evaluation and report of a run on disk: reads its artefacts, writes two more.
 
 `results.json` and `report.html` lie beside the manifest of the run and are made from what the
-run wrote: nothing is trained or predicted here.
+run wrote, and from the predictions that it got since (`further`): nothing is trained or predicted
+here.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ import polars as pl
 
 from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.limit import LIMIT_FILE, limit_labels
+from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
+from leadline.evaluate.further import (
+    LOCKED,
+    OPENED_BY_TRAINING,
+    PROSPECTIVE,
+    openings_text,
+    prospective_text,
+    read_further,
+    update_facts,
+)
 from leadline.evaluate.report import render_report
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
 from leadline.tables import ESTIMATES, check_columns
@@ -40,7 +51,7 @@ def evaluate_run(
     Args:
         run: a finished run directory.
         cohort: the cohort it was made from; if given, the gold totals and the locked people
-            are checked against it.
+            are checked against it, and the openings of its locked test are counted anew.
         settings: resamples, cuts, reliabilities.
 
     Raises:
@@ -54,8 +65,15 @@ def evaluate_run(
     """
     run = Path(run)
     manifest = read_manifest(run, "run")
-    predictions = _read(run / PREDICTIONS_FILE)
-    digest = sha256(run / PREDICTIONS_FILE)
+    facts = dict(manifest)
+    if cohort is not None:
+        trained_on = read_cohort(cohort)
+        facts = _with_cohort(facts, trained_on, _all_predictions(run)[0])
+        history = read_history(cohort, trained_on.manifest)
+        if history.openings():
+            update_facts(run, LOCKED, history.summary())
+    predictions, files, further = _all_predictions(run)
+    digest = files[PREDICTIONS_FILE]
     recorded = (manifest.get("files") or {}).get(PREDICTIONS_FILE)
     if recorded not in (None, digest):
         raise LeadlineError(
@@ -70,7 +88,8 @@ def evaluate_run(
         facts = _with_cohort(facts, read, predictions)
         limit = limit_labels(read) if limit is None else limit
     results = evaluate_predictions(predictions, settings, manifest=facts, limit=limit)
-    results["files"] = {PREDICTIONS_FILE: digest}
+    results["files"] = files
+    results["further"] = further
     write_json(run / RESULTS_FILE, results)
     return results
 
@@ -92,8 +111,8 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
     run = Path(run)
     read_manifest(run, "run")
     results = read_results(run)
-    predictions = _read(run / PREDICTIONS_FILE)
-    if (results.get("files") or {}).get(PREDICTIONS_FILE) != sha256(run / PREDICTIONS_FILE):
+    predictions, files, _ = _all_predictions(run)
+    if (results.get("files") or {}) != files:
         raise LeadlineError(
             "The results were made from other predictions than those of the run.",
             remedy=f"Run: leadline evaluate {run}",
@@ -120,6 +139,27 @@ def _read_curves(run: Path) -> list[dict[str, Any]]:
         read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
         for file in sorted(run.glob(f"{CHECKPOINTS}/**/{CURVE_FILE}"))
     ]
+
+
+def _all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, Any]]:
+    """Every prediction of a run, the SHA-256 by file, and what is said of each further split.
+
+    Locked people of an opened test are those of the opening. Where training itself estimated
+    them, as in runs of earlier versions, and nothing was opened since, that is said.
+    """
+    table = _read(run / PREDICTIONS_FILE)
+    files = {PREDICTIONS_FILE: sha256(run / PREDICTIONS_FILE)}
+    origins: dict[str, Any] = {}
+    if "split" in table.columns and (table["split"] == LOCKED).any():
+        origins[LOCKED] = {"text": OPENED_BY_TRAINING}
+    for split, (later, facts, digest) in read_further(run).items():
+        if split == LOCKED:
+            table = table.filter(pl.col("split") != LOCKED)
+        table = pl.concat([table, later])
+        files[f"predictions-{split}.parquet"] = digest
+        text = openings_text(facts) if split == LOCKED else prospective_text(facts)
+        origins[split] = {"text": text, **facts}
+    return table, files, origins
 
 
 def read_results(run: Path) -> dict[str, Any]:
@@ -157,6 +197,7 @@ def _with_cohort(
     facts: Mapping[str, Any], cohort: Cohort, predictions: pl.DataFrame
 ) -> dict[str, Any]:
     """Facts of the run with what the cohort adds, after the gold labels were checked."""
+    predictions = predictions.filter(pl.col("split") != PROSPECTIVE)
     gold = cohort.phq9.select("person_id", "total", "instrument").with_row_index("label")
     gold = gold.with_columns(pl.col("label").cast(pl.Int64))
     labels = predictions.select("label", "person_id", "total", "instrument").unique()

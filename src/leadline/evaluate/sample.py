@@ -14,11 +14,12 @@ import polars as pl
 
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
+from leadline.evaluate.further import LOCKED, OUT_OF_FOLD, PROSPECTIVE
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import BANDS, TOTALS
 from leadline.tables import DELIVERED, PREDICTIONS, check_columns
 
-SPLITS = ("locked", "out-of-fold")
+SPLITS = (LOCKED, PROSPECTIVE, OUT_OF_FOLD)
 
 MAXIMUM = {"phq9": 27, "phq8": 24}
 
@@ -177,6 +178,9 @@ def _check_labels(table: pl.DataFrame) -> None:
 
 
 def _check_identity(table: pl.DataFrame) -> None:
+    # Labels that came later are rows of another cohort: the same number is another label.
+    later = pl.when(pl.col("split") == PROSPECTIVE).then(-1 - pl.col("label"))
+    table = table.with_columns(later.otherwise(pl.col("label")).alias("label"))
     key = ["model", "repeat", "label"]
     row = _first(table, pl.struct(key).is_duplicated())
     if row is not None:
@@ -198,7 +202,9 @@ def _check_identity(table: pl.DataFrame) -> None:
 
 
 def _check_people(table: pl.DataFrame) -> None:
-    several = table.group_by("person_id").agg(pl.col("split").n_unique().alias("n"))
+    """Nobody is locked and trained on; whoever was trained on may have later labels."""
+    sides = table.with_columns(pl.col("split").replace({PROSPECTIVE: OUT_OF_FOLD}))
+    several = sides.group_by("person_id").agg(pl.col("split").n_unique().alias("n"))
     both = several.filter(pl.col("n") > 1)["person_id"]
     if len(both):
         row = _first(table, pl.col("person_id").is_in(both.implode()))
@@ -207,7 +213,7 @@ def _check_people(table: pl.DataFrame) -> None:
             "Split by person: a locked person takes no part in training.",
             row,
         )
-    folds = table.filter(pl.col("split") == "out-of-fold")
+    folds = table.filter(pl.col("split") == OUT_OF_FOLD)
     key = ["model", "repeat", "person_id"]
     spread = folds.group_by(key).agg(pl.col("fold").n_unique().alias("n"))
     leaked = spread.filter(pl.col("n") > 1).select(key)
@@ -261,7 +267,7 @@ def _check_intervals(table: pl.DataFrame) -> None:
 
 
 def split_samples(table: pl.DataFrame, each: str = "label") -> list[Sample]:
-    """One `Sample` per split and instrument; locked before out-of-fold, PHQ-9 before PHQ-8.
+    """One `Sample` per split (in the order of `SPLITS`) and instrument (PHQ-9 before PHQ-8).
 
     Args:
         table: of `tables.PREDICTIONS`.

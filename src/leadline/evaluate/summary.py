@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from leadline.evaluate.rounds import canary_words, steps, verdict
+from leadline.evaluate.further import short_title
+from leadline.evaluate.rounds import ablation_sets, canary_words, steps, verdict
 
 COLUMNS = (
     ("mae", "MAE", 2),
@@ -25,15 +26,13 @@ WITHIN = ("mae",)  # scores whose interval is shown: 80 columns hold no more
 
 CEILING = {"pearson": "r", "auc_10": "auc_cut"}  # what the ceiling calls these
 
-SPLITS = {"locked": "locked test", "out-of-fold": "cross-validation"}
-
 
 def render_summary(results: Mapping[str, Any]) -> RenderableType:
     """The verdict, what self-training added, scores of every model and set, and the warnings."""
     parts: list[RenderableType] = [Text(f"{results['sets'][0]['verdict']['sentence']}\n")]
     rounds = results["selftraining"]
     if rounds:
-        parts += [_ablation(rounds, index) for index in range(len(results["sets"]))]
+        parts += [_ablation(rounds, at) for at in range(len(ablation_sets(results["sets"])))]
         parts += [
             Text(f"Round {entry['round']}: {verdict(entry)}.") for entry in rounds["rounds"][1:]
         ]
@@ -43,6 +42,7 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
     parts += [_scores(set_results, steps(results)) for set_results in results["sets"]]
     if "weighing" in results:  # evaluations of earlier versions do not say it
         parts.append(Text(str(results["weighing"])))
+    parts += [Text(entry["text"]) for entry in (results.get("further") or {}).values()]
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:
@@ -58,7 +58,7 @@ def _table(title: str, caption: str) -> Table:
 
 def _ablation(rounds: Mapping[str, Any], index: int) -> Table:
     """Every step of self-training on one set, beside the model trained on gold only."""
-    split = SPLITS[rounds["rows"][0]["sets"][index]["split"]]
+    split = short_title(rounds["rows"][0]["sets"][index]["split"])
     table = _table(
         f"What pseudolabels added, {split}",
         f"value (95% interval); difference of MAE from {rounds['reference']}, paired",

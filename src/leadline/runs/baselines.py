@@ -156,6 +156,29 @@ class BaselineEstimates:
     width: float
 
 
+def predict_constant(
+    total: Array, person: npt.NDArray[np.str_], count: int, *, inner_folds: int = 5, seed: int = 0
+) -> BaselineEstimates:
+    """The totals of the training people as what is said of everybody, calibrated alike.
+
+    Args:
+        total: their gold totals, shape (R,).
+        person: as of `predict_baseline`.
+        count: how many readings are estimated.
+        inner_folds, seed: as of `predict_baseline`.
+    """
+    order = np.argsort(person, kind="stable")
+    total, person = total[order], person[order]
+    folds = inner_person_folds(person, inner_folds, seed)
+    chosen = np.flatnonzero(folds >= 0)
+    ranks = np.zeros(len(total))
+    for fold in range(int(folds.max()) + 1):
+        out, inside = np.flatnonzero(folds == fold), chosen[folds[chosen] != fold]
+        ranks[out] = central_ranks(histogram(total[inside], len(out)), total[out])
+    width = width_at(INTERVAL, conformal_widths(ranks[chosen]))
+    return BaselineEstimates(np.full(count, total.mean()), histogram(total, count), width)
+
+
 def predict_baseline(
     name: str,
     train: BaselineFeatures,
@@ -183,18 +206,13 @@ def predict_baseline(
     """
     if name in TEXT_OF and not _word_in_two(getattr(train, TEXT_OF[name])):
         name = "constant"
+    if name == "constant":
+        count = len(test.user_texts)
+        return predict_constant(total, person, count, inner_folds=inner_folds, seed=seed)
     order = np.argsort(person, kind="stable")
     train, total, person = train.take(order), total[order], person[order]
     folds = inner_person_folds(person, inner_folds, seed)
     chosen = np.flatnonzero(folds >= 0)
-    if name == "constant":
-        ranks = np.zeros(len(total))
-        for fold in range(int(folds.max()) + 1):
-            out, inside = np.flatnonzero(folds == fold), chosen[folds[chosen] != fold]
-            ranks[out] = central_ranks(histogram(total[inside], len(out)), total[out])
-        width = width_at(INTERVAL, conformal_widths(ranks[chosen]))
-        count = len(test.user_texts)
-        return BaselineEstimates(np.full(count, total.mean()), histogram(total, count), width)
     mean, sd = np.zeros(len(total)), np.ones(len(total))
     for fold in range(int(folds.max()) + 1):
         out, inside = np.flatnonzero(folds == fold), chosen[folds[chosen] != fold]

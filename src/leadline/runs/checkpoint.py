@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,16 @@ from leadline.runs.ensemble import AdaptedModel, Ensemble, Member, Model
 from leadline.runs.ledger import read_ledger
 from leadline.runs.state_source import StateSource
 
+CHECKPOINT = "checkpoint"
+
+STEPS = "steps"
+"""The folder of the models that self-training made on the way, to be held against the test."""
+
 
 def run_identity(run: Path) -> str:
     """A short name of the run's model: the hash of its checkpoint's description."""
     return sha256(run / CHECKPOINT / "model.json")[:16]
 
-
-CHECKPOINT = "checkpoint"
 
 UNCALIBRATED = (
     "This run is of an earlier version, whose adapted readers gave distributions that were not "
@@ -52,10 +55,16 @@ DAMAGED = "This file of the run is absent, or not as training wrote it."
 REMEDY = "Restore the run from a copy, or train again with this version of Leadline."
 
 
-def save_ensemble(run: Path, ensemble: Ensemble, train: TrainConfig, window: WindowConfig) -> None:
-    """Write the checkpoint of a run."""
-    folder = run / CHECKPOINT
-    folder.mkdir(exist_ok=True)
+def save_ensemble(
+    run: Path,
+    ensemble: Ensemble,
+    train: TrainConfig,
+    window: WindowConfig,
+    folder_name: str = CHECKPOINT,
+) -> None:
+    """Write the checkpoint of a run, or of one of its steps into a folder of another name."""
+    folder = run / folder_name
+    folder.mkdir(exist_ok=True, parents=True)
     members = []
     for member in ensemble.members:
         name = f"repeat-{member.repeat}-fold-{member.fold}"
@@ -165,6 +174,24 @@ def load_ensemble(
     )
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     return Ensemble(members, left_out, source, train.pool), window
+
+
+def load_step(run: Path, folder: str, ensemble: Ensemble) -> Ensemble:
+    """A step of self-training, with the readers and the ledger of the run's own `ensemble`.
+
+    Raises:
+        LeadlineError: its files are absent or damaged.
+    """
+    file = run / folder / "model.json"
+    try:
+        entries = list(_read_model_json(file)["members"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(file) from error
+    members = tuple(
+        Member(entry["repeat"], entry["fold"], _load_frozen(run / folder, entry))
+        for entry in entries
+    )
+    return replace(ensemble, members=members)
 
 
 def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:

@@ -10,6 +10,7 @@ import polars as pl
 
 from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.folds import keep_folds, read_folds
 from leadline.cohort.masking import mask_people
 from leadline.cohort.near_copies import group_counts
 from leadline.cohort.splits import person_folds, refuse_locked_people
@@ -78,6 +79,19 @@ class Labelled:
             words["near-copies of locked people"] = f"{shut}, not trained on"
         return words
 
+    def take(self, rows: Ints) -> Labelled:
+        """These readings alone, and the people whose they are."""
+        readings = self.readings[rows.tolist()]
+        persons = sorted(set(readings["row"]))
+        place = {row: number for number, row in enumerate(persons)}
+        spans = [self.spans[int(row)] for row in rows]
+        return Labelled(
+            [self.people[row] for row in persons],
+            readings.with_columns(pl.col("row").replace_strict(place, return_dtype=pl.Int64)),
+            [Span(place[span.person], span.first, span.last) for span in spans],
+            self.groups,
+        )
+
     def rows(self, person_ids: set[str]) -> Ints:
         """Rows of `readings` of these people."""
         return np.flatnonzero(self.readings["person_id"].is_in(list(person_ids)).to_numpy())
@@ -92,17 +106,34 @@ def draw_folds(
     have none: nothing trains on them.
 
     Raises:
-        LeadlineError: too few people for the folds.
+        LeadlineError: as `splits.person_folds`, or someone is locked by now.
     """
     open_readings = labelled.readings.filter(
         ~pl.col("locked") & ~pl.col("person_id").is_in(list(cohort.copies_of_locked))
     )
     folds = [
-        person_folds(open_readings, config.folds, config.seed + repeat, cohort.copy_groups)
+        folds_of_draw(cohort, open_readings, config.folds, config.seed + repeat)
         for repeat in range(config.repeats)
     ]
     refuse_locked_people(set(folds[0]), cohort, "training")
     return {person: {r: fold[person] for r, fold in enumerate(folds)} for person in folds[0]}
+
+
+def folds_of_draw(
+    cohort: Cohort, open_readings: pl.DataFrame, folds: int, seed: int
+) -> dict[str, int]:
+    """One draw of the folds of these people; whoever has a fold in the cohort keeps it."""
+    old_folds = read_folds(cohort.path, folds, seed)
+    return person_folds(open_readings, folds, seed, old_folds, cohort.copy_groups)
+
+
+def keep_drawn_folds(
+    cohort: Cohort, left_out: Mapping[str, Mapping[int, int]], config: TrainConfig
+) -> None:
+    """Keep folds in the cohort, once a training with them has begun, for the trainings to come."""
+    for repeat in range(config.repeats):
+        fold = {person: folds[repeat] for person, folds in left_out.items()}
+        keep_folds(cohort.path, config.folds, config.seed + repeat, fold)
 
 
 def labelled_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> Labelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 
 from leadline.artefact import sha256, write_manifest
 from leadline.cohort.limit import LIMIT_FILE, limit_labels
+from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
 from leadline.runs.config import TrainConfig
@@ -59,13 +61,36 @@ def write_run_manifest(
         simulated=cohort.simulated,
         training={
             **training,
+            **_lock_facts(cohort),
             **_undated_facts(cohort, settings),
             **_cutoff_facts(cohort),
             **_questionnaire_facts(entries.get("questionnaire")),
         },
         limit=cohort.manifest.get("limit"),
+        seen_until=_seen_until(cohort),
         **entries,
     )
+
+
+def _seen_until(cohort: Cohort) -> str | None:
+    """The last moment of anything that the cohort could train on; None if nothing is dated."""
+    last = [t for t in (cohort.turns["time"].max(), cohort.phq9["time"].max()) if t is not None]
+    times = [time for time in last if isinstance(time, datetime)]
+    if cohort.cutoff is not None:
+        times = [min(time, cohort.cutoff) for time in times]
+    return max(times).isoformat() if times else None
+
+
+def _lock_facts(cohort: Cohort) -> dict[str, str]:
+    """How often the locked test had been opened before this run was trained; empty without one."""
+    if cohort.path is None or not cohort.locked_ids:
+        return {}
+    history = read_history(cohort.path, cohort.manifest)
+    openings, dropped = len(history.openings()), history.dropped()
+    text = f"had been opened {openings} times for other runs" if openings else "was not opened yet"
+    if dropped:
+        text += f"; {dropped} earlier locked tests were dropped"
+    return {"locked test when this run was trained": text}
 
 
 def _undated_facts(cohort: Cohort, settings: Mapping[str, Any]) -> dict[str, str]:

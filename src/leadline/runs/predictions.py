@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array, Ints
@@ -24,7 +25,7 @@ from leadline.runs.labelled import Labelled, people_of_fold
 from leadline.runs.state_source import StateSource
 from leadline.tables import PREDICTIONS
 
-LOCKED_FOLD = -1
+NO_FOLD = -1
 
 
 def ensemble_predictions(
@@ -34,7 +35,7 @@ def ensemble_predictions(
     left_out: dict[str, dict[int, int]],
     name: str = "leadline",
 ) -> pl.DataFrame:
-    """Out-of-fold predictions by repeat, and those of the whole ensemble for locked people.
+    """Out-of-fold predictions by repeat; none of the locked people, whose test stays closed.
 
     Args:
         ensemble: models that left people out as `left_out` says.
@@ -44,17 +45,28 @@ def ensemble_predictions(
         name: what the table calls this model.
     """
     tables = []
+    rows = labelled.rows(set(left_out))
     for repeat in sorted({member.repeat for member in ensemble.members}):
         members = tuple(m for m in ensemble.members if m.repeat == repeat)
         repeat_ensemble = Ensemble(members, left_out, ensemble.source, ensemble.pool)
-        rows = labelled.rows(set(left_out))
         folds = [left_out[person][repeat] for person in labelled.readings["person_id"].gather(rows)]
         tables.append(_predicted(repeat_ensemble, labelled, states, rows, (name, repeat, folds)))
-    locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
-    if len(locked):
-        folds = [LOCKED_FOLD] * len(locked)
-        tables.append(_predicted(ensemble, labelled, states, locked, (name, 0, folds)))
     return pl.concat(tables)
+
+
+def whole_predictions(
+    ensemble: Ensemble,
+    labelled: Labelled,
+    states: list[PersonStates] | None,
+    rows: Ints,
+    name: str = "leadline",
+) -> pl.DataFrame:
+    """Predictions at `rows` by all models of the ensemble that never saw the person.
+
+    As a deployed run estimates them. Their fold is `NO_FOLD`, their repeat 0.
+    """
+    folds = [NO_FOLD] * len(rows)
+    return _predicted(ensemble, labelled, states, rows, (name, 0, folds))
 
 
 def _predicted(
@@ -117,49 +129,97 @@ def baseline_predictions(
     states: list[PersonStates] | None,
     home: Path | None,
 ) -> list[pl.DataFrame]:
-    """Predictions of every baseline on the same folds, tables of `PREDICTIONS`."""
-    embeddings = _sentence_means(labelled, states, home)
-    readings = BaselineFeatures.of(labelled.people, labelled.spans, embeddings)
-    gold = labelled.readings["total"].to_numpy().astype(np.float64)
-    names = [name for name in BASELINES if name != "minilm" or embeddings is not None]
+    """Out-of-fold predictions of every baseline on the same folds, tables of `PREDICTIONS`."""
+    fitted = _Baselines.of(labelled, config, states, home)
     jobs = [(r, f) for r in range(config.repeats) for f in range(config.folds)]
-    locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
     tables = []
     person = np.array([span.person for span in labelled.spans])
-    ids = labelled.readings["person_id"].to_list()
-    as_one = np.array([labelled.groups.get(name, name) for name in ids], dtype=np.str_)
-
-    def predicted(
-        name: str, train: Ints, test: Ints, origin: tuple[int, list[int]]
-    ) -> pl.DataFrame:
-        estimates = predict_baseline(
-            name,
-            readings.take(train),
-            gold[train],
-            as_one[train],
-            readings.take(test),
-            inner_folds=config.inner_folds,
-            seed=config.seed,
-        )
-        repeat, folds = origin
-        totals, width = estimates.totals, estimates.width
-        return prediction_table(name, labelled, test, repeat, folds, estimates.mean, totals, width)
-
     with progress_bar("Baselines") as advance:
         for step, (repeat, fold) in enumerate(jobs):
-            train = np.flatnonzero(
-                np.isin(person, people_of_fold(labelled, left_out, repeat, fold, inside=True))
+            train, test = (
+                np.flatnonzero(
+                    np.isin(person, people_of_fold(labelled, left_out, repeat, fold, inside=inside))
+                )
+                for inside in (True, False)
             )
-            test = np.flatnonzero(
-                np.isin(person, people_of_fold(labelled, left_out, repeat, fold, inside=False))
-            )
-            tables += [predicted(x, train, test, (repeat, [fold] * len(test))) for x in names]
+            tables += fitted.predicted(train, test, (repeat, [fold] * len(test)))
             advance(step + 1, len(jobs))
-        if len(locked):
-            train = labelled.rows(set(left_out))
-            folds = [LOCKED_FOLD] * len(locked)
-            tables += [predicted(name, train, locked, (0, folds)) for name in names]
     return tables
+
+
+def locked_baselines(
+    labelled: Labelled,
+    config: TrainConfig,
+    left_out: dict[str, dict[int, int]],
+    states: list[PersonStates] | None,
+    home: Path | None,
+) -> list[pl.DataFrame]:
+    """Predictions of every baseline for the locked people, each fitted on all training people."""
+    train = labelled.rows(set(left_out))
+    locked = np.flatnonzero(labelled.readings["locked"].to_numpy())
+    fitted = _Baselines.of(labelled, config, states, home)
+    return fitted.predicted(train, locked, (0, [NO_FOLD] * len(locked)))
+
+
+@dataclass(frozen=True)
+class _Baselines:
+    """What baselines see of every labelled reading, and which baselines there are.
+
+    Attributes:
+        labelled, config: people, and folds inside the training people.
+        readings, gold: features and totals of each label, in the order of `labelled.readings`.
+        person: id of the person of each; near-copies share one.
+        names: of the baselines.
+    """
+
+    labelled: Labelled
+    config: TrainConfig
+    readings: BaselineFeatures
+    gold: Array
+    person: npt.NDArray[np.str_]
+    names: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        labelled: Labelled,
+        config: TrainConfig,
+        states: list[PersonStates] | None,
+        home: Path | None,
+    ) -> _Baselines:
+        """Those that this machine can make: one needs MiniLM."""
+        embeddings = _sentence_means(labelled, states, home)
+        ids = labelled.readings["person_id"].to_list()
+        return cls(
+            labelled,
+            config,
+            BaselineFeatures.of(labelled.people, labelled.spans, embeddings),
+            labelled.readings["total"].to_numpy().astype(np.float64),
+            np.array([labelled.groups.get(name, name) for name in ids], dtype=np.str_),
+            [name for name in BASELINES if name != "minilm" or embeddings is not None],
+        )
+
+    def predicted(
+        self, train: Ints, test: Ints, origin: tuple[int, list[int]]
+    ) -> list[pl.DataFrame]:
+        """Predictions of each baseline at the labels `test`; `origin` is their repeat and folds."""
+        repeat, folds = origin
+        tables = []
+        for name in self.names:
+            estimates = predict_baseline(
+                name,
+                self.readings.take(train),
+                self.gold[train],
+                self.person[train],
+                self.readings.take(test),
+                inner_folds=self.config.inner_folds,
+                seed=self.config.seed,
+            )
+            mean, totals, width = estimates.mean, estimates.totals, estimates.width
+            tables.append(
+                prediction_table(name, self.labelled, test, repeat, folds, mean, totals, width)
+            )
+        return tables
 
 
 def _sentence_means(
@@ -180,13 +240,14 @@ def _sentence_means(
 def labelled_estimates(
     ensemble: Ensemble, labelled: Labelled, window: WindowConfig, run: Path
 ) -> pl.DataFrame:
-    """Running estimates of the labelled people, each by models that never saw them."""
+    """Running estimates of the people who train, each by models that never saw them."""
+    people = [person for person in labelled.people if person.person_id in ensemble.left_out]
     # The timelines are masked already.
     window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
     with progress_bar("Running estimates") as advance:
         tables = []
-        for batch in batched(labelled.people, size):
+        for batch in batched(people, size):
             tables.append(running_estimates(ensemble, batch, window_without_mask, model_id))
-            advance(min(len(tables) * size, len(labelled.people)), len(labelled.people))
+            advance(min(len(tables) * size, len(people)), len(people))
     return pl.concat(tables)

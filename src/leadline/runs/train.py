@@ -1,8 +1,8 @@
 """`leadline train`: folds of people, a model for each, predictions for whoever was left out.
 
 From top to bottom: the labelled readings, the folds, the states, one model a fold, the
-out-of-fold predictions and those for the locked test people, the running estimates, and the
-baselines on the same folds.
+out-of-fold predictions, the running estimates, and the baselines on the same folds. The locked
+test people are estimated when their test is opened (`locked_test`), not here.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from leadline.runs.labelled import (
     Readings,
     cohort_hashes,
     draw_folds,
+    keep_drawn_folds,
     labelled_people,
     people_of_fold,
     readings_of_every_length,
@@ -106,6 +107,8 @@ def train_run(
     source = _readers(config, home)
     settings = {"train": asdict(config), "window": asdict(window), "inputs": cohort_hashes(cohort)}
     with run_directory(out, settings, overwrite) as run:
+        if processes.is_first():
+            keep_drawn_folds(cohort, left_out, config)
         ensemble, selection, states = (
             _train_frozen(labelled, config, window, left_out, source)
             if source is not None

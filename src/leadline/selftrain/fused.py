@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,17 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.heads.calibration import WIDTH_LEVELS, central_ranks
 from leadline.phq9.distribution import Totals
+from leadline.runs.labelled import Labelled
 from leadline.runs.predictions import prediction_table
-from leadline.selftrain.fusion import Fusion, LeftOut, Models, draws_of, fused_widths
+from leadline.selftrain.fusion import (
+    FUSION_FILE,
+    Fusion,
+    LeftOut,
+    Models,
+    draws_of,
+    fused_widths,
+    load_fusion,
+)
 from leadline.selftrain.roster import Roster
 from leadline.tables import DELIVERED
 from leadline.teacher.simulated_client import simulated_draws
@@ -54,25 +64,19 @@ class _Part:
 
 
 def fused_predictions(
-    models: Models, roster: Roster, student: pl.DataFrame, cohort: Cohort, window: WindowConfig
-) -> tuple[Fusion, pl.DataFrame]:
+    models: Models, roster: Roster, student: pl.DataFrame
+) -> tuple[dict[str, Fusion], pl.DataFrame]:
     """What the run keeps for scoring with a teacher, and the predictions of this and of less.
-
-    A locked person has draws only in a simulated cohort. They are read here, after all
-    training is over.
 
     Args:
         models: label models of teachers and student by (repeat, fold).
         roster: everyone, with the teachers' draws.
-        student: predictions of the run's ensemble, table of `PREDICTIONS`.
-        cohort: whose locked people a simulated teacher may rate.
-        window: which text counts.
+        student: predictions of the run's ensemble for people who train, table of `PREDICTIONS`.
 
     Returns:
-        The fusion, and predictions of the models `FUSED` and `TEACHER_ALONE`.
+        The fusions by name, and predictions of the models `FUSED` and `TEACHER_ALONE`.
     """
     parts = _open_parts(roster, student)
-    locked = _locked_part(roster, student, cohort, window)
     tables, fusions = [], {}
     for name in (TEACHER_ALONE, FUSED):
         nominal = Fusion(models, dict.fromkeys(models, WIDTH_LEVELS))
@@ -84,35 +88,48 @@ def fused_predictions(
             for fold in {fold for r, fold in models if r == repeat}:
                 ranks[repeat, fold] = rank[part.rated & (part.rows["fold"] == fold).to_numpy()]
         fusions[name] = Fusion(models, fused_widths(models, ranks))
-        for part in (*parts.values(), *locked):
-            tables.append(_table(name, roster, part, fusions[name]))
-    return fusions[FUSED], pl.concat(tables)
+        for part in parts.values():
+            tables.append(_table(name, roster.labelled, part, fusions[name]))
+    return fusions, pl.concat(tables)
+
+
+def fused_locked(
+    run: Path, cohort: Cohort, labelled: Labelled, window: WindowConfig, base: pl.DataFrame
+) -> pl.DataFrame | None:
+    """Predictions of the locked people with a teacher; None where nobody rated them.
+
+    A locked person has draws only in a simulated cohort, whose teacher answers when it is asked
+    here, after all training is over.
+
+    Args:
+        run: a finished run of `leadline selftrain`, or another one, which fuses nothing.
+        cohort: that it was trained on.
+        labelled: its labelled people.
+        window: which text counts.
+        base: the run's own predictions of the locked people.
+    """
+    if not ((run / FUSION_FILE).is_file() and cohort.simulated):
+        return None
+    fusions = {TEACHER_ALONE: load_fusion(run, alone=True), FUSED: load_fusion(run)}
+    teachers = fusions[FUSED].teachers
+    if len(teachers) != 1:
+        return None
+    answers = simulated_draws(cohort, window, teachers[0])
+    last = dict(labelled.readings.select("label", "last").iter_rows())
+    labels = base.select("person_id", "label").iter_rows()
+    draws = draws_of(answers, teachers, [(person, last[label]) for person, label in labels])
+    part = _Part(base, [None] * base.height, draws)
+    return pl.concat([_table(name, labelled, part, fusion) for name, fusion in fusions.items()])
 
 
 def _open_parts(roster: Roster, student: pl.DataFrame) -> dict[int, _Part]:
     """The out-of-fold rows of each repeat."""
     parts = {}
     for repeat in sorted(set(student["repeat"])):
-        rows = student.filter((pl.col("repeat") == repeat) & (pl.col("split") == "out-of-fold"))
+        rows = student.filter(pl.col("repeat") == repeat)
         left_out: list[LeftOut] = [{repeat: int(fold)} for fold in rows["fold"]]
         parts[repeat] = _Part(rows, left_out, _own_draws(roster, rows))
     return parts
-
-
-def _locked_part(
-    roster: Roster, student: pl.DataFrame, cohort: Cohort, window: WindowConfig
-) -> list[_Part]:
-    """The locked rows of a simulated cohort, or nothing."""
-    rows = student.filter(pl.col("split") == "locked")
-    teachers = roster.raters.names
-    if not (cohort.simulated and rows.height and len(teachers) == 1):
-        return []
-    answers = simulated_draws(cohort, window, teachers[0])
-    last = _last_turns(roster)
-    keys = [
-        (person, last[label]) for person, label in rows.select("person_id", "label").iter_rows()
-    ]
-    return [_Part(rows, [None] * rows.height, draws_of(answers, teachers, keys))]
 
 
 def _own_draws(roster: Roster, rows: pl.DataFrame) -> tuple[Array, ...]:
@@ -134,17 +151,17 @@ def _last_turns(roster: Roster) -> Mapping[int, int]:
     return dict(roster.labelled.readings.select("label", "last").iter_rows())
 
 
-def _table(name: str, roster: Roster, part: _Part, fusion: Fusion) -> pl.DataFrame:
+def _table(name: str, labelled: Labelled, part: _Part, fusion: Fusion) -> pl.DataFrame:
     """The rows of a part as predictions of the model `name`.
 
     Rows that no teacher rated keep the interval of the student.
     """
     totals = part.totals(fusion, alone=name == TEACHER_ALONE)
-    order = {label: row for row, label in enumerate(roster.labelled.readings["label"])}
+    order = {label: row for row, label in enumerate(labelled.readings["label"])}
     at = np.array([order[label] for label in part.rows["label"]])
     repeat, folds = int(part.rows["repeat"][0]), part.rows["fold"].to_list()
     width = fusion.width(part.left_out)
-    table = prediction_table(name, roster.labelled, at, repeat, folds, totals.mean(), totals, width)
+    table = prediction_table(name, labelled, at, repeat, folds, totals.mean(), totals, width)
     rated = pl.Series(part.rated)
     ends = [pl.when(rated).then(pl.col(x)).otherwise(part.rows[x]).alias(x) for x in DELIVERED]
     return table.with_columns(ends)

@@ -228,22 +228,33 @@ def _replaced(estimates: pl.DataFrame, rows: Ints, totals: Totals, width: Array)
     return summed.select(list(ESTIMATES))
 
 
-def save_fusion(run: Path, fusion: Fusion) -> None:
-    """Write the label models of a run and the widths of their intervals."""
+def save_fusion(run: Path, fusion: Fusion, alone: Fusion) -> None:
+    """Write the label models of a run and the widths of their intervals.
+
+    Args:
+        run: where.
+        fusion: of teachers and student.
+        alone: the same label models, with the widths of the teachers alone.
+    """
     entries = [
         {
             "repeat": repeat,
             "fold": fold,
             **_plain(model),
             "widths": list(fusion.widths[repeat, fold]),
+            "teacher_widths": list(alone.widths[repeat, fold]),
         }
         for (repeat, fold), model in fusion.models.items()
     ]
     write_json(run / FUSION_FILE, {"format": FUSION_FORMAT, "models": entries})
 
 
-def load_fusion(run: Path) -> Fusion:
+def load_fusion(run: Path, *, alone: bool = False) -> Fusion:
     """What `save_fusion` wrote; the nominal widths in a run of before it wrote any.
+
+    Args:
+        run: a finished run.
+        alone: the widths of the teachers without the student.
 
     Raises:
         LeadlineError: the run has no label models, or they cannot be read.
@@ -260,12 +271,13 @@ def load_fusion(run: Path) -> Fusion:
     content = read_json(
         path, format=FUSION_FORMAT, remedy=remedy, what="file of label models", problem=problem
     )
+    widths = "teacher_widths" if alone else "widths"
     try:
         entries = {(entry["repeat"], entry["fold"]): entry for entry in content["models"]}
         return Fusion(
             {key: _restored(entry) for key, entry in entries.items()},
             {
-                key: tuple(map(float, entry.get("widths", WIDTH_LEVELS)))
+                key: tuple(map(float, entry.get(widths, WIDTH_LEVELS)))
                 for key, entry in entries.items()
             },
         )

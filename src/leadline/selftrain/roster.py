@@ -16,8 +16,9 @@ import polars as pl
 
 from leadline.arrays import Array, Bools, Ints
 from leadline.cohort.config import WindowConfig
+from leadline.cohort.folds import read_folds
 from leadline.cohort.masking import mask_timeline
-from leadline.cohort.splits import person_folds, random_place
+from leadline.cohort.splits import deal_folds, random_place
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span, unlabelled_readings
@@ -25,7 +26,7 @@ from leadline.errors import LeadlineError
 from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
-from leadline.runs.labelled import Labelled, labelled_people, training_rows
+from leadline.runs.labelled import Labelled, folds_of_draw, labelled_people, training_rows
 from leadline.runs.state_source import StateSource
 from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_table import read_labels, refuse_locked_labels
@@ -136,7 +137,7 @@ def open_roster(
         unlabelled=_unlabelled_rows(source, states, spans[len(labelled.people) :], config),
         spans=spans,
         locked=locked,
-        folds=_draw_folds(labelled, people, locked, config),
+        folds=_draw_folds(cohort, labelled, people, config),
         raters=_raters(labels, people, spans),
     )
     return roster, states
@@ -191,19 +192,23 @@ def _unlabelled_rows(
 
 
 def _draw_folds(
-    labelled: Labelled, people: list[Timeline], locked: Bools, config: TrainConfig
+    cohort: Cohort, labelled: Labelled, people: list[Timeline], config: TrainConfig
 ) -> Ints:
-    names = [p.person_id for p, shut in zip(people, locked, strict=True) if not shut]
+    shut = cohort.locked_ids | cohort.copies_of_locked
+    names = [p.person_id for p in people if p.person_id not in shut]
     open_readings = labelled.readings.filter(pl.col("person_id").is_in(names))
     groups = labelled.groups
     out = np.full((config.repeats, len(people)), -1)
     for repeat in range(config.repeats):
         seed = config.seed + repeat
-        gold = person_folds(open_readings, config.folds, seed, groups)
+        gold = folds_of_draw(cohort, open_readings, config.folds, seed)
         fold = {groups.get(name, name): number for name, number in gold.items()}
-        free = {groups.get(name, name) for name in names} - set(fold)
-        order = sorted(free, key=partial(random_place, seed))
-        fold |= {name: place % config.folds for place, name in enumerate(order)}
+        free = sorted({groups.get(name, name) for name in names} - set(fold))
+        free.sort(key=partial(random_place, seed))
+        old_folds = read_folds(cohort.path, config.folds, seed)
+        free_fold = {name: old_folds[name] for name in free if name in old_folds}
+        deal_folds(free, config.folds, free_fold)
+        fold |= free_fold
         by_name = {name: fold[groups.get(name, name)] for name in names}
         out[repeat] = [by_name.get(person.person_id, -1) for person in people]
     return out

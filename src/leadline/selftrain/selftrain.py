@@ -8,6 +8,7 @@ the gold-only ensemble.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,11 +32,11 @@ from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
 from leadline.phq9.reliability import standard_error
 from leadline.progress import progress_bar
-from leadline.runs.checkpoint import open_source, save_ensemble
+from leadline.runs.checkpoint import STEPS, open_source, save_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
-from leadline.runs.labelled import cohort_hashes, labelled_people
+from leadline.runs.labelled import cohort_hashes, keep_drawn_folds, labelled_people
 from leadline.runs.ledger import ledger_table
 from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import (
@@ -55,7 +56,7 @@ from leadline.selftrain.ancestry import (
 )
 from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
 from leadline.selftrain.config import SelftrainConfig
-from leadline.selftrain.fused import fused_predictions
+from leadline.selftrain.fused import FUSED, TEACHER_ALONE, fused_predictions
 from leadline.selftrain.fusion import save_fusion
 from leadline.selftrain.node_store import NodeStore
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
@@ -86,6 +87,7 @@ class RoundsInProgress:
         canary: a chain that believes some permuted labels, who they are, what they were given.
         pool: how turn states are combined.
         tables: predictions so far, by the name of the model.
+        steps: the models that made them, by the same names.
         rounds: decisions so far.
         power: of the canary, as `rules.canary_power` gives it.
         selection: how the heads of the gold-only models were chosen, as `train` records it.
@@ -98,6 +100,7 @@ class RoundsInProgress:
     canary: tuple[Chain, npt.NDArray[np.int64], Array] | None
     pool: str
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    steps: dict[str, Ensemble] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     power: dict[str, float] = field(default_factory=dict)
     selection: list[dict[str, Any]] = field(default_factory=list)
@@ -138,10 +141,11 @@ class RoundsInProgress:
         """Add the predictions of an ensemble under `name` and return its out-of-fold rows."""
         labelled = self.roster.labelled
         states = self.states[: len(labelled.people)]
+        self.steps[name] = ensemble
         self.tables[name] = ensemble_predictions(
             ensemble, labelled, states, self.roster.left_out(), name
         )
-        return label_errors(self.tables[name].filter(pl.col("split") == "out-of-fold"))
+        return label_errors(self.tables[name])
 
     def canary_figures(self, kind: str, round_: int) -> dict[str, float] | None:
         """Whether out-of-fold estimates of a round fit the labels that were permuted."""
@@ -215,12 +219,13 @@ def selftrain_run(
             pl.lit(SHOWN).alias("model")
         )
         if config.fuse and course.can_measure:
-            _fuse(course, kept_round, cohort, window, run)
+            _fuse(course, kept_round, run)
         if questionnaires.turns and window.keep_questionnaire:
             arm = (cohort, train, window, course.roster.left_out())
             course.tables[MASKED_ARM] = masked_predictions(ensemble, *arm)
         _write(course, ensemble, kept_round, (train, window), run, home)
-        facts = questionnaires.facts(window)
+        steps = _save_steps(course, kept_round, (train, window), run)
+        facts = {"steps": steps, "questionnaire": questionnaires.facts(window)}
         manifest = _finish(course, kept_round, cohort, settings, train, (run, facts))
     shutil.rmtree(out / NODES)
     return manifest
@@ -277,6 +282,7 @@ def _begin(
     config, train, window = configs
     roster, states = open_roster(cohort, labels, source, train, window)
     refuse_locked_people(set(roster.left_out()), cohort, "self-training")
+    keep_drawn_folds(cohort, roster.left_out(), train)
     plan = Plan(
         train.folds,
         candidates_for(train, len(roster.people))[0],
@@ -352,17 +358,15 @@ def _shares(course: RoundsInProgress, round_: int) -> dict[str, float]:
     }
 
 
-def _fuse(
-    course: RoundsInProgress, kept_round: int, cohort: Cohort, window: WindowConfig, run: Path
-) -> None:
+def _fuse(course: RoundsInProgress, kept_round: int, run: Path) -> None:
     """Write the label models for scoring with a teacher; predict what they give."""
     models = {
         (chain.repeat, fold): chain.fusion_model(kept_round, fold)
         for chain in course.chains
         for fold in range(chain.plan.folds)
     }
-    fusion, table = fused_predictions(models, course.roster, course.tables[SHOWN], cohort, window)
-    save_fusion(run, fusion)
+    fusions, table = fused_predictions(models, course.roster, course.tables[SHOWN])
+    save_fusion(run, fusions[FUSED], fusions[TEACHER_ALONE])
     course.tables |= {
         str(name): part for (name,), part in table.group_by("model", maintain_order=True)
     }
@@ -398,6 +402,27 @@ def _write(
     write_json(run / COURSE, record)
 
 
+def _save_steps(
+    course: RoundsInProgress,
+    kept_round: int,
+    configs: tuple[TrainConfig, WindowConfig],
+    run: Path,
+) -> dict[str, str | None]:
+    """Keep the models of every step, for the day on which the locked test is opened.
+
+    Returns:
+        The folder of each step, None for the one that is the run's own model.
+    """
+    folders: dict[str, str | None] = {}
+    for name, ensemble in course.steps.items():
+        folders[name] = None
+        if name != _name(kept_round):
+            folder = f"{STEPS}/{re.sub('[^a-z0-9]+', '-', name)}"
+            save_ensemble(run, ensemble, *configs, folder)
+            folders[name] = folder
+    return folders
+
+
 def _finish(
     course: RoundsInProgress,
     kept_round: int,
@@ -406,8 +431,9 @@ def _finish(
     train: TrainConfig,
     place: tuple[Path, dict[str, Any]],
 ) -> dict[str, Any]:
+    run, facts = place
+    steps = facts["steps"]
     roster = course.roster
-    run, questionnaire = place
     used = course.rounds[kept_round]
     tried = sum(name.startswith("round") for name in course.tables)
     training = {
@@ -421,17 +447,18 @@ def _finish(
         "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
         **model_facts(train),
     }
+    step_files = [f"{folder}/model.json" for folder in steps.values() if folder is not None]
     return write_run_manifest(
         run,
         cohort,
         settings,
         training,
-        (PSEUDOLABELS, MODELS, BATCHES, COURSE),
+        (PSEUDOLABELS, MODELS, BATCHES, COURSE, *step_files),
         command="selftrain",
         selection=course.selection,
         selftraining=json.loads((run / COURSE).read_text(encoding="utf-8")),
         reference_model=GOLD_ONLY,
         shown_model=SHOWN,
         readers=course.source.identities,
-        questionnaire=questionnaire,
+        **facts,
     )
