@@ -165,7 +165,8 @@ def predict_constant(
         total: their gold totals, shape (R,).
         person: as of `predict_baseline`.
         count: how many readings are estimated.
-        inner_folds, seed: as of `predict_baseline`.
+        inner_folds: folds, by person, of the calibration.
+        seed: of these folds.
     """
     order = np.argsort(person, kind="stable")
     total, person = total[order], person[order]
