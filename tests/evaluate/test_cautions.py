@@ -57,7 +57,7 @@ def test_nothing_to_warn_of() -> None:
 def test_the_alarm_rings_only_where_a_whole_interval_lies_beyond() -> None:
     (one,) = warned({"leadline": model(pearson=entry(0.93, 0.9, 0.95), mae=entry(1.9, 1.8, 1.97))})
     assert one["kind"] == "ceiling"
-    assert "MAE 1.90 (99% interval 1.80 to 1.97) against 2.00 at best" in one["text"]
+    assert "MAE 1.90 (99.5% interval 1.80 to 1.97) against 2.00 at best" in one["text"]
     assert "r 0.930" not in one["text"]
     chance = model(pearson=entry(0.93, 0.9, 0.95), mae=entry(1.9, 1.7, 2.1), rmse=entry(2.5))
     assert warned({"leadline": chance}) == []
@@ -65,7 +65,7 @@ def test_the_alarm_rings_only_where_a_whole_interval_lies_beyond() -> None:
 
 def test_the_alarm_says_what_else_it_may_be() -> None:
     (one,) = warned({"leadline": model(sharpness=entry(0.25, 0.12, 0.38))})
-    assert "sharpness of the errors about zero 0.25 (99% interval 0.12 to 0.38)" in one["text"]
+    assert "sharpness of the errors about zero 0.25 (99.5% interval 0.12 to 0.38)" in one["text"]
     assert "leakage until shown otherwise" in one["text"]
     assert "text of the same day" in one["text"]
     assert "--reliability" in one["text"]

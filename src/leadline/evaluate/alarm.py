@@ -1,6 +1,6 @@
 """The leakage alarm: a model that knows more than a predictor of severity can.
 
-It rings where the whole 99% interval of a score lies beyond the ceiling, and only where there are
+It rings where the whole 99.5% interval of a score lies beyond the ceiling, and only where there are
 enough people for such an interval to be trusted. Scores of everybody find a leak through most
 people; the sharpness of the errors finds one through some (`ceiling.sharpness_terms`). How often it
 rings for nothing, and which leaks it finds, is measured by `bench/accuracy/leakage_alarm.py`.
@@ -21,7 +21,7 @@ from leadline.evaluate.sample import Sample
 
 ALARM_PEOPLE = 50
 
-ALARM_LEVEL = 0.99
+ALARM_LEVEL = 0.995
 
 LOWER_IS_BETTER = frozenset({"mae", "rmse", "crps"})
 
@@ -45,7 +45,7 @@ def alarm_ends(
     drawn: Mapping[str, np.ndarray] | None,
     config: EvaluateConfig,
 ) -> dict[str, list[float]] | None:
-    """The 99% interval of every watched score of a model; None for too few people.
+    """The 99.5% interval of every watched score of a model; None for too few people.
 
     Args:
         sample: the gold labels.

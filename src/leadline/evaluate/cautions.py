@@ -79,7 +79,7 @@ def _above(
 def _against(metric: str, entry: Mapping[str, Any], best: float) -> str:
     digits = 2 if metric in LOWER_IS_BETTER or metric == "sharpness" else 3
     value, (low, high) = entry["scores"][metric]["value"], entry["alarm"][metric]
-    within = f"{ALARM_LEVEL:.0%} interval {low:.{digits}f} to {high:.{digits}f}"
+    within = f"{ALARM_LEVEL:.1%} interval {low:.{digits}f} to {high:.{digits}f}"
     return f"{label(metric)} {value:.{digits}f} ({within}) against {best:.{digits}f} at best"
 
 

@@ -31,7 +31,7 @@ class Gap:
     Attributes:
         figures: `labels`, `people`, and the limit's r, mae, rmse, crps and AUC at the cut.
         gaps: model -> score -> model minus limit.
-        beaten: model -> scores in which its whole 99% interval is better than the limit's.
+        beaten: model -> scores in which its whole 99.5% interval is better than the limit's.
         explained: model -> share of the variance that the limit explains, None where undefined.
     """
 
