@@ -190,8 +190,8 @@ def test_two_rounds_go_one_level_deeper_and_stay_clean(data, tmp_path, monkeypat
     *_, locked = data
     once = []
 
-    def fit_once(observed):  # whom it saw is under test here, not what it found
-        once.append(observed) if once else once.extend([fit(observed), observed])
+    def fit_once(observed, **settings):  # whom it saw is under test here, not what it found
+        once.append(observed) if once else once.extend([fit(observed, **settings), observed])
         return once[0]
 
     monkeypatch.setattr("leadline.selftrain.chain.fit", fit_once)
