@@ -138,8 +138,8 @@ def test_a_field_that_is_declared_elsewhere_is_the_same_field():
 def test_what_training_passes_on_is_what_an_adapted_reader_takes():
     assert set(SHARED) == {
         "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens",
-        "batch_people", "accumulate", "checkpointing", "base_weights", "shard", "save_steps",
-        "stop_share", "report_to",
+        "batch_people", "accumulate", "checkpointing", "base_weights", "shard", "lower_gb",
+        "save_steps", "stop_share", "report_to",
     }  # fmt: skip
     given = {"adapt": "lora", "rank": 3, "top": 0.5, "state": "last", "max_tokens": 99}
     config = finetune_config(TrainConfig(**given), seed=4)
@@ -158,6 +158,7 @@ def test_what_training_passes_on_is_what_an_adapted_reader_takes():
         ("batch_people", (0,), (1,)),
         ("accumulate", (0,), (1,)),
         ("save_steps", (0,), (1,)),
+        ("lower_gb", (-1.0, NAN), (0.0, 30.0)),
         ("stop_share", (-0.1, 0.6, NAN), (0.0, 0.5)),
         ("max_tokens", (63,), (64,)),
     ],

@@ -59,6 +59,15 @@ def test_four_phq9s_a_person_are_one_pass(bench, tmp_path):
     assert found["largest_relative_difference_of_gradients"] < 1e-4
 
 
+def test_fits_that_share_end_with_the_weights_of_fits_on_their_own(bench, tmp_path):
+    sizes = ("--fits", 2, "--people", 6, "--others", 4, "--turns", 8, "--epochs", 1)
+    bench("speed.shared_fits", *sizes, "--reader", tiny_reader(tmp_path))
+    found = results(tmp_path, "shared_fits")
+    assert found["weights_equal"] is True
+    assert found["largest_difference_points"] < 0.2
+    assert set(found["processor_seconds"]) == {"as peft computes", "on its own", "shared"}
+
+
 @pytest.mark.slow
 def test_a_reader_in_pieces_trains_on_a_small_cohort(bench, tmp_path, monkeypatch):
     reader, pieces = tiny_reader(tmp_path), tmp_path / "pieces"

@@ -66,7 +66,9 @@ class FinetuneConfig:
         False, "With several processes: divide the weights among them, not a copy for each."
     )
     lower_gb: float = setting(
-        2.0, "Memory in GB for the outputs of the layers below the adapted ones (0: never kept)."
+        2.0,
+        "Memory in GB for the outputs of the layers below the adapted ones (0: never kept).",
+        least=0,
     )
     save_steps: int = setting(
         50, "Steps between two checkpoints of an unfinished adapted reader.", least=1

@@ -65,6 +65,7 @@ class TrainConfig:
     checkpointing: str = same(FinetuneConfig, "checkpointing")
     base_weights: str = same(FinetuneConfig, "base_weights")
     shard: bool = same(FinetuneConfig, "shard")
+    lower_gb: float = same(FinetuneConfig, "lower_gb")
     save_steps: int = same(FinetuneConfig, "save_steps")
     stop_share: float = same(FinetuneConfig, "stop_share")
     report_to: str = same(FinetuneConfig, "report_to")
