@@ -16,9 +16,10 @@ from leadline.about import __version__ as __version__
 if TYPE_CHECKING:
     from leadline.cohort.store import read_cohort
     from leadline.errors import LeadlineError
-    from leadline.evaluate.run_results import evaluate_run, report_run
+    from leadline.evaluate.run_results import evaluate_run
     from leadline.export.export import export_run
     from leadline.importing.importing import import_files
+    from leadline.report.run_report import report_run
     from leadline.running.scorer import RunningScorer, TimedMessage
     from leadline.runs.checkpoint import load_ensemble
     from leadline.runs.train import train_run
@@ -49,7 +50,7 @@ PLACES = {
     "import_files": "importing.importing",
     "load_ensemble": "runs.checkpoint",
     "read_cohort": "cohort.store",
-    "report_run": "evaluate.run_results",
+    "report_run": "report.run_report",
     "score_cohort": "scoring.score",
     "simulate_cohort": "simulate.cohort",
     "train_run": "runs.train",

@@ -11,10 +11,10 @@ from rich.console import Console
 from tests.support.predictions import predictions
 
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.report import render_report
 from leadline.evaluate.results import evaluate_predictions
 from leadline.evaluate.rounds import canary_words, steps, verdict
-from leadline.evaluate.summary import render_summary
+from leadline.report.report import render_report
+from leadline.report.summary import render_summary
 
 QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
 MODELS = {

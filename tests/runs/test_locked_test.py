@@ -14,7 +14,8 @@ from leadline.cohort.store import read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.run_results import evaluate_run, report_run
+from leadline.evaluate.run_results import evaluate_run
+from leadline.report.run_report import report_run
 from leadline.runs.checkpoint import run_identity
 from leadline.runs.locked_test import open_locked_test
 from leadline.runs.train import train_run

@@ -12,7 +12,8 @@ import pytest
 from leadline.cohort.store import read_cohort, write_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.run_results import evaluate_run, report_run
+from leadline.evaluate.run_results import evaluate_run
+from leadline.report.run_report import report_run
 from leadline.runs.prospective import evaluate_later, is_other_cohort
 from leadline.runs.train import train_run
 

@@ -11,8 +11,9 @@ from leadline.artefact import read_manifest, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.evaluate.config import EvaluateConfig
-from leadline.evaluate.run_results import evaluate_run, read_results, report_run
+from leadline.evaluate.run_results import evaluate_run, read_results
 from leadline.phq9.wordings import wordings
+from leadline.report.run_report import report_run
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.train import train_run
 from leadline.simulate.cohort import simulate_cohort

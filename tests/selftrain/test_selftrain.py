@@ -21,7 +21,8 @@ from tests.support.rounds import TRAIN, go, locked_mae
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
-from leadline.evaluate.run_results import evaluate_run, report_run
+from leadline.evaluate.run_results import evaluate_run
+from leadline.report.run_report import report_run
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run

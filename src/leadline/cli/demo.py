@@ -17,8 +17,9 @@ from leadline.artefact import MANIFEST, read_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
-from leadline.evaluate.run_results import evaluate_run, report_run
+from leadline.evaluate.run_results import evaluate_run
 from leadline.readers.fetch import fetch_reader
+from leadline.report.run_report import report_run
 from leadline.runs.config import TrainConfig
 from leadline.runs.locked_test import open_locked_test
 from leadline.selftrain.config import SelftrainConfig

@@ -79,8 +79,9 @@ def build_train() -> click.Command:
         goes on when the same command is given again.
         """
         from leadline.cohort.store import read_cohort
-        from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.evaluate.run_results import evaluate_run
         from leadline.processes import is_first
+        from leadline.report.run_report import report_run
         from leadline.runs.train import train_run
 
         people = read_cohort(cohort)
@@ -246,7 +247,8 @@ def build_selftrain() -> click.Command:
         test stays closed (leadline evaluate).
         """
         from leadline.cohort.store import read_cohort
-        from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.evaluate.run_results import evaluate_run
+        from leadline.report.run_report import report_run
         from leadline.selftrain.selftrain import selftrain_run
 
         people = read_cohort(cohort)
@@ -329,7 +331,8 @@ def build_evaluate() -> click.Command:
         done, and for which runs, stays in the cohort and stands in the report. It is for the
         last model, not for choosing among models.
         """
-        from leadline.evaluate.run_results import evaluate_run, report_run
+        from leadline.evaluate.run_results import evaluate_run
+        from leadline.report.run_report import report_run
 
         if open_locked_test or cohort is not None:
             cohort = _further(run, cohort, open_locked_test=open_locked_test)
@@ -393,7 +396,7 @@ def _show_results(run: Path, results: dict[str, Any], as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from leadline.evaluate.summary import render_summary
+    from leadline.report.summary import render_summary
 
     Console().print(render_summary(results))
     say(NOTICE)
@@ -410,7 +413,7 @@ def build_report() -> click.Command:
                   help="Show courses of real people too (numbers only, never text).")  # fmt: skip
     def report(run: Path, examples: bool) -> None:
         """Write RUN/report.html, one self-contained file."""
-        from leadline.evaluate.run_results import report_run
+        from leadline.report.run_report import report_run
 
         click.echo(str(report_run(run, examples=examples)))
 

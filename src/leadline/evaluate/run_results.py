@@ -1,8 +1,7 @@
-"""Evaluation and report of a run on disk: reads its artefacts, writes two more.
+"""Evaluation of a run on disk: reads its artefacts, writes one more.
 
-`results.json` and `report.html` lie beside the manifest of the run and are made from what the
-run wrote, and from the predictions that it got since (`further`): nothing is trained or predicted
-here.
+`results.json` lies beside the manifest of the run and is made from what the run wrote, and from the
+predictions that it got since (`further`): nothing is trained or predicted here.
 """
 
 from __future__ import annotations
@@ -28,19 +27,13 @@ from leadline.evaluate.further import (
     read_further,
     update_facts,
 )
-from leadline.evaluate.report import render_report
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
-from leadline.tables import ESTIMATES, check_columns
 
 PREDICTIONS_FILE = "predictions.parquet"
 
 ESTIMATES_FILE = "estimates.parquet"
 
 RESULTS_FILE = "results.json"
-
-REPORT_FILE = "report.html"
-
-CHECKPOINTS, CURVE_FILE, CURVE_FORMAT = "checkpoint", "curve.json", 1
 
 
 def evaluate_run(
@@ -68,11 +61,11 @@ def evaluate_run(
     facts = dict(manifest)
     if cohort is not None:
         trained_on = read_cohort(cohort)
-        facts = _with_cohort(facts, trained_on, _all_predictions(run)[0])
+        facts = _with_cohort(facts, trained_on, all_predictions(run)[0])
         history = read_history(cohort, trained_on.manifest)
         if history.openings():
             update_facts(run, LOCKED, history.summary())
-    predictions, files, further = _all_predictions(run)
+    predictions, files, further = all_predictions(run)
     digest = files[PREDICTIONS_FILE]
     recorded = (manifest.get("files") or {}).get(PREDICTIONS_FILE)
     if recorded not in (None, digest):
@@ -82,7 +75,7 @@ def evaluate_run(
             file=run / PREDICTIONS_FILE,
         )
     facts = dict(manifest)
-    limit = _read(run / LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
+    limit = read_table(run / LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
     if cohort is not None:
         read = read_cohort(cohort)
         facts = _with_cohort(facts, read, predictions)
@@ -94,60 +87,13 @@ def evaluate_run(
     return results
 
 
-def report_run(run: Path | str, *, examples: bool = False) -> Path:
-    """Write RUN/report.html from results.json, predictions and estimates; return its path.
-
-    Args:
-        run: a run that `evaluate_run` has evaluated.
-        examples: show courses of real people too; those of simulated people are shown anyway.
-
-    Raises:
-        LeadlineError: the run was not evaluated, or evaluated by another version's format.
-
-    >>> from leadline import report_run
-    >>> report_run("run").name
-    'report.html'
-    """
-    run = Path(run)
-    read_manifest(run, "run")
-    results = read_results(run)
-    predictions, files, _ = _all_predictions(run)
-    if (results.get("files") or {}) != files:
-        raise LeadlineError(
-            "The results were made from other predictions than those of the run.",
-            remedy=f"Run: leadline evaluate {run}",
-            file=run / RESULTS_FILE,
-        )
-    estimates = None
-    if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
-        estimates = _read(run / ESTIMATES_FILE)
-        remedy = "Score again with this version of Leadline."
-        check_columns(estimates, ESTIMATES, run / ESTIMATES_FILE, remedy)
-    return render_report(
-        results,
-        predictions,
-        estimates=estimates,
-        curves=_read_curves(run),
-        out=run / REPORT_FILE,
-    )
-
-
-def _read_curves(run: Path) -> list[dict[str, Any]]:
-    """The courses of the trainings of a run's adapted models, if it has any."""
-    remedy = "Remove the file to have a report without it, or train again."
-    return [
-        read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
-        for file in sorted(run.glob(f"{CHECKPOINTS}/**/{CURVE_FILE}"))
-    ]
-
-
-def _all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, Any]]:
+def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, Any]]:
     """Every prediction of a run, the SHA-256 by file, and what is said of each further split.
 
     Locked people of an opened test are those of the opening. Where training itself estimated
     them, as in runs of earlier versions, and nothing was opened since, that is said.
     """
-    table = _read(run / PREDICTIONS_FILE)
+    table = read_table(run / PREDICTIONS_FILE)
     files = {PREDICTIONS_FILE: sha256(run / PREDICTIONS_FILE)}
     origins: dict[str, Any] = {}
     if "split" in table.columns and (table["split"] == LOCKED).any():
@@ -177,7 +123,12 @@ def read_results(run: Path) -> dict[str, Any]:
     )
 
 
-def _read(path: Path) -> pl.DataFrame:
+def read_table(path: Path) -> pl.DataFrame:
+    """A table of a run.
+
+    Raises:
+        LeadlineError: it is absent or damaged.
+    """
     if not path.is_file():
         raise LeadlineError(
             "The run has no such table.",

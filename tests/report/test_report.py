@@ -10,9 +10,9 @@ import pytest
 from tests.support.predictions import START, predictions, running_estimates
 
 from leadline.errors import LeadlineError
-from leadline.evaluate import report
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.results import evaluate_predictions
+from leadline.report import report
 
 QUICK = EvaluateConfig(resamples=100, curve_resamples=100)
 
@@ -135,3 +135,13 @@ def test_gauge_places_lie_on_the_track() -> None:
 def test_models_are_ordered_by_error_with_the_reference_first() -> None:
     models = {n: {"scores": {"mae": {"value": v}}} for n, v in (("a", 3), ("b", 2), ("own", 9))}
     assert [name for name, _ in report._ordered(models, "own")] == ["own", "b", "a"]
+
+
+def test_numbers_as_text() -> None:
+    assert report.number(-0.001) == "0.00"
+    assert report.number(-1.5, 1) == "\u22121.5"
+    assert report.number(None) == "\u2013"
+    assert report.number(0.123, 0, percent=True) == "12%"
+    assert report.bracket({"value": 2.0, "low": 1.5, "high": 2.5}, 1) == "(1.5 to 2.5)"
+    assert report.bracket({"value": 2.0, "low": None, "high": None}) == ""
+    assert report.plain({"a": [1, 0.25], "b": None}) == "a: 1, 0.25; b: \u2013"

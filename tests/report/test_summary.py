@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from leadline.evaluate.summary import render_summary
+from leadline.report.summary import render_summary
 
 
 def test_the_summary_shows_scores_intervals_ceiling_and_warnings():

@@ -18,12 +18,12 @@ from markupsafe import Markup
 
 from leadline.about import NOTICE
 from leadline.artefact import replacing
-from leadline.evaluate import plots
 from leadline.evaluate.cautions import label
 from leadline.evaluate.further import set_title, short_title
 from leadline.evaluate.lead import can_lead
 from leadline.evaluate.rounds import ablation_sets, canary_words, steps, verdict
 from leadline.evaluate.sample import SPLITS, Sample, split_samples
+from leadline.report import plots
 
 COURSES = 4
 
@@ -129,7 +129,7 @@ def render_report(
 
 
 def _package_text(name: str) -> str:
-    return resources.files("leadline.evaluate").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("leadline.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _environment() -> jinja2.Environment:

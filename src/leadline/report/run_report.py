@@ -1,0 +1,69 @@
+"""The report of a run on disk: reads results and artefacts, writes `report.html` beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from leadline.artefact import read_json, read_manifest
+from leadline.errors import LeadlineError
+from leadline.evaluate.run_results import (
+    ESTIMATES_FILE,
+    RESULTS_FILE,
+    all_predictions,
+    read_results,
+    read_table,
+)
+from leadline.report.report import render_report
+from leadline.tables import ESTIMATES, check_columns
+
+REPORT_FILE = "report.html"
+
+CHECKPOINTS, CURVE_FILE, CURVE_FORMAT = "checkpoint", "curve.json", 1
+
+
+def report_run(run: Path | str, *, examples: bool = False) -> Path:
+    """Write RUN/report.html from results.json, predictions and estimates; return its path.
+
+    Args:
+        run: a run that `evaluate_run` has evaluated.
+        examples: show courses of real people too; those of simulated people are shown anyway.
+
+    Raises:
+        LeadlineError: the run was not evaluated, or evaluated by another version's format.
+
+    >>> from leadline import report_run
+    >>> report_run("run").name
+    'report.html'
+    """
+    run = Path(run)
+    read_manifest(run, "run")
+    results = read_results(run)
+    predictions, files, _ = all_predictions(run)
+    if (results.get("files") or {}) != files:
+        raise LeadlineError(
+            "The results were made from other predictions than those of the run.",
+            remedy=f"Run: leadline evaluate {run}",
+            file=run / RESULTS_FILE,
+        )
+    estimates = None
+    if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
+        estimates = read_table(run / ESTIMATES_FILE)
+        remedy = "Score again with this version of Leadline."
+        check_columns(estimates, ESTIMATES, run / ESTIMATES_FILE, remedy)
+    return render_report(
+        results,
+        predictions,
+        estimates=estimates,
+        curves=_read_curves(run),
+        out=run / REPORT_FILE,
+    )
+
+
+def _read_curves(run: Path) -> list[dict[str, Any]]:
+    """The courses of the trainings of a run's adapted models, if it has any."""
+    remedy = "Remove the file to have a report without it, or train again."
+    return [
+        read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
+        for file in sorted(run.glob(f"{CHECKPOINTS}/**/{CURVE_FILE}"))
+    ]
