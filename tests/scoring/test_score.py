@@ -60,7 +60,8 @@ def test_there_is_an_estimate_after_every_user_turn(scored, simulated):
     assert estimates["time"].equals(said["time"])
     assert estimates.schema == pl.Schema(ESTIMATES)
     assert counts == {
-        "people": said["person_id"].n_unique(), "silent": 0, "estimates": estimates.height,
+        "people": said["person_id"].n_unique(), "silent": 0, "trained_on": 0,
+        "estimates": estimates.height,
     }  # fmt: skip
 
 
@@ -282,7 +283,7 @@ def test_silent_people_are_counted_and_have_no_row(trained, home, tmp_path):
     cohort = cohort_of(turns, [])
     out = tmp_path / "deep" / "er" / "out.parquet"
     counts = score_cohort(cohort, trained, out, ScoreConfig(batch_people=1), home=home)
-    assert counts == {"people": 2, "silent": 1, "estimates": 2}
+    assert counts == {"people": 2, "silent": 1, "trained_on": 0, "estimates": 2}
     table = pl.read_parquet(out)
     assert set(table["person_id"]) == {"told"}
     assert table["time"].null_count() == 1
@@ -291,7 +292,7 @@ def test_silent_people_are_counted_and_have_no_row(trained, home, tmp_path):
 def test_nobody_at_all(trained, home, tmp_path):
     out = tmp_path / "out.parquet"
     counts = score_cohort(cohort_of([], []), trained, out, home=home)
-    assert counts == {"people": 0, "silent": 0, "estimates": 0}
+    assert counts == {"people": 0, "silent": 0, "trained_on": 0, "estimates": 0}
     assert pl.read_parquet(out).schema == pl.Schema(ESTIMATES)
 
 

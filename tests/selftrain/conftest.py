@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.adapted_rounds import stand_in
+from tests.support.number_models import NumberTrainer
 from tests.support.people import NumberSource, make_cohort, make_labels
 from tests.support.rounds import SIZES, go
 
@@ -32,3 +34,31 @@ def finished(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selftrain_module, "open_source", lambda *a, **k: NumberSource())
         return out, go(data, out)
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """Fewer people, for rounds with many fits."""
+    folder = tmp_path_factory.mktemp("adapted")
+    truth = make_cohort(folder / "cohort", gold=200, unlabelled=200, locked=60)
+    cohort = read_cohort(folder / "cohort")
+    locked = set(cohort.people.filter("locked")["person_id"])
+    make_labels(folder / "labels", truth, locked, cohort=cohort)
+    return folder, cohort, frozenset(locked)
+
+
+@pytest.fixture
+def number_fits(monkeypatch):
+    """Puts a trainer in the place of the real one."""
+
+    def put(trainer):
+        stand_in(monkeypatch, trainer)
+        return trainer
+
+    put(NumberTrainer())
+    return put
+
+
+@pytest.fixture
+def trainer(number_fits):
+    return number_fits(NumberTrainer())

@@ -253,7 +253,7 @@ def build_selftrain() -> click.Command:
 
         people = read_cohort(cohort)
         _say_precision(people, train, window)
-        selftrain_run(people, labels, out, config, train, window, overwrite=overwrite)
+        selftrain_run(people, labels, out, config, train, window, overwrite=overwrite, say=say)
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
@@ -302,6 +302,11 @@ def build_score() -> click.Command:
             click.echo(f"{counts['fused']:,} of them fused with a teacher's ratings")
         if counts["silent"]:
             say(f"{counts['silent']:,} people said nothing and have no estimate.")
+        if counts["trained_on"]:
+            say(
+                f"{counts['trained_on']:,} people have no estimate: every model of this run was "
+                "trained on them."
+            )
         say(NOTICE)
 
     return score

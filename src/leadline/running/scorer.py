@@ -188,6 +188,11 @@ class RunningScorer:
         return table.filter(pl.Series(reported, dtype=pl.Boolean))
 
     def _begin(self, person_id: str, new: Sequence[TimedMessage], before: int | None) -> _Person:
+        if not self.ensemble.members_for(person_id):
+            raise LeadlineError(
+                "Every model of this run was trained on this person: no estimate is honest.",
+                remedy="Use a run of --scheme crossfit, whose folds leave everybody out once.",
+            )
         """Where a person's reading goes on, or begins."""
         course = self.store.get(person_id)
         first = course is None and self.history is None and before is None

@@ -6,6 +6,7 @@ stopped. A checkpoint is safetensors and JSON, never pickle, so loading one runs
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -33,6 +34,11 @@ CHECKPOINT = "checkpoint"
 
 STEPS = "steps"
 """The folder of the models that self-training made on the way, to be held against the test."""
+
+
+def step_folder(name: str) -> str:
+    """Where in a run the models of a step lie, by its name in the results."""
+    return f"{STEPS}/{re.sub('[^a-z0-9]+', '-', name)}"
 
 
 def run_identity(run: Path) -> str:
@@ -176,8 +182,14 @@ def load_ensemble(
     return Ensemble(members, left_out, source, train.pool), window
 
 
-def load_step(run: Path, folder: str, ensemble: Ensemble) -> Ensemble:
+def load_step(run: Path, folder: str, ensemble: Ensemble, *, home: Path | None = None) -> Ensemble:
     """A step of self-training, with the readers and the ledger of the run's own `ensemble`.
+
+    Args:
+        run: a finished run.
+        folder: of the step in it.
+        ensemble: the run's own.
+        home: where the readers of adapted models are kept.
 
     Raises:
         LeadlineError: its files are absent or damaged.
@@ -187,9 +199,9 @@ def load_step(run: Path, folder: str, ensemble: Ensemble) -> Ensemble:
         entries = list(_read_model_json(file)["members"])
     except (KeyError, TypeError) as error:
         raise _damaged(file) from error
+    load = _adapted_loader(home) if ensemble.source is None else _load_frozen
     members = tuple(
-        Member(entry["repeat"], entry["fold"], _load_frozen(run / folder, entry))
-        for entry in entries
+        Member(entry["repeat"], entry["fold"], load(run / folder, entry)) for entry in entries
     )
     return replace(ensemble, members=members)
 

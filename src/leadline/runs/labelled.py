@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -95,6 +96,24 @@ class Labelled:
     def rows(self, person_ids: set[str]) -> Ints:
         """Rows of `readings` of these people."""
         return np.flatnonzero(self.readings["person_id"].is_in(list(person_ids)).to_numpy())
+
+
+class TrainingLabel(NamedTuple):
+    """A reading and what it is fitted to.
+
+    Attributes:
+        span: the reading.
+        total: PHQ-9 points, fractions allowed.
+        weight: in the loss, that of a gold label being 1.
+        sd: standard deviation of the label in points: 0 for gold, which is what was answered.
+        gold: whether the person answered it.
+    """
+
+    span: Span
+    total: float
+    weight: float = 1.0
+    sd: float = 0.0
+    gold: bool = True
 
 
 def draw_folds(
@@ -247,16 +266,21 @@ def training_rows(
 ) -> tuple[LabelledReadings, Ints]:
     """The readings of every length with their states, and the row of each one's label."""
     readings = readings_of_every_length(labelled, window)
+    design = Design.of(source.directions, states, readings.spans, config.pool)
+    return labelled_rows(labelled, readings, design), readings.label
+
+
+def labelled_rows(labelled: Labelled, readings: Readings, design: Design) -> LabelledReadings:
+    """Readings that lead to labels, with these labels and what a head sees of each."""
     totals = labelled.readings["total"].to_numpy().astype(np.float64)
-    rows = LabelledReadings(
-        design=Design.of(source.directions, states, readings.spans, config.pool),
+    return LabelledReadings(
+        design=design,
         total=totals[readings.label],
         weight=np.ones(len(readings.spans)),
         person=np.array([span.person for span in readings.spans]),
         final=readings.final,
         share=readings.share,
     )
-    return rows, readings.label
 
 
 def people_of_fold(

@@ -119,7 +119,7 @@ def _locked_predictions(
         if folder is None:  # the run's own models under the name of the round that was kept
             tables.append(of_run.with_columns(pl.lit(name).alias("model")))
             continue
-        step = load_step(run, folder, ensemble)
+        step = load_step(run, folder, ensemble, home=home)
         tables.append(whole_predictions(step, labelled, states, rows, name))
     tables.append(of_run)
     further = fused(run, cohort, labelled, window, of_run) if fused is not None else None

@@ -245,6 +245,7 @@ def labelled_estimates(
     # The timelines are masked already.
     window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
+    people = [person for person in labelled.people if ensemble.members_for(person.person_id)]
     with progress_bar("Running estimates") as advance:
         tables = []
         for batch in batched(people, size):

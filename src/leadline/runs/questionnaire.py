@@ -16,7 +16,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble
-from leadline.runs.labelled import labelled_people
+from leadline.runs.labelled import Labelled, labelled_people
 from leadline.runs.predictions import ensemble_predictions
 from leadline.tables import MASKED_ARM
 
@@ -37,7 +37,12 @@ def masked_predictions(
         window: of the training; the questionnaire was read.
         left_out: person -> repeat -> fold that left the person out.
     """
-    masked = replace(window, mask_questionnaire=True, keep_questionnaire=False)
-    labelled = labelled_people(cohort, config, masked)
+    labelled = masked_people(cohort, config, window)
     states = None if ensemble.source is None else ensemble.source.read(labelled.people)
     return ensemble_predictions(ensemble, labelled, states, left_out, MASKED_ARM)
+
+
+def masked_people(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> Labelled:
+    """The labelled people of a run whose questionnaires were read, with these blanked."""
+    masked = replace(window, mask_questionnaire=True, keep_questionnaire=False)
+    return labelled_people(cohort, config, masked)

@@ -21,7 +21,6 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.questionnaire import check_questionnaires
 from leadline.cohort.store import Cohort
 from leadline.cohort.timeline import Timeline
-from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.heads.calibration import Calibration, fit_calibration
@@ -42,6 +41,7 @@ from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 from leadline.runs.labelled import (
     Labelled,
     Readings,
+    TrainingLabel,
     cohort_hashes,
     draw_folds,
     keep_drawn_folds,
@@ -304,7 +304,7 @@ def _train_adapted(
         for fold in range(config.folds):
             train = set(people_of_fold(labelled, left_out, repeat, fold, inside=True).tolist())
             readings = [
-                (span, totals[row], 1.0)
+                TrainingLabel(span, float(totals[row]))
                 for row, span in enumerate(labelled.spans)
                 if span.person in train
             ]
@@ -371,26 +371,31 @@ def finetune_config(config: TrainConfig, seed: int) -> FinetuneConfig:
 def train_adapted(
     config: TrainConfig,
     people: Sequence[Timeline],
-    readings: Sequence[tuple[Span, float, float]],
+    readings: Sequence[TrainingLabel],
     out: Path,
     seed: int,
     *,
     home: Path | None = None,
+    shared: Any = None,
 ) -> Any:
-    """Fine-tune on the readings (span, total, weight) of `people`; go on where `out` stopped."""
+    """Fine-tune on readings of `people`; go on where `out` stopped.
+
+    `shared`, a `finetune.shared.SharedReader`, is what it shares with other fits of the process.
+    """
     from leadline.finetune.examples import LabelledSpan, TrainPerson
     from leadline.finetune.model import FinetunedModel
     from leadline.finetune.train import finetune
 
     if (out / "manifest.json").is_file():
-        return FinetunedModel.load(out, home=home)
+        return FinetunedModel.load(out, home=home, shared=shared)
     grouped: dict[int, list[LabelledSpan]] = {}
-    for span, total, weight in readings:
+    for span, total, weight, sd, gold in readings:
         grouped.setdefault(span.person, []).append(
-            LabelledSpan(span.first, span.last, total, weight)
+            LabelledSpan(span.first, span.last, total, weight, sd, gold)
         )
     examples = [TrainPerson(people[row].messages, spans) for row, spans in sorted(grouped.items())]
-    return finetune(examples, config.reader, finetune_config(config, seed), out, home=home)
+    tuning = finetune_config(config, seed)
+    return finetune(examples, config.reader, tuning, out, home=home, shared=shared)
 
 
 def _training_facts(

@@ -38,7 +38,7 @@ LOADS = f"loads{ATTEMPTS}"
 STORE_BYTES = 100_000_000
 """Ray's object store on this machine; only numbers of rows and counts lie there."""
 
-COUNT_COLUMNS = ("people", "silent", "estimates")
+COUNT_COLUMNS = ("people", "silent", "trained_on", "estimates")
 
 PROBLEM = ("problem", "remedy", "file")
 

@@ -89,7 +89,7 @@ def score_parts(
     work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig, people: int
 ) -> Counts:
     """Make the parts that are not there yet, and return the counts of all."""
-    total = {"people": 0, "silent": 0, "estimates": 0}
+    total = {"people": 0, "silent": 0, "trained_on": 0, "estimates": 0}
     finished_counts = work.parts.finished()
     missing_blocks = [block for block in blocks if block.number not in finished_counts]
     for counts in finished_counts.values():

@@ -58,11 +58,17 @@ class Scorer:
     def make(self, block: PeopleBlock, progress: Advance | None = None) -> Counts:
         """Score the people of a block, write their part, and return what was counted."""
         people = read_people(self.work.turns, block)
+        # Of somebody on whose label every model was fitted there is no honest estimate.
+        unseen = [person for person in people if self.ensemble.members_for(person.person_id)]
         table = score_people(
-            self.ensemble, people, self.window, self.model_id, self.work.batch_people, progress
+            self.ensemble, unseen, self.window, self.model_id, self.work.batch_people, progress
         )
-        silent = sum(not len(person.user) for person in people)
-        counts = {"people": len(people), "silent": silent, "estimates": table.height}
+        counts = {
+            "people": len(people),
+            "silent": sum(not len(person.user) for person in unseen),
+            "trained_on": len(people) - len(unseen),
+            "estimates": table.height,
+        }
         self.work.parts.write(block.number, table, counts)
         return counts
 

@@ -98,10 +98,13 @@ class AncestryLedger:
 
     Attributes:
         locked: the locked test people.
+        relabels: whether people may be relabelled by models that were fitted on their own label,
+            as in the scheme ``paper``; what is refused then is locked people alone.
         fitted, batches: by name.
     """
 
     locked: People
+    relabels: bool = False
     fitted: dict[str, Fitted] = field(default_factory=dict)
     batches: dict[str, PseudolabelBatch] = field(default_factory=dict)
     _seen: dict[str, People] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class AncestryLedger:
         unknown = set(batch.models) - set(self.fitted)
         assert not unknown, "models are recorded before the batches that they make"
         self.batches[batch.name] = batch
-        refuse_tainted(batch, self.ancestors(batch.name), self.locked)
+        self._refuse(batch)
 
     def ancestors(self, name: str) -> People:
         """Everyone whom the sources of the batch `name` have seen."""
@@ -162,7 +165,11 @@ class AncestryLedger:
             TaintedLabel: a batch depends on one of its own people or on a locked one.
         """
         for batch in self.batches.values():
-            refuse_tainted(batch, self.ancestors(batch.name), self.locked)
+            self._refuse(batch)
+
+    def _refuse(self, batch: PseudolabelBatch) -> None:
+        labelled = frozenset[str]() if self.relabels else batch.labelled
+        refuse_tainted(batch, self.ancestors(batch.name), self.locked, labelled)
 
     def write(self, run: Path, pseudolabels: pl.DataFrame) -> None:
         """Write the three tables of the ledger into the run."""
@@ -187,13 +194,21 @@ class AncestryLedger:
         pseudolabels.write_parquet(run / PSEUDOLABELS, compression="zstd")
 
 
-def refuse_tainted(batch: PseudolabelBatch, ancestors: People, locked: People) -> None:
+def refuse_tainted(
+    batch: PseudolabelBatch, ancestors: People, locked: People, own_people: People
+) -> None:
     """Raise if a batch depends on one of its own people, or on a locked test person.
+
+    Args:
+        batch: pseudolabels.
+        ancestors: everyone whom its sources have seen.
+        locked: the locked test people.
+        own_people: those of its people who must not be among the ancestors.
 
     Raises:
         TaintedLabel: with the counts; no one is named.
     """
-    circular = len(batch.labelled & ancestors)
+    circular = len(own_people & ancestors)
     locked_count = len((batch.labelled | ancestors) & locked)
     if circular or locked_count:
         raise TaintedLabel(
@@ -203,8 +218,13 @@ def refuse_tainted(batch: PseudolabelBatch, ancestors: People, locked: People) -
         )
 
 
-def read_ancestry(run: Path, locked: People) -> AncestryLedger:
+def read_ancestry(run: Path, locked: People, *, relabels: bool = False) -> AncestryLedger:
     """Read a run's ledger and check that its ancestors follow from its graph.
+
+    Args:
+        run: the run directory.
+        locked: ids of the locked test people.
+        relabels: as of `AncestryLedger`.
 
     Raises:
         TaintedLabel: a label is tainted, or the recorded ancestors are not what the graph says.
@@ -226,7 +246,7 @@ def read_ancestry(run: Path, locked: People) -> AncestryLedger:
         (labels, PSEUDOLABEL_COLUMNS, PSEUDOLABELS),
     ):
         check_columns(table, columns, run / file, "Run `leadline selftrain` again.")
-    ledger = AncestryLedger(locked)
+    ledger = AncestryLedger(locked, relabels)
     for name, people, used in models.select(*MODEL_COLUMNS).iter_rows():
         ledger.fitted[name] = Fitted(name, frozenset(people), tuple(used))
     recorded: dict[str, People] = {}
@@ -260,13 +280,21 @@ def _check_recorded(
         )
 
 
-def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int, int]]) -> int:
+def check_ancestry(
+    run: Path,
+    locked: People,
+    left_out: Mapping[str, Mapping[int, int]],
+    *,
+    relabels: bool = False,
+) -> int:
     """Check a finished run's ledger, and that no model in it saw whom its name leaves out.
 
     Args:
         run: the run directory.
         locked: ids of the locked test people.
         left_out: person -> repeat -> fold whose model estimates the person.
+        relabels: as of `AncestryLedger`; labels then descend from the people who were set aside
+            (they measure the label model), and what is refused is a model fitted on them.
 
     Returns:
         The number of batches checked.
@@ -274,7 +302,7 @@ def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int
     Raises:
         TaintedLabel: something in the run depends on whom it must not depend on.
     """
-    ledger = read_ancestry(run, locked)
+    ledger = read_ancestry(run, locked, relabels=relabels)
     free = frozenset[str]().union(*(batch.labelled for batch in ledger.batches.values()))
     for name in ledger.fitted:
         repeat, gold_out, unlabelled_out = folds_out(name)
@@ -284,8 +312,27 @@ def check_ancestry(run: Path, locked: People, left_out: Mapping[str, Mapping[int
             for person, place in fold.items()
             if place in gold_out or (place in unlabelled_out and person in free)
         ]
-        ledger.refuse_seen(name, [*people, *locked], "estimates of people left out")
+        if relabels:
+            refuse_fitted(ledger, name, [*people, *locked])
+        else:
+            ledger.refuse_seen(name, [*people, *locked], "estimates of people left out")
     return len(ledger.batches)
+
+
+def refuse_fitted(ledger: AncestryLedger, model: str, people: Iterable[str]) -> None:
+    """Raise if `model` was itself fitted on any of `people`, whatever its labels descend from.
+
+    Raises:
+        TaintedLabel: it was.
+    """
+    fitted = ledger.fitted[model]
+    labelled = [ledger.batches[name].labelled for name in fitted.batches]
+    count = len(fitted.people.union(*labelled) & frozenset(people))
+    if count:
+        raise TaintedLabel(
+            f"A model was fitted on {count} of the people who were set aside from it.",
+            remedy="Do not use this run; report how it was made.",
+        )
 
 
 def model_name(
@@ -304,5 +351,5 @@ def model_name(
 def folds_out(name: str) -> tuple[int, frozenset[int], frozenset[int]]:
     """Repeat of a model, the folds whose gold is out, and those whose people without gold are."""
     *_, repeat, gold, free = name.split("-")
-    out, free_out = (frozenset(map(int, part[1:].split("."))) for part in (gold, free))
+    out, free_out = (frozenset(int(x) for x in part[1:].split(".") if x) for part in (gold, free))
     return int(repeat[1:]), out, free_out

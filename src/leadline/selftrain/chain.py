@@ -43,7 +43,6 @@ from leadline.heads.candidates import (
     fit_heads,
     head_hyperparameters,
 )
-from leadline.phq9.items import BANDS
 from leadline.selftrain.ancestry import (
     PSEUDOLABEL_COLUMNS,
     AncestryLedger,
@@ -52,27 +51,16 @@ from leadline.selftrain.ancestry import (
     TaintedLabel,
     model_name,
 )
+from leadline.selftrain.labelling import believed_labels, evenness, observe, raw_labels
 from leadline.selftrain.node_store import Node, NodeStore
+from leadline.selftrain.plan import GOLD, POSTERIOR, RAW
 from leadline.selftrain.roster import Roster
-from leadline.teacher.label_model import (
-    GOLD_SD,
-    STUDENT,
-    LabelModel,
-    Observations,
-    fit,
-    posterior,
-)
+from leadline.teacher.label_model import GOLD_SD, STUDENT, LabelModel, Observations, fit
 
 Folds = frozenset[int]
 
-GOLD, POSTERIOR, RAW, TEACHER = "gold", "posterior", "raw", "teacher"
-"""Kinds of student: gold alone; label model of teachers and student; raw teacher totals as if
-they were gold; the teachers' totals with bias and slope removed, without the student."""
-
 TRAINED, MEASURED = "trained", "measured"
 """Arrays of a node: rows of the people whom a student, or a batch's label model, was fitted on."""
-
-LEAST_WEIGHT = 0.01  # pseudolabels that count less are left out
 
 
 @dataclass(frozen=True)
@@ -452,13 +440,8 @@ class Chain:
 
     def _observe(self, rows: Ints, student: Array, gold_out: Folds) -> Observations:
         """What the label model sees of the people at `rows`."""
-        barred = frozenset(np.flatnonzero(self._in(gold_out)).tolist())
-        draws = [table[rows] for table in self.roster.raters.without(barred)]
-        gold = np.full(len(self.fold), np.nan)
-        open_ = self.open_gold
-        gold[open_] = self.roster.gold.total[self.roster.last[open_]]
-        names = (*self.roster.raters.names, STUDENT)
-        return Observations(gold[rows], (*draws, student[rows].reshape(-1, 1)), names)
+        barred = self._in(gold_out)
+        return observe(self.roster, rows, student, gold=self.open_gold, barred=barred)
 
     def _label(
         self, kind: str, evidence: tuple[Array, Ints, Ints], context: tuple[int, Folds, Folds]
@@ -466,40 +449,29 @@ class Chain:
         student, rows, recipients = evidence
         _, gold_out, _ = context
         observed = self._observe(recipients, student, gold_out)
+        measured: Ints = np.array([], dtype=np.int64)
         if kind == RAW:
-            totals = np.array(observed.means[:, :-1])
-            with np.errstate(invalid="ignore"):
-                mean = np.nansum(totals, axis=1) / np.isfinite(totals).sum(axis=1)
-            sd, weight = np.zeros(len(recipients)), np.ones(len(recipients))
-            measured: Ints = np.array([], dtype=np.int64)
+            labels = raw_labels(observed)
         else:
             if context not in self._measured:
                 model = fit(self._observe(rows, student, gold_out), gold_sd=self.plan.gold_sd)
                 self._measured[context] = model, rows
             model, measured = self._measured[context]
-            mean, sd, weight = _believed(kind, model, observed)
-        keep = np.isfinite(mean) & (weight >= LEAST_WEIGHT)
+            labels = believed_labels(kind, model, observed)
+        keep = labels.kept()
         node: dict[str, Any] = {
             "people": recipients[keep],
-            "mean": mean[keep],
-            "sd": sd[keep],
-            "weight": weight[keep],
+            "mean": labels.mean[keep],
+            "sd": labels.sd[keep],
+            "weight": labels.weight[keep],
             MEASURED: measured,
         }
         if self.plan.even:
-            node["weight"] = node["weight"] * self._evenness(node["mean"], gold_out)
+            gold = self.roster.gold.total[self.roster.last[self.open_gold & ~self._in(gold_out)]]
+            # One batch of about as many as there are folds.
+            groups = self.plan.folds - 1
+            node["weight"] = node["weight"] * evenness(node["mean"], gold, groups)
         return node
-
-    def _evenness(self, mean: Array, gold_out: Folds) -> Array:
-        """Share of each pseudolabel that its band needs to hold as many as the fullest."""
-        edges = [low for _, low, _ in BANDS[1:]]
-        gold = self.roster.gold.total[self.roster.last[self.open_gold & ~self._in(gold_out)]]
-        have = np.bincount(np.digitize(gold, edges), minlength=len(BANDS))
-        band = np.digitize(mean, edges)
-        # One batch of about as many as there are folds.
-        here = np.bincount(band, minlength=len(BANDS)) * (self.plan.folds - 1)
-        share = np.minimum(1.0, (have.max() - have) / np.maximum(here, 1))
-        return np.asarray(np.maximum(share, LEAST_WEIGHT)[band], dtype=np.float64)
 
     # Records
 
@@ -523,20 +495,3 @@ class Chain:
             }
             tables.append(pl.DataFrame(columns, schema=PSEUDOLABEL_COLUMNS))
         return pl.concat(tables)
-
-
-def _believed(kind: str, model: LabelModel, observed: Observations) -> tuple[Array, Array, Array]:
-    """Mean, deviation and weight of the labels that a label model gives."""
-    if kind == POSTERIOR:
-        labels = posterior(model, observed, group="unlabelled")
-        return labels.mean, labels.sd, labels.weight
-    *draws, student = observed.draws
-    blank = np.full_like(student, np.nan)
-    alone = Observations(observed.gold, (*draws, blank), observed.names)
-    text = Observations(observed.gold, (*(np.full_like(d, np.nan) for d in draws), student),
-                        observed.names)  # fmt: skip
-    labels = posterior(model, alone, group="unlabelled")
-    text_variance = posterior(model, text, group="unlabelled").sd ** 2
-    # Noise of a gold total about what the text says, over that of the teacher's total.
-    weight = (text_variance + model.gold_sd**2) / (text_variance + labels.unbiased_sd**2)
-    return labels.unbiased, labels.unbiased_sd, np.minimum(1.0, np.nan_to_num(weight))

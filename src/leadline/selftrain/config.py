@@ -6,7 +6,20 @@ from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
 from leadline.phq9.config import ReliabilityConfig
+from leadline.selftrain.plan import CROSSFIT, PAPER
+from leadline.selftrain.widening import WIDENINGS
 from leadline.settings import check_choices, same, setting
+
+GOLD_ONLY, ROUNDS_HEAD, SHOWN = "gold only", "gold only, head of the rounds", "leadline"
+"""Names of models in the results: without pseudolabels, and what the run is used with."""
+
+COURSE = "selftraining.json"
+"""The rounds of a run and their decisions, on disk."""
+
+
+def round_name(round_: int) -> str:
+    """Name of the model of a round in the results."""
+    return f"round {round_}" if round_ else GOLD_ONLY
 
 
 @dataclass(frozen=True)
@@ -14,6 +27,39 @@ class SelftrainConfig:
     """How pseudolabels are made, used and distrusted."""
 
     rounds: int = setting(3, "Most rounds of labelling and training anew.")
+    scheme: str = setting(
+        CROSSFIT,
+        "Adapted readers: crossfit proves that no label descends from its own person; paper sets "
+        "one fold aside, costs less, and proves less.",
+        choices=(CROSSFIT, PAPER),
+    )
+    members: int = setting(3, "Models of the final ensemble under --scheme paper.", least=1)
+    measured_folds: int = setting(
+        1,
+        "Folds with gold on which a label model is measured under --scheme crossfit; more cost "
+        "more fits.",
+        least=1,
+    )
+    start: str = setting(
+        "both",
+        "Labels of the first round of an adapted reader: of teacher and model, or of the teacher "
+        "alone.",
+        choices=("both", "teacher"),
+    )
+    widen: str = setting(
+        "all",
+        "Which people without a PHQ-9 enter a round of an adapted reader first.",
+        choices=WIDENINGS,
+    )
+    first_share: float = setting(
+        0.5, "Share of them that enters the first round, unless --widen all.", above=0, most=1
+    )
+    intermediate: str = setting(
+        "", "Smaller reader for models that only label; empty for the same reader."
+    )
+    budget_hours: float = setting(
+        0.0, "Refuse a plan that takes longer, and name one that does not (0: no limit)."
+    )
     even: bool = setting(
         False, "Weight pseudolabels so that gold and pseudolabels fill the bands evenly."
     )

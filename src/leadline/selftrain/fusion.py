@@ -111,16 +111,19 @@ class Fusion:
 def fused_widths(keys: Iterable[tuple[int, int]], ranks: Mapping[tuple[int, int], Array]) -> Widths:
     """Widths of the label models, from the people of the other folds of the same repeat.
 
+    Where a repeat has one fold alone, the development set of the scheme ``paper``, they are from
+    its own people, on whom the label model was measured too.
+
     Args:
         keys: (repeat, fold) of each label model.
         ranks: `central_ranks` of the rated people with gold whom each label model never saw.
     """
-    return {
-        (repeat, fold): conformal_widths(
-            np.concatenate([x for (r, f), x in ranks.items() if r == repeat and f != fold])
-        )
-        for repeat, fold in keys
-    }
+
+    def seen(repeat: int, fold: int) -> Array:
+        others = [x for (r, f), x in ranks.items() if r == repeat and f != fold]
+        return np.concatenate(others or [ranks[repeat, fold]])
+
+    return {(repeat, fold): conformal_widths(seen(repeat, fold)) for repeat, fold in keys}
 
 
 def check_fusion(run: Path, labels: Path, cohort: Path) -> None:

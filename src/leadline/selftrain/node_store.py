@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from leadline import processes
 from leadline.artefact import replacing
 
 Node = dict[str, npt.NDArray[Any]]
@@ -32,6 +33,10 @@ class NodeStore:
         self._kept: dict[str, Node] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
+    def has(self, name: str) -> bool:
+        """Whether the node `name` is at hand or on disk."""
+        return name in self._kept or (self.folder / f"{name}.npz").is_file()
+
     def get(self, name: str, make: Callable[[], Node], *, needs: str | None = None) -> Node:
         """The node `name`: kept, read, or made by `make` and written.
 
@@ -40,10 +45,12 @@ class NodeStore:
         if name in self._kept:
             return self._kept[name]
         path = self.folder / f"{name}.npz"
-        node = _read(path) if path.is_file() else {}
+        # Of several processes that make nodes together the first says what is there, and writes.
+        node = processes.broadcast(_read(path) if path.is_file() else {})
         if not node or (needs is not None and needs not in node):
             node = make()
-            _write(path, node)
+            if processes.rank() == 0:
+                _write(path, node)
             self.made += 1
         self._kept[name] = node
         if self.progress is not None:

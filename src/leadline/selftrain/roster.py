@@ -26,7 +26,14 @@ from leadline.errors import LeadlineError
 from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
-from leadline.runs.labelled import Labelled, folds_of_draw, labelled_people, training_rows
+from leadline.runs.labelled import (
+    Labelled,
+    folds_of_draw,
+    labelled_people,
+    labelled_rows,
+    readings_of_every_length,
+    training_rows,
+)
 from leadline.runs.state_source import StateSource
 from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_table import read_labels, refuse_locked_labels
@@ -62,6 +69,7 @@ class Roster:
         people: timelines, length N.
         labelled: readings with gold; `labelled.people` are the first rows of `people`.
         gold: those readings and their prefixes, of open and locked people.
+        gold_spans: where they lie, in the order of `gold`.
         last: row of `gold` that is the last whole reading of each person, -1 without gold.
         unlabelled: the last reading of each person without gold, as rows without totals.
         spans: the last reading of each person, length N.
@@ -73,6 +81,7 @@ class Roster:
     people: list[Timeline]
     labelled: Labelled
     gold: LabelledReadings
+    gold_spans: list[Span]
     last: Ints
     unlabelled: LabelledReadings
     spans: list[Span]
@@ -102,11 +111,14 @@ class Roster:
 def open_roster(
     cohort: Cohort,
     labels: pl.DataFrame | None,
-    source: StateSource,
+    source: StateSource | None,
     config: TrainConfig,
     window: WindowConfig,
 ) -> tuple[Roster, list[PersonStates]]:
     """Read everyone and draw the folds; also the turn states of all people.
+
+    Without a `source`, for readers that are adapted, there are no states: what is read of a
+    reading is its words alone.
 
     Raises:
         LeadlineError: too few labelled people, or nobody without a label.
@@ -120,21 +132,34 @@ def open_roster(
             file=cohort.path,
         )
     people = [*labelled.people, *(mask_timeline(person, window) for person, _ in unlabelled)]
-    states = source.read(people)
-    gold, owner = training_rows(labelled, states[: len(labelled.people)], source, window, config)
+    every = readings_of_every_length(labelled, window)
+    if source is None:
+        states = []
+        gold = labelled_rows(labelled, every, words_alone(people, every.spans))
+    else:
+        states = source.read(people)
+        gold_states = states[: len(labelled.people)]
+        gold, _ = training_rows(labelled, gold_states, source, window, config)
     last = np.full(len(people), -1)
     final = np.flatnonzero(gold.final)
     last[gold.person[final]] = final  # readings of a person are in the order of time
-    spans = [labelled.spans[label] for label in owner[last[: len(labelled.people)]]]
+    spans = [labelled.spans[label] for label in every.label[last[: len(labelled.people)]]]
     spans += [span for _, span in unlabelled]
     shut = cohort.locked_ids | cohort.copies_of_locked
     locked = np.array([person.person_id in shut for person in people])
+    free_spans = spans[len(labelled.people) :]
+    free_design = (
+        words_alone(people, free_spans)
+        if source is None
+        else Design.of(source.directions, states, free_spans, config.pool)
+    )
     roster = Roster(
         people=people,
         labelled=labelled,
         gold=gold,
+        gold_spans=every.spans,
         last=last,
-        unlabelled=_unlabelled_rows(source, states, spans[len(labelled.people) :], config),
+        unlabelled=_unlabelled_rows(free_design, free_spans),
         spans=spans,
         locked=locked,
         folds=_draw_folds(cohort, labelled, people, config),
@@ -177,12 +202,17 @@ def permuted_gold(roster: Roster, share: float, seed: int) -> tuple[Roster, Ints
     return replace(roster, gold=replace(roster.gold, total=total)), chosen, permuted_totals
 
 
-def _unlabelled_rows(
-    source: StateSource, states: list[PersonStates], spans: list[Span], config: TrainConfig
-) -> LabelledReadings:
+def words_alone(people: list[Timeline], spans: list[Span]) -> Design:
+    """What is known of readings before a reader is trained: how many words the person said."""
+    words = {row: people[row].user_words() for row in {span.person for span in spans}}
+    counts = [float(words[span.person][span.turns].sum()) for span in spans]
+    return Design({}, {}, np.array(counts, dtype=np.float64))
+
+
+def _unlabelled_rows(design: Design, spans: list[Span]) -> LabelledReadings:
     count = len(spans)
     return LabelledReadings(
-        design=Design.of(source.directions, states, spans, config.pool),
+        design=design,
         total=np.zeros(count),
         weight=np.ones(count),
         person=np.array([span.person for span in spans]),

@@ -8,8 +8,8 @@ the gold-only ensemble.
 from __future__ import annotations
 
 import json
-import re
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from leadline import processes
 from leadline.arrays import Array
 from leadline.artefact import sha256, write_json
 from leadline.cohort.config import WindowConfig
@@ -32,7 +33,7 @@ from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
 from leadline.phq9.reliability import standard_error
 from leadline.progress import progress_bar
-from leadline.runs.checkpoint import STEPS, open_source, save_ensemble
+from leadline.runs.checkpoint import open_source, save_ensemble, step_folder
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
@@ -54,24 +55,28 @@ from leadline.selftrain.ancestry import (
     AncestryLedger,
     check_ancestry,
 )
-from leadline.selftrain.chain import GOLD, POSTERIOR, RAW, TEACHER, Chain, Plan
-from leadline.selftrain.config import SelftrainConfig
+from leadline.selftrain.chain import Chain, Plan
+from leadline.selftrain.config import (
+    COURSE,
+    GOLD_ONLY,
+    ROUNDS_HEAD,
+    SHOWN,
+    SelftrainConfig,
+    round_name,
+)
 from leadline.selftrain.fused import FUSED, TEACHER_ALONE, fused_predictions
 from leadline.selftrain.fusion import save_fusion
 from leadline.selftrain.node_store import NodeStore
+from leadline.selftrain.plan import GOLD, PAPER, POSTERIOR, RAW, TEACHER
 from leadline.selftrain.roster import Roster, load_labels, open_roster, permuted_gold
 from leadline.selftrain.rules import canary_power, canary_test, decide, label_errors, shape_figures
 from leadline.tables import MASKED_ARM
 from leadline.teacher.label_model import MIN_LABELLED
 from leadline.teacher.label_table import LABELS_FILE as LABELS_FILE
 
-GOLD_ONLY, ROUNDS_HEAD, SHOWN = "gold only", "gold only, head of the rounds", "leadline"
-
 NODES = "nodes"
 
 FEWEST_FOLDS = 4
-
-COURSE = "selftraining.json"
 
 ABLATION = ((RAW, "raw teacher"), (TEACHER, "label model, teacher alone"))
 
@@ -179,6 +184,7 @@ def selftrain_run(
     *,
     overwrite: bool = False,
     home: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train in rounds on gold and pseudolabels, write a run, and return its manifest.
 
@@ -187,24 +193,36 @@ def selftrain_run(
         labels_dir: LABELS of the same cohort and window; None trains with the student alone.
         out: the run directory; an unfinished run of the same settings goes on where it was.
         config: rounds and rules.
-        train: reader, head, folds and repeats; `adapt` has to be ``frozen``.
+        train: reader, how it is adapted, head, folds and repeats.
         window: which text counts.
         overwrite: replace a finished run.
         home: where readers and states are kept.
+        say: told what the fits of an adapted reader take, before the first.
 
     Raises:
         LeadlineError: too few people, labels of locked people, a reader that is absent, or an
             occupied output.
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
-    _check(train)
+    _check(config, train)
     labels = load_labels(labels_dir, cohort, window)
     questionnaires = _look(cohort, train, window)
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
         inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)
-    configs = {"selftrain": asdict(config), "train": asdict(train), "window": asdict(window)}
-    settings = configs | {"inputs": inputs}
+    named = {"selftrain": asdict(config), "train": asdict(train), "window": asdict(window)}
+    settings = named | {"inputs": inputs}
+    if train.adapt != "frozen":
+        from leadline.selftrain.adapted_rounds import adapted_rounds
+
+        configs = (config, train, window)
+        with run_directory(out, settings, overwrite) as run:
+            manifest = adapted_rounds(
+                cohort, labels, run, configs, settings, questionnaires, home=home, say=say
+            )
+        if processes.is_first():
+            shutil.rmtree(out / NODES)
+        return manifest
     with run_directory(out, settings, overwrite) as run:
         source = open_source(train, home=home)
         course = _begin(cohort, labels, (config, train, window), source, run)
@@ -215,7 +233,7 @@ def selftrain_run(
             if config.ablation and course.can_measure:
                 for kind, name in ABLATION:
                     course.predict(name, course.ensemble(kind, 1))
-        course.tables[SHOWN] = course.tables[_name(kept_round)].with_columns(
+        course.tables[SHOWN] = course.tables[round_name(kept_round)].with_columns(
             pl.lit(SHOWN).alias("model")
         )
         if config.fuse and course.can_measure:
@@ -239,12 +257,15 @@ def _look(cohort: Cohort, train: TrainConfig, window: WindowConfig) -> Questionn
     return check_questionnaires(cohort, window, readings)
 
 
-def _check(train: TrainConfig) -> None:
-    if train.adapt != "frozen":
+def _check(config: SelftrainConfig, train: TrainConfig) -> None:
+    if train.adapt == "frozen" and config.scheme == PAPER:
         raise LeadlineError(
-            f"Self-training with --adapt {train.adapt}.",
-            remedy="Use --adapt frozen: cross-fitting takes many fits, which take seconds each.",
+            "--scheme paper with --adapt frozen.",
+            remedy="Leave out --scheme, since fits on frozen states take seconds and crossfit "
+            "proves more; or use --adapt lora.",
         )
+    if train.adapt != "frozen":
+        return
     if train.folds < FEWEST_FOLDS:
         raise LeadlineError(
             f"--folds {train.folds} is too few for self-training.",
@@ -307,10 +328,6 @@ def _begin(
     return RoundsInProgress(roster, states, source, chains, canary, train.pool)
 
 
-def _name(round_: int) -> str:
-    return f"round {round_}" if round_ else GOLD_ONLY
-
-
 def _rounds(
     course: RoundsInProgress, config: SelftrainConfig, train: TrainConfig, best: Ensemble
 ) -> tuple[int, Ensemble]:
@@ -329,7 +346,7 @@ def _rounds(
     kept_round = 0
     for round_ in range(1, allowed + 1):
         ensemble = course.ensemble(POSTERIOR, round_)
-        after = course.predict(_name(round_), ensemble)
+        after = course.predict(round_name(round_), ensemble)
         decision = decide(before, after, config, course.canary_figures(POSTERIOR, round_))
         course.rounds.append({"round": round_, **decision, **_shares(course, round_)})
         if not decision["kept"]:
@@ -415,11 +432,9 @@ def _save_steps(
     """
     folders: dict[str, str | None] = {}
     for name, ensemble in course.steps.items():
-        folders[name] = None
-        if name != _name(kept_round):
-            folder = f"{STEPS}/{re.sub('[^a-z0-9]+', '-', name)}"
+        folders[name] = None if name == round_name(kept_round) else step_folder(name)
+        if (folder := folders[name]) is not None:
             save_ensemble(run, ensemble, *configs, folder)
-            folders[name] = folder
     return folders
 
 
