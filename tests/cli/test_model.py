@@ -58,7 +58,7 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
         assert code == 0, err
         assert f"has been opened {often}, by run (" in " ".join(text.split())
     page = (run / "report.html").read_text()
-    assert page.index("Locked test people") < page.index("Cross-validation by person")
+    assert page.index("Cross-validation by person") < page.index("Locked test people")
     assert "This locked test has been opened 2 times" in page
     assert json.loads(leadline("inspect", cohort, "--json")[1])["openings"] == 2
     code, text, err = leadline("evaluate", run, *fast)

@@ -307,13 +307,10 @@ def test_what_weighs_the_same_is_named_and_moves_value_and_interval_together(une
     assert people["low"] < people["value"] < people["high"]
 
 
-def test_where_people_weigh_the_same_no_limit_of_labels_stands_beside(uneven) -> None:
-    limit = {"split": "out-of-fold", "r": 0.9, "mae": 2.0}
+def test_where_people_weigh_the_same_no_ceiling_of_labels_stands_beside(uneven) -> None:
     by_person = EvaluateConfig(each="person")
-    (entry,) = evaluate_predictions(uneven, by_person, manifest={"limit": limit})["sets"]
-    assert entry["limit"] is None
+    (entry,) = evaluate_predictions(uneven, by_person)["sets"]
     assert "--each label" in entry["ceiling"]["reason"]
-    assert entry["models"]["leadline"]["explainable"]["gap_to_limit"] == {}
-    (once,) = evaluate_predictions(predictions(60), by_person, manifest={"limit": limit})["sets"]
+    assert entry["ceiling"]["default"] is None
+    (once,) = evaluate_predictions(predictions(60), by_person)["sets"]
     assert once["ceiling"]["default"] is not None, "with one PHQ-9 each it is the same"
-    assert once["limit"]["mae"] == 2.0

@@ -11,9 +11,9 @@ import pytest
 from tests.support.evaluated import QUICK, make_run
 from tests.support.predictions import predictions
 
-from leadline.cohort.limit import LIMIT_FILE, LIMIT_LABELS
 from leadline.cohort.store import write_cohort
 from leadline.errors import LeadlineError
+from leadline.evaluate.limit import LIMIT_FILE, LIMIT_LABELS
 from leadline.evaluate.run_results import evaluate_run, read_results
 from leadline.tables import PEOPLE, PHQ9, TURNS
 

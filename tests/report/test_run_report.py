@@ -13,8 +13,8 @@ from tests.support.evaluated import QUICK, make_run
 from tests.support.predictions import predictions
 
 from leadline import NOTICE, SIMULATED_NOTICE
-from leadline.cohort.limit import LIMIT_FILE
 from leadline.errors import LeadlineError
+from leadline.evaluate.limit import LIMIT_FILE
 from leadline.evaluate.run_results import evaluate_run
 from leadline.report.run_report import report_run
 

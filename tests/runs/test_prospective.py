@@ -95,11 +95,12 @@ def test_the_set_is_called_prospective_in_results_and_report(course, run, home, 
     before = evaluate_run(run, settings=QUICK)
     facts = evaluate_later(run, written(tmp_path / "newer", course[2]), home=home)
     results = evaluate_run(run, settings=QUICK)
-    assert [part["split"] for part in results["sets"]] == ["prospective", "out-of-fold"]
-    assert results["sets"][1] == before["sets"][0]
-    assert results["sets"][0]["people"] == 35
-    assert set(results["sets"][0]["models"]) == {"leadline", "constant", "last PHQ-9"}
-    assert results["sets"][0]["limit"] is None
+    later = {part["split"]: part for part in results["sets"]}
+    assert set(later) == {"prospective", "out-of-fold"}
+    assert later["out-of-fold"] == before["sets"][0]
+    assert later["prospective"]["people"] == 35
+    assert set(later["prospective"]["models"]) == {"leadline", "constant", "last PHQ-9"}
+    assert later["prospective"]["limit"] is None
     assert results["further"]["prospective"]["after"] == facts["after"]
     page = report_run(run).read_text()
     assert "Prospective: PHQ-9s that came after the training data" in page

@@ -17,8 +17,9 @@ from typing import Any
 from leadline.evaluate.bootstrap import Scores
 from leadline.evaluate.comparisons import difference
 from leadline.evaluate.config import MIN_CLASS, EvaluateConfig
-from leadline.evaluate.rounds import FUSED, RAW, ROUND, TEACHER
+from leadline.evaluate.rounds import ENSEMBLE, FUSED, RAW, ROUND, ROUNDS_HEAD, TEACHER, TRUE
 from leadline.evaluate.sample import Sample
+from leadline.tables import MASKED_ARM
 
 LEAD_PEOPLE = 50
 
@@ -53,11 +54,11 @@ def leading_first(sets: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def simple_baselines(names: Sequence[str], reference: str, shown_model: str) -> list[str]:
     """Models that are neither the run's own, nor a step to it, nor helped by a teacher."""
-    steps = {reference, shown_model, RAW, TEACHER, FUSED}
+    steps = {reference, shown_model, RAW, TEACHER, FUSED, ROUNDS_HEAD, TRUE, MASKED_ARM}
     return [
         name
         for name in names
-        if name not in steps and not name.startswith(ROUND) and "teacher" not in name
+        if name not in steps and not name.startswith((ROUND, ENSEMBLE)) and "teacher" not in name
     ]
 
 

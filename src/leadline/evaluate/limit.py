@@ -8,11 +8,13 @@ again on exactly the labels that both speak of. Where a run holds no such table 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from leadline.cohort.store import Cohort
 from leadline.evaluate.alarm import ALARM_LEVEL, ALARM_PEOPLE, lies_beyond
 from leadline.evaluate.bases import withheld
 from leadline.evaluate.bootstrap import defined, resampled_scores, sample_scores
@@ -22,6 +24,12 @@ from leadline.evaluate.sample import Estimates, Sample
 from leadline.phq9.distribution import Totals
 
 BEST = "the best possible predictor"
+
+LIMIT_LABELS = Path("truth") / "limit_labels.parquet"
+"""In a simulated cohort: a row per locked person, of their last PHQ-9."""
+
+LIMIT_FILE = "limit.parquet"
+"""In a run on such a cohort: the table of `limit_labels`."""
 
 
 @dataclass(frozen=True)
@@ -124,3 +132,24 @@ def _rows_of(estimates: Estimates, rows: np.ndarray) -> Estimates:
         None if estimates.lower is None else estimates.lower[:, rows],
         None if estimates.upper is None else estimates.upper[:, rows],
     )
+
+
+def limit_labels(cohort: Cohort) -> pl.DataFrame | None:
+    """Columns label (row of the cohort's `phq9`) and distribution (28 probabilities).
+
+    None if the cohort has no such file, as all of real people and those simulated without
+    `--limit`.
+    """
+    if cohort.path is None or not (cohort.path / LIMIT_LABELS).is_file():
+        return None
+    limit = pl.read_parquet(cohort.path / LIMIT_LABELS)
+    last = (
+        cohort.phq9.with_row_index("label")
+        .filter(pl.col("instrument") == "phq9")
+        .sort("time", nulls_last=False, maintain_order=True)
+        .group_by("person_id", maintain_order=True)
+        .last()
+        .select("person_id", "total", pl.col("label").cast(pl.Int64))
+    )
+    labels = limit.join(last, on=["person_id", "total"]).sort("label")
+    return labels.select("label", "distribution")

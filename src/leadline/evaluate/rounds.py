@@ -17,7 +17,10 @@ ROUNDS_HEAD = "gold only, head of the rounds"
 RAW, TEACHER = "raw teacher", "label model, teacher alone"
 TEACHER_ALONE, FUSED = "teacher alone, recalibrated", "fused"
 
-ROUND = "round "
+ROUND, ENSEMBLE, TRUE = "round ", "ensemble of ", "true labels"
+
+ENSEMBLE_SIZES = (1, 3, 5)
+"""Members of the ensembles that the scheme ``paper`` is shown with."""
 
 MEANINGS = {
     ROUNDS_HEAD: "Also on PHQ-9s and on nothing else, with the head and the calibration that the "
@@ -116,6 +119,10 @@ def _meanings(selftraining: Mapping[str, Any], reference: str, shown_model: str)
             f"Also on labels that {both} gave people without a PHQ-9, corrected and weighted in "
             f"the same way{maker}."
         )
+    if selftraining.get("scheme"):  # of an adapted reader
+        out[TRUE] = "Also on the true totals of simulated people without a PHQ-9: the most to gain."
+        for size in ENSEMBLE_SIZES:
+            out[f"{ENSEMBLE}{size}"] = f"{size} of the models of the round that was kept, not all."
     if shown_model != reference:
         same = f"round {kept_round}" if kept_round else reference
         out[shown_model] = f"What this run scores people with: the same as {same}."

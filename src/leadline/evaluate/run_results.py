@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import read_json, read_manifest, sha256, write_json
-from leadline.cohort.limit import LIMIT_FILE, limit_labels
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
@@ -27,6 +26,7 @@ from leadline.evaluate.further import (
     read_further,
     update_facts,
 )
+from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
 
 PREDICTIONS_FILE = "predictions.parquet"

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import sha256, write_manifest
-from leadline.cohort.limit import LIMIT_FILE, limit_labels
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
+from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.runs.config import TrainConfig
 
 RUN_FILES = (

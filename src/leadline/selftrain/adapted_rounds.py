@@ -28,6 +28,7 @@ from leadline.cohort.questionnaire import QuestionnaireCounts
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
+from leadline.evaluate.rounds import ENSEMBLE, ENSEMBLE_SIZES
 from leadline.heads.calibration import Calibration, fit_calibration
 from leadline.phq9.reliability import standard_error
 from leadline.readers.fetch import reader_path
@@ -82,9 +83,6 @@ NAMES = {
     TRUE: "true labels",
 }
 """What a step of the ablation is called in the results."""
-
-SIZES = (1, 3, 5)
-"""Members of the ensembles that the scheme ``paper`` is shown with."""
 
 Say = Callable[[str], None]
 
@@ -387,10 +385,10 @@ def _ablation(course: AdaptedRounds, programme: Programme, ensemble: Ensemble) -
         course.predict(NAMES[kind], course.ensemble(kind, 1))
     if course.plan.scheme != PAPER:
         return
-    for size in SIZES:
+    for size in ENSEMBLE_SIZES:
         if size < len(ensemble.members):
             smaller_ensemble = replace(ensemble, members=ensemble.members[:size])
-            course.predict(f"ensemble of {size}", smaller_ensemble)
+            course.predict(f"{ENSEMBLE}{size}", smaller_ensemble)
 
 
 def _fuse(course: AdaptedRounds, run: Path) -> None:
