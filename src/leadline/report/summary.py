@@ -52,7 +52,7 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
 
 def _table(title: str, caption: str) -> Table:
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("model")
+    table.add_column("model", min_width=14, overflow="fold")
     return table
 
 
