@@ -112,3 +112,16 @@ def test_lines_say_fits_tokens_memory_and_hours():
 def test_mean_tokens_of_nobody_is_zero():
     assert mean_tokens([]) == 0.0
     assert mean_tokens([2, 4]) == 3.0
+
+
+def test_fits_of_an_intermediate_reader_are_counted_at_its_own_price():
+    programme = Programme(1, intermediate=True)
+    plan = paper_plan(programme, 5, 2)
+    assert len(plan.students) == 6  # two members of gold alone twice, and two of round 1
+    dear = plan_cost(plan, programme, PEOPLE, MACHINE)
+    half = replace(MACHINE, operations=2 * MACHINE.operations)
+    cheap = plan_cost(plan, programme, PEOPLE, MACHINE, small=(PEOPLE, half))
+    assert cheap.intermediate_hours is not None
+    assert dear.hours - cheap.hours == pytest.approx(cheap.intermediate_hours)
+    assert "of them of the intermediate reader" in "\n".join(cheap.lines())
+    assert dear.intermediate_hours is None

@@ -342,13 +342,22 @@ def say_cost(
     config, train = configs
     machine, tokens = machine_of(train, roster, home)
     people = people_of(roster, tokens)
+    small = None
+    if config.intermediate:
+        reader = replace(train, reader=config.intermediate)
+        small_machine, small_tokens = machine_of(reader, roster, home)
+        small = people_of(roster, small_tokens), small_machine
     first_share = 1.0 if config.widen == "all" else config.first_share
-    cost = plan_cost(plan, programme, people, machine, first_share)
+
+    def cost_of(plan: FitPlan, programme: Programme) -> Cost:
+        return plan_cost(plan, programme, people, machine, first_share, small)
+
+    cost = cost_of(plan, programme)
     for line in (f"Scheme {plan.scheme}", *cost.lines()):
         say(line)
     scheme = (train.folds, train.repeats, config.measured_folds, config.members, plan.scheme)
     cheaper = [
-        (words, plan_cost(smaller_plan, smaller, people, machine, first_share))
+        (words, cost_of(smaller_plan, smaller))
         for words, smaller, smaller_plan in cheaper_plans(programme, *scheme)
     ]
     refuse_over_budget(cost, config.budget_hours, cheaper)

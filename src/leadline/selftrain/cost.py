@@ -9,7 +9,7 @@ what the machine does (`finetune.speed`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from leadline.selftrain.plan import (
     PAPER,
     FitPlan,
     Programme,
+    Student,
     crossfit_plan,
     every_fit,
     paper_plan,
@@ -57,6 +58,7 @@ class Cost:
         memory_gib: of a training step at the longest person.
         hours: on one device.
         basis: how the speed behind the hours is known.
+        intermediate_hours: of these, those of the smaller reader, None without one.
     """
 
     fits: Mapping[int, int]
@@ -67,6 +69,7 @@ class Cost:
     memory_gib: float
     hours: float
     basis: str
+    intermediate_hours: float | None = None
 
     @property
     def count(self) -> int:
@@ -77,12 +80,15 @@ class Cost:
         """The cost in words, a line each."""
         by_round = ", ".join(f"{n} of round {r}" for r, n in sorted(self.fits.items()))
         saved = f"; the full recursion would take {self.recursion}" if self.recursion else ""
+        small = ""
+        if self.intermediate_hours is not None:
+            small = f", {self.intermediate_hours:.1f} of them of the intermediate reader"
         return [
             f"{self.count} fits ({by_round}){saved}",
             f"{self.tokens_trained / 1e6:,.1f} million tokens trained on, "
             f"{self.tokens_asked / 1e6:,.1f} read",
             f"{self.memory_gib:.1f} GiB for a training step at the longest conversation (computed)",
-            f"{self.hours:.1f} hours on one device ({self.basis})",
+            f"{self.hours:.1f} hours on one device{small} ({self.basis})",
         ]
 
     def to_plain(self) -> dict[str, Any]:
@@ -95,6 +101,7 @@ class Cost:
             "tokens_read": round(self.tokens_asked),
             "memory_gib": self.memory_gib,
             "hours": self.hours,
+            "intermediate_hours": self.intermediate_hours,
             "basis": self.basis,
         }
 
@@ -122,8 +129,23 @@ class Machine:
     shares_lower: bool
 
 
+@dataclass(frozen=True)
+class _Load:
+    """Tokens of the fits of one reader."""
+
+    trained: float
+    read: float
+    operations: float
+    hours: float
+
+
 def plan_cost(
-    plan: FitPlan, programme: Programme, people: People, machine: Machine, first_share: float = 1.0
+    plan: FitPlan,
+    programme: Programme,
+    people: People,
+    machine: Machine,
+    first_share: float = 1.0,
+    small: tuple[People, Machine] | None = None,
 ) -> Cost:
     """What a plan takes on a machine; see the module's description.
 
@@ -133,29 +155,51 @@ def plan_cost(
         people: how many, and how much they say.
         machine: the reader where it runs.
         first_share: of the people without gold that enter the first round.
+        small: the same of the intermediate reader, where there is one.
     """
-    tokens_trained, tokens_asked = 0.0, 0.0
-    for student in plan.students.values():
+
+    def share(student: Student) -> float:
+        return share_of_round(student.round, programme.rounds, first_share)
+
+    students = list(plan.students.values())
+    full_size = [student for student in students if small is None or not student.intermediate]
+    loads = [_load(plan, full_size, people, machine, share)]
+    if small is not None:
+        others = [student for student in students if student.intermediate]
+        loads.append(_load(plan, others, *small, share))
+    bases = [machine.basis, *([small[1].basis] if small is not None else [])]
+    return Cost(
+        fits=Counter(student.round for student in students),
+        recursion=_recursion(plan, programme),
+        tokens_trained=sum(load.trained for load in loads),
+        tokens_asked=sum(load.read for load in loads),
+        operations=sum(load.operations for load in loads),
+        memory_gib=machine.memory_gib,
+        hours=sum(load.hours for load in loads),
+        basis="; ".join(bases),
+        intermediate_hours=loads[1].hours if small is not None else None,
+    )
+
+
+def _load(
+    plan: FitPlan,
+    students: Sequence[Student],
+    people: People,
+    machine: Machine,
+    share: Callable[[Student], float],
+) -> _Load:
+    trained, questioned = 0.0, 0.0
+    for student in students:
         free = _share(plan, student.free_out)
         gold = _share(plan, frozenset(f for f in student.gold_out if f < plan.folds))
-        share = (
-            share_of_round(student.round, programme.rounds, first_share) if student.round else 0.0
-        )
-        tokens_trained += people.gold * gold + people.free * free * share
+        trained += people.gold * gold
+        trained += people.free * free * share(student) if student.round else 0.0
         asks_all = student.round == 0 or plan.scheme == PAPER
-        tokens_asked += people.gold * (1 - gold) + people.free * (1.0 if asks_all else 1 - free)
-    tokens_trained *= people.tokens * machine.epochs
-    tokens_asked *= people.tokens
-    return Cost(
-        fits=Counter(student.round for student in plan.students.values()),
-        recursion=_recursion(plan, programme),
-        tokens_trained=tokens_trained,
-        tokens_asked=tokens_asked,
-        operations=(operations := _operations(tokens_trained, tokens_asked, people, machine)),
-        memory_gib=machine.memory_gib,
-        hours=operations / machine.operations / 3600,
-        basis=machine.basis,
-    )
+        questioned += people.gold * (1 - gold) + people.free * (1.0 if asks_all else 1 - free)
+    trained *= people.tokens * machine.epochs
+    questioned *= people.tokens
+    operations = _operations(trained, questioned, people, machine) if students else 0.0
+    return _Load(trained, questioned, operations, operations / machine.operations / 3600)
 
 
 def _share(plan: FitPlan, out: frozenset[int]) -> float:
