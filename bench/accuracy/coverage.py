@@ -271,7 +271,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as folder:
                 found.append(one(name, seed, Path(folder)))
         for row in found[0]:
-            table[row] = summary([shares[row] for shares in found])
+            table[row] = {**summary([shares[row] for shares in found]), "made by": args.command}
         tell(name, f"{time.perf_counter() - begun:.0f} s")
         save(RESULT, {"new people a seed": NEW, "table": table}, args.command)
     return {"new people a seed": NEW, "table": table}
