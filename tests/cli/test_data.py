@@ -34,6 +34,16 @@ def test_import_says_in_one_line_what_came_in(leadline, files):
     assert cohort.phq9["total"].to_list() == [14.0, 3.0]
 
 
+def test_import_ends_with_every_column_and_what_was_left_aside(leadline, files):
+    turns = (TURNS + SAID).replace("time\n", "time,birth_date\n").replace("Z\n", "Z,1980-01-01\n")
+    (files / "turns.csv").write_text(turns)
+    _, out, _ = leadline("import", files / "turns.csv", "--out", files / "cohort")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "turns.csv text text" in lines
+    assert any(line.startswith("turns.csv birth_date left aside looks like") for line in lines)
+    assert "3 messages read, 3 turns written" in lines
+
+
 def test_import_as_json_has_the_counts_and_the_format(leadline, files):
     code, out, _ = leadline("import", files / "turns.csv", "--out", files / "cohort", "--json")
     found = json.loads(out)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import ROOT
-from tests.support.imports import import_cohort
+from tests.support.imports import import_cohort, write_source
 
 from leadline.layouts.survey import read_mapping, read_survey
 from leadline.sources.config import FORMATS, ImportConfig
@@ -30,6 +30,17 @@ def block(after: str, language: str = "") -> str:
     ("heading", "language", "name", "settings", "turns"),
     [
         ("### Long tables", "", "log.csv", ImportConfig(), 2),
+        ("### Dialogues in cells", "", "cells.csv", ImportConfig(), 2),
+        ("### Folders", "", "hope/1.csv", ImportConfig(one_person_per_conversation=True), 2),
+        ("### ChatGPT", "json", "g.json", ImportConfig(person="me"), 2),
+        ("### Claude", "json", "c.json", ImportConfig(), 2),
+        ("### Discord", "json", "d.json", ImportConfig(), 2),
+        ("### Telegram", "json", "result.json", ImportConfig(), 2),
+        ("### Slack", "json", "export/dm/2024-05-01.json", ImportConfig(), 2),
+        ("### Messenger", "json", "message_1.json", ImportConfig(person_role="Anna"), 2),
+        ("### WhatsApp", "", "chat.txt", ImportConfig(person_role="Anna", timezone="UTC"), 2),
+        ("### Traces", "json", "t.json", ImportConfig(), 2),
+        ("### Rasa", "json", "r.json", ImportConfig(), 2),
         ("### Chat logs", "json", "chat.json", ImportConfig(), 2),
         ("### ShareGPT", "json", "s.json", ImportConfig(one_person_per_conversation=True), 2),
         ("### DAIC-WOZ", "", "300_TRANSCRIPT.csv", ImportConfig(), 2),
@@ -38,10 +49,14 @@ def block(after: str, language: str = "") -> str:
 def test_examples_are_read(
     tmp_path: Path, heading: str, language: str, name: str, settings: ImportConfig, turns: int
 ) -> None:
-    (tmp_path / name).write_text(block(heading, language), encoding="utf-8")
-    cohort = import_cohort(tmp_path / name, settings, tmp_path / "cohort")
+    path = write_source(tmp_path, name, block(heading, language))
+    if heading == "### Slack":
+        write_source(tmp_path, "export/users.json", [{"id": "U1", "name": "anna"}])
+    source = tmp_path / name.split("/")[0] if "/" in name else path
+    cohort = import_cohort(source, settings, tmp_path / "cohort")
     assert cohort.turns.height == turns
-    assert set(cohort.turns["role"]) == {"user", "assistant"}
+    assert set(cohort.turns["role"]) <= {"user", "assistant", "clinician"}
+    assert cohort.turns["role"].n_unique() == 2
 
 
 def test_label_example_fits_the_table_example(tmp_path: Path) -> None:
@@ -50,6 +65,17 @@ def test_label_example_fits_the_table_example(tmp_path: Path) -> None:
     settings = ImportConfig(phq9=tmp_path / "l.csv")
     cohort = import_cohort(tmp_path / "log.csv", settings, tmp_path / "cohort")
     assert cohort.phq9["total"].to_list() == [14.0]
+
+
+@pytest.mark.parametrize(("language", "name", "total"), [("json", "l.json", 14), ("", "g.csv", 8)])
+def test_other_labels_fit_it_too(tmp_path: Path, language: str, name: str, total: int) -> None:
+    source = write_source(tmp_path, "log.csv", block("### Long tables"))
+    page = PAGE[PAGE.index("## PHQ-9 labels") :]
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    text = blocks[0] if language else next(one for one in blocks if "Little interest" in one)
+    labels = write_source(tmp_path, name, text)
+    cohort = import_cohort(source, ImportConfig(phq9=labels), tmp_path / "cohort")
+    assert cohort.phq9["total"].to_list() == [total]
 
 
 def test_mapping_examples_are_valid(tmp_path: Path) -> None:

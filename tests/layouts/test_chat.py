@@ -70,7 +70,10 @@ def test_openai_messages_with_parts_and_tools(tmp_path: Path) -> None:
         ("system", "be kind"), ("user", "hello\nagain"), ("assistant", "hi")
     ]  # fmt: skip
     assert cohort.people.rows() == [("u1", False, "north")]
-    assert sum(cohort.manifest["import"]["transformations"].values()) == 3
+    assert cohort.turns["time"].n_unique() == 1  # what was said before the dated message
+    changes = cohort.manifest["import"]["transformations"]
+    assert sum(changes.values()) == 5
+    assert changes["calls of tools and their answers, left out"] == 1
 
 
 @pytest.mark.parametrize(

@@ -131,13 +131,14 @@ def test_two_items_alone_are_a_phq2(tmp_path: Path) -> None:
 def test_what_is_not_a_finished_phq_is_noted_and_not_read(tmp_path: Path) -> None:
     found, ledger = read(
         tmp_path,
+        observation("44261-6", valueInteger=4),
         observation("44261-6", valueInteger=3, status="preliminary"),
         observation("8867-4", valueInteger=60),
         {"resourceType": "Patient"},
         {"resourceType": "Bundle", "entry": [{"fullUrl": "x"}, 3]},
         {"resourceType": "Bundle", "entry": None},
     )
-    assert found == []
+    assert [label.total for label in found] == [4]
     assert sum(ledger.notes.values()) == 3
     assert ledger.bad == []
 

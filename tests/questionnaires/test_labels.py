@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.phq9.items import ITEM_COLUMNS
-from leadline.questionnaires.labels import label_table, number, table_labels
+from leadline.questionnaires.answers import number
+from leadline.questionnaires.labels import label_table, table_labels
 from leadline.sources.config import ImportConfig
 from leadline.sources.label import Label
 from leadline.sources.rejects import RejectedRows

@@ -7,34 +7,34 @@ from pathlib import Path
 import pytest
 
 from leadline.errors import LeadlineError
-from leadline.questionnaires.labels import LABEL_COLUMN_NAMES
+from leadline.layouts.long_table import COLUMN_NAMES
 from leadline.sources.columns import find_columns
 
-FILE = Path("l.csv")
+FILE = Path("t.csv")
 
 
-def test_columns_are_found_by_usual_names() -> None:
-    header = ["PHQ1", "phq2", "Date", "Patient_ID", "PHQ9_Total", "notes"]
-    assert find_columns(header, {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE) == {
-        "person": "Patient_ID", "time": "Date", "total": "PHQ9_Total",
-        "item_1": "PHQ1", "item_2": "phq2",
+def columns(header: list[str], **explicit: str) -> dict[str, str]:
+    return find_columns(header, explicit, COLUMN_NAMES, "--column", FILE)
+
+
+def test_columns_are_found_by_usual_names_in_any_writing() -> None:
+    header = ["userID", "Session Id", "messageText", "createdAt", "senderRole", "notes"]
+    assert columns(header) == {
+        "person": "userID", "conversation": "Session Id", "role": "senderRole",
+        "text": "messageText", "time": "createdAt",
     }  # fmt: skip
 
 
 def test_what_is_given_is_used_once() -> None:
-    header = ["person_id", "total", "score"]
-    found = find_columns(header, {"total": "score"}, LABEL_COLUMN_NAMES, "--phq9-column", FILE)
-    assert found == {"person": "person_id", "total": "score"}
-    with pytest.raises(LeadlineError, match="no column points"):
-        find_columns(header, {"total": "points"}, LABEL_COLUMN_NAMES, "--phq9-column", FILE)
+    assert columns(["person_id", "text", "body"], text="body") == {
+        "person": "person_id", "text": "body"
+    }  # fmt: skip
+    with pytest.raises(LeadlineError, match="no column words"):
+        columns(["person_id", "text"], text="words")
 
 
 def test_two_usual_names_need_a_word_unless_one_is_exact() -> None:
-    with pytest.raises(LeadlineError, match="date, created_at") as caught:
-        find_columns(
-            ["person_id", "date", "created_at"], {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE
-        )
-    assert "--phq9-column time=NAME" in caught.value.remedy
-    assert find_columns(["date", "time"], {}, LABEL_COLUMN_NAMES, "--phq9-column", FILE) == {
-        "time": "time"
-    }
+    with pytest.raises(LeadlineError, match="timestamp, sent_at") as caught:
+        columns(["timestamp", "sent_at"])
+    assert "--column time=NAME" in caught.value.remedy
+    assert columns(["timestamp", "time"]) == {"time": "time"}

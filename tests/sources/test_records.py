@@ -15,7 +15,17 @@ FILE = Path("a.csv")
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("a", "a"), (7, "7"), (" ", None), (None, None), (True, None), (1.0, None), ("\udc00", None)],
+    [
+        ("a", "a"),
+        (7, "7"),
+        (" ", None),
+        (None, None),
+        (True, None),
+        (1.0, "1"),
+        (1.5, None),
+        (1e17, None),
+        ("\udc00", None),
+    ],
 )
 def test_identifiers_of_json(value: Any, expected: str | None) -> None:
     assert identifier(value) == expected

@@ -44,8 +44,8 @@ def test_texts_that_name_a_moment(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "soon", "03/04/2024", "01.05.2024", "2024-5-1", "12:30", "2024-05-01T25:00:00Z",
-     "2024-02-30", "12.5", "-1714566600", "1e9", "99999999999999999999", "2024-05-01T12:30:00 CET"],
+    ["", "soon", "03/04/2024", "2024-05-01T25:00:00Z", "2024-02-30", "-1714566600", "1e9",
+     "99999999999999999999", "2024-05-01T12:30:00 CET"],
 )  # fmt: skip
 def test_texts_that_name_none(text: str) -> None:
     moment, _, bad, _ = verdict(text, "UTC")
@@ -58,7 +58,7 @@ def test_epochs_by_their_size(value: float) -> None:
     assert verdict(value) == (NOON, False, False, False)
 
 
-@pytest.mark.parametrize("value", [0, 5, -3, 12.5, float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("value", [-3, float("nan"), float("inf"), 1e30])
 def test_numbers_that_are_no_dates(value: float) -> None:
     assert verdict(value)[0] is None
     assert verdict(value)[2]
@@ -79,7 +79,7 @@ def test_typed_columns() -> None:
     assert verdict(date(2024, 5, 1), "UTC") == (NOON.replace(hour=0, minute=0), False, False, True)
 
 
-@pytest.mark.parametrize("value", [True, [1], time(12, 30), timedelta(1)])
+@pytest.mark.parametrize("value", [True, [1]])
 def test_columns_of_other_types_are_bad(value: object) -> None:
     assert verdict(value) == (None, False, True, False)
 
@@ -126,3 +126,69 @@ def test_the_latest_time_leaves_room_for_clocks() -> None:
 def test_a_day_ends_a_microsecond_before_the_next(zone: str, date: str, end: datetime) -> None:
     starts = to_utc(pl.Series([date, None]), zone)["time"]
     assert end_of_day(starts, zone).to_list() == [end, None]
+
+
+@pytest.mark.parametrize(
+    ("texts", "zone", "moment"),
+    [
+        (["202405011230"], "UTC", NOON),
+        (["20240501123000"], "UTC", NOON),
+        (["20240501T123000Z"], "", NOON),
+        (["2024/05/01 02:30:00 PM GMT+2"], "", NOON),
+        (["01.05.2024 14:30"], "Europe/Berlin", NOON),
+        (["05/01/2024 12:30:00 PM", "05/21/2024 12:30:00 PM"], "UTC", NOON),
+        (["1 May 2024 12:30"], "UTC", NOON),
+        (["May 1, 2024 12:30 PM"], "UTC", NOON),
+        (["Wed, 01 May 2024 12:30:00 +0000"], "", NOON),
+        (["Wed May 01 12:30:00 +0000 2024"], "", NOON),
+    ],
+)
+def test_times_as_programs_show_them(texts: list[str], zone: str, moment: datetime) -> None:
+    told = to_utc(pl.Series(texts), zone)
+    assert told["time"][0] == moment
+    assert not told["bad"].any()
+    if zone:
+        assert to_utc(pl.Series(texts), "")["naive"].all()
+
+
+def test_digits_that_spell_a_calendar_time_are_no_epoch() -> None:
+    assert verdict(202405011230, "UTC") == (NOON, False, False, False)
+    assert verdict(20240501, "UTC") == (NOON.replace(hour=0, minute=0), False, False, True)
+    assert verdict(202405011230)[1]  # it names no zone
+    assert verdict(1714566600) == (NOON, False, False, False)
+    assert verdict("202413011230")[0].year == 1976  # no month is the 13th
+
+
+@pytest.mark.parametrize("order", ["dmy", "mdy"])
+def test_days_and_months_are_told_apart_by_proof_or_by_word(order: str) -> None:
+    third = {"dmy": (4, 3), "mdy": (3, 4)}[order]
+    told = to_utc(pl.Series(["03/04/2024 10:00"]), "UTC", order)
+    assert (told["time"][0].month, told["time"][0].day) == third
+    proof = {"dmy": "25/04/2024 10:00", "mdy": "04/25/2024 10:00"}[order]
+    both = to_utc(pl.Series(["03/04/2024 10:00", proof]), "UTC")
+    assert both["time"][0] == told["time"][0]
+    assert to_utc(pl.Series(["03/04/2024 10:00"]), "UTC")["ambiguous"].all()
+
+
+@pytest.mark.parametrize(
+    ("values", "micros"),
+    [
+        (["00:00:13", "00:01:02.5"], [13_000_000, 62_500_000]),
+        (["0:13", None], [13_000_000, None]),
+        ([0.0, 12.5], [0, 12_500_000]),
+        (["12.5", "14"], [12_500_000, 14_000_000]),
+        ([time(0, 0, 13)], [13_000_000]),
+        ([timedelta(seconds=13)], [13_000_000]),
+    ],
+)
+def test_offsets_are_no_dates(values: list[object], micros: list[int | None]) -> None:
+    told = to_utc(pl.Series(values), "")
+    assert told["offset"].to_list() == micros
+    assert not told["bad"].any()
+    assert told["time"].null_count() == len(values)
+
+
+def test_an_offset_among_dates_is_bad() -> None:
+    told = to_utc(pl.Series(["2024-05-01T12:30:00Z", "00:00:13"]), "")
+    assert told["bad"].to_list() == [False, True]
+    assert told["offset"].null_count() == 2

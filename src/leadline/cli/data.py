@@ -28,13 +28,17 @@ def build_import() -> click.Command:
         Each layout, with an example, is in docs/importing.md. Nothing is written unless all of
         it is understood; with --skip-bad, bad rows are left out, counted and listed.
         """
+        from rich.console import Console
+
         from leadline.importing.importing import import_files
+        from leadline.importing.summary import render_import
 
         manifest = import_files(source, config, out, overwrite=overwrite)
         counts, import_facts = manifest["counts"], manifest["import"]
         if as_json:
             show_json({"cohort": str(out), **counts, **import_facts})
             return
+        Console().print(*render_import(manifest), sep="\n", markup=False, highlight=False)
         click.echo(
             f"{out}: {counts['people']:,} people, {counts['turns']:,} turns, "
             f"{counts['phq9']:,} PHQ-9s (format {import_facts['format']})"

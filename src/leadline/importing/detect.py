@@ -1,24 +1,49 @@
-"""Which layout a source has. Says what it saw, or stops and says which --format to give."""
+"""Which layout a source has. Says what it saw, or stops and says which --format to give.
+
+A layout that is known and not read is named, with the lines that bring it into a long table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from leadline.artefact import MANIFEST
 from leadline.errors import LeadlineError
-from leadline.layouts.chat import conversations, is_message, turn_keys
+from leadline.importing.strangers import stranger_file, stranger_record
+from leadline.layouts.apps import is_slack
+from leadline.layouts.cells import dialogue_column
+from leadline.layouts.chat import (
+    conversations,
+    has_tree,
+    is_message,
+    turn_keys,
+)
 from leadline.layouts.convokit import UTTERANCES
 from leadline.layouts.daic import TRANSCRIPT, transcripts
+from leadline.layouts.folder import dialogue_files, is_transcript
 from leadline.layouts.long_table import columns_of
+from leadline.layouts.traces import is_call
+from leadline.layouts.whatsapp import is_whatsapp
 from leadline.sources.config import FORMATS, ImportConfig
-from leadline.sources.files import JSON_LINES, TEXT_TABLES, check_file
+from leadline.sources.files import (
+    EXCEL,
+    JSON,
+    PARQUET,
+    TEXT_TABLES,
+    check_file,
+    is_nested,
+    table_batches,
+)
 from leadline.sources.rejects import RejectedRows
 
-JSON = (".json", *JSON_LINES)
+TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
 
-TABLES = (*TEXT_TABLES, ".parquet", ".pq")
+LOOKED_AT = 20  # records of a JSON file by which its layout is judged
 
 
 def detect_format(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
@@ -28,18 +53,26 @@ def detect_format(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
         LeadlineError: none fits, or more than one does.
     """
     if source.is_dir():
-        return _folder(source)
+        return _folder(source, settings)
     check_file(source)
     if settings.mapping is not None:
         return "survey", "a mapping file was given"
     suffix = source.suffix.lower()
     if TRANSCRIPT.match(source.name):
         return "daic", "a file named like a DAIC-WOZ transcript"
+    if suffix == ".txt" and is_whatsapp(source):
+        return "whatsapp", "lines with a date, a clock and a name, as WhatsApp exports"
+    if is_transcript(source):
+        return "folder", "a transcript with a speaker before what each says"
+    if suffix in PARQUET and is_nested(source):
+        return _json(source, settings)
     if suffix in TABLES:
         return _table(source, settings, ledger)
     if suffix in JSON:
         return _json(source, settings)
-    raise unclear(source, f"The ending {suffix or 'of the name'!r} is not known.")
+    raise stranger_file(source) or unclear(
+        source, f"The ending {suffix or 'of the name'!r} is not known."
+    )
 
 
 def unclear(source: Path, problem: str) -> LeadlineError:
@@ -49,36 +82,66 @@ def unclear(source: Path, problem: str) -> LeadlineError:
     )
 
 
-def _folder(source: Path) -> tuple[str, str]:
+def _folder(source: Path, settings: ImportConfig) -> tuple[str, str]:
     if (source / MANIFEST).is_file() and (source / "turns.parquet").is_file():
         raise LeadlineError(
             "This folder is a cohort already.",
             remedy="Use it as it is, for example with leadline inspect.",
             file=source,
         )
-    convokit = (source / UTTERANCES).is_file()
+    fits = []
     sessions = transcripts(source)
-    if convokit and sessions:
-        raise unclear(source, "The folder holds a ConvoKit corpus and DAIC-WOZ transcripts.")
-    if convokit:
-        return "convokit", f"a folder with {UTTERANCES}"
+    if (source / UTTERANCES).is_file():
+        fits.append(("convokit", f"a folder with {UTTERANCES}", "a ConvoKit corpus"))
     if sessions:
-        return "daic", f"a folder with {len(sessions)} files named like 300_TRANSCRIPT.csv"
+        sign = f"a folder with {len(sessions)} files named like 300_TRANSCRIPT.csv"
+        fits.append(("daic", sign, "DAIC-WOZ transcripts"))
+    if is_slack(source):
+        fits.append(("slack", "a folder of days for each channel", "a Slack export"))
+    if len(fits) > 1:
+        raise unclear(source, f"The folder holds {' and '.join(name for *_, name in fits)}.")
+    if fits:
+        return fits[0][0], fits[0][1]
+    files = dialogue_files(source)
+    if files and _is_dialogue(files[0], settings):
+        return "folder", f"a folder with {len(files)} files, one a dialogue"
     raise LeadlineError(
-        "This folder holds neither a ConvoKit corpus nor DAIC-WOZ transcripts.",
+        "This folder holds neither a ConvoKit corpus nor DAIC-WOZ transcripts, nor a Slack export, "
+        "nor a file a dialogue.",
         remedy="Give the file with the conversations itself.",
         file=source,
     )
+
+
+def _is_dialogue(path: Path, settings: ImportConfig) -> bool:
+    """Whether a file of a folder could be one dialogue."""
+    suffix = path.suffix.lower()
+    ledger = RejectedRows(skip_bad=True)
+    try:
+        if suffix in JSON:
+            _, record = next(conversations(path, ledger), ("", None))
+            return isinstance(record, Mapping) and bool(_json_fits(record))
+        if suffix == ".txt":
+            return is_whatsapp(path) or is_transcript(path)
+        return {"role", "text"} <= set(columns_of(path, settings, ledger))
+    except LeadlineError:
+        return False
 
 
 def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
     columns = columns_of(source, settings, ledger)
     if {"role", "text"} <= set(columns):
         return "table", "a table with a role and a text column"
+    first = next(iter(table_batches(source, RejectedRows(skip_bad=True))), pl.DataFrame())
+    column = dialogue_column(first, settings.roles())
+    if column is not None and "role" not in columns:
+        return "cells", "a table whose cells hold whole dialogues"
     raise LeadlineError(
         "The table has no role and text column that Leadline knows.",
         remedy="If each row is a turn, give --format table with --column role=NAME and "
-        "--column text=NAME; if each row is a person, give --mapping FILE.toml.",
+        "--column text=NAME; if each row is a person, give --mapping FILE.toml; if each row is a "
+        "conversation in one cell, give --format cells. The table has: "
+        f"{', '.join(name for name in first.columns[1:31] if name)}.",
         file=source,
         row=1,
     )
@@ -87,8 +150,9 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
 def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     # With --skip-bad, bad lines are passed over; the reader will meet and count them again.
     ledger = RejectedRows(settings.skip_bad)
-    where, record = next(conversations(source, ledger), ("", None))
-    if not isinstance(record, Mapping):
+    records = list(islice(conversations(source, ledger), LOOKED_AT))
+    where, record = next(((w, r) for w, r in records if isinstance(r, Mapping)), ("", None))
+    if record is None:
         raise unclear(source, "The first record is not a JSON object.")
     if "resourceType" in record:
         raise LeadlineError(
@@ -96,11 +160,47 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
             remedy="Give the conversations as the source and this file with --phq9.",
             file=source,
         )
+    known_layout = platform_of(record)
+    if known_layout is not None:
+        return known_layout
     fits = _json_fits(record)
     if len(fits) == 1:
         return fits[0]
+    if not fits:
+        stranger = stranger_record(record, source)
+        if stranger is not None:
+            raise stranger
     evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
-    raise unclear(source, f"The first record ({where}) has {evidence}.")
+    names = ", ".join(sorted(str(key) for key in record)[:20])
+    raise unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
+
+
+def platform_of(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The format of a record that bears the marks of one program, and what they are."""
+    messages = record.get("messages")
+    first = next((entry for entry in messages if isinstance(entry, Mapping)), {}) if isinstance(
+        messages, list) else {}  # fmt: skip
+    author = first.get("author")
+    if ("guild" in record and "channel" in record) or (
+        isinstance(author, Mapping) and "isBot" in author
+    ):
+        return "discord", "messages with authors and isBot, as DiscordChatExporter writes"
+    if isinstance(record.get("chats"), Mapping) or "from_id" in first or "date_unixtime" in first:
+        return "telegram", "messages with from_id, as Telegram Desktop exports"
+    if "sender_name" in first and "timestamp_ms" in first:
+        return "messenger", "messages with sender_name and timestamp_ms, as Facebook exports"
+    events = record.get("events")
+    if (isinstance(events, list) and "sender_id" in record) or (
+        "event" in record and ("sender_id" in record or "parse_data" in record)
+    ):
+        return "rasa", "events of a sender, as Rasa's tracker has"
+    if has_tree(record):
+        return "chatgpt", "a mapping of messages, as ChatGPT exports"
+    if isinstance(record.get("chat_messages"), list):
+        return "claude", "chat_messages, as Claude exports"
+    if is_call(record):
+        return "traces", "calls of a model with an input and an output"
+    return None
 
 
 def _json_fits(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -119,5 +219,8 @@ def _json_fits(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def is_fhir(path: Path) -> bool:
-    """Whether a label file is JSON, that is FHIR, by its name."""
-    return check_file(path).suffix.lower() in JSON
+    """Whether a label file holds FHIR resources: JSON that names a resourceType near its start."""
+    if check_file(path).suffix.lower() not in JSON:
+        return False
+    with path.open("rb") as stream:
+        return b"resourcetype" in stream.read(65_536).lower()

@@ -8,30 +8,52 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from leadline.artefact import new_directory, sha256
 from leadline.cohort.lock import carry_lock
 from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
+from leadline.importing.authors import NOBODY, refuse_placeholders, settle_authors
 from leadline.importing.detect import detect_format, is_fhir
 from leadline.importing.spool import Spool, clean, order, write_turns
-from leadline.layouts.chat import read_chat, read_sharegpt
+from leadline.layouts.apps import read_discord, read_messenger, read_slack, read_telegram
+from leadline.layouts.cells import read_cells, split_rows
+from leadline.layouts.chat import read_chat, read_claude, read_sharegpt
 from leadline.layouts.convokit import read_convokit
 from leadline.layouts.daic import daic_labels, read_daic
+from leadline.layouts.folder import read_folder
 from leadline.layouts.intercom import read_intercom
 from leadline.layouts.long_table import read_table
+from leadline.layouts.rasa import read_rasa
 from leadline.layouts.survey import read_survey
+from leadline.layouts.traces import read_traces
+from leadline.layouts.whatsapp import read_whatsapp
 from leadline.questionnaires.fhir import fhir_labels
-from leadline.questionnaires.labels import label_table, table_labels
+from leadline.questionnaires.labels import from_zero, label_table, table_labels
+from leadline.sources.batch import RawTurnBatch
 from leadline.sources.config import ImportConfig
+from leadline.sources.identity import Identities, key_of
 from leadline.sources.label import Label
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.source import Source
 
 READERS: dict[str, Callable[[Path, ImportConfig, RejectedRows], Source]] = {
     "table": read_table,
+    "cells": read_cells,
+    "folder": read_folder,
     "survey": read_survey,
     "chat": read_chat,
     "sharegpt": read_sharegpt,
+    "chatgpt": read_chat,
+    "claude": read_claude,
+    "discord": read_discord,
+    "telegram": read_telegram,
+    "slack": read_slack,
+    "messenger": read_messenger,
+    "whatsapp": read_whatsapp,
+    "traces": read_traces,
+    "rasa": read_rasa,
     "convokit": read_convokit,
     "daic": read_daic,
     "intercom": read_intercom,
@@ -79,14 +101,16 @@ def import_files(
         ledger = RejectedRows(settings.skip_bad)
         layout, evidence = _layout_of(source, settings, ledger)
         parts = READERS[layout](source, settings, ledger)
-        spool = _gather(parts, settings, ledger, scratch / "spool", progress)
-        _refuse_empty(spool, source)
-        parts.roles.check_complete(source)
-        write_turns(spool, order(spool, ledger), scratch / "turns.parquet")
+        identities = Identities(settings.similar_ids)
+        spool = _gather(parts, settings, ledger, identities, scratch / "spool", progress)
+        _refuse_empty(spool, source, ledger)
+        _settle_people(spool, parts, settings, identities, ledger, source)
+        ordered = order(spool, ledger)
+        ledger.account.check(ordered.height, source)
+        write_turns(spool, ordered, scratch / "turns.parquet")
         shutil.rmtree(scratch / "spool")
-        people = parts.people.table(spool.people)
-        labels = [*parts.labels, *_separate_labels(layout, settings, parts, ledger)]
-        phq9 = label_table(labels, settings, ledger, set(people["person_id"]))
+        people = parts.people.table(spool.persons())
+        phq9 = _labels(layout, settings, parts, ledger, set(people["person_id"]), identities)
         finish_cohort(
             scratch,
             phq9,
@@ -94,11 +118,65 @@ def import_files(
             command="import",
             settings=_plain(settings),
             inputs=_hashes(parts.inputs),
-            **{"import": {"format": layout, "detected": evidence, **ledger.summary()}},
+            **{
+                "import": {
+                    "format": layout,
+                    "detected": evidence,
+                    "messages": ledger.account.summary(ordered.height),
+                    **ledger.summary(),
+                }
+            },
             roles=dict(parts.roles.counts),
             text_may_leave=settings.text_may_leave,
         )
         return carry_lock(out, scratch)
+
+
+def _settle_people(
+    spool: Spool,
+    parts: Source,
+    settings: ImportConfig,
+    identities: Identities,
+    ledger: RejectedRows,
+    source: Path,
+) -> None:
+    """Who is whom: roles complete, authors joined to conversations, identifiers told apart."""
+    parts.roles.check_complete(source)
+    if parts.shared_conversations:
+        settle_authors(spool, ledger, source)
+    refuse_placeholders(spool, settings, source)
+    identities.check(spool.people, source)
+    if identities.mode != "join":
+        for person in spool.people:
+            identities.names.setdefault(key_of(person), person)
+    ledger.note("identifiers that differ only in writing, joined", len(identities.joined))
+
+
+def _labels(
+    layout: str,
+    settings: ImportConfig,
+    parts: Source,
+    ledger: RejectedRows,
+    people: set[str],
+    identities: Identities,
+) -> pl.DataFrame:
+    """The labels of the source and of --phq9, checked.
+
+    Raises:
+        LeadlineError: --phq9 was given and gives no label at all.
+    """
+    inner = from_zero(parts.labels, settings.item_coding, ledger) if layout == "survey" else None
+    labels = [*(parts.labels if inner is None else inner),
+              *_separate_labels(layout, settings, parts, ledger)]  # fmt: skip
+    table = label_table(labels, settings, ledger, people, identities)
+    if settings.phq9 is not None and not table.height:
+        reasons = "; ".join(list(ledger.reasons)[:3])
+        raise LeadlineError(
+            f"No PHQ-9 of this file could be used. {reasons}",
+            remedy="Correct the file, or leave --phq9 out to import conversations alone.",
+            file=settings.phq9,
+        )
+    return table
 
 
 def _layout_of(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
@@ -108,10 +186,11 @@ def _layout_of(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tu
     return detect_format(source, settings, ledger)
 
 
-def _refuse_empty(spool: Spool, source: Path) -> None:
+def _refuse_empty(spool: Spool, source: Path, ledger: RejectedRows) -> None:
     if not spool.height:
+        reasons = [*ledger.reasons, *ledger.account.omitted][:3]
         raise LeadlineError(
-            "The source holds no turn that can be used.",
+            f"The source holds no turn that can be used. {'; '.join(reasons)}".strip(),
             remedy="Check the file and --format.",
             file=source,
         )
@@ -121,16 +200,39 @@ def _gather(
     parts: Source,
     settings: ImportConfig,
     ledger: RejectedRows,
+    identities: Identities,
     directory: Path,
     progress: Callable[[int], None] | None,
 ) -> Spool:
     spool = Spool(directory)
     for batch in parts.batches:
         if batch.rows.height:
-            spool.add(batch.file, clean(batch, parts.roles, settings, ledger))
+            rows = _prepared(batch, parts, settings, ledger)
+            turns = clean(RawTurnBatch(batch.file, rows), parts.roles, settings, ledger)
+            if identities.mode == "join":
+                turns = turns.with_columns(person=identities.column(turns["person"]))
+            spool.add(batch.file, turns)
         if progress is not None:
             progress(spool.height)
     return spool
+
+
+def _prepared(
+    batch: RawTurnBatch, parts: Source, settings: ImportConfig, ledger: RejectedRows
+) -> pl.DataFrame:
+    """Raw turns with whole dialogues split or asked about, and nameless authors marked as such."""
+    rows = batch.rows
+    speakers = rows["speaker"]
+    if rows.schema["text"] == pl.String and speakers.dtype == pl.String:
+        users = speakers.is_in(parts.roles.person_words(speakers.unique().drop_nulls()))
+        rows = split_rows(rows, users.fill_null(False), settings, ledger, batch.file)
+    if parts.shared_conversations and rows.schema["person"] == pl.String:
+        absent = pl.col("person").is_null() & pl.col("conversation").is_not_null()
+        if rows.select(absent.any()).item():
+            rows = rows.with_columns(
+                person=pl.when(absent).then(pl.lit(NOBODY)).otherwise("person")
+            )
+    return rows
 
 
 def _separate_labels(
@@ -142,6 +244,7 @@ def _separate_labels(
         return []
     parts.inputs.append(path)
     if is_fhir(path):
+        ledger.uses.meet(path, ())
         return list(fhir_labels(path, ledger))
     if layout == "daic" and not settings.phq9_column:
         return list(daic_labels(path, ledger))

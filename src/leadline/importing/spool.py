@@ -8,7 +8,7 @@ is bounded by the keys and not by the text, whatever the order of the source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +24,13 @@ from leadline.sources.config import ROLES, ImportConfig
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import Roles
 from leadline.sources.times import (
+    FIRST_EPOCH,
     FUTURE,
     TIME_REMEDY,
     UNREADABLE,
+    check_zones,
     end_of_day,
     latest,
-    naive_error,
     to_utc,
 )
 from leadline.tables import TURNS
@@ -46,7 +47,8 @@ def clean(
     for a PHQ-9 that may have been answered before it.
 
     Returns:
-        Columns row, person, conversation, turn (Int64, may be null), role (UInt8), text, time.
+        Columns row, person, conversation, turn (Int64, may be null), role (UInt8), text, time; and
+        offset where times are offsets into something.
     """
     raw, file = batch.rows, batch.file
     person = as_identifier(raw["person"], "person", file)
@@ -73,7 +75,11 @@ def clean(
     frame = frame.hstack(_times(raw, settings, file))
     frame = _late_in_their_day(_reject_bad(frame, settings, ledger, file), settings, ledger)
     role = roles.column(frame["speaker"], frame["row"], file)
-    return frame.select("row", "person", "conversation", "turn", role.alias("role"), "text", "time")
+    columns = ("row", "person", "conversation", "turn", role.alias("role"), "text", "time")
+    if frame["offset"].is_not_null().any():
+        ledger.note(OFFSETS, frame.height - frame["offset"].null_count())
+        return frame.select(*columns, "offset")
+    return frame.select(*columns)
 
 
 def _conversation(raw: pl.DataFrame, file: Path) -> pl.Series:
@@ -102,9 +108,8 @@ def _position(raw: pl.DataFrame, file: Path) -> pl.Series:
 def _times(raw: pl.DataFrame, settings: ImportConfig, file: Path) -> pl.DataFrame:
     if "time" not in raw.columns:
         return to_utc(pl.Series("time", [None] * raw.height, dtype=pl.Null), "")
-    times = to_utc(raw["time"], settings.timezone)
-    if times["naive"].any():
-        raise naive_error(file, raw["row"].filter(times["naive"])[0])
+    times = to_utc(raw["time"], settings.timezone, settings.date_order)
+    check_zones(times, raw["row"], file)
     return times
 
 
@@ -146,12 +151,15 @@ def _reject_bad(
         return frame
     marked = frame.select("row", reason=reasons).filter(pl.col("reason").is_not_null())
     for row, number in marked.iter_rows():
-        ledger.reject(file, row, *checks[number][1:])
+        ledger.reject(file, row, *checks[number][1:], 1)
     return frame.filter(reasons.is_null())
 
 
 def _blank(column: str) -> pl.Expr:
     return pl.col(column).is_null() | (pl.col(column).str.strip_chars().str.len_bytes() == 0)
+
+
+OFFSETS = "times that are offsets and no dates; they order turns and date nothing"
 
 
 class Spool:
@@ -165,6 +173,9 @@ class Spool:
         self.people: dict[str, int] = {}
         self.conversations: dict[tuple[str, str], int] = {}
         self.owner: list[int] = []  # conversation -> person
+        self.voices: list[int] = []  # conversation -> roles that speak in it, as bits
+        self.moved: dict[int, int] = {}  # conversation -> the one that its rows are in
+        self.gone: set[int] = set()  # conversations that are left out
         self.height = 0
 
     def add(self, file: Path, rows: pl.DataFrame) -> None:
@@ -179,9 +190,17 @@ class Spool:
         code = pairs.join(unique, on=["person", "conversation"], how="left", maintain_order="left")[
             "code"
         ]
+        roles = pl.DataFrame({"code": code, "role": rows["role"]}).unique()
+        for place, role in roles.iter_rows():
+            self.voices[place] |= 1 << role
         path = self.directory / f"{len(self.files):06}.arrow"
         rows.select("row", "role", "text", "time").with_columns(code=code).write_ipc(path)
-        self.keys.append(pl.DataFrame({"code": code, "turn": rows["turn"], "time": rows["time"]}))
+        time = rows["time"]
+        if "offset" in rows.columns:  # offsets order as times of 1970, before every date
+            time = time.fill_null(
+                rows["offset"].cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+            )
+        self.keys.append(pl.DataFrame({"code": code, "turn": rows["turn"], "time": time}))
         self.files.append((path, file))
         self.height += rows.height
 
@@ -190,7 +209,36 @@ class Spool:
         if code is not None:
             return code
         self.owner.append(self.people.setdefault(person, len(self.people)))
+        self.voices.append(0)
         return self.conversations.setdefault((person, conversation), len(self.conversations))
+
+    def move(self, conversations: Mapping[int, int]) -> None:
+        """Put the rows of some conversations into others."""
+        for old, new in conversations.items():
+            self.voices[new] |= self.voices[old]
+            self.voices[old] = 0
+        self.keys = [
+            keys.with_columns(code=pl.col("code").replace(dict(conversations)))
+            for keys in self.keys
+        ]
+        self.moved |= conversations
+
+    def leave(self, conversation: int, ledger: RejectedRows, problem: str, remedy: str) -> None:
+        """Leave the rows of a conversation out as bad."""
+        position = 0
+        for keys in self.keys:
+            for place in keys.with_row_index().filter(pl.col("code") == conversation)["index"]:
+                file, row = self.locate(position + place)
+                ledger.reject(file, row, problem, remedy, 1)
+            position += keys.height
+        self.gone.add(conversation)
+
+    def persons(self) -> list[str]:
+        """People with at least one row, in the order in which they were met."""
+        names = list(self.people)
+        codes = sorted({self.owner[code] for code, voices in enumerate(self.voices)
+                        if voices and code not in self.gone})  # fmt: skip
+        return [names[code] for code in codes]
 
     def locate(self, position: int) -> tuple[Path, Any]:
         """Source file and row of the turn that was laid aside at `position`."""
@@ -219,7 +267,12 @@ def order(spool: Spool, ledger: RejectedRows) -> Order:
     first = keys.group_by("code").agg(
         first=pl.col("time").min(), dated=pl.col("time").is_not_null().all()
     )
-    first = first.sort("code").with_columns(person=pl.Series(spool.owner, dtype=pl.UInt32))
+    is_date = pl.col("first").dt.epoch("s") >= FIRST_EPOCH
+    first = first.with_columns(first=pl.when(is_date).then("first"))
+    owners = pl.DataFrame({"person": spool.owner}, schema={"person": pl.UInt32})
+    owners = owners.with_row_index("code")
+    first = owners.join(first, on="code", how="left", maintain_order="left")
+    first = first.with_columns(pl.col("dated").fill_null(False))
     ranked = first.sort("person", "first", "code", nulls_last=True)["code"]
     rank = np.empty(len(ranked), np.uint32)
     rank[ranked.to_numpy()] = np.arange(len(ranked), dtype=np.uint32)
@@ -234,11 +287,15 @@ def order(spool: Spool, ledger: RejectedRows) -> Order:
     twice = np.zeros(len(ranks), bool)
     twice[1:] = (ranks[1:] == ranks[:-1]) & (positions[1:] == positions[:-1])
     twice &= has_turn[sorted_rows]
+    if spool.gone:
+        gone = np.isin(ranked.to_numpy()[ranks], list(spool.gone))
+        sorted_rows, ranks, twice = sorted_rows[~gone], ranks[~gone], twice[~gone]
     for position in sorted_rows[twice]:
         ledger.reject(
             *spool.locate(int(position)),
             "This position occurs twice in the conversation.",
             "Give each turn of a conversation its own position.",
+            1,
         )
     unique_rows, ranks = sorted_rows[~twice], ranks[~twice]
     return _numbered(unique_rows, ranks, spool.height)
@@ -297,7 +354,10 @@ def _laid_aside(spool: Spool, ordered: Order) -> Iterator[pl.DataFrame]:
     start = 0
     for (path, _), keys in zip(spool.files, spool.keys, strict=True):
         stop = start + keys.height
-        piece = pl.read_ipc(path).with_columns(
+        piece = pl.read_ipc(path)
+        if spool.moved:
+            piece = piece.with_columns(pl.col("code").replace(spool.moved))
+        piece = piece.with_columns(
             place=pl.Series(ordered.place[start:stop]), turn=pl.Series(ordered.turn[start:stop])
         )
         yield piece.filter(pl.col("place") >= 0)

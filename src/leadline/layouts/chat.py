@@ -1,9 +1,9 @@
-"""Chat logs in JSON: OpenAI-style messages, nested lists of turns, ShareGPT.
+"""Chat logs in JSON: OpenAI-style messages, nested lists of turns, ShareGPT, ChatGPT, Claude.
 
 One conversation is an object with a list of messages (`messages`, `turns`, `conversation`,
-`dialog` ...); a file holds one, a list of them, or one a line. A message has a role (`role`,
-`speaker`, `from`) and a text (`content`, `text`, `value`), which may be a list of parts.
-Records that are messages themselves, each with its person, are read as well.
+`dialog` ...) or a tree of them (`mapping`); a file holds one, a list of them, one a line, or one a
+row of a Parquet table with nested lists. A message has a role and a text (`message.py` says under
+which names). Records that are messages themselves, each with its person, are read as well.
 """
 
 from __future__ import annotations
@@ -14,30 +14,45 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import LeadlineError
+from leadline.layouts.branches import PARENT_KEYS, opened_mapping
+from leadline.layouts.dialogue import Dialogue, DialogueWriter
+from leadline.layouts.message import BOT_KEYS, LANGCHAIN, ROLE_KEYS, TEXT_KEYS, opened
 from leadline.sources.batch import ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
+from leadline.sources.names import looks_like, normal, usual_place
 from leadline.sources.people import PeopleColumns, picked
-from leadline.sources.records import RawTurns, at, first_of, identifier
+from leadline.sources.records import RawTurns, at, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
 
-TURN_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "chat")
+TURN_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "chat",
+             "chat_messages", "utterances", "history", "chat_history", "transcript")  # fmt: skip
 
-WRAPPERS = ("conversations", "data", "dialogues", "dialogs", "chats", "items")
+LATE_TURN_KEYS = ("data", "items", "input", "output", "events", "log", "results", "content")
+"""Keys that hold messages only where no other does and their entries are messages."""
 
-ROLE_KEYS = ("role", "speaker", "from", "author", "sender")
-
-TEXT_KEYS = ("content", "text", "value", "message", "body")
-
-TIME_KEYS = ("created_at", "timestamp", "time", "create_time", "date")
+WRAPPERS = ("conversations", "data", "dialogues", "dialogs", "chats", "items", "results",
+            "sessions", "threads", "records", "rows")  # fmt: skip
 
 PERSON_KEYS = ("person_id", "user_id", "participant_id", "patient_id", "client_id", "person",
                "user")  # fmt: skip
 
 CONVERSATION_KEYS = ("conversation_id", "dialogue_id", "dialog_id", "chat_id", "thread_id",
-                     "session_id", "id")  # fmt: skip
+                     "session_id", "message_tree_id", "conversation_uuid", "chat_session_id",
+                     "uuid", "_id", "id")  # fmt: skip
+
+CHAT_KEYS = frozenset((
+    *TURN_KEYS, *WRAPPERS, *ROLE_KEYS, *TEXT_KEYS, *CONVERSATION_KEYS, *PERSON_KEYS, "mapping",
+    "message", "current_node", "parent", "children", "ancestors", "type", "data", "kwargs", "parts",
+    "metadata", "content_type", "weight", "recipient", "status", "tool_calls", "account",
+    "conversation_parts", "source", "contacts", "part_type", "author", "body", "created_at",
+    "external_id", "current_leaf_message_uuid", "create_time", "parent_id", "parent_message_uuid",
+))  # fmt: skip
+"""Keys that are read by name, found in another case too."""
+
+REQUEST_KEYS = ("response", "choices", "completion", "usage", "request")
 
 SHAREGPT_WORDS = {
     "human": "user",
@@ -47,11 +62,7 @@ SHAREGPT_WORDS = {
     "observation": "system",
 }
 
-NO_TEXT = "messages without text (tool calls), left out"
-
-OTHER_PARTS = "parts of a message that are not text (images, files), left out"
-
-JOINED = "messages whose text parts were joined by line breaks"
+CLAUDE_PERSON = "account.uuid"
 
 
 def read_chat(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
@@ -64,17 +75,26 @@ def read_sharegpt(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
     return _read(source, settings, ledger, SHAREGPT_WORDS)
 
 
+def read_claude(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
+    """Open a Claude export: `chat_messages` of one account, which is the person."""
+    return _read(source, settings, ledger, {}, CLAUDE_PERSON)
+
+
 def _read(
-    source: Path, settings: ImportConfig, ledger: RejectedRows, words: Mapping[str, str]
+    source: Path,
+    settings: ImportConfig,
+    ledger: RejectedRows,
+    words: Mapping[str, str],
+    person_key: str = "",
 ) -> Source:
     people = PeopleColumns(settings.people_column)
-    reader = ChatReader(source, settings, ledger, people)
+    reader = ChatReader(source, settings, ledger, people, settings.person_key or person_key)
     return Source(reader.batches(), roles_of(settings, words), people, inputs=[source])
 
 
 def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     """Records of a chat file with their locators; a wrapper object is opened."""
-    for where, value in json_values(source, ledger):
+    for where, value in json_values(source, ledger, CHAT_KEYS):
         key = _wrapper(value)
         if key is None:
             yield where, value
@@ -87,170 +107,266 @@ def _wrapper(value: Any) -> str | None:
     """The key under which an object holds a list of conversations, if it does."""
     if not isinstance(value, Mapping):
         return None
-    for key in WRAPPERS:
-        inner = value.get(key)
-        if not (isinstance(inner, list) and inner and isinstance(inner[0], Mapping)):
+    names: list[str] = sorted(value, key=lambda name: usual_place(name, WRAPPERS) or 0)
+    for key in names:
+        inner = value[key]
+        if usual_place(key, WRAPPERS) is None or not (isinstance(inner, list) and inner):
             continue
-        if turn_keys(inner[0]) or "conversation_parts" in inner[0]:
+        if not isinstance(inner[0], Mapping):
+            continue
+        if turn_keys(inner[0]) or "conversation_parts" in inner[0] or has_tree(inner[0]):
             return key
     return None
 
 
+def has_tree(record: Mapping[str, Any]) -> bool:
+    """Whether a conversation is a tree of messages, as ChatGPT exports it."""
+    mapping = record.get("mapping")
+    return isinstance(mapping, Mapping) and (
+        not mapping
+        or any(isinstance(node, Mapping) and "message" in node for node in mapping.values())
+    )
+
+
 def turn_keys(record: Mapping[str, Any]) -> list[str]:
     """Keys of a record under which a list of messages lies."""
-    return [
+    keys = [
         key
-        for key in TURN_KEYS
-        if isinstance(record.get(key), list)
+        for key in record
+        if usual_place(key, TURN_KEYS) is not None
+        and isinstance(record[key], list)
         and (not record[key] or any(isinstance(entry, Mapping) for entry in record[key]))
     ]
+    if len(keys) > 1:
+        keys = [key for key in keys if record[key]] or keys[:1]
+    if not keys:
+        keys = [
+            key
+            for key in record
+            if normal(key) in LATE_TURN_KEYS
+            and isinstance(record[key], list)
+            and not has_role_and_text(record)
+            and any(has_role_and_text(entry) for entry in record[key])
+        ]
+    return sorted(keys, key=lambda key: usual_place(key, TURN_KEYS) or 0)
+
+
+def has_role_and_text(record: Any) -> bool:
+    """Whether a record names who speaks and what they say."""
+    if not isinstance(record, Mapping):
+        return False
+    record = opened(record)
+    role = any(usual_place(key, (*ROLE_KEYS, *BOT_KEYS)) is not None for key in record)
+    kind = record.get("type")
+    role = role or (isinstance(kind, str) and kind.lower() in LANGCHAIN)
+    text = any(usual_place(key, (*TEXT_KEYS, "parts")) is not None for key in record)
+    return role and text
 
 
 def is_message(record: Any) -> bool:
     """Whether a record is itself a message."""
-    if not isinstance(record, Mapping) or turn_keys(record):
+    if not isinstance(record, Mapping) or turn_keys(record) or has_tree(record):
         return False
-    return any(key in record for key in ROLE_KEYS) and any(key in record for key in TEXT_KEYS)
+    return has_role_and_text(record)
 
 
 @dataclass
 class ChatReader:
-    """Draws raw turns from a chat file and notes what it says about people."""
+    """Draws raw turns from a chat file and notes what it says about people.
+
+    Attributes:
+        source: the file.
+        settings: keys and roles that are given.
+        ledger: counts.
+        people: what is said about people.
+        person_key: the key of the person's identifier, "" until it is known.
+        name: of a conversation that names none; "" for its number in the file.
+        writer: of conversations.
+    """
 
     source: Path
     settings: ImportConfig
     ledger: RejectedRows
     people: PeopleColumns
     person_key: str = ""
-    identifier_pairs: set[tuple[str, str]] = field(default_factory=set)
+    name: str = ""
+    writer: DialogueWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = RawTurns(self.source, self.ledger)
+        self.writer = DialogueWriter(rows, self.settings, self.ledger)
 
     def batches(self) -> Iterator[RawTurnBatch]:
         """Raw turns of all records."""
-        rows = RawTurns(self.source, self.ledger)
+        rows = self.writer.rows
+        trees: dict[str, Dialogue] = {}
         for number, (where, record) in enumerate(conversations(self.source, self.ledger), 1):
             if is_message(record):
-                self._flat(rows, record, where)
+                self._flat(trees, record, where)
             else:
-                self._nested(rows, record, where, number)
+                self._nested(record, where, number)
+            if rows.full:
+                yield rows.batch()
+        for dialogue in trees.values():
+            self.writer.write(dialogue)
             if rows.full:
                 yield rows.batch()
         yield rows.batch()
 
-    def _nested(self, rows: RawTurns, record: Any, where: str, number: int) -> None:
+    def _nested(self, record: Any, where: str, number: int) -> None:
+        rows = self.writer.rows
         if not isinstance(record, Mapping):
-            rows.reject(where, "The conversation is not a JSON object.", "Check the layout.")
+            rows.lose(where, "The conversation is not a JSON object.", "Check the layout.")
             return
+        messages, key, current = self._messages(record, where)
+        if messages is None:
+            return
+        name = self._conversation(record)
+        conversation = identifier(record[name]) if name is not None else self._unnamed(number)
+        person = self._person(record, where, conversation)
+        if person is None or conversation is None:
+            what = "person" if person is None else "conversation"
+            rows.lose(where, f"The {what} identifier is missing or not text.", "Fill it in.",
+                      len(messages))  # fmt: skip
+            return
+        self._describe(record, person, where, (name, key))
+        places = [f"{where}, {key}[{place}]" for place in range(len(messages))]
+        growing = "no" if name is not None else "maybe"
+        if any(normal(name_beside) in REQUEST_KEYS for name_beside in record):
+            growing = "log" if name is None or normal(name) == "id" else growing
+        self.writer.write(
+            Dialogue(where, person, conversation, messages, places, record, growing, current)
+        )
+
+    def _unnamed(self, number: int) -> str:
+        """The name of a conversation that has none."""
+        if not self.name:
+            return str(number)
+        return self.name if number == 1 else f"{self.name}-{number}"
+
+    def _messages(
+        self, record: Mapping[str, Any], where: str
+    ) -> tuple[list[Any] | None, str, str | None]:
+        """The messages of a conversation, their key, and the current one; None where it is bad."""
+        if has_tree(record):
+            messages, current = opened_mapping(record)
+            return messages, "mapping", current
         keys = turn_keys(record)
         if len(keys) != 1:
             detail = f"It has {', '.join(keys)}." if keys else "It has none of the usual keys."
-            rows.reject(
+            self.writer.rows.lose(
                 where,
                 f"The conversation needs one list of messages. {detail}",
                 f"Keep one of: {', '.join(TURN_KEYS)}.",
             )
-            return
-        raw_id = first_of(record, CONVERSATION_KEYS)
-        conversation = identifier(raw_id) if raw_id is not None else str(number)
-        person = conversation
-        if not self.settings.one_person_per_conversation:
-            person = identifier(at(record, self._person_key(record, where)))
-        if not self._known(rows, person, conversation, where):
-            return
-        self._describe(record, str(person), where)
-        for place, message in enumerate(record[keys[0]]):
-            self._message(
-                rows, message, f"{where}, {keys[0]}[{place}]", str(person), str(conversation)
-            )
+            return None, "", None
+        current = identifier(record.get("current_leaf_message_uuid"))
+        return list(record[keys[0]]), keys[0], current
 
-    def _known(
-        self, rows: RawTurns, person: str | None, conversation: str | None, where: str
-    ) -> bool:
-        if person is None or conversation is None:
-            what = "person" if person is None else "conversation"
-            rows.reject(where, f"The {what} identifier is missing or not text.", "Fill it in.")
-            return False
-        if (person, conversation) in self.identifier_pairs:
-            rows.reject(
-                where,
-                "This conversation identifier occurs twice.",
-                "Give each conversation its own identifier, or remove the copy.",
-            )
-            return False
-        self.identifier_pairs.add((person, conversation))
-        return True
-
-    def _flat(self, rows: RawTurns, record: Mapping[str, Any], where: str) -> None:
+    def _flat(self, trees: dict[str, Dialogue], record: Mapping[str, Any], where: str) -> None:
         """A record that is a message; without a conversation, all of a person's are one."""
-        raw_id = first_of(record, CONVERSATION_KEYS[:-1])
-        conversation = identifier(raw_id) if raw_id is not None else ONLY
-        if self.settings.one_person_per_conversation:
-            person = conversation if raw_id is not None else self.source.stem
-        else:
-            person = identifier(at(record, self._person_key(record, where)))
+        name = self._conversation(record, CONVERSATION_KEYS[:-3])
+        conversation = identifier(record[name]) if name is not None else self.name or ONLY
+        alone = conversation if name is not None else self.source.stem
+        person = self._person(record, where, alone)
         if person is None or conversation is None:
-            rows.reject(where, "The person or conversation identifier is missing.", "Fill it in.")
+            problem = "The person or conversation identifier is missing."
+            self.writer.rows.lose(where, problem, "Fill it in.")
             return
-        self._describe(record, person, where)
-        self._message(rows, record, where, person, conversation)
+        self._describe(record, person, where, (name,), message=True)
+        # Authors of a tree differ; its branches are those of the whole conversation.
+        is_tree = name is not None and any(normal(key) in PARENT_KEYS for key in record)
+        if not is_tree:
+            self.writer.write_alone(where, record, person, conversation)
+            return
+        dialogue = trees.setdefault(conversation, Dialogue(where, person, conversation, [], []))
+        dialogue.messages.append(record)
+        dialogue.places.append(where)
 
-    def _describe(self, record: Mapping[str, Any], person: str, where: str) -> None:
+    def _conversation(
+        self, record: Mapping[str, Any], names: tuple[str, ...] = CONVERSATION_KEYS
+    ) -> str | None:
+        """The key of the conversation's identifier, if there is one that is not null."""
+        keys = sorted(
+            (place, key)
+            for key in record
+            if (place := usual_place(key, names)) is not None and record[key] is not None
+        )
+        return keys[0][1] if keys else None
+
+    def _describe(
+        self,
+        record: Mapping[str, Any],
+        person: str,
+        where: str,
+        used: tuple[str | None, ...],
+        message: bool = False,
+    ) -> None:
+        uses = self.ledger.uses
+        if not message:
+            uses.meet(self.source, record)
+            for key, kind in zip(used, ("conversation", "messages"), strict=False):
+                if key is not None:
+                    uses.take(self.source, key, kind)
+            if self.person_key:
+                uses.take(self.source, self.person_key.split(".")[0], "person")
+        else:
+            uses.take(self.source, self.person_key, "person", "messages[].")
+            if used[0] is not None:
+                uses.take(self.source, used[0], "conversation", "messages[].")
         if self.people.columns:
+            for column in self.people.columns:
+                uses.take(self.source, column, "about the person", "messages[]." if message else "")
             values = picked(record, self.people.columns)
             self.people.add(person, values, self.source, where, self.ledger)
 
-    def _person_key(self, record: Mapping[str, Any], where: str) -> str:
-        """The key of the person's identifier: as set, else the only usual one of the first."""
-        if self.settings.person_key:
-            return self.settings.person_key
+    def _person(
+        self, record: Mapping[str, Any], where: str, conversation: str | None
+    ) -> str | None:
+        if self.settings.person:
+            return self.settings.person
+        if self.settings.one_person_per_conversation:
+            return conversation
         if not self.person_key:
-            candidates = [key for key in PERSON_KEYS if identifier(record.get(key)) is not None]
-            if len(candidates) != 1:
-                what = f"could be under {', '.join(candidates)}" if candidates else "is not named"
-                raise LeadlineError(
-                    f"The person of this conversation {what}.",
-                    remedy="Give --person-key KEY (dots reach inside: metadata.user_id), or "
-                    "--one-person-per-conversation if each conversation is another person.",
-                    file=self.source,
-                    row=where,
-                )
-            self.person_key = candidates[0]
-        return self.person_key
+            self.person_key = person_key(record, self.source, where)
+        return identifier(at(record, self.person_key))
 
-    def _message(
-        self, rows: RawTurns, message: Any, where: str, person: str, conversation: str
-    ) -> None:
-        if not isinstance(message, Mapping):
-            rows.reject(where, "The message is not a JSON object.", "Give it a role and a text.")
-            return
-        speaker = first_of(message, ROLE_KEYS)
-        if isinstance(speaker, Mapping):
-            speaker = speaker.get("role")
-        text = first_of(message, TEXT_KEYS)
-        if text is None and any(message.get(key) for key in ("tool_calls", "function_call")):
-            self.ledger.note(NO_TEXT)
-            return
-        if isinstance(text, list):
-            text = self._parts(text)
-            if text is None:
-                return
-        rows.add(where, person, conversation, speaker, text, first_of(message, TIME_KEYS))
 
-    def _parts(self, parts: list[Any]) -> Any:
-        """The text of a list of parts; None if none of them is text."""
-        texts = []
-        for part in parts:
-            text = part if isinstance(part, str) else None
-            if isinstance(part, Mapping) and "text" in part:
-                text = part["text"]
-                if isinstance(text, Mapping):
-                    text = text.get("value")
-            if isinstance(text, str):
-                texts.append(text)
-            else:
-                self.ledger.note(OTHER_PARTS)
-        if not texts:
-            self.ledger.note(NO_TEXT)
-            return None
-        if len(texts) > 1:
-            self.ledger.note(JOINED)
-        return "\n".join(texts)
+def person_key(record: Mapping[str, Any], file: Path, where: str) -> str:
+    """The key of the person's identifier: the only one of the usual, else the only likely one.
+
+    Raises:
+        LeadlineError: there is none, or more than one.
+    """
+    paths = dict(record)
+    for key, value in record.items():
+        if isinstance(value, Mapping) and (
+            looks_like(key) == "person" or normal(key) == "metadata"
+        ):
+            paths |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
+    usual = [path for path in paths if usual_place(path.rsplit(".")[-1], PERSON_KEYS) is not None]
+    usual = [path for path in usual if not isinstance(paths[path], Mapping | list)]
+    within = [path for path in paths if "." in path and path not in usual
+              and looks_like(path.split(".")[0]) == "person"
+              and normal(path.split(".")[1]) in ("id", "uuid", "external_id")]  # fmt: skip
+    likely = [path for path in paths if "." not in path and looks_like(path) == "person"]
+    for group in (usual, within, likely):
+        choices = [path for path in group if identifier(paths[path]) is not None]
+        if len(choices) == 1:
+            return choices[0]
+        if len(choices) > 1:
+            raise _unclear_person(f"could be under {', '.join(sorted(choices))}", file, where)
+        if len(group) == 1 and paths[group[0]] is None:
+            return group[0]
+    raise _unclear_person("is not named", file, where)
+
+
+def _unclear_person(what: str, file: Path, where: str) -> LeadlineError:
+    return LeadlineError(
+        f"The person of this conversation {what}.",
+        remedy="Give --person-key KEY (dots reach inside: metadata.user_id), "
+        "--one-person-per-conversation if each conversation is another person, or --person ID if "
+        "the whole source is of one.",
+        file=file,
+        row=where,
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import LeadlineError
+from leadline.layouts.unsaid import placeholder
 from leadline.sources.batch import RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import check_file, json_values, parse_json, read_text
@@ -28,6 +29,10 @@ UTTERANCES = "utterances.jsonl"
 SPEAKERS = ("speakers.json", "users.json")
 
 ROLE_KEYS = ("role", "speaker_role", "speaker_type")
+
+USES = {"id": "identifier of the message", "speaker": "person, role", "user": "person, role",
+        "conversation_id": "conversation", "root": "conversation", "text": "text",
+        "timestamp": "time", "meta": "role"}  # fmt: skip
 
 SMALL_TIMES = "timestamps that are no dates (too small), not kept; the order of the file counts"
 
@@ -86,12 +91,17 @@ def _batches(
     by_conversation: dict[str, list[Utterance]] = {}
     utterance_ids: set[str] = set()
     for where, record in json_values(path, ledger):
+        ledger.account.arrived += 1
+        if isinstance(record, Mapping):
+            ledger.uses.meet(path, record)
         utterance = _utterance(record, where, path, speakers, settings, ledger, utterance_ids)
         if utterance is not None:
             by_conversation.setdefault(utterance.conversation, []).append(utterance)
+    for key, kind in USES.items():
+        ledger.uses.take(path, key, kind)
     rows = RawTurns(path, ledger)
     for utterances in by_conversation.values():
-        person = _person(utterances, roles, path, ledger)
+        person = _person(utterances, roles, settings, path, ledger)
         if person is None:
             continue
         values = picked(speakers.get(person, {}), people.columns)
@@ -100,6 +110,11 @@ def _batches(
         if not dated and any(utterance.time is not None for utterance in utterances):
             ledger.note(SMALL_TIMES, len(utterances))
         for turn in utterances:
+            ledger.account.arrived -= 1  # it arrived when it was drawn; `add` counts it again
+            why = placeholder(turn.text)
+            if why:
+                rows.omit(why)
+                continue
             time = turn.time if dated else None
             rows.add(turn.row, person, turn.conversation, turn.word, turn.text, time)
         if rows.full:
@@ -124,7 +139,7 @@ def _utterance(
     utterance_ids: set[str],
 ) -> Utterance | None:
     if not isinstance(record, Mapping):
-        ledger.reject(path, where, "The utterance is not a JSON object.", "Check the corpus.")
+        ledger.reject(path, where, "The utterance is not a JSON object.", "Check the corpus.", 1)
         return None
     name = identifier(record.get("id"))
     conversation = identifier(first_of(record, ("conversation_id", "root")))
@@ -135,11 +150,11 @@ def _utterance(
     for what, value in (("id", name), ("conversation_id", conversation), ("speaker", speaker)):
         if value is None:
             ledger.reject(
-                path, where, f"The utterance's {what} is missing or not text.", "Fill it in."
+                path, where, f"The utterance's {what} is missing or not text.", "Fill it in.", 1
             )
             return None
     if name in utterance_ids:
-        ledger.reject(path, where, "The utterance's id occurs twice.", "Remove the copy.")
+        ledger.reject(path, where, "The utterance's id occurs twice.", "Remove the copy.", 1)
         return None
     utterance_ids.add(str(name))
     meta = record.get("meta")
@@ -165,9 +180,15 @@ def _role_word(
 
 
 def _person(
-    utterances: list[Utterance], roles: Roles, path: Path, ledger: RejectedRows
+    utterances: list[Utterance],
+    roles: Roles,
+    settings: ImportConfig,
+    path: Path,
+    ledger: RejectedRows,
 ) -> str | None:
-    """The one speaker of a conversation whose role is user."""
+    """The one speaker of a conversation whose role is user, or whom the settings say."""
+    if settings.person or settings.one_person_per_conversation:
+        return settings.person or utterances[0].conversation
     candidates = {
         turn.speaker for turn in utterances if roles.of(turn.word, path, turn.row) == "user"
     }
@@ -179,5 +200,6 @@ def _person(
         utterances[0].row,
         f"The conversation of this utterance has {what} who is the person.",
         "Say who is what with --role SPEAKER=ROLE or --role-key KEY.",
+        len(utterances),
     )
     return None

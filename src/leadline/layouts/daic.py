@@ -1,8 +1,10 @@
-"""DAIC-WOZ: transcripts of interviews and PHQ-8 labels of the split tables.
+"""DAIC-WOZ and E-DAIC: transcripts of interviews and PHQ-8 labels of the split tables.
 
 A transcript is `NNN_TRANSCRIPT.csv`, tab-separated despite its name: start_time, stop_time,
 speaker, value. Times are seconds into the recording, so turns have no date. Blank lines and
-rows without words are layout. Ellie, the virtual interviewer, is the assistant.
+rows without words are layout. Ellie, the virtual interviewer, is the assistant. A transcript of
+E-DAIC is separated by commas and has no speaker (Start_Time, End_Time, Text, Confidence): it holds
+the participant's words alone.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from leadline.errors import LeadlineError
-from leadline.questionnaires.labels import number
+from leadline.questionnaires.answers import number
 from leadline.sources.batch import ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import check_encoding, check_file, csv_rows, reading, table_header
@@ -29,6 +31,10 @@ TRANSCRIPT = re.compile(r"^(\d+)_TRANSCRIPT\.csv$", re.IGNORECASE)
 WORDS = {"ellie": "assistant"}
 
 FIELDS = ("speaker", "value")
+
+EXTENDED_TEXT = "text"  # of E-DAIC, where only the participant is transcribed
+
+ALONE = "transcripts without a speaker, taken as the participant's words (E-DAIC)"
 
 ANNOTATION = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 
@@ -97,7 +103,7 @@ def _batches(
         for line, speaker, value in _lines(path, ledger):
             text = _stripped(value, ledger) if settings.strip_annotations else value
             if text.strip():
-                rows.add(f"row {line}", participant, ONLY, speaker, text, None)
+                rows.add(f"row {line}", settings.person or participant, ONLY, speaker, text, None)
             else:
                 ledger.note("transcript rows without words, left out")
         yield rows.batch()
@@ -107,23 +113,51 @@ def _lines(path: Path, ledger: RejectedRows) -> Iterator[tuple[int, str, str]]:
     """Line number, speaker and words of each row. Quotes in words are plain characters."""
     check_encoding(check_file(path))
     with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
+        first = stream.readline(10_000)
+    if "\t" not in first and EXTENDED_TEXT in _lower(first.split(",")):
+        yield from _extended_lines(path, ledger)
+        return
+    with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         header: list[str] | None = None
         for fields in reader:
             if not any(field.strip() for field in fields):
                 continue
             if header is None:
-                header = [field.strip().lower() for field in fields]
+                header = _lower(fields)
                 _check_header(header, path)
+                ledger.uses.meet(path, header)
+                for name, kind in zip(FIELDS, ("role", "text"), strict=True):
+                    ledger.uses.take(path, name, kind)
                 places = [header.index(name) for name in FIELDS]
                 continue
             if len(fields) != len(header):
                 if len(fields) < len(header) and len(fields) <= places[1]:
                     fields = [*fields, *[""] * (len(header) - len(fields))]
                 else:
-                    ledger.reject(path, reader.line_num, *WRONG_WIDTH)
+                    ledger.account.arrived += 1
+                    ledger.reject(path, reader.line_num, *WRONG_WIDTH, 1)
                     continue
             yield reader.line_num, fields[places[0]], fields[places[1]]
+
+
+def _lower(fields: Sequence[str]) -> list[str]:
+    return [field.strip().lower() for field in fields]
+
+
+def _extended_lines(path: Path, ledger: RejectedRows) -> Iterator[tuple[int, str, str]]:
+    header, records = csv_rows(path, ledger)
+    ledger.uses.meet(path, header)
+    lower = _lower(header)
+    text = lower.index(EXTENDED_TEXT)
+    speaker = next(
+        (lower.index(name) for name in ("speaker", "participant") if name in lower), None
+    )
+    ledger.uses.take(path, header[text], "text")
+    if speaker is None:
+        ledger.note(ALONE)
+    for line, fields in records:
+        yield line, "Participant" if speaker is None else fields[speaker], fields[text].strip()
 
 
 WRONG_WIDTH = (

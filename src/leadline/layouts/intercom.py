@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.layouts.chat import conversations
+from leadline.layouts.unsaid import NO_TEXT, NOTES, unsaid
 from leadline.sources.batch import RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.people import PeopleColumns, picked
@@ -37,8 +38,6 @@ BLOCKS = frozenset(("p", "div", "br", "li", "ul", "ol", "tr", "table", "blockquo
 UNSEEN = frozenset(("script", "style"))
 
 HTML = "HTML bodies turned into plain text"
-
-NOTES = "internal notes, left out"
 
 EVENTS = "events without a body (assignment, closing), left out"
 
@@ -93,20 +92,26 @@ def _batches(
     conversation_ids: set[str] = set()
     for where, record in conversations(source, ledger):
         if not isinstance(record, Mapping):
-            rows.reject(where, "The conversation is not a JSON object.", "Check the export.")
+            rows.lose(where, "The conversation is not a JSON object.", "Check the export.")
             continue
         conversation = identifier(record.get("id"))
-        person = _person(record, settings, rows, where)
+        parts = list(_said(record, rows, where))
+        person = _person(record, settings, rows, where, len(parts))
+        if person is None:
+            continue
         if conversation is None or conversation in conversation_ids:
-            rows.reject(
-                where, "The conversation's id is missing or occurs twice.", "Check the export."
+            rows.lose(
+                where,
+                "The conversation's id is missing or occurs twice.",
+                "Check the export.",
+                len(parts),
             )
             continue
         conversation_ids.add(conversation)
-        if person is None:
-            continue
+        ledger.uses.meet(source, record)
+        ledger.uses.take(source, "id", "conversation")
         people.add(person, picked(record, people.columns), source, where, ledger)
-        for place, part in _said(record, rows, where):
+        for place, part in parts:
             _add(rows, part, place, person, conversation)
         if rows.full:
             yield rows.batch()
@@ -126,31 +131,35 @@ def _said(
     if parts is None:
         parts = []
     if not isinstance(parts, list):
-        rows.reject(where, "The conversation_parts are no list.", "Check the export.")
+        rows.lose(where, "The conversation_parts are no list.", "Check the export.")
         return
     for number, part in enumerate(parts):
         place = f"{where}, conversation_parts[{number}]"
         if isinstance(part, Mapping):
             yield place, part
         else:
-            rows.reject(place, "The part is not a JSON object.", "Check the export.")
+            rows.lose(place, "The part is not a JSON object.", "Check the export.")
 
 
 def _add(
     rows: RawTurns, part: Mapping[str, Any], where: str, person: str, conversation: str
 ) -> None:
-    if part.get("part_type") == "note":
-        rows.ledger.note(NOTES)
-        return
+    uses = rows.ledger.uses
+    uses.meet(rows.file, part, "parts[].")
+    for key, kind in (("body", "text"), ("created_at", "time"), ("author", "role")):
+        uses.take(rows.file, key, kind, "parts[].")
     body = part.get("body")
-    if body is None or body == "":
-        rows.ledger.note(EVENTS)
+    why = NOTES if str(part.get("part_type")).startswith("note") else unsaid(part, None)
+    if not why and (body is None or body == ""):
+        why = EVENTS
+    if why:
+        rows.omit(why)
         return
     if isinstance(body, str) and ("<" in body or "&" in body):
         body = html_to_text(body)
         rows.ledger.note(HTML)
         if not body:
-            rows.ledger.note("bodies without text (images, files), left out")
+            rows.omit(NO_TEXT)
             return
     author = part.get("author")
     speaker = author.get("type") if isinstance(author, Mapping) else None
@@ -158,9 +167,13 @@ def _add(
 
 
 def _person(
-    record: Mapping[str, Any], settings: ImportConfig, rows: RawTurns, where: str
+    record: Mapping[str, Any], settings: ImportConfig, rows: RawTurns, where: str, messages: int
 ) -> str | None:
     """The contact of a conversation, or its one author who is a user, lead or contact."""
+    if settings.person:
+        return settings.person
+    if settings.one_person_per_conversation:
+        return identifier(record.get("id"))
     if settings.person_key:
         candidates = {identifier(record.get(settings.person_key))}
     else:
@@ -169,10 +182,11 @@ def _person(
     if len(candidates) == 1:
         return candidates.pop()
     problem = "names no contact" if not candidates else "has more than one contact"
-    rows.reject(
+    rows.lose(
         where,
         f"The conversation {problem}.",
         "Say where the person's identifier is with --person-key.",
+        messages,
     )
     return None
 

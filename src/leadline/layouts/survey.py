@@ -18,11 +18,13 @@ import polars as pl
 
 from leadline.errors import LeadlineError
 from leadline.phq9.items import INSTRUMENTS
-from leadline.questionnaires.labels import number
+from leadline.questionnaires.answers import answer as worth
+from leadline.questionnaires.answers import number
 from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.config import ImportConfig, check_people_columns
 from leadline.sources.files import read_text, table_batches, table_header
 from leadline.sources.label import Label
+from leadline.sources.names import instrument_of
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -35,6 +37,8 @@ TURN_KEYS = ("ask", "answer")
 PHQ9_KEYS = ("total", "items", "time", "instrument")
 
 EVERYTHING = "*"
+
+EMPTY_ROWS = "rows without a person or an answer, passed over"
 
 UNANSWERED = "questions without an answer, left out with the question"
 
@@ -188,9 +192,27 @@ def read_survey(source: Path, settings: ImportConfig, ledger: RejectedRows) -> S
     mapping = read_mapping(settings.mapping)
     _check_columns(mapping, table_header(source, ledger), source)
     people = PeopleColumns(tuple(name for name, _ in mapping.people))
+    _say_uses(source, mapping, ledger)
     parts = Source(iter(()), roles_of(settings), people, inputs=[source, settings.mapping])
     parts.batches = _batches(source, mapping, settings, parts, ledger)
     return parts
+
+
+def _say_uses(source: Path, mapping: SurveyMap, ledger: RejectedRows) -> None:
+    uses = ledger.uses
+    uses.meet(source, [name for name in table_header(source, ledger) if name])
+    single = {"person": mapping.person, "conversation": mapping.conversation,
+              "time": mapping.time, "total": mapping.total,
+              "time of the PHQ-9": mapping.label_time}  # fmt: skip
+    for kind, name in single.items():
+        if name:
+            uses.take(source, name, kind)
+    for place, name in enumerate(mapping.items, 1):
+        uses.take(source, name, f"item_{place}")
+    for _, name in mapping.turns:
+        uses.take(source, name, "text")
+    for _, name in mapping.people:
+        uses.take(source, name, "about the person")
 
 
 def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
@@ -222,7 +244,9 @@ def _batches(
         named = frame.with_columns(as_identifier(frame[mapping.person], "person", source))
         turns: list[tuple[Any, ...]] = []
         for row in named.iter_rows(named=True):
-            conversation = _conversation(row, mapping, met, source, ledger)
+            answers = sum(bool(_words(row, answer, source)) for _, answer in mapping.turns)
+            ledger.account.arrived += answers
+            conversation = _conversation(row, mapping, met, source, ledger, answers)
             if conversation is None:
                 continue
             key = (row[mapping.person], conversation)
@@ -232,6 +256,7 @@ def _batches(
                     row["__row"],
                     "The person has this conversation twice.",
                     "Give each check-in of a person its own identifier.",
+                    answers,
                 )
                 continue
             conversations.add(key)
@@ -246,17 +271,26 @@ def _conversation(
     met: Counter[str],
     source: Path,
     ledger: RejectedRows,
+    answers: int,
 ) -> str | None:
-    """The conversation's name; None where the row is bad."""
+    """The conversation's name; None where the row is bad or empty."""
     person = row[mapping.person]
     if person is None or not person.strip():
-        ledger.reject(source, row["__row"], "The person identifier is missing.", "Fill it in.")
+        if not answers and all(row[name] is None for name in mapping.columns()):
+            ledger.note(EMPTY_ROWS)
+            return None
+        problem = "The person identifier is missing."
+        ledger.reject(source, row["__row"], problem, "Fill it in.", answers)
         return None
     if mapping.conversation:
         value = row[mapping.conversation]
         if value is None or not str(value).strip():
             ledger.reject(
-                source, row["__row"], "The conversation identifier is missing.", "Fill it in."
+                source,
+                row["__row"],
+                "The conversation identifier is missing.",
+                "Fill it in.",
+                answers,
             )
             return None
         return str(value)
@@ -267,6 +301,7 @@ def _conversation(
             row["__row"],
             "The person has two rows, and nothing tells them apart.",
             "Remove one, or name a conversation or time column in the mapping file.",
+            answers,
         )
         return None
     return str(met[person])
@@ -282,22 +317,35 @@ def _turn_rows(
     time = row[mapping.time] if mapping.time else None
     turns: list[tuple[Any, ...]] = []
     for ask, answer in mapping.turns:
-        text = row[answer]
-        if text is None or (isinstance(text, str) and not text.strip()):
+        text = _words(row, answer, source)
+        if not text:
             ledger.note(UNANSWERED)
             continue
-        if not isinstance(text, str):
-            raise LeadlineError(
-                f"The column {answer} holds no text.",
-                remedy="Name a text column as the answer.",
-                file=source,
-                row=row["__row"],
-            )
         head = (row["__row"], row[mapping.person], conversation)
         if ask:
+            ledger.account.added += 1
             turns.append((*head, "assistant", ask, time))
         turns.append((*head, "user", text, time))
     return turns
+
+
+def _words(row: Mapping[str, Any], answer: str, source: Path) -> str:
+    """What a person wrote in a cell; "" where they wrote nothing.
+
+    Raises:
+        LeadlineError: the cell holds no text.
+    """
+    text = row[answer]
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return ""
+    if not isinstance(text, str):
+        raise LeadlineError(
+            f"The column {answer} holds no text.",
+            remedy="Name a text column as the answer.",
+            file=source,
+            row=row["__row"],
+        )
+    return text
 
 
 def _turn_frame(
@@ -321,8 +369,8 @@ def _describe(
     person = row[mapping.person]
     values = [row[column] for _, column in mapping.people]
     parts.people.add(person, values, source, row["__row"], ledger)
-    total = number(row[mapping.total]) if mapping.total else None
-    items = tuple(number(row[name]) for name in mapping.items)
+    total = number(row[mapping.total], settings.missing) if mapping.total else None
+    items = tuple(worth(row[name], settings.missing) for name in mapping.items)
     if not mapping.total and not mapping.items:
         return
     if total is None and all(item is None for item in items):
@@ -331,5 +379,14 @@ def _describe(
     time = mapping.label_time or mapping.time
     parts.labels.append(
         Label(source, row["__row"], person, row[time] if time else None, total, items,
-              mapping.instrument or settings.instrument)
+              _instrument(mapping, settings))
     )  # fmt: skip
+
+
+def _instrument(mapping: SurveyMap, settings: ImportConfig) -> str:
+    """Of the labels: as the file or the settings say, else by the items and the total."""
+    if mapping.instrument or settings.instrument != "auto":
+        return mapping.instrument or settings.instrument
+    by_items = {8: "phq8", 2: "phq2"}.get(len(mapping.items))
+    by_total = instrument_of(mapping.total) if mapping.total else None
+    return by_items or (by_total if by_total in INSTRUMENTS else None) or "phq9"

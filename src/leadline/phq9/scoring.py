@@ -3,7 +3,7 @@
 Method: up to two missing items are replaced by the mean of the answered ones; the rounded
 total is used and the raw one kept. Item 9 (self-harm) is never imputed, so a PHQ-9 without
 it has no total; the same answers may be scored as a PHQ-8. A reported total must agree with
-the items beside it.
+the items beside it; one that is the sum of fewer items than there are is no total.
 """
 
 from __future__ import annotations
@@ -149,10 +149,16 @@ def _raw_total(answers: Sequence[int | None], instrument: str) -> tuple[float | 
 
 def _agree(
     answers: Sequence[int | None], reported: float, raw: float | None, prorated: bool
-) -> tuple[float, bool]:
-    """Check a reported total against the items; return the raw total and whether prorated."""
+) -> tuple[float | None, bool]:
+    """Check a reported total against the items; return the raw total and whether prorated.
+
+    A reported total that is the sum of the answered items, with others blank, took the blanks for
+    zeros: the items count then, prorated where that is allowed.
+    """
     scores = [answer for answer in answers if answer is not None]
     missing = len(answers) - len(scores)
+    if scores and missing and reported == sum(scores):
+        return raw, prorated  # a sum that leaves blank items out is no total of the questionnaire
     if prorated and raw is not None and reported in (raw, float(round_half_up(raw))):
         return raw, True
     if prorated and raw is not None and abs(reported - raw) < 0.01:

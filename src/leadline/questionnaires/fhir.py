@@ -1,27 +1,22 @@
-"""PHQ-9 labels from FHIR R4: QuestionnaireResponse and Observation, by LOINC code.
+"""PHQ-9 labels from FHIR R4: QuestionnaireResponse and Observation.
 
-A file holds one resource, a Bundle, a list, or one resource a line. The person is the last
-part of `subject.reference`. Only finished answers count: what is in progress, stopped,
-cancelled or entered in error is left out and noted, as FHIR asks of readers.
+The person is the subject. Only finished answers count: what is in progress, stopped, cancelled or
+entered in error is left out and noted, as FHIR asks of readers. Resources of one person at one time
+are taken together. A file that gives no label at all is refused, with what was seen in it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leadline.phq9.items import (
-    LOINC_ANSWERS,
-    LOINC_ITEMS,
-    LOINC_PANEL,
-    LOINC_PHQ2_TOTAL,
-    LOINC_TOTAL,
-)
-from leadline.sources.files import json_values
+from leadline.errors import LeadlineError
+from leadline.questionnaires.fhir_answers import Answers, answers_of
+from leadline.questionnaires.fhir_resources import person_of, resources
 from leadline.sources.label import Label
-from leadline.sources.records import identifier
 from leadline.sources.rejects import RejectedRows
 
 FINISHED = {
@@ -29,169 +24,145 @@ FINISHED = {
     "Observation": ("final", "amended", "corrected"),
 }
 
-KNOWN = {*LOINC_ITEMS, LOINC_TOTAL, LOINC_PANEL, LOINC_PHQ2_TOTAL}
+TIME_KEYS = ("authored", "effectiveDateTime", "effectiveInstant", "effectivePeriod", "issued")
 
-UNREADABLE = "?"  # an answer that is there but cannot be read, so that scoring refuses it
+CODE_LEVEL = "code "  # of the names in the table that ends an import
 
-
-@dataclass
-class Answers:
-    """What one person answered at one time, from one or several resources."""
-
-    row: str
-    items: dict[int, Any] = field(default_factory=dict)
-    total: Any = None
-    phq2: Any = None
+SHOWN = 12  # codes and linkIds that an error lists
 
 
 def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
-    """Labels of a FHIR file; resources of one person at one time are taken together."""
+    """Labels of a FHIR file; resources of one person at one time are taken together.
+
+    Raises:
+        LeadlineError: the file holds no label.
+    """
     administrations: dict[tuple[str, Any], Answers] = {}
-    for where, resource in _resources(path, ledger):
-        kind = resource.get("resourceType")
-        if kind not in FINISHED:
+    kinds: Counter[str] = Counter()
+    codes: dict[str, None] = {}
+    unfinished = others = 0
+    for resource in resources(path, ledger):
+        kinds[resource.kind] += 1
+        if resource.kind not in FINISHED:
             ledger.note("FHIR resources of other types, left out")
             continue
-        coded = dict(_coded(resource))
-        if not coded:
-            ledger.note("FHIR resources without PHQ-9 codes, left out")
-            continue
-        if resource.get("status") not in FINISHED[kind]:
+        answers = answers_of(resource.content, resource.where)
+        codes |= answers.codes
+        ledger.uses.meet(path, [code for code in answers.codes if code], CODE_LEVEL)
+        if resource.content.get("status") not in FINISHED[resource.kind]:
+            if not answers.empty or answers.other_instruments:
+                unfinished += 1
             ledger.note("FHIR resources that are not finished, left out")
             continue
-        person = _person(resource)
-        if person is None:
-            ledger.reject(path, where, "The resource names no subject.", "Fill in the subject.")
+        if answers.other_instruments:
+            others += 1
+            name = " and ".join(sorted(answers.other_instruments))
+            ledger.reject(path, resource.where, f"This is {name}, an instrument of its own.", OWN)
             continue
-        _merge(administrations, (person, _time(resource)), coded, where, path, ledger)
+        if answers.empty:
+            ledger.note("FHIR resources without a PHQ-9, left out")
+            continue
+        person = person_of(resource)
+        if person is None:
+            ledger.reject(
+                path, resource.where, "The resource names no subject.", "Fill in the subject."
+            )
+            continue
+        for code in answers.used_codes:
+            ledger.uses.take(path, code, "PHQ", CODE_LEVEL)
+        _merge(administrations, (person, _time(resource.content, ledger)), answers, path, ledger)
+    if not administrations:
+        raise _nothing(path, kinds, codes, unfinished, others)
     for (person, time), answers in administrations.items():
         yield _label(path, person, time, answers)
 
 
-def _label(path: Path, person: str, time: Any, answers: Answers) -> Label:
-    items = tuple(answers.items.get(place) for place in range(9))
-    only_phq2 = answers.total is None and not set(answers.items) - {0, 1}
-    if only_phq2:
-        return Label(path, answers.row, person, time, answers.phq2, items[:2], "phq2")
-    return Label(path, answers.row, person, time, answers.total, items, "phq9")
+OWN = "Leadline estimates the PHQ-9 for adults; take such resources out of the file."
+
+
+def _nothing(
+    path: Path, kinds: Counter[str], codes: Mapping[str, None], unfinished: int, others: int
+) -> LeadlineError:
+    types = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
+    names = [code for code in codes if code][:SHOWN]
+    seen_codes = f"; codes and linkIds: {', '.join(names)}" if names else ""
+    aside = f"; {unfinished} not finished or entered in error" if unfinished else ""
+    aside += f"; {others} of other instruments" if others else ""
+    return LeadlineError(
+        f"The file holds no PHQ-9 that can be used. It has {types or 'no resource'}"
+        f"{seen_codes}{aside}.",
+        remedy="A PHQ-9 is known by LOINC 44261-6 or 44249-1, by the LOINC codes or the wording of "
+        "its items, or by linkIds such as PHQ.1. Otherwise give a table: person_id,time,item_1 ... "
+        "item_9 or total.",
+        file=path,
+    )
 
 
 def _merge(
     administrations: dict[tuple[str, Any], Answers],
     key: tuple[str, Any],
-    coded: Mapping[str, Any],
-    where: str,
+    answers: Answers,
     path: Path,
     ledger: RejectedRows,
 ) -> None:
     """Add a resource to the answers of its person and time; contradictions are bad."""
-    answers = administrations.setdefault(key, Answers(where))
-    for code, value in coded.items():
-        if code in LOINC_ITEMS:
-            old = answers.items.setdefault(LOINC_ITEMS.index(code), value)
-        elif code == LOINC_TOTAL:
-            old = answers.total = value if answers.total is None else answers.total
-        else:
-            old = answers.phq2 = value if answers.phq2 is None else answers.phq2
-        if old != value:
-            ledger.reject(
-                path,
-                where,
-                "Two resources of a person at the same time contradict each other.",
-                "Keep the one that holds.",
-            )
-
-
-def _resources(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for where, value in json_values(path, ledger):
-        if not isinstance(value, Mapping) or not isinstance(value.get("resourceType"), str):
-            ledger.reject(
-                path, where, "This is no FHIR resource: it has no resourceType.", "Remove it."
-            )
-            continue
-        if value["resourceType"] != "Bundle":
-            yield where, value
-            continue
-        entries = value.get("entry", [])
-        for number, entry in enumerate(entries if isinstance(entries, list) else []):
-            resource = entry.get("resource") if isinstance(entry, Mapping) else None
-            if isinstance(resource, Mapping):
-                yield f"{where}, entry[{number}]", resource
-
-
-def _coded(resource: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """LOINC code and value of everything in a resource that belongs to a PHQ."""
-    if resource.get("resourceType") == "Observation":
-        for part in [resource, *_list(resource, "component")]:
-            for code in _loinc(part.get("code")) if isinstance(part, Mapping) else []:
-                if code in KNOWN and code != LOINC_PANEL:
-                    yield code, _value(part)
+    administration = administrations.get(key)
+    if answers.contradicts():
+        ledger.reject(path, answers.row, "One item has two different answers in this resource.",
+                      "Keep the one that holds.")  # fmt: skip
         return
-    yield from _coded_items(_list(resource, "item"))
+    if administration is None:
+        administrations[key] = answers
+        return
+    administration.merge(answers)
+    if administration.contradicts():
+        ledger.reject(
+            path,
+            answers.row,
+            "Two resources of a person at the same time contradict each other.",
+            "Keep the one that holds.",
+        )
 
 
-def _coded_items(items: list[Any]) -> Iterator[tuple[str, Any]]:
-    for item in items:
-        if not isinstance(item, Mapping):
+def _label(path: Path, person: str, time: Any, answers: Answers) -> Label:
+    items = tuple(answers.items.get(place, [None])[0] for place in range(9))
+    totals = {name: values[0] for name, values in answers.totals.items()}
+    instrument = answers.instrument or _instrument(answers, totals)
+    total = totals.get(instrument)
+    count = {"phq9": 9, "phq8": 8, "phq2": 2}[instrument]
+    return Label(path, answers.row, person, time, total, items[:count], instrument)
+
+
+def _instrument(answers: Answers, totals: Mapping[str, Any]) -> str:
+    """By the items that were asked, answered or not, and else by the totals."""
+    if "phq9" in totals or answers.asked_places - {0, 1}:
+        return "phq8" if "phq8" in totals and "phq9" not in totals else "phq9"
+    if "phq8" in totals:
+        return "phq8"
+    return "phq2" if answers.asked_places or "phq2" in totals else "phq9"
+
+
+def _time(resource: Mapping[str, Any], ledger: RejectedRows) -> Any:
+    """When it was answered, in UTC where it names its zone, so that equal times are equal."""
+    for key in TIME_KEYS:
+        time = resource.get(key)
+        if isinstance(time, Mapping):
+            time = time.get("end") or time.get("start")
+        if time is None or time == "":
             continue
-        link = str(item.get("linkId", "")).rsplit("/", 1)[-1]
-        answers = [answer for answer in _list(item, "answer") if isinstance(answer, Mapping)]
-        if link in KNOWN and link != LOINC_PANEL and answers:
-            yield link, _value(answers[0]) if len(answers) == 1 else UNREADABLE
-        yield from _coded_items(_list(item, "item"))
+        if key == "issued":
+            ledger.note("PHQ-9s dated by when they were issued, for lack of another date")
+        return _in_utc(time)
+    return None
 
 
-def _list(value: Mapping[str, Any], key: str) -> list[Any]:
-    entries = value.get(key)
-    return entries if isinstance(entries, list) else []
-
-
-def _loinc(concept: Any) -> list[str]:
-    if not isinstance(concept, Mapping):
-        return []
-    codings = [coding for coding in _list(concept, "coding") if isinstance(coding, Mapping)]
-    return [str(coding.get("code")) for coding in codings if _is_loinc(coding)]
-
-
-def _is_loinc(coding: Mapping[str, Any]) -> bool:
-    return bool(coding.get("system", "http://loinc.org") == "http://loinc.org")
-
-
-def _value(part: Mapping[str, Any]) -> Any:
-    """The number of an answer or observation; `UNREADABLE` if there is something else."""
-    for key in ("valueInteger", "valueDecimal"):
-        if key in part:
-            return part[key]
-    quantity = part.get("valueQuantity")
-    if isinstance(quantity, Mapping):
-        return quantity.get("value", UNREADABLE)
-    coding = part.get("valueCoding")
-    concept = part.get("valueCodeableConcept")
-    codings = [coding] if isinstance(coding, Mapping) else []
-    if isinstance(concept, Mapping):
-        codings += [entry for entry in _list(concept, "coding") if isinstance(entry, Mapping)]
-    for entry in codings:
-        if entry.get("code") in LOINC_ANSWERS:
-            return LOINC_ANSWERS[entry["code"]]
-    if not codings and any(key.startswith("dataAbsent") for key in part):
-        return None
-    return UNREADABLE
-
-
-def _person(resource: Mapping[str, Any]) -> str | None:
-    subject = resource.get("subject")
-    if not isinstance(subject, Mapping):
-        return None
-    reference = subject.get("reference")
-    if isinstance(reference, str) and reference.strip():
-        return identifier(reference.split("/_history/")[0].rstrip("/").rsplit("/", 1)[-1])
-    named = subject.get("identifier")
-    return identifier(named.get("value")) if isinstance(named, Mapping) else None
-
-
-def _time(resource: Mapping[str, Any]) -> Any:
-    time = resource.get("authored") or resource.get("effectiveDateTime")
-    period = resource.get("effectivePeriod")
-    if time is None and isinstance(period, Mapping):
-        time = period.get("end") or period.get("start")
-    return time if time is None or isinstance(time, str) else str(time)
+def _in_utc(time: Any) -> Any:
+    if not isinstance(time, str):
+        return str(time)
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    if moment.tzinfo is None:
+        return time
+    return moment.astimezone(UTC).isoformat()

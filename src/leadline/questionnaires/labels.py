@@ -1,4 +1,9 @@
-"""PHQ-9 labels: raw rows of any source to the table `phq9.parquet`, and label tables."""
+"""PHQ-9 labels: raw rows of any source to the table `phq9.parquet`, and label tables.
+
+A table has one row an administration: items, a total, or both. Answers are numbers or the words of
+the questionnaire in any of its languages, and count from 0 or, where the answers or the totals
+prove it, from 1. Rows in which nothing was answered are passed over and counted.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +17,19 @@ import polars as pl
 from leadline.errors import LeadlineError
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
 from leadline.phq9.scoring import score
+from leadline.questionnaires.answers import MISSING, answer, number
+from leadline.questionnaires.columns import LabelColumns, label_columns
 from leadline.sources.batch import as_identifier
-from leadline.sources.columns import find_columns, need
 from leadline.sources.config import LABEL_COLUMNS, ImportConfig, pairs
-from leadline.sources.files import table_batches, table_header
+from leadline.sources.files import question_texts, table_batches, table_header
+from leadline.sources.identity import Identities, key_of
 from leadline.sources.label import Label
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.times import (
     FUTURE,
     TIME_REMEDY,
     UNREADABLE,
+    ambiguous_error,
     end_of_day,
     latest,
     naive_error,
@@ -29,62 +37,139 @@ from leadline.sources.times import (
 )
 from leadline.tables import PHQ9
 
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "."))
+EMPTY_ROWS = "rows without an answer to the PHQ-9, passed over"
 
-LABEL_COLUMN_NAMES = {
-    "person": ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id",
-               "subject_id", "participant"),
-    "time": ("time", "date", "timestamp", "completed_at", "created_at", "authored"),
-    "total": ("total", "phq9_total", "phq_total", "phq9", "phq9tot", "phq8_score", "phq_score",
-              "phq8_total", "phq9_score", "phq_8total"),
-    "instrument": ("instrument",),
-    **{
-        item: (item, f"item{n}", f"phq9_{n}", f"phq{n}", f"phq_{n}", f"phq9_item_{n}",
-               f"phq9_item{n}", f"q{n}")
-        for n, item in enumerate(ITEM_COLUMNS, 1)
-    },
-}  # fmt: skip
+UNSUBMITTED = "forms that were not submitted ([not completed]), passed over"
 
+NOT_COMPLETED = "[not completed]"
 
-def number(value: Any) -> Any:
-    """A number from text; None where it is missing; anything else unchanged, to be refused."""
-    if isinstance(value, str):
-        if value.strip().lower() in MISSING:
-            return None
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+CODED_FROM_1 = "administrations whose answers count from 1, brought to 0-3"
+
+ENOUGH_ROWS = 5  # administrations without a single 0 that leave in doubt what answers count from
 
 
 def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Label]:
-    """Labels of a table with one row an administration: items, a total, or both."""
+    """Labels of a table with one row an administration: items, a total, or both.
+
+    Raises:
+        LeadlineError: columns are absent or not clear, or no row holds a PHQ-9.
+    """
     header = table_header(path, ledger)
-    explicit_columns = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
-    columns = find_columns(header, explicit_columns, LABEL_COLUMN_NAMES, "--phq9-column", path)
-    need(columns, ("person",), "--phq9-column", path)
-    items = [columns.get(item) for item in ITEM_COLUMNS]
-    if "total" not in columns and not any(items):
-        need(columns, ("total",), "--phq9-column", path)
-    for batch in table_batches(path, ledger, list(dict.fromkeys(columns.values()))):
-        person = as_identifier(batch[columns["person"]], "person", path)
-        batch = batch.with_columns(__person=person)
-        for row in batch.iter_rows(named=True):
-            instrument = row[columns["instrument"]] if "instrument" in columns else None
-            yield Label(
-                path,
-                row["__row"],
-                row["__person"],
-                row[columns["time"]] if "time" in columns else None,
-                number(row[columns["total"]]) if "total" in columns else None,
-                tuple(None if name is None else number(row[name]) for name in items),
-                str(instrument or settings.instrument).lower().replace("-", ""),
+    explicit = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
+    columns = label_columns(header, explicit, question_texts(path), settings.instrument, path)
+    _say_uses(path, header, columns, ledger)
+    labels = [
+        label
+        for batch in table_batches(path, ledger, columns.all())
+        for label in _rows(path, batch, columns, settings, ledger)
+    ]
+    if not labels:
+        raise LeadlineError(
+            "No row of the table holds a PHQ-9: nothing is answered in "
+            f"{', '.join(columns.all()[:12])}.",
+            remedy="Name the columns with --phq9-column. The table has: "
+            f"{', '.join(name for name in header[:40] if name)}.",
+            file=path,
+        )
+    yield from from_zero(labels, settings.item_coding, ledger)
+
+
+def _say_uses(
+    path: Path, header: Sequence[str], columns: LabelColumns, ledger: RejectedRows
+) -> None:
+    uses = ledger.uses
+    uses.meet(path, [name for name in header if name])
+    kinds = {"person": columns.person, "time": columns.time,
+             f"total ({columns.instrument})": columns.total,
+             "instrument": columns.instrument_column}  # fmt: skip
+    kinds |= {kind: name or "" for kind, name in zip(ITEM_COLUMNS, columns.items, strict=True)}
+    for kind, name in kinds.items():
+        if name:
+            uses.take(path, name, kind)
+
+
+def _rows(
+    path: Path,
+    batch: pl.DataFrame,
+    columns: LabelColumns,
+    settings: ImportConfig,
+    ledger: RejectedRows,
+) -> Iterator[Label]:
+    batch = batch.with_columns(__person=as_identifier(batch[columns.person], "person", path))
+    item_columns = sum(name is not None for name in columns.items)
+    for row in batch.iter_rows(named=True):
+        items = tuple(None if name is None else answer(row[name], settings.missing)
+                      for name in columns.items)  # fmt: skip
+        total = number(row[columns.total], settings.missing) if columns.total else None
+        time = row[columns.time] if columns.time else None
+        blank = all(item is None for item in items)
+        if blank and item_columns >= 2 and total == 0:
+            total = None  # a form's sum of nothing
+        if blank and total is None:
+            ledger.note(EMPTY_ROWS)
+            continue
+        if isinstance(time, str) and time.strip().lower() == NOT_COMPLETED:
+            ledger.note(UNSUBMITTED)
+            continue
+        if isinstance(time, str) and time.strip().lower() in MISSING:
+            time = None
+        named = row[columns.instrument_column] if columns.instrument_column else None
+        instrument = str(named or columns.instrument).lower().replace("-", "").replace(" ", "")
+        yield Label(path, row["__row"], row["__person"], time, total, items, instrument)
+
+
+def from_zero(labels: Sequence[Label], coding: str, ledger: RejectedRows) -> list[Label]:
+    """Labels whose answers count from 0: those of a source that counts from 1 are brought there.
+
+    A 4 without any 0 proves that answers count from 1, and so do totals that only then agree.
+
+    Raises:
+        LeadlineError: nothing proves it and there is reason to doubt.
+    """
+    answers = [item for label in labels for item in label.items if isinstance(item, int | float)]
+    if coding == "0-3" or not answers:
+        return list(labels)
+    proof = coding == "1-4" or (0 not in answers and 4 in answers and max(answers) == 4)
+    complete = [label for label in labels if _is_whole(label)]
+    if coding == "auto" and not proof and 0 not in answers and max(answers) <= 3 and complete:
+        sums = [sum(label.items) == label.total for label in complete if label.total is not None]
+        lower = [sum(label.items) - len(label.items) == label.total
+                 for label in complete if label.total is not None]  # fmt: skip
+        proof = bool(lower) and all(lower)
+        if not proof and not (sums and all(sums)) and len(complete) >= ENOUGH_ROWS:
+            raise LeadlineError(
+                "No answer of any person is 0, so that it is not clear whether answers count from "
+                "0 or from 1.",
+                remedy="Say so: --item-coding 1-4 or --item-coding 0-3.",
+                file=labels[0].file,
             )
+    if not proof:
+        return list(labels)
+    totals_too = all(label.total == sum(label.items) for label in complete
+                     if label.total is not None)  # fmt: skip
+    ledger.note(CODED_FROM_1, sum(any(item is not None for item in label.items)
+                                  for label in labels))  # fmt: skip
+    return [_lowered(label, totals_too) for label in labels]
+
+
+def _is_whole(label: Label) -> bool:
+    items = label.items[: {"phq8": 8, "phq2": 2}.get(label.instrument, 9)]
+    return bool(items) and all(isinstance(item, int | float) for item in items)
+
+
+def _lowered(label: Label, totals_too: bool) -> Label:
+    items = tuple(item - 1 if isinstance(item, int | float) else item for item in label.items)
+    if any(item is not None for item in items) and totals_too:
+        return label._replace(items=items, total=None)
+    return label._replace(items=items)
 
 
 def label_table(
-    labels: Iterable[Label], settings: ImportConfig, ledger: RejectedRows, people: Container[str]
+    labels: Iterable[Label],
+    settings: ImportConfig,
+    ledger: RejectedRows,
+    people: Container[str],
+    identities: Identities | None = None,
 ) -> pl.DataFrame:
     """Check and score labels; return the table of `schema.PHQ9`, by person and time.
 
@@ -92,6 +177,8 @@ def label_table(
     answers that give no total are bad rows.
     """
     label_list = list(labels)
+    if identities is not None:
+        label_list = _same_people(label_list, people, identities)
     times = _label_times(label_list, settings, ledger)
     rows: list[dict[str, Any]] = []
     administrations: set[tuple[str, datetime | None]] = set()
@@ -127,6 +214,32 @@ NO_TOTAL = (
 )
 
 
+def _same_people(
+    labels: Sequence[Label], people: Container[str], identities: Identities
+) -> list[Label]:
+    """Labels under the identifiers of the conversations, where they are alike and joined."""
+    identified = []
+    for label in labels:
+        if not label.person or label.person in people:
+            identified.append(label)
+            continue
+        alike = identities.names.get(key_of(label.person))
+        if alike is None or identities.mode == "keep":
+            identified.append(label)
+        elif identities.mode == "join":
+            identities.joined.add(label.person)
+            identified.append(label._replace(person=alike))
+        else:
+            raise LeadlineError(
+                "The label's identifier differs from one of the conversations only in case, by "
+                "spaces or by a trailing .0.",
+                remedy="Give --similar-ids join if they are one person, or --similar-ids keep.",
+                file=label.file,
+                row=label.row,
+            )
+    return identified
+
+
 def _label_problem(label: Label, people: Container[str], repeated: bool) -> tuple[str, str] | None:
     if not label.person or not str(label.person).strip():
         return "The person identifier is missing.", "Fill it in."
@@ -154,16 +267,19 @@ def _label_times(
     if len(kinds) > 1 or not kinds <= {str, int, float, datetime}:
         values = [None if value is None else str(value) for value in values]
     times = to_utc(pl.Series(values, strict=False) if kinds else pl.Series(values, dtype=pl.Null),
-                  settings.timezone)  # fmt: skip
+                  settings.timezone, settings.date_order)  # fmt: skip
     times = times.with_columns(end_of_day(times["time"], settings.timezone))
     last = latest()
     result: list[Any] = []
     for label, row in zip(labels, times.iter_rows(named=True), strict=True):
+        if row["ambiguous"]:
+            raise ambiguous_error(label.file, label.row)
         if row["naive"]:
             raise naive_error(label.file, label.row)
         time = row["time"]
-        if row["bad"] or (time is not None and time > last):
-            reason = UNREADABLE if row["bad"] else FUTURE
+        bad = row["bad"] or row["offset"] is not None
+        if bad or (time is not None and time > last):
+            reason = UNREADABLE if bad else FUTURE
             ledger.reject(label.file, label.row, reason, TIME_REMEDY)
             result.append(UNREADABLE)
             continue

@@ -6,6 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from leadline.errors import LeadlineError
+from leadline.sources.names import usual_place
+
+
+def check_present(
+    header: Sequence[str], explicit_columns: Mapping[str, str], flag_name: str, file: Path
+) -> None:
+    """Refuse a column that is named and not there.
+
+    Raises:
+        LeadlineError: a column is absent.
+    """
+    absent = sorted(set(explicit_columns.values()) - set(header))
+    if absent:
+        raise LeadlineError(
+            f"The table has no column {', '.join(absent)}.",
+            remedy=f"Correct {flag_name}. The table has: {', '.join(header[:40])}.",
+            file=file,
+            row=1,
+        )
 
 
 def find_columns(
@@ -20,20 +39,13 @@ def find_columns(
     Raises:
         LeadlineError: an explicit column is absent, or two columns have usual names for one kind.
     """
-    absent = sorted(set(explicit_columns.values()) - set(header))
-    if absent:
-        raise LeadlineError(
-            f"The table has no column {', '.join(absent)}.",
-            remedy=f"Correct {flag_name}. The table has: {', '.join(header[:40])}.",
-            file=file,
-            row=1,
-        )
+    check_present(header, explicit_columns, flag_name, file)
     columns = dict(explicit_columns)
     for kind, usual in names.items():
         if kind in columns:
             continue
         spare_columns = [name for name in header if name not in columns.values()]
-        matches = [name for name in spare_columns if name.strip().lower() in usual]
+        matches = [name for name in spare_columns if usual_place(name, usual) is not None]
         exact = [name for name in matches if name.lower() in (kind, f"{kind}_id")]
         matches = exact or matches
         if len(matches) > 1:

@@ -12,7 +12,9 @@ from leadline.settings import check_choices, flag, setting
 
 ROLES = ("user", "assistant", "clinician", "system")
 
-FORMATS = ("auto", "table", "survey", "chat", "sharegpt", "convokit", "daic", "intercom")
+FORMATS = ("auto", "table", "cells", "folder", "survey", "chat", "sharegpt", "chatgpt", "claude",
+           "discord", "telegram", "slack", "messenger", "whatsapp", "traces", "rasa", "convokit",
+           "daic", "intercom")  # fmt: skip
 
 TABLE_COLUMNS = ("person", "conversation", "turn", "role", "text", "time")
 
@@ -41,13 +43,47 @@ class ImportConfig:
         (), f"What a speaker is, as SPEAKER=ROLE; ROLE is one of {', '.join(ROLES)}."
     )
     person_role: str = setting("", "The speaker who is the person to be estimated.")
-    role_key: str = setting("", "ConvoKit: the metadata key that holds a speaker's role.")
+    role_key: str = setting(
+        "", "JSON: the key of a message that says who speaks. ConvoKit: the metadata key."
+    )
     person_key: str = setting("", "JSON: the key that holds the person's identifier.")
+    person: str = setting(
+        "", "The identifier of the one person whose conversations the whole source holds."
+    )
+    time_key: str = setting("", "JSON: the key of a message that says when it was said.")
+    text_key: str = setting("", "JSON: the key of a message that holds its words.")
     one_person_per_conversation: bool = setting(
-        False, "JSON without person identifiers: take each conversation as one person."
+        False, "Without person identifiers: take each conversation as one person."
+    )
+    similar_ids: str = setting(
+        "ask",
+        "Identifiers that differ only in case, by spaces or by a trailing .0: join takes them as "
+        "one person, keep as several.",
+        choices=("ask", "join", "keep"),
+    )
+    dialogues: str = setting(
+        "ask",
+        "A turn that holds a whole dialogue ('User: ... Bot: ...'): split makes turns of it, keep "
+        "leaves it.",
+        choices=("ask", "split", "keep"),
+    )
+    date_order: str = setting(
+        "ask",
+        "What 03/04/2024 means: dmy (3 April) or mdy (March 4).",
+        choices=("ask", "dmy", "mdy"),
     )
     timezone: str = setting("", "Time zone of times that name none, such as Europe/Berlin.")
-    instrument: str = setting("phq9", "Instrument of labels that name none.", choices=INSTRUMENTS)
+    instrument: str = setting(
+        "auto",
+        "Instrument of labels that name none; auto goes by the names of columns and the items.",
+        choices=("auto", *INSTRUMENTS),
+    )
+    missing: tuple[str, ...] = setting(
+        (), "A number in a label table that means no answer, such as -9 or 999."
+    )
+    item_coding: str = setting(
+        "auto", "What answers count from: 0-3 or 1-4.", choices=("auto", "0-3", "1-4")
+    )
     label_day: str = setting(
         "start",
         "Where in its day a PHQ-9 with a date but no time falls: start keeps that day's text "

@@ -1,4 +1,4 @@
-"""Opening what users give: text in UTF-8, CSV, JSON, JSON lines, Parquet.
+"""Opening what users give: text in UTF-8, CSV, JSON, JSON lines, Parquet, Excel.
 
 Everything here raises `LeadlineError` with the file and, where there is one, the line. CSV
 is read by the standard library because it knows the physical line of each record and finds
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,13 +21,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
+from leadline.sources.names import looks_like
+from leadline.sources.platforms import PREVIEWS, TableHead, head_of, is_preview, preview_places
 from leadline.sources.rejects import RejectedRows
+
+NESTED_BATCH = 1_000  # rows of a table of whole conversations
+
+MOST_KEYS = 5_000  # keys that a decoder remembers; more are somebody's data
 
 BATCH = 250_000  # rows of a table that are in memory at a time
 
 TEXT_TABLES = (".csv", ".tsv", ".txt", ".tab")
 
 JSON_LINES = (".jsonl", ".ndjson")
+
+PARQUET = (".parquet", ".pq")
+
+EXCEL = (".xlsx", ".xlsm")
+
+JSON = (".json", *JSON_LINES)
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -110,14 +124,38 @@ def _no_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def parse_json(text: str, path: Path, line: int | None = None) -> Any:
+def decoder_of(keys: frozenset[str]) -> json.JSONDecoder:
+    """A decoder that writes keys as `keys` has them where nothing but case differs."""
+    if not keys:
+        return DECODER
+    names = {key.lower(): key for key in keys}
+    right = set(keys)
+
+    def renamed(entry: dict[str, Any]) -> dict[str, Any]:
+        if right.issuperset(entry):
+            return entry
+        strange = [key for key in entry if key not in right]
+        wrong = [key for key in strange if names.get(key.lower(), key) not in (key, *entry)]
+        if not wrong:
+            if len(right) < MOST_KEYS:
+                right.update(strange)
+            return entry
+        return {names.get(key.lower(), key) if key in wrong else key: inner
+                for key, inner in entry.items()}  # fmt: skip
+
+    return json.JSONDecoder(parse_constant=_no_constant, object_hook=renamed)
+
+
+def parse_json(
+    text: str, path: Path, line: int | None = None, decoder: json.JSONDecoder = DECODER
+) -> Any:
     """Parse JSON strictly: NaN and infinity are refused.
 
     Raises:
         LeadlineError: not JSON; names the line.
     """
     try:
-        return DECODER.decode(text)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip())
         problem = "The JSON ends too early." if cut else f"This is not valid JSON: {error.msg}."
@@ -148,33 +186,80 @@ def is_json_lines(path: Path) -> bool:
     return True
 
 
-def json_values(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
+def json_values(
+    path: Path, ledger: RejectedRows, keys: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Any]]:
     """Top-level values of a JSON or JSON-lines file, each with its locator.
 
     A JSON array gives its entries (``entry 3``), JSON lines its lines (``line 3``; a bad one
-    is left out with --skip-bad), anything else itself.
+    is left out with --skip-bad), the rows of a Parquet table their columns as objects
+    (``row 3``), anything else itself.
+
+    Args:
+        path: the file.
+        ledger: takes bad lines.
+        keys: names that a key has if it differs from one of them in nothing but case.
     """
+    if path.suffix.lower() in PARQUET:
+        yield from _parquet_values(path)
+        return
     check_encoding(path)
+    decoder = decoder_of(keys)
     if is_json_lines(path):
-        yield from _json_lines(path, ledger)
+        yield from _json_lines(path, ledger, decoder)
         return
     text = read_text(path)
     if not text.strip():
         raise LeadlineError("The file is blank.", remedy="Export it again.", file=path)
-    value = parse_json(text, path)
+    value = parse_json(text, path, decoder=decoder)
     if isinstance(value, list):
         yield from ((f"entry {number}", entry) for number, entry in enumerate(value, 1))
     else:
         yield "entry 1", value
 
 
-def _json_lines(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
+def _parquet_values(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows of a Parquet table as JSON objects; times become text."""
+    number = 0
+    for frame in _parquet_batches(path, None, NESTED_BATCH):
+        for row in frame.drop("__row").iter_rows(named=True):
+            number += 1
+            yield f"row {number}", _as_json(row)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value
+
+
+def is_nested(path: Path) -> bool:
+    """Whether a Parquet table has a column of lists of objects, as conversations lie in."""
+    try:
+        with reading(path):
+            schema = pq.read_schema(path)
+    except pa.ArrowException:
+        return False
+    return any(
+        (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+        and pa.types.is_struct(kind.value_type)
+        for kind in schema.types
+    )
+
+
+def _json_lines(
+    path: Path, ledger: RejectedRows, decoder: json.JSONDecoder
+) -> Iterator[tuple[str, Any]]:
     with reading(path), path.open(encoding="utf-8-sig", newline="\n") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
-                value = parse_json(line, path, number)
+                value = parse_json(line, path, number, decoder)
             except LeadlineError as error:
                 ledger.reject_error(path, error.row, error)
                 continue
@@ -192,16 +277,31 @@ def sniff_separator(path: Path) -> str:
 def csv_rows(path: Path, ledger: RejectedRows) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The header of a delimited text file and its records, each with its line number.
 
-    Blank lines are passed over. A record with another number of fields than the header is
-    bad, and so is a broken quote.
+    Blank lines are passed over, and so are further header rows and test rows of survey
+    platforms (noted). A record with another number of fields than the header is bad, and so is
+    a broken quote.
     """
+    head, records = csv_head(path)
+    if head.rows:
+        ledger.note_once(path, head.note, head.rows)
+    return head.names, _full_records(records, head.names, path, ledger)
+
+
+def csv_head(path: Path) -> tuple[TableHead, Iterator[tuple[int, list[str]]]]:
+    """The head of a delimited text file, and the records below it."""
     records = _csv_records(path, sniff_separator(path))
     first = next(records, None)
     if first is None:
         raise LeadlineError("The file holds no header.", remedy="Export it again.", file=path)
-    header = [name.strip() for name in first[1]]
-    check_header(header, path)
-    return header, _full_records(records, len(header), path, ledger)
+    following = list(islice(records, 2))
+    head = head_of(first[1], [fields for _, fields in following])
+    check_header(head.names, path)
+    return head, chain(following[head.rows :], records)
+
+
+def question_texts(path: Path) -> dict[str, str]:
+    """What was asked in each column, where a table has a header row that says so."""
+    return csv_head(path)[0].texts if path.suffix.lower() in TEXT_TABLES else {}
 
 
 def check_header(header: list[str], path: Path) -> None:
@@ -217,10 +317,16 @@ def check_header(header: list[str], path: Path) -> None:
 
 
 def _full_records(
-    records: Iterator[tuple[int, list[str]]], width: int, path: Path, ledger: RejectedRows
+    records: Iterator[tuple[int, list[str]]], header: list[str], path: Path, ledger: RejectedRows
 ) -> Iterator[tuple[int, list[str]]]:
+    width = len(header)
+    status = preview_places(header)
+    previews = 0
     for line, fields in records:
         if len(fields) == width:
+            if status and is_preview(fields, status):
+                previews += 1
+                continue
             yield line, fields
         elif any(field.strip() for field in fields):
             ledger.reject(
@@ -229,6 +335,7 @@ def _full_records(
                 f"The row has {len(fields)} fields, the header {width}.",
                 "Put text that holds the separator or a line break in double quotes.",
             )
+    ledger.note_once(path, PREVIEWS, previews)
 
 
 def _csv_records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -255,17 +362,101 @@ def _csv_records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 def table_batches(
     path: Path, ledger: RejectedRows, columns: list[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """Batches of a CSV, TSV or Parquet table, with a column ``__row`` that locates rows.
+    """Batches of a CSV, TSV, Parquet, Excel or JSON table; a column ``__row`` locates rows.
 
-    Delimited text gives String columns with null for empty fields; Parquet keeps its types.
-    Rows count from 1 in Parquet and are physical lines in text. `columns` limits what is
+    Delimited text gives String columns with null for empty fields; the others keep their types.
+    Rows count from 1 in Parquet and JSON and are physical lines in text. `columns` limits what is
     read of Parquet.
     """
     check_file(path)
-    if path.suffix.lower() in TEXT_TABLES:
+    suffix = path.suffix.lower()
+    if suffix in TEXT_TABLES:
         yield from _text_batches(path, ledger)
+    elif suffix in JSON:
+        yield _json_frame(path, ledger)
+    elif suffix in EXCEL:
+        yield _excel_frame(path)
     else:
         yield from _parquet_batches(path, columns)
+
+
+def _json_frame(path: Path, ledger: RejectedRows) -> pl.DataFrame:
+    """A table of JSON objects; what lies one level deeper is a column of its own (``items.q1``)."""
+    rows: list[dict[str, Any]] = []
+    values = (entry for _, value in json_values(path, ledger) for entry in _table_rows(value))
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, Mapping):
+            ledger.reject(path, f"entry {number}", "This is no JSON object.", "Remove it.")
+            continue
+        row: dict[str, Any] = {"__row": number}
+        for key, inner in value.items():
+            row |= {key: inner} if isinstance(inner, str | int | float) else _flat(key, inner)
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if not rows:
+        raise LeadlineError("The file holds no row.", remedy="Export it again.", file=path)
+    columns = [_json_column(name, [row.get(name) for row in rows]) for name in names]
+    return pl.DataFrame(columns)
+
+
+def _table_rows(value: Any) -> list[Any]:
+    """The rows of a value: of an object that wraps one list of objects, the list."""
+    if isinstance(value, Mapping) and not any(looks_like(key) == "person" for key in value):
+        lists = [inner for inner in value.values() if isinstance(inner, list)]
+        lists = [inner for inner in lists if inner and isinstance(inner[0], Mapping)]
+        if len(lists) == 1:
+            return lists[0]
+    return [value]
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {f"{key}.{inner}": entry for inner, entry in value.items()
+                if isinstance(entry, str | int | float | None)}  # fmt: skip
+    if isinstance(value, list):
+        return {f"{key}.{place}": entry for place, entry in enumerate(value, 1)
+                if isinstance(entry, str | int | float | None)}  # fmt: skip
+    return {key: None}
+
+
+def _json_column(name: str, values: list[Any]) -> pl.Series:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int} or kinds <= {str} or kinds <= {float, int}:
+        return pl.Series(name, values, strict=False)
+    texts = [None if value is None else str(value) for value in values]
+    return pl.Series(name, texts, dtype=pl.String)
+
+
+def _excel_frame(path: Path) -> pl.DataFrame:
+    """The first sheet of a workbook that holds a table."""
+    try:
+        import fastexcel
+    except ImportError as error:
+        raise LeadlineError(
+            "Reading Excel files needs the package fastexcel.",
+            remedy="Install it with: pip install 'leadline[excel]', or save the sheet as CSV.",
+            file=path,
+        ) from error
+    try:
+        book = fastexcel.read_excel(path)
+        sheets = [book.load_sheet(name, header_row=None, dtypes="string")
+                  for name in book.sheet_names]  # fmt: skip
+        tables = [table for sheet in sheets if (table := sheet.to_polars()).height > 1]
+    except Exception as error:  # fastexcel raises errors of its own for every broken file
+        raise LeadlineError(
+            "This is not a readable Excel file.", remedy="Save the sheet as CSV.", file=path
+        ) from error
+    if len(tables) != 1:
+        raise LeadlineError(
+            f"The workbook has {len(tables)} sheets with a table, where one is needed.",
+            remedy="Save the sheet that is meant as CSV.",
+            file=path,
+        )
+    rows = [[cell or "" for cell in row] for row in tables[0].iter_rows()]
+    head = head_of(rows[0], rows[1:3])
+    check_header(head.names, path)
+    lines = list(range(2 + head.rows, len(rows) + 1))
+    return _text_frame(head.names, lines, rows[1 + head.rows :])
 
 
 def _text_batches(path: Path, ledger: RejectedRows) -> Iterator[pl.DataFrame]:
@@ -292,12 +483,14 @@ def _text_frame(header: list[str], lines: list[int], rows: list[list[str]]) -> p
     )
 
 
-def _parquet_batches(path: Path, columns: list[str] | None) -> Iterator[pl.DataFrame]:
+def _parquet_batches(
+    path: Path, columns: list[str] | None, size: int = 0
+) -> Iterator[pl.DataFrame]:
     start = 1
     try:
         with reading(path), pq.ParquetFile(path) as file:
             check_header(file.schema_arrow.names, path)
-            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for batch in file.iter_batches(batch_size=size or BATCH, columns=columns):
                 frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
                 stop = start + frame.height
                 yield frame.with_columns(__row=pl.int_range(start, stop, dtype=pl.Int64))
@@ -311,10 +504,14 @@ def _parquet_batches(path: Path, columns: list[str] | None) -> Iterator[pl.DataF
 
 
 def table_header(path: Path, ledger: RejectedRows) -> list[str]:
-    """The column names of a CSV, TSV or Parquet table."""
+    """The column names of a CSV, TSV, Parquet, Excel or JSON table."""
     check_file(path)
-    if path.suffix.lower() in TEXT_TABLES:
+    suffix = path.suffix.lower()
+    if suffix in TEXT_TABLES:
         return csv_rows(path, ledger)[0]
+    if suffix in JSON or suffix in EXCEL:
+        frame = next(table_batches(path, ledger))
+        return [name for name in frame.columns if name != "__row"]
     try:
         with reading(path):
             return list(pq.read_schema(path).names)

@@ -6,7 +6,7 @@ both be the person, stops the import: in some corpora "user" is the interviewer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +16,26 @@ from leadline.errors import LeadlineError
 from leadline.sources.config import ROLES, ImportConfig
 
 KNOWN = {
-    **dict.fromkeys(("user", "patient", "client", "participant", "seeker", "help-seeker"), "user"),
-    **dict.fromkeys(("assistant", "bot", "chatbot", "ai", "model", "gpt", "chatgpt"), "assistant"),
+    **dict.fromkeys(("user", "patient", "client", "participant", "seeker", "help-seeker", "human",
+                     "prompter", "patientin", "klient", "klientin", "paciente", "usuario",
+                     "usuária", "患者", "来访者", "用户", "クライエント", "ユーザー", "환자",
+                     "사용자"), "user"),
+    **dict.fromkeys(("assistant", "bot", "chatbot", "ai", "model", "gpt", "chatgpt", "claude",
+                     "gemini", "bard", "llm", "asistente", "assistent", "助手", "アシスタント"),
+                    "assistant"),
     **dict.fromkeys(
-        ("clinician", "therapist", "counselor", "counsellor", "interviewer"), "clinician"
+        ("clinician", "therapist", "counselor", "counsellor", "interviewer", "psychologist",
+         "psychiatrist", "psychotherapist", "therapeut", "therapeutin", "terapeuta", "咨询师",
+         "心理咨询师", "医生", "カウンセラー", "상담사"), "clinician"
     ),
     **dict.fromkeys(("system", "developer", "tool", "function"), "system"),
-}
+}  # fmt: skip
+
+LETTERS = {"t": "clinician", "p": "user", "c": "user"}
+"""Therapist, patient, client, where one letter stands for each and both sides have one."""
 
 SAYABLE = frozenset(KNOWN) | frozenset(
     (
-        "human",
         "sys",
         "usr",
         "agent",
@@ -36,6 +45,12 @@ SAYABLE = frozenset(KNOWN) | frozenset(
         "ellie",
         "customer",
         "helper",
+        "seller",
+        "expert",
+        "true",
+        "false",
+        *(str(number) for number in range(10)),
+        *"abcdefghijklmnopqrstuvwxyz",
     )
 )  # speaker words that an error may quote: they cannot be a person's name
 
@@ -84,6 +99,14 @@ class Roles:
                 )
         return role
 
+    def person_words(self, speakers: Iterable[str]) -> list[str]:
+        """Of some speakers those that are the person, as far as it is known without asking."""
+        words = {}
+        for speaker in speakers:
+            word = self.usual_roles.get(speaker.strip().lower())
+            words[speaker] = self.explicit_roles.get(speaker, word)
+        return [speaker for speaker, role in words.items() if role == "user"]
+
     def _unknown(self, word: str, file: Path, row: int | str | None) -> LeadlineError:
         name = word if word in SAYABLE else "SPEAKER"
         quote = f" {word!r}" if word in SAYABLE else ""
@@ -98,6 +121,7 @@ class Roles:
     def column(self, speakers: pl.Series, rows: pl.Series, file: Path) -> pl.Series:
         """Roles of a column of speakers without nulls, as indices into `schema.ROLES`."""
         codes = {}
+        self._read_letters(speakers)
         frame = pl.DataFrame({"speaker": speakers, "row": rows})
         unique = frame.unique("speaker", keep="first", maintain_order=True)
         for speaker, row in unique.iter_rows():
@@ -106,6 +130,12 @@ class Roles:
         for code, count in result.value_counts().iter_rows():
             self.counts[ROLES[code]] = self.counts.get(ROLES[code], 0) + count
         return result
+
+    def _read_letters(self, speakers: pl.Series) -> None:
+        """T and P (or C), where nobody has another name, are therapist and patient (or client)."""
+        met = {speaker.strip().lower() for speaker in speakers.unique()}
+        if met in ({"t", "p"}, {"t", "c"}) and not self.person_role:
+            self.usual_roles = {**LETTERS, **self.usual_roles}
 
     def check_complete(self, source: Path) -> None:
         """Refuse a source in which nobody is the person, or in which a bot is a system."""

@@ -22,6 +22,8 @@ class Source:
         people: what the source says about people.
         labels: PHQ-9s that the source itself holds.
         inputs: files that were read, for the manifest.
+        shared_conversations: whether each row names its person and its conversation, so that the
+            person of a row may be its author.
     """
 
     batches: Iterator[RawTurnBatch]
@@ -29,3 +31,4 @@ class Source:
     people: PeopleColumns
     labels: list[Label] = field(default_factory=list)
     inputs: list[Path] = field(default_factory=list)
+    shared_conversations: bool = False

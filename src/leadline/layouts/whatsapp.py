@@ -1,0 +1,97 @@
+"""WhatsApp: the text file of "Export chat", one line a message, more lines where it has them.
+
+Android writes ``01/05/2024, 10:00 - Anna: text`` and iPhones ``[01.05.24, 10:00:00] Anna: text``.
+The order of day and month is the phone's: it is read from the days that prove it, else asked for. A
+line without an author is a notice of the app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from leadline.errors import LeadlineError
+from leadline.layouts.posts import Post, Room, read_posts
+from leadline.layouts.unsaid import EVENTS
+from leadline.sources.config import ImportConfig
+from leadline.sources.files import read_text
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.source import Source
+from leadline.sources.spoken_times import day_order, is_ambiguous
+
+DAY = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}"
+
+CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[\s\u202f]*[AaPp]\.?\s?[Mm]\.?)?"
+
+LINE = re.compile(
+    rf"^[\u200e\u202a]*\[?(?P<day>{DAY}),?\s+(?P<clock>{CLOCK})\]?\s*(?:[-\u2013]\s+|(?<=\])\s*)(?P<rest>.*)$"
+)
+
+MARKS = "\u200e\u200f\u202a\u202c\ufeff"
+
+
+def is_whatsapp(path: Path) -> bool:
+    """Whether the first line that says anything has the form of an exported message."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            lines = [stream.readline(10_000) for _ in range(5)]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(LINE.match(line.strip()) for line in lines)
+
+
+def read_whatsapp(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
+    """Open an exported chat."""
+    return read_posts(source, _rooms(source, settings, ledger), settings, ledger)
+
+
+def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Room]:
+    lines = read_text(source).splitlines()
+    matches = [LINE.match(line) for line in lines]
+    days = [f"{match['day']}" for match in matches if match]
+    if not days:
+        raise LeadlineError(
+            "No line has the form of an exported WhatsApp message.",
+            remedy="Export the chat again, or give --format.",
+            file=source,
+        )
+    order = day_order(days, settings.date_order)
+    if order == "ask" and any(is_ambiguous(day) for day in days):
+        raise LeadlineError(
+            "The dates could be two days: day and month are told apart by nothing.",
+            remedy="Say which comes first on that phone: --date-order dmy or mdy.",
+            file=source,
+            row=1,
+        )
+    room = Room("line 1", source.stem)
+    for number, (line, match) in enumerate(zip(lines, matches, strict=True), 1):
+        if match is None:
+            if room.posts and line.strip(MARKS):
+                room.posts[-1].text = f"{room.posts[-1].text}\n{line}"
+            continue
+        name, colon, text = match["rest"].partition(": ")
+        time = _iso(match["day"], match["clock"], order)
+        if not colon:
+            room.posts.append(Post(f"line {number}", "", "", None, time, unsaid=EVENTS))
+            continue
+        name = name.strip(MARKS + " ")
+        room.posts.append(Post(f"line {number}", name, name, text.strip(MARKS), time))
+    ledger.uses.meet(source, ("date", "name", "text"))
+    for key, kind in (("date", "time"), ("name", "role, person"), ("text", "text")):
+        ledger.uses.take(source, key, kind)
+    yield room
+
+
+def _iso(day: str, clock: str, order: str) -> str:
+    """Date and clock as one text that says the order of its day and month."""
+    first, second, third = re.split(r"[-/.]", day)
+    if len(first) == 4:
+        year, month, date = first, second, third
+    elif order == "mdy" and "." not in day:
+        year, month, date = third, first, second
+    else:
+        year, month, date = third, second, first
+    year = year if len(year) == 4 else f"20{year}"
+    clock = clock.replace("\u202f", " ").replace(".", ":") if "." in clock[:5] else clock
+    return f"{year}/{month}/{date} {clock}"

@@ -1,0 +1,174 @@
+"""Which item a text asks and what an answer is worth, however both are written.
+
+Items are known by the official wordings of the PHQ-9's translations, by their beginning, or by the
+stems of their symptom (`phq9/wordings`). One text alone is not enough to say that a table holds a
+PHQ-9: a set of names counts only if nearly all items are among them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from leadline.phq9.wordings import answer_value, fold, wordings
+from leadline.sources.names import item_number, words
+
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", ".", "[not completed]", "-", "--",
+                     "no answer", "prefer not to answer", "prefer not to say", "not answered",
+                     "keine angabe", "refused", "missing"))  # fmt: skip
+
+ENOUGH = 8  # items that have to be among some names, so that the names are a PHQ's
+
+SHORT = 12  # letters of which the beginning of an official wording has to have
+
+FURTHER = {
+    5: ("about self", "about yourself", "feeling bad", "failure", "selfworth", "self worth"),
+    7: ("psychomotor", "moving", "speaking"),
+    8: ("suicid", "self harm", "selfharm", "better off dead", "hurting self"),
+    0: ("anhedonia", "little interest"),
+}  # fmt: skip
+"""Names that programs give to items (linkIds, columns), beside the stems of the questionnaire."""
+
+NUMBERING = re.compile(r"^\W*(?:phq[ -]?[89]?\b[\W_]*)?(?:(?:item|q|question)?\W*\d{1,2}\b[\W_]*)?")
+
+SERIES_NAME = re.compile(r"^phq[ _.-]?([289])$", re.IGNORECASE)
+
+TOTAL_WORDS = ("total", "score", "sum")
+
+
+def number(value: Any, missing: Sequence[str] = ()) -> Any:
+    """A number from text; None where it is missing; anything else unchanged, to be refused.
+
+    Args:
+        value: a cell.
+        missing: numbers that mean no answer, such as ``-9``.
+    """
+    if isinstance(value, str):
+        if value.strip().lower() in MISSING:
+            return None
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if missing and isinstance(value, int | float) and value in {float(text) for text in missing}:
+        return None
+    return value
+
+
+def answer(value: Any, missing: Sequence[str] = ()) -> Any:
+    """The number of an answer, given as digits or in words of any language of the questionnaire."""
+    value = number(value, missing)
+    if isinstance(value, str):
+        worth = answer_value(value)
+        return value if worth is None else worth
+    return value
+
+
+@cache
+def _official() -> dict[str, int]:
+    return {
+        _bare(text): place
+        for wording in wordings().values()
+        for place, variants in enumerate(wording.items)
+        for text in variants
+    }
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.sub(r"[^\w]+", " ", fold(text)).split())
+
+
+@cache
+def _stems() -> list[tuple[str, int]]:
+    stems = [
+        (stem, place)
+        for wording in wordings().values()
+        for place, variants in enumerate(wording.symptoms)
+        for stem in variants
+        if len(stem) > 3 or not stem.isascii()
+    ]
+    return stems + [(stem, place) for place, texts in FURTHER.items() for stem in texts]
+
+
+def official_item(text: str) -> int | None:
+    """The place 0-8 of the item that a text asks in its official words, or in their beginning."""
+    bare = _bare(NUMBERING.sub("", fold(text)))
+    if not bare:
+        return None
+    for candidate in (bare, bare.split(" in the last ")[0]):
+        if candidate in _official():
+            return _official()[candidate]
+    hits = {
+        place
+        for words_of_item, place in _official().items()
+        if (len(bare) >= SHORT and words_of_item.startswith(bare))
+        or (len(words_of_item) >= SHORT and words_of_item in bare)
+    }
+    return hits.pop() if len(hits) == 1 else None
+
+
+def likely_item(text: str) -> int | None:
+    """The place 0-8 of the item whose symptom a name says, and no other's."""
+    spaced = " ".join(words(text))
+    folded = f" {_bare(text)} {spaced} {spaced.replace(' ', '')}"
+    hits = {place for stem, place in _stems() if _has_stem(folded, stem)}
+    return hits.pop() if len(hits) == 1 else None
+
+
+def _has_stem(text: str, stem: str) -> bool:
+    return f" {stem}" in text if stem.isascii() else stem in text
+
+
+def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> dict[int, str]:
+    """Item place 0-8 -> name, for names that are numbered, or that ask the items in words.
+
+    Args:
+        names: columns or linkIds.
+        texts: what is asked under a name, where the source says so.
+
+    Returns:
+        What is certain: numbered names as they are; worded ones only if nearly all items are there.
+    """
+    names = list(names)
+    numbered: dict[int, str] = {}
+    twice: set[int] = set()
+    for name in names:
+        place = item_number(name)
+        if place is None or place > 9:
+            continue
+        if place - 1 in numbered:
+            twice.add(place - 1)
+        numbered.setdefault(place - 1, name)
+    if set(numbered) >= {0, 2, 3, 4, 5, 6}:  # then phq2, phq8 and phq9 are items and no totals
+        for name in names:
+            match = SERIES_NAME.match(name.strip())
+            if match and int(match[1]) - 1 not in numbered:
+                numbered[int(match[1]) - 1] = name
+    if numbered and not twice:
+        return numbered
+    worded = _worded(names, texts or {})
+    return worded if len(worded) >= ENOUGH else ({} if twice else numbered)
+
+
+def _worded(names: Sequence[str], texts: Mapping[str, str]) -> dict[int, str]:
+    by_item: dict[int, list[str]] = {}
+    for finder in (official_item, likely_item):
+        round_items: dict[int, list[str]] = {}
+        for name in names:
+            place = finder(texts.get(name, "")) if texts.get(name) else None
+            place = finder(name) if place is None else place
+            if place is not None and place not in by_item:
+                round_items.setdefault(place, []).append(name)
+        used_names = {name for group in by_item.values() for name in group}
+        for place, group in round_items.items():
+            free = [name for name in group if name not in used_names]
+            if len(free) == 1:
+                by_item[place] = free
+    return {place: group[0] for place, group in by_item.items()}
+
+
+def is_total(name: str) -> bool:
+    """Whether a name says that it is a total."""
+    return any(word.startswith(TOTAL_WORDS) for word in words(name))

@@ -1,0 +1,208 @@
+"""Which column of a label table holds what, and which instrument it is.
+
+A name is used where it is clear and asked about where it is not: several dates, several totals, a
+`PHQ_Score` that does not say which PHQ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadline.errors import LeadlineError
+from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
+from leadline.questionnaires.answers import items_of
+from leadline.sources.columns import check_present, need
+from leadline.sources.names import SCORE, TIME, instrument_of, looks_like, usual_place, words
+
+FLAG = "--phq9-column"
+
+PERSONS = ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id",
+           "subject_id", "participant", "record_id", "study_id", "pid", "id")  # fmt: skip
+
+TIMES = ("time", "date", "timestamp", "completed_at", "created_at", "authored", "phq9_time",
+         "date_time", "datetime", "phq9_timestamp")  # fmt: skip
+
+PLAIN_SCORES = SCORE | {"depression", "dep", "raw", "value", "phq", "phq9", "phq8", "phq2", "of",
+                        "the", "questionnaire", "tot", "scale"}  # fmt: skip
+
+EDAIC = ("phq_binary", "phq8_binary", "pcl_c_ptsd", "ptsd_severity")
+
+SERIES = re.compile(r"^(?:q|item|question)_?0?(\d{1,2})$")
+
+COUNTS = {9: "phq9", 8: "phq8", 2: "phq2"}
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """Columns of a label table.
+
+    Attributes:
+        person: of the identifier.
+        time: of the time, "" if there is none.
+        total: of the total, "" if there is none.
+        items: of the nine items, None where there is none.
+        instrument_column: of the instrument, "" if there is none.
+        instrument: of rows that name none.
+    """
+
+    person: str
+    time: str
+    total: str
+    items: tuple[str | None, ...]
+    instrument_column: str
+    instrument: str
+
+    def all(self) -> list[str]:
+        """Every column that is read."""
+        names = (self.person, self.time, self.total, self.instrument_column, *self.items)
+        return list(dict.fromkeys(name for name in names if name))
+
+
+def label_columns(
+    header: Sequence[str],
+    explicit: Mapping[str, str],
+    texts: Mapping[str, str],
+    instrument: str,
+    file: Path,
+) -> LabelColumns:
+    """The columns of a label table.
+
+    Args:
+        header: its names.
+        explicit: kind -> name, as the user gave them.
+        texts: name -> what was asked, where the table says so.
+        instrument: as set, or ``auto``.
+        file: for errors.
+
+    Raises:
+        LeadlineError: a column is absent, or several could be meant.
+    """
+    check_present(header, dict(explicit), FLAG, file)
+    columns = dict(explicit)
+    spare = [name for name in header if name and name not in columns.values()]
+    items = {place: columns[kind] for place, kind in enumerate(ITEM_COLUMNS) if kind in columns}
+    if not items:
+        items = _items(spare, texts, file)
+    spare = [name for name in spare if name not in items.values()]
+    if "person" not in columns:
+        person = _person(spare, file)
+        columns |= {"person": person} if person else {}
+    need(columns, ("person",), FLAG, file)
+    spare = [name for name in spare if name != columns["person"]]
+    if "instrument" not in columns and any(name.lower() == "instrument" for name in spare):
+        columns["instrument"] = next(name for name in spare if name.lower() == "instrument")
+    if "total" not in columns:
+        total = _total(spare, instrument, file)
+        columns |= {"total": total} if total else {}
+    if "total" not in columns and not items:
+        need(columns, ("total",), FLAG, file)
+    if "time" not in columns:
+        time = _time([name for name in spare if name != columns.get("total")], file)
+        columns |= {"time": time} if time else {}
+    return LabelColumns(
+        columns["person"],
+        columns.get("time", ""),
+        columns.get("total", ""),
+        tuple(items.get(place) for place in range(9)),
+        columns.get("instrument", ""),
+        _instrument(columns, items, header, instrument, file),
+    )
+
+
+def _items(header: Sequence[str], texts: Mapping[str, str], file: Path) -> dict[int, str]:
+    items = items_of(header, texts)
+    if items and all(SERIES.match(name.lower()) for name in items.values()):
+        numbers = [int(match[1]) for name in header if (match := SERIES.match(name.lower()))]
+        if max(numbers) > 10:
+            raise LeadlineError(
+                f"The questions are numbered up to {max(numbers)}: which nine are the PHQ-9 is not "
+                "clear.",
+                remedy=f"Name them: {FLAG} item_1=NAME ... {FLAG} item_9=NAME, or {FLAG} "
+                "total=NAME.",
+                file=file,
+                row=1,
+            )
+    return items
+
+
+def _one(kind: str, names: Sequence[str], file: Path) -> str:
+    """The only one of some names; "" where there is none."""
+    if len(names) > 1:
+        raise LeadlineError(
+            f"More than one column could be the {kind}: {', '.join(names)}.",
+            remedy=f"Say which with {FLAG} {kind}=NAME.",
+            file=file,
+            row=1,
+        )
+    return names[0] if names else ""
+
+
+def _person(header: Sequence[str], file: Path) -> str:
+    exact = [name for name in header if name.strip().lower() in ("person", "person_id")]
+    usual = [name for name in header if usual_place(name, PERSONS[:-1]) is not None]
+    likely = [name for name in header if looks_like(name) == "person"]
+    bare_id = [name for name in header if name.strip().lower() == "id"]
+    return _one("person", exact or usual or likely or bare_id, file)
+
+
+def _time(header: Sequence[str], file: Path) -> str:
+    exact = [name for name in header if name.strip().lower() == "time"]
+    likely = [name for name in header if looks_like(name) == "time"
+              or usual_place(name, TIMES) is not None]  # fmt: skip
+    of_phq = [name for name in likely if instrument_of(name) in ("phq9", "phq8", "phq")]
+    ends = [name for name in header if set(words(name)) & {"end", "ended", "finished"}
+            and set(words(name)) & TIME]  # fmt: skip
+    return _one("time", exact or of_phq or likely or ends, file)
+
+
+def _total(header: Sequence[str], instrument: str, file: Path) -> str:
+    likely = [name for name in header if looks_like(name) == "score"
+              and set(words(name)) <= PLAIN_SCORES]  # fmt: skip
+    likely += [name for name in header if name not in likely and looks_like(name) == "score"
+               and instrument_of(name)]  # fmt: skip
+    order: tuple[str | None, ...] = ("phq9", None, "phq", "phq8", "phq2")
+    order = (instrument, *order) if instrument in INSTRUMENTS else order
+    exact = [name for name in likely if name.strip().lower() == "total"]
+    for kind in order:
+        group = [name for name in likely if instrument_of(name) == kind]
+        if kind is None and exact:
+            group = exact
+        if group:
+            return _one("total", group, file)
+    return ""
+
+
+def _instrument(
+    columns: Mapping[str, str],
+    items: Mapping[int, str],
+    header: Sequence[str],
+    instrument: str,
+    file: Path,
+) -> str:
+    """As set, else by the name of the total, by the items that there are, by what lies beside."""
+    if instrument in INSTRUMENTS:
+        return instrument
+    total = columns.get("total", "")
+    by_total = instrument_of(total) if total else None
+    if by_total is not None and by_total in INSTRUMENTS:
+        return by_total
+    by_items = [name for name in INSTRUMENTS
+                if any(instrument_of(item) == name for item in items.values())]  # fmt: skip
+    if len(by_items) == 1:
+        return by_items[0]
+    count = len(items)
+    if items and set(items) == set(range(count)) and count in COUNTS:
+        return COUNTS[count]
+    if by_total == "phq" and not items and "instrument" not in columns:
+        if any(usual_place(name, EDAIC) is not None for name in header):
+            return "phq8"
+        raise LeadlineError(
+            f"The column {total} does not say which PHQ it is.",
+            remedy="Say so: --instrument phq9 (nine items, 0-27) or --instrument phq8 (0-24).",
+            file=file,
+            row=1,
+        )
+    return "phq9"

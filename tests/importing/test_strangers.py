@@ -1,0 +1,47 @@
+"""Layouts that are not read are named, with the way on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadline.errors import LeadlineError
+from leadline.importing.detect import detect_format
+from leadline.importing.strangers import ENDINGS, RECORDS
+from leadline.sources.config import ImportConfig
+from leadline.sources.rejects import RejectedRows
+
+
+def refused(path: Path) -> LeadlineError:
+    with pytest.raises(LeadlineError) as caught:
+        detect_format(path, ImportConfig(), RejectedRows())
+    return caught.value
+
+
+@pytest.mark.parametrize("ending", sorted(ENDINGS))
+def test_kinds_of_files(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"talk{ending}"
+    path.write_bytes(b"x")
+    error = refused(path)
+    assert ENDINGS[ending] in error.problem
+    assert "leadline import turns.csv" in error.remedy or "Unpack" in error.remedy
+
+
+@pytest.mark.parametrize(("keys", "name", "_"), RECORDS)
+def test_kinds_of_json(tmp_path: Path, keys: tuple[str, ...], name: str, _: Any) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps([dict.fromkeys(keys, "x")]))
+    error = refused(path)
+    assert name in error.problem
+    assert "json_normalize" in error.remedy
+
+
+def test_what_is_not_known_is_told_by_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps({"alpha": 1, "beta": "secret words"}))
+    error = refused(path)
+    assert "alpha, beta" in error.problem
+    assert "secret" not in str(error)

@@ -1,0 +1,53 @@
+"""Folders with one file a dialogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.imports import import_beside, turns_of, write_source
+
+from leadline.errors import LeadlineError
+
+HOPE = "ID,Type,Utterance,Dialogue_Act\n1,T,How are you?,irq\n2,P,Low.,id\n"
+
+
+def test_tables_whose_speakers_are_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "hope"
+    for name in ("2", "10"):
+        write_source(folder, f"{name}.csv", HOPE)
+    with pytest.raises(LeadlineError, match="no column for the person"):
+        import_beside(folder)
+    cohort = import_beside(folder, one_person_per_conversation=True)
+    assert turns_of(cohort) == [
+        ("2", "2", 0, "clinician", "How are you?"), ("2", "2", 1, "user", "Low."),
+        ("10", "10", 0, "clinician", "How are you?"), ("10", "10", 1, "user", "Low."),
+    ]  # fmt: skip
+    assert cohort.manifest["import"]["format"] == "folder"
+    assert set(cohort.manifest["inputs"]) == {"2.csv", "10.csv"}
+
+
+def test_transcripts_in_plain_text(tmp_path: Path) -> None:
+    folder = tmp_path / "talks"
+    write_source(folder, "a.txt", "Therapist: How are you?\nPatient: Low.\nToo low.\n")
+    write_source(folder, "b.txt", "Patient: Fine.\nTherapist: Good.\n")
+    cohort = import_beside(folder, one_person_per_conversation=True)
+    assert turns_of(cohort) == [
+        ("a", "a", 0, "clinician", "How are you?"), ("a", "a", 1, "user", "Low.\nToo low."),
+        ("b", "b", 0, "user", "Fine."), ("b", "b", 1, "clinician", "Good."),
+    ]  # fmt: skip
+
+
+def test_json_files_and_one_person_for_all(tmp_path: Path) -> None:
+    folder = tmp_path / "chats"
+    for name in ("a", "b"):
+        write_source(folder, f"{name}.json", {"messages": [{"role": "user", "content": name}]})
+    cohort = import_beside(folder, person="me")
+    assert [line[:2] for line in turns_of(cohort)] == [("me", "a"), ("me", "b")]
+
+
+def test_one_transcript(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "a.txt", "Patient: Low.\nTherapist: Why?\n")
+    with pytest.raises(LeadlineError, match="does not say who"):
+        import_beside(source)
+    assert import_beside(source, person="p").turns.height == 2
