@@ -36,6 +36,13 @@ def test_the_current_message_names_the_branch() -> None:
     assert branch.left_out == 2
 
 
+def test_what_follows_the_current_message_is_left_out() -> None:
+    messages = [node("a", None), node("b", "a", "assistant"), node("c", "b")]
+    branch = active_branch(messages, "b")
+    assert branch is not None
+    assert (branch.places, branch.left_out) == ([0, 1], 1)
+
+
 def test_lists_and_threads_are_no_trees() -> None:
     assert active_branch([node("a", None), node("b", "a", "assistant"), node("c", "b")]) is None
     assert active_branch([node("a", None), node("b", "a", "assistant"), node("c", "a")]) is None

@@ -35,7 +35,7 @@ SPEAKERS = frozenset(("0", "user", "usr", "patient", "client", "human", "partici
 """Names that nobody has."""
 
 PLACEHOLDERS = SPEAKERS | frozenset(("1", "2", "a", "b"))
-"""The same, and names that a speaker has where two of them stand in every dialogue."""
+"""The same, and names that a speaker has where another one stands in the same dialogues."""
 
 
 def settle_authors(spool: Spool, ledger: RejectedRows, source: Path) -> None:
@@ -92,31 +92,23 @@ def several(source: Path) -> LeadlineError:
 
 
 def refuse_placeholders(spool: Spool, settings: ImportConfig, source: Path) -> None:
-    """Refuse speakers that stand for the person in every dialogue.
+    """Refuse a speaker that stands for the person in every dialogue.
 
     Raises:
-        LeadlineError: everybody is called 0, 1, user or the like, in several conversations.
+        LeadlineError: everybody is called 0, user or the like, in several conversations.
     """
     if settings.person or settings.one_person_per_conversation or len(spool.people) > MOST:
         return
     persons = spool.persons()
-    if len(persons) > 2:
+    names_of_nobody = PLACEHOLDERS if spool.moved else SPEAKERS
+    if len(persons) != 1 or persons[0].strip().lower() not in names_of_nobody:
         return
-    names_of_nobody = PLACEHOLDERS if len(persons) == 2 or spool.moved else SPEAKERS
-    if not all(name.strip().lower() in names_of_nobody for name in persons):
-        return
-    names = {code: name for (_, name), code in spool.conversations.items()}
-    names_by_person: dict[int, set[str]] = {}
-    for code, voices in enumerate(spool.voices):
-        if voices:
-            names_by_person.setdefault(spool.owner[code], set()).add(names[code])
-    sets = list(names_by_person.values())
-    if len(sets[0]) < 2 or any(names_told != sets[0] for names_told in sets):
+    conversations = sum(voices > 0 for voices in spool.voices)
+    if conversations < 2:
         return
     raise LeadlineError(
-        f"The same {'person stands' if len(sets) == 1 else 'two people stand'} in all "
-        f"{len(sets[0])} conversations under a name such as 0, 1 or user: a speaker, and nobody's "
-        "identifier.",
+        f"One person stands in all {conversations} conversations under a name such as 0, 1 or "
+        "user: a speaker, and nobody's identifier.",
         remedy="Give --one-person-per-conversation if each conversation is another person, another "
         "column with --column person=NAME, or --person ID if it is one person indeed.",
         file=source,

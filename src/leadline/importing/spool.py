@@ -183,10 +183,9 @@ class Spool:
         if not rows.height:
             return
         pairs = rows.select("person", "conversation")
-        codes = [self._code(*pair) for pair in pairs.unique(maintain_order=True).iter_rows()]
-        unique = pairs.unique(maintain_order=True).with_columns(
-            code=pl.Series(codes, dtype=pl.UInt32)
-        )
+        unique = pairs.unique(maintain_order=True)
+        codes = [self._code(*pair) for pair in unique.iter_rows()]
+        unique = unique.with_columns(code=pl.Series(codes, dtype=pl.UInt32))
         code = pairs.join(unique, on=["person", "conversation"], how="left", maintain_order="left")[
             "code"
         ]

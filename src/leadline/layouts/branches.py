@@ -36,21 +36,19 @@ def active_branch(messages: Sequence[Any], current: str | None = None) -> Branch
         current: id of the last message of the branch, if the source names it.
     """
     identifiers, parents, explicit = _links(messages)
-    if len(identifiers) < len(messages) or not any(parents.values()):
+    if len(identifiers) < len(messages) or not (explicit or any(parents.values())):
         return None
     children: dict[str, list[str]] = {}
     for name, parent in parents.items():
         children.setdefault(parent, []).append(name)
-    siblings = [names for parent, names in children.items() if parent and len(names) > 1]
-    if not siblings and not (explicit and len(children.get("", [])) > 1):
-        return None
-    if not explicit and any(_is_thread(names, identifiers, messages) for names in siblings):
-        return None
-    leaf = (
-        current
-        if current and current in identifiers
-        else _last_leaf(children, identifiers, messages)
-    )
+    if current is None or current not in identifiers:
+        siblings = [names for parent, names in children.items() if parent and len(names) > 1]
+        if not siblings and not (explicit and len(children.get("", [])) > 1):
+            return None
+        if not explicit and any(_is_thread(s, identifiers, messages) for s in siblings):
+            return None
+        current = _last_leaf(children, identifiers, messages)
+    leaf = current
     path: list[str] = []
     above = leaf
     while above in identifiers and above not in path:

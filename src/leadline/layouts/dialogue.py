@@ -95,6 +95,12 @@ class DialogueWriter:
     uses: set[tuple[str, str]] = field(default_factory=set)
     times: list[Any] = field(default_factory=list)
     bodies: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    keys: Keys = field(init=False)
+    roles: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.settings.role_key, self.settings.text_key, self.settings.time_key)
+        self.roles = self.settings.roles()
 
     @property
     def file(self) -> Path:
@@ -169,15 +175,14 @@ class DialogueWriter:
             problem = "The message is not a JSON object."
             self.rows.lose(place, problem, "Give it a role and a text.")
             return None
-        keys = Keys(self.settings.role_key, self.settings.text_key, self.settings.time_key)
-        message = read_message(raw, keys)
+        message = read_message(raw, self.keys)
         self._meet(raw, message)
         if message.time is None and not message.omitted and not self.settings.time_key:
             check_one_time(raw, self.file, place)
         speaker = self.speaker(raw, message) if self.speaker else message.speaker
         for note in message.notes:
             self.ledger.note(note)
-        is_named = isinstance(speaker, str) and speaker in self.settings.roles()
+        is_named = isinstance(speaker, str) and speaker in self.roles
         if message.omitted and not is_named:
             self.rows.omit(message.omitted)
             return None

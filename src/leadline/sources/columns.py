@@ -30,7 +30,7 @@ def check_present(
 def find_columns(
     header: Sequence[str],
     explicit_columns: dict[str, str],
-    names: Mapping[str, Sequence[str]],
+    names: Mapping[str, tuple[str, ...]],
     flag_name: str,
     file: Path,
 ) -> dict[str, str]:

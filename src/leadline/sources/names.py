@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^\w]+|_+")
@@ -175,7 +175,8 @@ def candidates(header: Iterable[str], kind: str) -> list[str]:
     return [name for name in header if looks_like(name) == kind]
 
 
-def usual_place(name: str, usual: Sequence[str]) -> int | None:
+@lru_cache(maxsize=65_536)
+def usual_place(name: str, usual: tuple[str, ...]) -> int | None:
     """Where a name stands in a list of usual names, whatever its case and separators."""
     text = normal(name)
     compact = text.replace("_", "")
