@@ -31,6 +31,7 @@ def block(after: str, language: str = "") -> str:
     [
         ("### Long tables", "", "log.csv", ImportConfig(), 2),
         ("### Dialogues in cells", "", "cells.csv", ImportConfig(), 2),
+        ("### Exchanges", "", "log.csv", ImportConfig(), 2),
         ("### Folders", "", "hope/1.csv", ImportConfig(one_person_per_conversation=True), 2),
         ("### ChatGPT", "json", "g.json", ImportConfig(person="me"), 2),
         ("### Claude", "json", "c.json", ImportConfig(), 2),

@@ -104,8 +104,8 @@ CASES = [
     Case("unknown ending", {"a.xyz": GOOD}, "ending"),
     Case("csv named parquet", {"a.parquet": GOOD}, "Parquet"),
     Case("truncated parquet", {"a.parquet": b"PAR1\x00\x01PAR1"}, "Parquet"),
-    Case("table where chat is said", {"a.csv": GOOD}, "JSON", row="line 1",
-         settings={"format": "chat"}),
+    Case("table where chat is said", {"a.csv": "a,b\n1,2\n"}, "list of messages",
+         row="row 2", settings={"format": "chat"}),
     # JSON
     Case("truncated json", {"a.json": json.dumps([CHAT])[:-8]}, "JSON", row="line 1"),
     Case("truncated json line", {"a.jsonl": json.dumps(CHAT) + "\n" + json.dumps(CHAT)[:30]},

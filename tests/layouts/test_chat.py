@@ -121,3 +121,42 @@ def test_sharegpt(tmp_path: Path) -> None:
         ("k1", "k1", 2, "assistant", "g"),
     ]  # fmt: skip
     assert cohort.manifest["import"]["format"] == "sharegpt"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"c1": [{"role": "user", "content": "a"}], "c2": [{"role": "user", "content": "a"}]},
+        [{"_id": {"$oid": "c1"}, "contents": [{"role": "user", "parts": [{"text": "a"}]}]},
+         {"_id": {"$oid": "c2"}, "contents": [{"role": "user", "parts": [{"text": "a"}]}]}],
+        [{"conv_id": "c1", "transcript": "User: a\nBot: b"},
+         {"conv_id": "c2", "transcript": "User: a\nBot: b"}],
+        [{"id": "c1", "conversations": [{"incoming": True, "body_text": "a"}]},
+         {"id": "c2", "conversations": [{"incoming": True, "body_text": "a"}]}],
+    ],
+)  # fmt: skip
+def test_further_shapes(tmp_path: Path, content: Any) -> None:
+    source = write_source(tmp_path, "c.json", content)
+    cohort = import_beside(source, one_person_per_conversation=True)
+    users = [line for line in words_of(cohort) if line[1] == "user"]
+    assert users == [("c1", "user", "a"), ("c2", "user", "a")]
+
+
+@pytest.mark.parametrize("time", [{"$date": "2024-05-01T10:00:00Z"}, {"$date": 1714557600000},
+                                  {"_seconds": 1714557600, "_nanoseconds": 0}])  # fmt: skip
+def test_times_as_databases_write_them(tmp_path: Path, time: Any) -> None:
+    record = {"user_id": "p", "messages": [{"role": "user", "content": "a", "createdAt": time}]}
+    cohort = import_beside(write_source(tmp_path, "c.json", record))
+    assert f"{cohort.turns['time'][0]:%Y-%m-%d %H}" == "2024-05-01 10"
+
+
+def test_messages_whose_bot_names_nobody(tmp_path: Path) -> None:
+    records = [{"user_id": "p", "chat_id": "c", "role": "user", "text": "a"},
+               {"user_id": None, "chat_id": "c", "role": "assistant", "text": "b"},
+               {"user_id": "t", "chat_id": "c", "role": "therapist", "text": "d"}]  # fmt: skip
+    cohort = import_beside(write_source(tmp_path, "c.jsonl", records))
+    assert words_of(cohort) == [
+        ("p", "user", "a"),
+        ("p", "assistant", "b"),
+        ("p", "clinician", "d"),
+    ]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.imports import import_beside, turns_of, write_source
 
+from leadline.errors import LeadlineError
 from leadline.importing import spool
 
 
@@ -93,3 +94,50 @@ def test_any_order_and_bucket_size_gives_the_same_cohort(
     assert cohort.turns["text"].to_list() == [f"t{n}" for n in expected]
     starts = [n for n, turn in enumerate(cohort.turns["turn"]) if turn == 0]
     assert len(starts) == len(appeared)
+
+
+def test_a_date_beside_a_clock_is_one_time(tmp_path: Path) -> None:
+    source = write_source(
+        tmp_path, "t.csv",
+        "person_id,role,text,Date,Time\np,user,late,2024-05-02,09:00\np,user,low,2024-05-01,10:00\n",
+    )  # fmt: skip
+    cohort = import_beside(source, timezone="UTC")
+    assert cohort.turns["text"].to_list() == ["low", "late"]
+    assert cohort.turns["time"][0] == datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+def test_ties_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = "".join(f"p,user,{n},2024-05-01T10:00:00Z\n" for n in range(50))
+    source = write_source(tmp_path, "t.csv", f"person_id,role,text,time\n{rows}")
+    assert import_beside(source).turns["text"].to_list() == [str(n) for n in range(50)]
+
+
+def test_offsets_order_and_date_nothing(tmp_path: Path) -> None:
+    source = write_source(
+        tmp_path, "t.csv",
+        "person_id,conversation_id,role,text,start\n"
+        "p,a,user,second,00:01:00\np,a,user,first,00:00:13\n",
+    )  # fmt: skip
+    cohort = import_beside(source, column=("time=start",))
+    assert cohort.turns["text"].to_list() == ["first", "second"]
+    assert cohort.turns["time"].null_count() == 2
+
+
+def test_rounded_identifiers_are_refused(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "t.csv", "person_id,role,text\n1.23457E+17,user,low\n")
+    with pytest.raises(LeadlineError, match="rounded"):
+        import_beside(source)
+    pl.DataFrame({"person_id": [2.0**53 + 2], "role": ["user"], "text": ["low"]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
+    with pytest.raises(LeadlineError, match="rounded"):
+        import_beside(tmp_path / "t.parquet")
+
+
+def test_excel_writes_the_separator_first(tmp_path: Path) -> None:
+    source = write_source(
+        tmp_path, "t.csv", "sep=;\nperson_id;role;text\np;user;low, so low\np;user;\n"
+    )
+    with pytest.raises(LeadlineError, match="empty") as caught:
+        import_beside(source)
+    assert caught.value.row == 4

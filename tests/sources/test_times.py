@@ -156,7 +156,8 @@ def test_digits_that_spell_a_calendar_time_are_no_epoch() -> None:
     assert verdict(20240501, "UTC") == (NOON.replace(hour=0, minute=0), False, False, True)
     assert verdict(202405011230)[1]  # it names no zone
     assert verdict(1714566600) == (NOON, False, False, False)
-    assert verdict("202413011230")[0].year == 1976  # no month is the 13th
+    assert verdict("202413011230")[2]  # no month is the 13th, and 1976 is no time of a chat
+    assert verdict(736_000_000)[2]  # seconds since 2001, as some phones count
 
 
 @pytest.mark.parametrize("order", ["dmy", "mdy"])

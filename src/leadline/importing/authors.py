@@ -12,10 +12,9 @@ from pathlib import Path
 
 from leadline.errors import LeadlineError
 from leadline.importing.spool import Spool
+from leadline.sources.batch import NOBODY
 from leadline.sources.config import ROLES, ImportConfig
 from leadline.sources.rejects import RejectedRows
-
-NOBODY = "\x00"  # the author of a row that names none, until their conversation says whose it is
 
 USER = 1 << ROLES.index("user")
 

@@ -25,6 +25,7 @@ from leadline.layouts.chat import (
 )
 from leadline.layouts.convokit import UTTERANCES
 from leadline.layouts.daic import TRANSCRIPT, transcripts
+from leadline.layouts.exchanges import exchange_columns
 from leadline.layouts.folder import dialogue_files, is_transcript
 from leadline.layouts.long_table import columns_of
 from leadline.layouts.traces import is_call
@@ -36,6 +37,7 @@ from leadline.sources.files import (
     PARQUET,
     TEXT_TABLES,
     check_file,
+    holds_messages,
     is_nested,
     table_batches,
 )
@@ -136,6 +138,10 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
     column = dialogue_column(first, settings.roles())
     if column is not None and "role" not in columns:
         return "cells", "a table whose cells hold whole dialogues"
+    if source.suffix.lower() in TEXT_TABLES and holds_messages(first):
+        return "chat", "a table whose cells hold lists of messages as JSON"
+    if exchange_columns(header_of(first)) is not None:
+        return "exchanges", "a table with what the person wrote and what was answered"
     raise LeadlineError(
         "The table has no role and text column that Leadline knows.",
         remedy="If each row is a turn, give --format table with --column role=NAME and "
@@ -166,6 +172,8 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     fits = _json_fits(record)
     if len(fits) == 1:
         return fits[0]
+    if not fits and _holds_cells(source, settings):
+        return "cells", "records whose texts hold whole dialogues"
     if not fits:
         stranger = stranger_record(record, source)
         if stranger is not None:
@@ -173,6 +181,20 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
     names = ", ".join(sorted(str(key) for key in record)[:20])
     raise unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
+
+
+def header_of(frame: pl.DataFrame) -> list[str]:
+    """The names of a table without the number of the row."""
+    return [name for name in frame.columns if name != "__row"]
+
+
+def _holds_cells(source: Path, settings: ImportConfig) -> bool:
+    """Whether the texts of a JSON file hold whole dialogues."""
+    try:
+        frame = next(iter(table_batches(source, RejectedRows(skip_bad=True))), pl.DataFrame())
+    except LeadlineError:
+        return False
+    return dialogue_column(frame, settings.roles()) is not None
 
 
 def platform_of(record: Mapping[str, Any]) -> tuple[str, str] | None:

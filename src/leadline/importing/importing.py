@@ -14,7 +14,7 @@ from leadline.artefact import new_directory, sha256
 from leadline.cohort.lock import carry_lock
 from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
-from leadline.importing.authors import NOBODY, refuse_placeholders, settle_authors
+from leadline.importing.authors import refuse_placeholders, settle_authors
 from leadline.importing.detect import detect_format, is_fhir
 from leadline.importing.spool import Spool, clean, order, write_turns
 from leadline.layouts.apps import read_discord, read_messenger, read_slack, read_telegram
@@ -22,6 +22,7 @@ from leadline.layouts.cells import read_cells, split_rows
 from leadline.layouts.chat import read_chat, read_claude, read_sharegpt
 from leadline.layouts.convokit import read_convokit
 from leadline.layouts.daic import daic_labels, read_daic
+from leadline.layouts.exchanges import read_exchanges
 from leadline.layouts.folder import read_folder
 from leadline.layouts.intercom import read_intercom
 from leadline.layouts.long_table import read_table
@@ -31,7 +32,7 @@ from leadline.layouts.traces import read_traces
 from leadline.layouts.whatsapp import read_whatsapp
 from leadline.questionnaires.fhir import fhir_labels
 from leadline.questionnaires.labels import from_zero, label_table, table_labels
-from leadline.sources.batch import RawTurnBatch
+from leadline.sources.batch import NOBODY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.identity import Identities, key_of
 from leadline.sources.label import Label
@@ -41,6 +42,7 @@ from leadline.sources.source import Source
 READERS: dict[str, Callable[[Path, ImportConfig, RejectedRows], Source]] = {
     "table": read_table,
     "cells": read_cells,
+    "exchanges": read_exchanges,
     "folder": read_folder,
     "survey": read_survey,
     "chat": read_chat,

@@ -42,6 +42,7 @@ def label_pattern(extra: Sequence[str] = ()) -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in (*extra, *LABELS))
     return re.compile(
         rf"(?:^|(?<=[\n\r])|(?<=[.!?\u3002\uff01\uff1f\"'\u201d|)\]] )|(?<=  ))"
+        rf"(?:[\[(]?\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?[\])]?[ \t]*-?[ \t]*)?"
         rf"[ \t>*#-]*[\[<(*]{{0,2}}"
         rf"(?P<name>{names})(?:[ _]?\d{{1,2}})?[\]>)*]{{0,2}}[ ]?[:\uff1a][*]{{0,2}}[ \t]*",
         re.IGNORECASE,
@@ -113,7 +114,7 @@ def read_cells(source: Path, settings: ImportConfig, ledger: RejectedRows) -> So
         )
     columns = {"text": text}
     for kind in ("person", "conversation", "time"):
-        column = explicit.get(kind) or _only(header, kind, columns, source)
+        column = explicit.get(kind) or only_column(header, kind, list(columns.values()), source)
         if column is not None:
             columns[kind] = column
     named = "person" in columns or settings.person or settings.one_person_per_conversation
@@ -133,8 +134,13 @@ def read_cells(source: Path, settings: ImportConfig, ledger: RejectedRows) -> So
     return Source(batches, roles_of(settings), people, inputs=[source])
 
 
-def _only(header: Sequence[str], kind: str, columns: Mapping[str, str], source: Path) -> str | None:
-    likely = [name for name in header if looks_like(name) == kind and name not in columns.values()]
+def only_column(header: Sequence[str], kind: str, used: Sequence[str], source: Path) -> str | None:
+    """The one unused column that looks like a kind; None where none does.
+
+    Raises:
+        LeadlineError: several do.
+    """
+    likely = [name for name in header if looks_like(name) == kind and name not in used]
     if len(likely) > 1 and kind != "conversation":
         raise LeadlineError(
             f"More than one column could be the {kind}: {', '.join(likely)}.",

@@ -17,7 +17,7 @@ from leadline.errors import LeadlineError
 from leadline.layouts.branches import PARENT_KEYS, opened_mapping
 from leadline.layouts.dialogue import Dialogue, DialogueWriter
 from leadline.layouts.message import BOT_KEYS, LANGCHAIN, ROLE_KEYS, TEXT_KEYS, opened
-from leadline.sources.batch import ONLY, RawTurnBatch
+from leadline.sources.batch import NOBODY, ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
 from leadline.sources.names import looks_like, normal, usual_place
@@ -28,7 +28,8 @@ from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
 
 TURN_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "chat",
-             "chat_messages", "utterances", "history", "chat_history", "transcript")  # fmt: skip
+             "chat_messages", "utterances", "history", "chat_history", "transcript",
+             "contents")  # fmt: skip
 
 LATE_TURN_KEYS = ("data", "items", "input", "output", "events", "log", "results", "content")
 """Keys that hold messages only where no other does and their entries are messages."""
@@ -41,7 +42,7 @@ PERSON_KEYS = ("person_id", "user_id", "participant_id", "patient_id", "client_i
 
 CONVERSATION_KEYS = ("conversation_id", "dialogue_id", "dialog_id", "chat_id", "thread_id",
                      "session_id", "message_tree_id", "conversation_uuid", "chat_session_id",
-                     "uuid", "_id", "id")  # fmt: skip
+                     "uuid", "conv_id", "_id", "id")  # fmt: skip
 
 CHAT_KEYS = frozenset((
     *TURN_KEYS, *WRAPPERS, *ROLE_KEYS, *TEXT_KEYS, *CONVERSATION_KEYS, *PERSON_KEYS, "mapping",
@@ -89,13 +90,19 @@ def _read(
 ) -> Source:
     people = PeopleColumns(settings.people_column)
     reader = ChatReader(source, settings, ledger, people, settings.person_key or person_key)
-    return Source(reader.batches(), roles_of(settings, words), people, inputs=[source])
+    parts = Source(reader.batches(), roles_of(settings, words), people, inputs=[source])
+    reader.parts = parts
+    return parts
 
 
 def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     """Records of a chat file with their locators; a wrapper object is opened."""
     for where, value in json_values(source, ledger, CHAT_KEYS):
         key = _wrapper(value)
+        if key is None and _is_by_name(value):
+            for name, messages in value.items():
+                yield f"{where}, {name}", {"conversation_id": name, "messages": messages}
+            continue
         if key is None:
             yield where, value
             continue
@@ -117,6 +124,16 @@ def _wrapper(value: Any) -> str | None:
         if turn_keys(inner[0]) or "conversation_parts" in inner[0] or has_tree(inner[0]):
             return key
     return None
+
+
+def _is_by_name(value: Any) -> bool:
+    """Whether an object holds conversations by their names: ``{"c1": [message, ...], ...}``."""
+    if not isinstance(value, Mapping) or not value or turn_keys(value):
+        return False
+    return all(
+        isinstance(inner, list) and inner and all(has_role_and_text(entry) for entry in inner)
+        for inner in value.values()
+    )
 
 
 def has_tree(record: Mapping[str, Any]) -> bool:
@@ -181,6 +198,7 @@ class ChatReader:
         people: what is said about people.
         person_key: the key of the person's identifier, "" until it is known.
         name: of a conversation that names none; "" for its number in the file.
+        parts: what is handed over, told if records are messages that name their authors.
         writer: of conversations.
     """
 
@@ -190,6 +208,7 @@ class ChatReader:
     people: PeopleColumns
     person_key: str = ""
     name: str = ""
+    parts: Source | None = None
     writer: DialogueWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -269,11 +288,15 @@ class ChatReader:
         conversation = identifier(record[name]) if name is not None else self.name or ONLY
         alone = conversation if name is not None else self.source.stem
         person = self._person(record, where, alone)
+        if name is not None and self.parts is not None:
+            self.parts.shared_conversations = True
+            person = person or NOBODY
         if person is None or conversation is None:
             problem = "The person or conversation identifier is missing."
             self.writer.rows.lose(where, problem, "Fill it in.")
             return
-        self._describe(record, person, where, (name,), message=True)
+        if person != NOBODY:
+            self._describe(record, person, where, (name,), message=True)
         # Authors of a tree differ; its branches are those of the whole conversation.
         is_tree = name is not None and any(normal(key) in PARENT_KEYS for key in record)
         if not is_tree:

@@ -24,6 +24,7 @@ from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
+from leadline.sources.times import date_beside, joined
 
 COLUMN_NAMES = {
     "person": ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id"),
@@ -69,6 +70,7 @@ class TableReader:
     fixed: Fixed = field(default_factory=Fixed)
     columns: dict[str, str] = field(init=False)
     header: list[str] = field(init=False)
+    date: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.header = table_header(self.source, self.ledger)
@@ -76,7 +78,10 @@ class TableReader:
         self._settle_person()
         extra = {name: name for name in self.settings.people_column}
         find_columns(self.header, extra, {}, "--people-column", self.source)
+        self.date = date_beside(self.header, self.columns.get("time", ""))
         uses = self.ledger.uses
+        if self.date:
+            uses.take(self.source, self.date, "date")
         uses.meet(self.source, [name for name in self.header if name])
         for kind, name in self.columns.items():
             uses.take(self.source, name, kind)
@@ -109,6 +114,7 @@ class TableReader:
         omitted = omitted_rows(self.source, self.columns, self.header, self.ledger)
         flags = omitted.flags
         names = [*self.columns.values(), *self.people.columns, *flags]
+        names += [self.date] if self.date else []
         for frame in table_batches(self.source, self.ledger, list(dict.fromkeys(names))):
             self.ledger.account.arrived += frame.height
             frame = self._leave_out(frame, omitted)
@@ -133,6 +139,9 @@ class TableReader:
             pl.col("__row").alias("row"),
             *(pl.col(column).alias(names[kind]) for kind, column in self.columns.items()),
         )
+        if self.date:
+            time = joined(frame[self.date], rows["time"])
+            rows = rows.with_columns(time.alias("time"))
         if self.fixed.conversation and "conversation" not in self.columns:
             rows = rows.with_columns(conversation=pl.lit(self.fixed.conversation))
         if self.fixed.person:

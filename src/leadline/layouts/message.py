@@ -19,13 +19,17 @@ ROLE_KEYS = ("role", "speaker", "from", "author", "sender", "author_role", "send
              "interlocutor", "who", "party")  # fmt: skip
 
 TEXT_KEYS = ("content", "text", "value", "message", "body", "utterance", "utterance_text", "msg",
-             "message_text", "text_content")  # fmt: skip
+             "message_text", "text_content",
+             "body_text", "message_body", "text_body", "plain_text", "payload")  # fmt: skip
 
 TIME_KEYS = ("created_at", "timestamp", "time", "create_time", "date", "sent_at", "created",
              "ts", "datetime", "created_date", "date_created", "timestamp_ms", "sent", "created_on",
              "message_time", "creation_date", "inserted_at", "posted_at")  # fmt: skip
 
 ID_KEYS = ("id", "message_id", "uuid", "msg_id")
+
+INCOMING_KEYS = ("incoming", "is_incoming", "inbound", "is_inbound", "is_user", "from_user",
+                 "is_from_user", "is_customer", "is_patient", "is_client")  # fmt: skip
 
 BOT_KEYS = ("is_bot", "isbot", "bot", "from_bot", "is_ai")
 
@@ -154,15 +158,19 @@ def _speaker(message: Mapping[str, Any], keys: Keys, used: dict[str, str]) -> An
             if isinstance(message[key], bool):
                 used[key] = "role"
                 return "bot" if message[key] else "user"
+        for key in _fields(message, INCOMING_KEYS):
+            if isinstance(message[key], bool):
+                used[key] = "role"
+                return "user" if message[key] else "other side"
         speaker = _looking_like(message, "role", used)
     return speaker
 
 
 def author_word(author: Mapping[str, Any]) -> Any:
     """What an author object says of its speaker: the role, whether it is a bot, else the name."""
-    role = author.get("role")
-    if isinstance(role, str) and role:
-        return role
+    for key in _fields(author, ("role", "type", "kind", "user_type", "sender_type")):
+        if isinstance(author[key], str) and author[key]:
+            return author[key]
     for key in _fields(author, BOT_KEYS):
         if author[key] is True:
             return "bot"

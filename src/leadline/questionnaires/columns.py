@@ -28,6 +28,13 @@ TIMES = ("time", "date", "timestamp", "completed_at", "created_at", "authored", 
 PLAIN_SCORES = SCORE | {"depression", "dep", "raw", "value", "phq", "phq9", "phq8", "phq2", "of",
                         "the", "questionnaire", "tot", "scale"}  # fmt: skip
 
+NO_TOTALS = frozenset((
+    "binary", "cutoff", "category", "severity", "band", "class", "level", "change", "difference",
+    "diff", "complete", "mean", "average", "z", "percentile", "label", "positive", "risk",
+    "interpretation",
+))  # fmt: skip
+"""Words of what is made of a total."""
+
 EDAIC = ("phq_binary", "phq8_binary", "pcl_c_ptsd", "ptsd_severity")
 
 SERIES = re.compile(r"^(?:q|item|question)_?0?(\d{1,2})$")
@@ -163,6 +170,7 @@ def _total(header: Sequence[str], instrument: str, file: Path) -> str:
               and set(words(name)) <= PLAIN_SCORES]  # fmt: skip
     likely += [name for name in header if name not in likely and looks_like(name) == "score"
                and instrument_of(name)]  # fmt: skip
+    likely = [name for name in likely if not set(words(name)) & NO_TOTALS]
     order: tuple[str | None, ...] = ("phq9", None, "phq", "phq8", "phq2")
     order = (instrument, *order) if instrument in INSTRUMENTS else order
     exact = [name for name in likely if name.strip().lower() == "total"]

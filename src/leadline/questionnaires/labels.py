@@ -30,7 +30,9 @@ from leadline.sources.times import (
     TIME_REMEDY,
     UNREADABLE,
     ambiguous_error,
+    date_beside,
     end_of_day,
+    joined,
     latest,
     naive_error,
     to_utc,
@@ -58,10 +60,14 @@ def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> It
     explicit = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
     columns = label_columns(header, explicit, question_texts(path), settings.instrument, path)
     _say_uses(path, header, columns, ledger)
+    date = date_beside(header, columns.time)
+    names = [*columns.all(), date] if date else columns.all()
+    if date:
+        ledger.uses.take(path, date, "date")
     labels = [
         label
-        for batch in table_batches(path, ledger, columns.all())
-        for label in _rows(path, batch, columns, settings, ledger)
+        for batch in table_batches(path, ledger, names)
+        for label in _rows(path, _dated(batch, columns.time, date), columns, settings, ledger)
     ]
     if not labels:
         raise LeadlineError(
@@ -72,6 +78,11 @@ def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> It
             file=path,
         )
     yield from from_zero(labels, settings.item_coding, ledger)
+
+
+def _dated(batch: pl.DataFrame, time: str, date: str | None) -> pl.DataFrame:
+    """A batch whose clocks have their dates."""
+    return batch.with_columns(joined(batch[date], batch[time]).alias(time)) if date else batch
 
 
 def _say_uses(

@@ -9,6 +9,8 @@ import polars as pl
 
 from leadline.errors import LeadlineError
 
+NOBODY = "\x00"  # the author of a row that names none, until their conversation says whose it is
+
 ONLY = "1"  # the conversation's name where the source has none
 
 

@@ -12,9 +12,9 @@ from leadline.settings import check_choices, flag, setting
 
 ROLES = ("user", "assistant", "clinician", "system")
 
-FORMATS = ("auto", "table", "cells", "folder", "survey", "chat", "sharegpt", "chatgpt", "claude",
-           "discord", "telegram", "slack", "messenger", "whatsapp", "traces", "rasa", "convokit",
-           "daic", "intercom")  # fmt: skip
+FORMATS = ("auto", "table", "cells", "exchanges", "folder", "survey", "chat", "sharegpt", "chatgpt",
+           "claude", "discord", "telegram", "slack", "messenger", "whatsapp", "traces", "rasa",
+           "convokit", "daic", "intercom")  # fmt: skip
 
 TABLE_COLUMNS = ("person", "conversation", "turn", "role", "text", "time")
 

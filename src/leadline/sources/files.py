@@ -7,8 +7,10 @@ ragged rows and broken quotes exactly.
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -27,6 +29,8 @@ from leadline.sources.rejects import RejectedRows
 
 NESTED_BATCH = 1_000  # rows of a table of whole conversations
 
+WRAPPINGS = ("$oid", "$date", "$numberLong", "$numberInt", "$numberDouble", "_seconds")
+
 MOST_KEYS = 5_000  # keys that a decoder remembers; more are somebody's data
 
 BATCH = 250_000  # rows of a table that are in memory at a time
@@ -40,6 +44,10 @@ PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 
 JSON = (".json", *JSON_LINES)
+
+OPENING = re.compile(r"^\s*(?:\[\s*\{|\{\s*[\"'])")
+
+SEPARATOR_LINE = re.compile(r"^sep=(.)\s*$", re.IGNORECASE)
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -124,6 +132,15 @@ def _no_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
+def _unwrapped(entry: dict[str, Any], key: str) -> Any:
+    """The value of a wrapped identifier or time, as MongoDB and Firestore write them."""
+    if key == "_seconds":
+        fraction = entry.get("_nanoseconds", 0)
+        is_number = isinstance(entry[key], int) and isinstance(fraction, int)
+        return entry[key] + fraction / 1e9 if is_number else entry
+    return entry[key]
+
+
 def decoder_of(keys: frozenset[str]) -> json.JSONDecoder:
     """A decoder that writes keys as `keys` has them where nothing but case differs."""
     if not keys:
@@ -131,7 +148,11 @@ def decoder_of(keys: frozenset[str]) -> json.JSONDecoder:
     names = {key.lower(): key for key in keys}
     right = set(keys)
 
-    def renamed(entry: dict[str, Any]) -> dict[str, Any]:
+    def renamed(entry: dict[str, Any]) -> Any:
+        if len(entry) <= 2:
+            for wrapping in WRAPPINGS:
+                if wrapping in entry:
+                    return _unwrapped(entry, wrapping)
         if right.issuperset(entry):
             return entry
         strange = [key for key in entry if key not in right]
@@ -203,6 +224,9 @@ def json_values(
     if path.suffix.lower() in PARQUET:
         yield from _parquet_values(path)
         return
+    if path.suffix.lower() in TEXT_TABLES:
+        yield from _table_values(path, ledger)
+        return
     check_encoding(path)
     decoder = decoder_of(keys)
     if is_json_lines(path):
@@ -225,6 +249,40 @@ def _parquet_values(path: Path) -> Iterator[tuple[str, Any]]:
         for row in frame.drop("__row").iter_rows(named=True):
             number += 1
             yield f"row {number}", _as_json(row)
+
+
+def _table_values(path: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
+    """Rows of a text table as JSON objects; cells that hold lists or objects are opened."""
+    header, records = csv_rows(path, ledger)
+    for line, fields in records:
+        pairs = zip(header, fields, strict=True)
+        yield f"row {line}", {name: _opened_cell(cell) for name, cell in pairs}
+
+
+def _opened_cell(cell: str) -> Any:
+    """The value of a cell: JSON, or how Python writes a list of objects; else its text."""
+    if not OPENING.match(cell):
+        return cell or None
+    try:
+        return DECODER.decode(cell)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return cell
+
+
+def holds_messages(frame: pl.DataFrame) -> bool:
+    """Whether a column of a table holds lists of objects as text."""
+    for name in frame.columns:
+        if frame[name].dtype == pl.String:
+            cells = frame[name].drop_nulls().head(20).to_list()
+            values = [_opened_cell(cell) for cell in cells]
+            if values and all(isinstance(value, list) and value and isinstance(value[0], dict)
+                              for value in values):  # fmt: skip
+                return True
+    return False
 
 
 def _as_json(value: Any) -> Any:
@@ -271,6 +329,9 @@ def sniff_separator(path: Path) -> str:
     check_encoding(path)
     with reading(path), path.open(encoding="utf-8-sig") as stream:
         header = stream.readline(1_000_000)
+    match = SEPARATOR_LINE.match(header)
+    if match:  # Excel writes it so that it finds its own separator again
+        return match[1]
     return max(",;\t", key=header.count)
 
 
@@ -342,12 +403,15 @@ def _csv_records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     limit = csv.field_size_limit(2**31 - 1)  # long turns are judged by --max-turn-chars
     try:
         with reading(path), path.open(encoding="utf-8-sig", newline="") as stream:
+            first = 2 if SEPARATOR_LINE.match(stream.readline()) else 1
+            if first == 1:
+                stream.seek(0)
+            line = first
             reader = csv.reader(stream, delimiter=separator, strict=True)
-            line = 1
             try:
                 for fields in reader:
                     yield line, fields
-                    line = reader.line_num + 1
+                    line = reader.line_num + first
             except csv.Error as error:
                 raise LeadlineError(
                     "A quoted field is broken or never ends.",

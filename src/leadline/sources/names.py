@@ -45,13 +45,15 @@ PERSON = frozenset((
 ))  # fmt: skip
 
 CONVERSATION = frozenset((
-    "conversation", "session", "chat", "thread", "dialogue", "dialog", "dialogid", "transcript",
+    "conversation", "conv", "convo", "session", "chat", "thread", "dialogue", "dialog", "dialogid",
+    "transcript",
     "ticket", "encounter", "interview", "gespraech", "gesprach", "sitzung", "conversacion",
     "sesion", "对话", "会话",
 ))  # fmt: skip
 
 ROLE = frozenset((
-    "role", "speaker", "sender", "interlocutor", "party", "rolle", "sprecher", "sprecherin",
+    "role", "direction", "speaker", "sender", "interlocutor", "party", "rolle", "sprecher",
+    "sprecherin",
     "rol", "hablante", "papel", "ruolo", "роль", "角色", "说话人", "話者", "역할",
 ))  # fmt: skip
 
@@ -64,7 +66,7 @@ TEXT = frozenset((
 SCORE = frozenset((
     "total", "score", "sum", "totalscore", "sumscore", "gesamt", "gesamtwert", "summe", "punktzahl",
     "puntaje", "puntuacion", "suma", "pontuacao", "soma", "punteggio", "somme", "toplam", "balle",
-    "сумма", "балл", "总分", "總分", "合計", "得分", "총점", "점수", "severity",
+    "сумма", "балл", "总分", "總分", "合計", "得分", "총점", "점수",
 ))  # fmt: skip
 
 IDENTITY = frozenset(("id", "ids", "code", "number", "no", "nr", "key", "uuid", "hash", "ip",

@@ -11,12 +11,14 @@ what is dated: `end_of_day` gives the last moment that it can be.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from leadline.errors import LeadlineError
+from leadline.sources.names import normal
 from leadline.sources.spoken_times import day_order, is_ambiguous, spoken_time
 from leadline.tables import UTC_TIME
 
@@ -29,6 +31,8 @@ ISO = (
 EPOCH = r"^\s*\d{9,19}(?:\.\d+)?\s*$"
 
 FIRST_EPOCH = 1e8  # seconds; smaller numbers are offsets, not dates
+
+FIRST_YEAR = 946_684_800_000_000  # 2000; an epoch before it counts from another year than 1970
 
 CLOCK = r"^\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2}(?:[.,]\d{1,9})?)\s*$"
 
@@ -238,10 +242,42 @@ def _from_epoch(values: pl.Series) -> pl.DataFrame:
     for limit, factor in reversed(EPOCH_UNITS):
         scaled = pl.when(number < limit).then(number * factor).otherwise(scaled)
     scaled = pl.when(number >= FIRST_EPOCH).then(scaled)
+    scaled = pl.when(scaled >= FIRST_YEAR).then(scaled)
     frame = pl.DataFrame({"v": values}).with_columns(us=scaled.round().cast(pl.Int64))
     time = pl.col("us").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     frame = frame.with_columns(time=time)
     return _result(frame.select("time", bad=pl.col("v").is_not_null() & pl.col("time").is_null()))
+
+
+CLOCK_AND_HALF = r"^\s*\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*([AaPp]\.?[Mm]\.?)?\s*$"
+
+CLOCK_NAMES = ("time", "clock", "hour", "uhrzeit", "hora", "heure", "ora")
+
+DATE_NAMES = ("date", "day", "datum", "fecha", "dato")
+
+
+def date_beside(header: Iterable[str], time: str) -> str | None:
+    """The column of the date where another one holds the clock; None where there is none.
+
+    Args:
+        header: names of a table.
+        time: the column that was taken for the time.
+    """
+    if normal(time) not in CLOCK_NAMES:
+        return None
+    dates = [name for name in header if normal(name) in DATE_NAMES and name != time]
+    return dates[0] if len(dates) == 1 else None
+
+
+def joined(dates: pl.Series, clocks: pl.Series) -> pl.Series:
+    """Dates and clocks of two columns as one text, where all are clocks; else the clocks as they
+    are, for they hold whole times.
+    """
+    texts = clocks.cast(pl.String)
+    are_clocks = texts.str.contains(CLOCK_AND_HALF)
+    if not are_clocks.all() or texts.null_count() == len(texts):
+        return clocks
+    return (dates.cast(pl.String) + " " + texts).rename(clocks.name)
 
 
 def latest() -> datetime:

@@ -1,0 +1,106 @@
+"""Tables with one row an exchange: the person's words in one column, the answer in another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from leadline.errors import LeadlineError
+from leadline.layouts.cells import only_column
+from leadline.sources.batch import ONLY, RawTurnBatch, as_identifier
+from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
+from leadline.sources.files import table_batches, table_header
+from leadline.sources.names import normal
+from leadline.sources.people import PeopleColumns
+from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import roles_of
+from leadline.sources.source import Source
+
+ASKING = ("user_message", "user_text", "user_input", "user_prompt", "user_query", "user_utterance",
+          "user", "human", "prompt", "question", "query", "input", "input_text", "message",
+          "patient_message", "client_message", "human_message", "request", "utterance")  # fmt: skip
+
+ANSWERING = ("bot_message", "bot_response", "bot_text", "bot_reply", "assistant_message",
+             "assistant_response", "assistant", "ai_message", "ai_response", "ai", "bot",
+             "chatbot_response", "model_response", "gpt_response", "response", "completion",
+             "answer", "reply", "output", "output_text", "system_response")  # fmt: skip
+
+UNANSWERED = "empty halves of exchanges, left out"
+
+
+def exchange_columns(header: Sequence[str]) -> tuple[str, str] | None:
+    """The column of what is asked and of what is answered; None where they are not clear."""
+    names = {normal(name): name for name in header}
+    asking = [names[name] for name in ASKING if name in names]
+    answering = [names[name] for name in ANSWERING if name in names]
+    return (asking[0], answering[0]) if len(asking) == 1 and len(answering) == 1 else None
+
+
+def read_exchanges(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
+    """Open a table of exchanges: each row is a turn of the person and the answer after it."""
+    header = table_header(source, ledger)
+    halves = exchange_columns(header)
+    if halves is None:
+        raise LeadlineError(
+            "It is not clear which column the person wrote and which was answered.",
+            remedy="Rename them to user_message and bot_message.",
+            file=source,
+            row=1,
+        )
+    columns = pairs(settings.column, "column", TABLE_COLUMNS)
+    for kind in ("person", "conversation", "time"):
+        name = columns.get(kind) or only_column(header, kind, halves, source)
+        if name is not None:
+            columns[kind] = name
+    if settings.person or settings.one_person_per_conversation:
+        columns.pop("person", None)
+    needed_kind = "conversation" if settings.one_person_per_conversation else "person"
+    if needed_kind not in columns and not settings.person:
+        raise LeadlineError(
+            f"The table has no column for the {needed_kind}.",
+            remedy=f"Say which one it is with --column {needed_kind}=NAME, or give --person ID if "
+            "all is of one.",
+            file=source,
+            row=1,
+        )
+    ledger.uses.meet(source, header)
+    for kind, name in columns.items():
+        ledger.uses.take(source, name, kind)
+    for name, kind in zip(halves, ("words of the person", "answer to them"), strict=True):
+        ledger.uses.take(source, name, kind)
+    people = PeopleColumns(settings.people_column)
+    batches = _batches(source, halves, columns, settings, ledger)
+    return Source(batches, roles_of(settings), people, inputs=[source])
+
+
+def _batches(
+    source: Path,
+    halves: tuple[str, str],
+    columns: Mapping[str, str],
+    settings: ImportConfig,
+    ledger: RejectedRows,
+) -> Iterator[RawTurnBatch]:
+    for frame in table_batches(source, ledger):
+        conversation = pl.lit(ONLY)
+        if "conversation" in columns:
+            name = columns["conversation"]
+            conversation = pl.lit(as_identifier(frame[name], "conversation", source))
+        person = pl.lit(settings.person or None, dtype=pl.String)
+        if "person" in columns:
+            person = pl.lit(as_identifier(frame[columns["person"]], "person", source))
+        elif not settings.person:
+            person = conversation
+        time = pl.col(columns["time"]) if "time" in columns else pl.lit(None, dtype=pl.String)
+        parts = [
+            frame.select(pl.col("__row").alias("row"), person=person, conversation=conversation,
+                         speaker=pl.lit(speaker), text=pl.col(half).cast(pl.String), time=time,
+                         half=pl.lit(place))
+            for place, (speaker, half) in enumerate(zip(("user", "assistant"), halves, strict=True))
+        ]  # fmt: skip
+        rows = pl.concat(parts).sort("row", "half", maintain_order=True).drop("half")
+        ledger.account.arrived += rows.height
+        empty = rows["text"].is_null() | (rows["text"].str.strip_chars() == "")
+        ledger.omit(UNANSWERED, int(empty.sum()))
+        yield RawTurnBatch(source, rows.filter(~empty))
