@@ -45,3 +45,20 @@ def test_what_is_not_known_is_told_by_its_keys(tmp_path: Path) -> None:
     error = refused(path)
     assert "alpha, beta" in error.problem
     assert "secret" not in str(error)
+
+
+def test_utterances_without_speakers_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps([{"dialog": ["secret words", "other words"]}]))
+    error = refused(path)
+    assert "under dialog have no speakers" in error.problem
+    assert "secret" not in str(error)
+
+
+def test_two_columns_of_dialogues_are_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    text = "Human: low\n\nAssistant: why?"
+    path.write_text(json.dumps([{"chosen": text, "rejected": text}]))
+    error = refused(path)
+    assert "chosen, rejected" in error.problem
+    assert "--column text=NAME" in error.remedy

@@ -100,6 +100,22 @@ def test_a_long_numbered_questionnaire_is_asked_about() -> None:
         found(["person_id", *(f"q{n}" for n in range(1, 21))])
 
 
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [(["phq9_baseline", "phq9_week4"], "several columns of a PHQ"),
+     (["item", "value"], "one answer"), (["age"], "no column for the total")],
+)  # fmt: skip
+def test_tables_without_a_total_are_told_apart(header: list[str], words: str) -> None:
+    with pytest.raises(LeadlineError, match=words):
+        found(["person_id", *header])
+
+
+def test_answers_of_json_lie_deeper() -> None:
+    assert found(["person", *(f"answers.q{n}" for n in range(1, 10))]).items[8] == "answers.q9"
+    assert found(["person", *(f"answers.{n}" for n in range(1, 10))]).items[8] == "answers.9"
+    assert found(["person", "total", *(f"tags.{n}" for n in range(1, 10))]).items == (None,) * 9
+
+
 def test_one_symptom_is_no_questionnaire() -> None:
     columns = found(["person_id", "sleep", "appetite", "total"])
     assert columns.items == (None,) * 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,27 @@ def test_the_csv_field_limit_is_left_as_it_was(tmp_path: Path) -> None:
     path.write_text("a\n" + "x" * 500_000 + "\n")
     assert len(rows_of(path)[0][1][0]) == 500_000
     assert csv.field_size_limit() == before
+
+
+def test_excel_sheets_are_tables(tmp_path: Path) -> None:
+    pytest.importorskip("fastexcel")
+    xlsx = pytest.importorskip("openpyxl")
+    book = xlsx.Workbook()
+    for row in (["person_id", "time", "total"], ["p1", "2024-05-03T08:00:00Z", 14]):
+        book.active.append(row)
+    path = tmp_path / "l.xlsx"
+    book.save(path)
+    (frame,) = files.table_batches(path, RejectedRows())
+    assert frame.rows() == [(2, "p1", "2024-05-03T08:00:00Z", "14")]
+    assert files.table_header(path, RejectedRows()) == ["person_id", "time", "total"]
+
+
+def test_excel_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    path = tmp_path / "l.xlsx"
+    path.write_bytes(b"PK")
+    with pytest.raises(LeadlineError, match="fastexcel") as caught:
+        next(files.table_batches(path, RejectedRows()))
+    assert "pip install" in caught.value.remedy

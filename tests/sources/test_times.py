@@ -193,3 +193,8 @@ def test_an_offset_among_dates_is_bad() -> None:
     told = to_utc(pl.Series(["2024-05-01T12:30:00Z", "00:00:13"]), "")
     assert told["bad"].to_list() == [False, True]
     assert told["offset"].null_count() == 2
+
+
+def test_days_of_a_spreadsheet_are_neither_offsets_nor_dates() -> None:
+    assert to_utc(pl.Series([45413.4167, 45414.5]), "UTC")["bad"].all()
+    assert to_utc(pl.Series([12.0, 45413.4167]), "UTC")["offset"].null_count() == 0

@@ -135,8 +135,8 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
     if {"role", "text"} <= set(columns):
         return "table", "a table with a role and a text column"
     first = next(iter(table_batches(source, RejectedRows(skip_bad=True))), pl.DataFrame())
-    column = dialogue_column(first, settings.roles())
-    if column is not None and "role" not in columns:
+    column = None if "role" in columns else _dialogue_column(first, settings, source)
+    if column is not None:
         return "cells", "a table whose cells hold whole dialogues"
     if source.suffix.lower() in TEXT_TABLES and holds_messages(first):
         return "chat", "a table whose cells hold lists of messages as JSON"
@@ -194,7 +194,14 @@ def _holds_cells(source: Path, settings: ImportConfig) -> bool:
         frame = next(iter(table_batches(source, RejectedRows(skip_bad=True))), pl.DataFrame())
     except LeadlineError:
         return False
-    return dialogue_column(frame, settings.roles()) is not None
+    return _dialogue_column(frame, settings, source) is not None
+
+
+def _dialogue_column(frame: pl.DataFrame, settings: ImportConfig, source: Path) -> str | None:
+    try:
+        return dialogue_column(frame, settings.roles())
+    except LeadlineError as error:
+        raise LeadlineError(error.problem, remedy=error.remedy, file=source, row=1) from error
 
 
 def platform_of(record: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import LeadlineError
+from leadline.sources.names import usual_place
 
 ENDINGS = {
     ".zip": "a ZIP archive",
@@ -71,6 +72,10 @@ READERS = {
     ".pickle": "pandas.read_pickle",
 }
 
+SPEECHES = ("dialog", "dialogue", "conversation", "messages", "turns", "utterances", "data",
+            "history", "chat")  # fmt: skip
+"""Keys under which a list of bare texts is a dialogue."""
+
 RECORDS = (
     (("ticket_id", "comments"), "a Zendesk ticket", "comments"),
     (("queryResult",), "a Dialogflow log", ""),
@@ -122,6 +127,16 @@ def stranger_file(source: Path) -> LeadlineError | None:
 
 def stranger_record(record: Mapping[str, Any], source: Path) -> LeadlineError | None:
     """The error for a kind of JSON that is known and not read; None for any other."""
+    for key, value in record.items():
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+            if usual_place(key, SPEECHES) is None:
+                continue
+            return LeadlineError(
+                f"The utterances under {key} have no speakers, so that Leadline cannot read them.",
+                remedy=three_lines(f'pandas.read_json("{source.name}").explode("{key}")')
+                + " Say who speaks in each row, for example by turns.",
+                file=source,
+            )
     for keys, name, inner in RECORDS:
         if all(key in record for key in keys):
             path = f', record_path="{inner}"' if inner else ""

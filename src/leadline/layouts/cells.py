@@ -86,7 +86,11 @@ def _role(name: str, roles: Mapping[str, str]) -> str:
 
 
 def dialogue_column(frame: pl.DataFrame, roles: Mapping[str, str]) -> str | None:
-    """The one column of a table whose cells hold dialogues; None if there is none or several."""
+    """The one column of a table whose cells hold dialogues; None if there is none.
+
+    Raises:
+        LeadlineError: there are several.
+    """
     pattern = label_pattern(list(roles))
     columns = []
     for name in frame.columns:
@@ -96,7 +100,12 @@ def dialogue_column(frame: pl.DataFrame, roles: Mapping[str, str]) -> str | None
         hits = sum(is_dialogue(cell, roles, pattern) for cell in cells)
         if cells and hits >= ENOUGH * len(cells):
             columns.append(name)
-    return columns[0] if len(columns) == 1 else None
+    if len(columns) > 1:
+        raise LeadlineError(
+            f"More than one column holds whole dialogues: {', '.join(columns)}.",
+            remedy="Say which with --format cells --column text=NAME.",
+        )
+    return columns[0] if columns else None
 
 
 def read_cells(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:

@@ -186,6 +186,14 @@ class DialogueWriter:
         if message.omitted and not is_named:
             self.rows.omit(message.omitted)
             return None
+        unknown = [kind for kind, value in (("role", speaker), ("text", message.text))
+                   if value is None and kind not in message.used.values()]  # fmt: skip
+        if unknown:
+            names = ", ".join(sorted(str(key) for key in raw)[:20])
+            problem = f"The {unknown[0]} is missing: no key of the message is known for it."
+            remedy = f"Name it with --{unknown[0]}-key KEY. The message has: {names}."
+            self.rows.lose(place, problem, remedy)
+            return None
         return Turn(place, message, speaker)
 
     def _meet(self, raw: Mapping[str, Any], message: LogMessage) -> None:

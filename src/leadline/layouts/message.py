@@ -16,7 +16,7 @@ from leadline.sources.names import looks_like, normal, usual_place
 
 ROLE_KEYS = ("role", "speaker", "from", "author", "sender", "author_role", "sender_type",
              "sender_role", "participant_role", "user_type", "speaker_role", "from_role",
-             "interlocutor", "who", "party")  # fmt: skip
+             "interlocutor", "who", "party", "direction")  # fmt: skip
 
 TEXT_KEYS = ("content", "text", "value", "message", "body", "utterance", "utterance_text", "msg",
              "message_text", "text_content",

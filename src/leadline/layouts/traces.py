@@ -206,6 +206,11 @@ def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
         for place, record in _records(value, where):
             flat = _flattened(record)
             ledger.uses.meet(source, [key for key in flat if len(key) < 80])
+            for key in flat:
+                if PROMPT.match(key) or key in (*INPUTS, *OUTPUTS, "attributes"):
+                    ledger.uses.take(source, key, "messages")
+                elif any(normal(key) == normal(name) for name in TIME_KEYS):
+                    ledger.uses.take(source, key, "time")
             kind = str(flat.get("type") or flat.get("gen_ai.operation.name") or "").lower()
             if kind in OTHER_SPANS:
                 ledger.note("spans that are no calls of a model, left out")
@@ -268,7 +273,8 @@ def _name(
     for key in keys:
         name = identifier(at(flat, key))
         if name is not None:
-            ledger.uses.take(file, key, kind)
+            beside = [other_key for other_key in flat if normal(other_key) == normal(key)]
+            ledger.uses.take(file, beside[0] if beside else key.split(".")[0], kind)
             return name
     return None
 

@@ -33,6 +33,8 @@ FURTHER = {
 
 NUMBERING = re.compile(r"^\W*(?:phq[ -]?[89]?\b[\W_]*)?(?:(?:item|q|question)?\W*\d{1,2}\b[\W_]*)?")
 
+LIST_ENTRY = re.compile(r"^(.*(?:answers|items|responses|phq|scores)[^.]*)\.(\d+)$", re.IGNORECASE)
+
 SERIES_NAME = re.compile(r"^phq[ _.-]?([289])$", re.IGNORECASE)
 
 TOTAL_WORDS = ("total", "score", "sum")
@@ -132,10 +134,13 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
         What is certain: numbered names as they are; worded ones only if nearly all items are there.
     """
     names = list(names)
+    lists = _lists(names)
+    if lists:
+        return lists
     numbered: dict[int, str] = {}
     twice: set[int] = set()
     for name in names:
-        place = item_number(name)
+        place = item_number(name) or item_number(name.rsplit(".", 1)[-1])
         if place is None or place > 9:
             continue
         if place - 1 in numbered:
@@ -150,6 +155,19 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
         return numbered
     worded = _worded(names, texts or {})
     return worded if len(worded) >= ENOUGH else ({} if twice else numbered)
+
+
+def _lists(names: Sequence[str]) -> dict[int, str]:
+    """The nine (or eight) entries of a list of answers, ``answers.1`` to ``answers.9``."""
+    groups: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = LIST_ENTRY.match(name)
+        if match:
+            groups.setdefault(match[1], {})[int(match[2]) - 1] = name
+    whole_lists = [
+        group for group in groups.values() if set(group) in (set(range(8)), set(range(9)))
+    ]
+    return whole_lists[0] if len(whole_lists) == 1 else {}
 
 
 def _worded(names: Sequence[str], texts: Mapping[str, str]) -> dict[int, str]:

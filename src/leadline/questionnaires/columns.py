@@ -105,7 +105,7 @@ def label_columns(
         total = _total(spare, instrument, file)
         columns |= {"total": total} if total else {}
     if "total" not in columns and not items:
-        need(columns, ("total",), FLAG, file)
+        raise _no_answers(header, file)
     if "time" not in columns:
         time = _time([name for name in spare if name != columns.get("total")], file)
         columns |= {"time": time} if time else {}
@@ -117,6 +117,26 @@ def label_columns(
         columns.get("instrument", ""),
         _instrument(columns, items, header, instrument, file),
     )
+
+
+def _no_answers(header: Sequence[str], file: Path) -> LeadlineError:
+    """The error for a table without a total and without items, by what it looks like."""
+    phq = [name for name in header if instrument_of(name)]
+    answers = [name for name in header if set(words(name)) & {"value", "answer", "response"}]
+    items = [name for name in header if set(words(name)) & {"item", "question", "field"}]
+    problem = "The table has no column for the total."
+    remedy = f"Say which one it is with {FLAG} total=NAME."
+    if len(phq) > 1:
+        problem = f"The table has several columns of a PHQ: {', '.join(phq[:12])}."
+        remedy = (
+            f"If one of them is meant, give {FLAG} total=NAME; if they are several times of a "
+            "person, write one row each: person_id,time,total."
+        )
+    elif answers and items:
+        problem = f"Each row seems to be one answer ({items[0]}, {answers[0]})."
+        remedy = (f'Write one row an administration: table.pivot(index=["person_id", "time"], '
+                  f'columns="{items[0]}", values="{answers[0]}") in pandas.')  # fmt: skip
+    return LeadlineError(problem, remedy=remedy, file=file, row=1)
 
 
 def _items(header: Sequence[str], texts: Mapping[str, str], file: Path) -> dict[int, str]:

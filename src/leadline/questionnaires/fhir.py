@@ -50,8 +50,7 @@ def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
         codes |= answers.codes
         ledger.uses.meet(path, [code for code in answers.codes if code], CODE_LEVEL)
         if resource.content.get("status") not in FINISHED[resource.kind]:
-            if not answers.empty or answers.other_instruments:
-                unfinished += 1
+            unfinished += 1
             ledger.note("FHIR resources that are not finished, left out")
             continue
         if answers.other_instruments:

@@ -69,8 +69,11 @@ SCORE = frozenset((
     "сумма", "балл", "总分", "總分", "合計", "得分", "총점", "점수",
 ))  # fmt: skip
 
-IDENTITY = frozenset(("id", "ids", "code", "number", "no", "nr", "key", "uuid", "hash", "ip",
-                      "name", "email", "phone"))  # fmt: skip
+IDENTITY = frozenset((
+    "id", "ids", "code", "number", "no", "nr", "key", "uuid", "hash", "ip", "name", "email",
+    "phone", "kennung", "nummer", "codigo", "clave", "numero", "identifiant", "номер", "编号",
+    "編號", "번호",
+))  # fmt: skip
 
 KINDS = (("time", TIME), ("person", PERSON), ("conversation", CONVERSATION), ("role", ROLE),
          ("text", TEXT), ("score", SCORE))  # fmt: skip

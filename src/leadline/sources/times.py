@@ -32,6 +32,8 @@ EPOCH = r"^\s*\d{9,19}(?:\.\d+)?\s*$"
 
 FIRST_EPOCH = 1e8  # seconds; smaller numbers are offsets, not dates
 
+SPREADSHEET_DAYS = (36_526.0, 73_050.0)  # 2000 to 2100 in days, as spreadsheets count them
+
 FIRST_YEAR = 946_684_800_000_000  # 2000; an epoch before it counts from another year than 1970
 
 CLOCK = r"^\s*(?:(\d{1,3}):)?(\d{1,2}):(\d{2}(?:[.,]\d{1,9})?)\s*$"
@@ -129,6 +131,8 @@ def _with_offsets(times: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
         offset = number.set(~(number >= 0).fill_null(False) | (number >= FIRST_EPOCH), None)
     if (offset.is_null() & present).any():
         return times
+    if values.dtype != pl.String and offset.drop_nulls().is_between(*SPREADSHEET_DAYS).all():
+        return times  # days since 1900, as spreadsheets count
     micros = (offset * 1e6).round().cast(pl.Int64)
     return times.with_columns(offset=micros, bad=pl.lit(False), ambiguous=pl.lit(False))
 
