@@ -339,3 +339,13 @@ def test_output_inside_a_file(tmp_path: Path) -> None:
     source.write_text(GOOD)
     with pytest.raises(LeadlineError, match="cannot be made"):
         import_cohort(source, ImportConfig(), source / "cohort")
+
+
+def test_words_in_the_place_of_a_header_are_never_quoted(tmp_path: Path) -> None:
+    words = "I could not get up again today"
+    path = tmp_path / "noheader.csv"
+    path.write_text(f"p1,user,{words}\np1,bot,{words}\n")
+    for settings in ({}, {"format": "table"}, {"column": ("text=body",)}):
+        with pytest.raises(LeadlineError) as caught:
+            import_cohort(path, ImportConfig(**settings), tmp_path / "cohort")
+        assert "get up" not in str(caught.value)

@@ -41,6 +41,7 @@ from leadline.sources.files import (
     is_nested,
     table_batches,
 )
+from leadline.sources.names import listed
 from leadline.sources.rejects import RejectedRows
 
 TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
@@ -147,7 +148,7 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
         remedy="If each row is a turn, give --format table with --column role=NAME and "
         "--column text=NAME; if each row is a person, give --mapping FILE.toml; if each row is a "
         "conversation in one cell, give --format cells. The table has: "
-        f"{', '.join(name for name in first.columns[1:31] if name)}.",
+        f"{listed(header_of(first))}.",
         file=source,
         row=1,
     )
@@ -179,7 +180,7 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
         if stranger is not None:
             raise stranger
     evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
-    names = ", ".join(sorted(str(key) for key in record)[:20])
+    names = listed(sorted(str(key) for key in record))
     raise unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
 
 

@@ -19,7 +19,7 @@ from leadline.errors import LeadlineError
 from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import looks_like
+from leadline.sources.names import listed, looks_like
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import KNOWN, roles_of
@@ -102,7 +102,7 @@ def dialogue_column(frame: pl.DataFrame, roles: Mapping[str, str]) -> str | None
             columns.append(name)
     if len(columns) > 1:
         raise LeadlineError(
-            f"More than one column holds whole dialogues: {', '.join(columns)}.",
+            f"More than one column holds whole dialogues: {listed(columns)}.",
             remedy="Say which with --format cells --column text=NAME.",
         )
     return columns[0] if columns else None

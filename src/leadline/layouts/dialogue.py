@@ -16,7 +16,7 @@ from leadline.layouts.branches import active_branch
 from leadline.layouts.message import ID_KEYS, Keys, LogMessage, read_message
 from leadline.layouts.unsaid import BRANCHES, REPEATS
 from leadline.sources.config import ImportConfig
-from leadline.sources.names import looks_like, normal, usual_place
+from leadline.sources.names import listed, looks_like, normal, usual_place
 from leadline.sources.records import RawTurns, identifier
 from leadline.sources.rejects import RejectedRows
 
@@ -189,7 +189,7 @@ class DialogueWriter:
         unknown = [kind for kind, value in (("role", speaker), ("text", message.text))
                    if value is None and kind not in message.used.values()]  # fmt: skip
         if unknown:
-            names = ", ".join(sorted(str(key) for key in raw)[:20])
+            names = listed(sorted(str(key) for key in raw))
             problem = f"The {unknown[0]} is missing: no key of the message is known for it."
             remedy = f"Name it with --{unknown[0]}-key KEY. The message has: {names}."
             self.rows.lose(place, problem, remedy)

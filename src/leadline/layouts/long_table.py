@@ -19,7 +19,7 @@ from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.columns import find_columns, need
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import looks_like, words
+from leadline.sources.names import listed, looks_like, words
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -103,7 +103,7 @@ class TableReader:
                 "The table has no column for the person.",
                 remedy="Say which one it is with --column person=NAME, or give "
                 "--one-person-per-conversation if each conversation is another person, or --person "
-                f"ID if all is of one. The table has: {', '.join(self.header[:30])}.",
+                f"ID if all is of one. The table has: {listed(self.header)}.",
                 file=self.source,
                 row=1,
             )

@@ -24,7 +24,7 @@ from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.config import ImportConfig, check_people_columns
 from leadline.sources.files import read_text, table_batches, table_header
 from leadline.sources.label import Label
-from leadline.sources.names import instrument_of
+from leadline.sources.names import instrument_of, listed
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -220,7 +220,7 @@ def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
     if absent:
         raise LeadlineError(
             f"The table has no column {', '.join(absent)}.",
-            remedy=f"Correct the mapping file. The table has: {', '.join(header[:40])}.",
+            remedy=f"Correct the mapping file. The table has: {listed(header)}.",
             file=source,
             row=1,
         )
@@ -228,7 +228,7 @@ def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
     unused = [name for name in header if name and name not in mentioned_columns]
     if unused and EVERYTHING not in mapping.ignore:
         raise LeadlineError(
-            f"The mapping file does not mention the column {', '.join(unused[:40])}.",
+            f"The mapping file does not mention the column {listed(unused)}.",
             remedy='Map it, or list it under ignore (ignore = ["*"] ignores all others).',
             file=source,
             row=1,

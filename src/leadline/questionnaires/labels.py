@@ -24,6 +24,7 @@ from leadline.sources.config import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import question_texts, table_batches, table_header
 from leadline.sources.identity import Identities, key_of
 from leadline.sources.label import Label
+from leadline.sources.names import listed
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.times import (
     FUTURE,
@@ -73,8 +74,7 @@ def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> It
         raise LeadlineError(
             "No row of the table holds a PHQ-9: nothing is answered in "
             f"{', '.join(columns.all()[:12])}.",
-            remedy="Name the columns with --phq9-column. The table has: "
-            f"{', '.join(name for name in header[:40] if name)}.",
+            remedy=f"Name the columns with --phq9-column. The table has: {listed(header)}.",
             file=path,
         )
     yield from from_zero(labels, settings.item_coding, ledger)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from leadline.errors import LeadlineError
-from leadline.sources.names import usual_place
+from leadline.sources.names import listed, usual_place
 
 
 def check_present(
@@ -21,7 +21,7 @@ def check_present(
     if absent:
         raise LeadlineError(
             f"The table has no column {', '.join(absent)}.",
-            remedy=f"Correct {flag_name}. The table has: {', '.join(header[:40])}.",
+            remedy=f"Correct {flag_name}. The table has: {listed(header)}.",
             file=file,
             row=1,
         )

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
-from leadline.sources.names import looks_like
+from leadline.sources.names import listed, looks_like
 from leadline.sources.platforms import PREVIEWS, TableHead, head_of, is_preview, preview_places
 from leadline.sources.rejects import RejectedRows
 
@@ -370,7 +370,7 @@ def check_header(header: list[str], path: Path) -> None:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise LeadlineError(
-            f"The header names a column twice: {', '.join(twice)}.",
+            f"The header names a column twice: {listed(twice)}.",
             remedy="Rename one of them.",
             file=path,
             row=1,
