@@ -160,3 +160,24 @@ def test_messages_whose_bot_names_nobody(tmp_path: Path) -> None:
         ("p", "assistant", "b"),
         ("p", "clinician", "d"),
     ]
+
+
+def test_a_history_by_identifiers_below_chat(tmp_path: Path) -> None:
+    nodes = {
+        "a": {"id": "a", "parentId": None, "role": "user", "content": "low"},
+        "b": {"id": "b", "parentId": "a", "role": "assistant", "content": "given up"},
+        "c": {"id": "c", "parentId": "a", "role": "assistant", "content": "why?"},
+    }
+    chat = {"history": {"messages": nodes, "currentId": "c"}, "messages": []}
+    cohort = import_beside(write_source(tmp_path, "c.json", [{"user_id": "p", "chat": chat}]))
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+
+
+def test_directions_are_speakers(tmp_path: Path) -> None:
+    records = [{"userId": "p", "type": "incoming", "body": "low"},
+               {"userId": "p", "type": "outgoing", "body": "why?"}]  # fmt: skip
+    source = write_source(tmp_path, "c.json", records)
+    with pytest.raises(LeadlineError, match="'outgoing'"):
+        import_beside(source)
+    cohort = import_beside(source, role=("outgoing=clinician",))
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "clinician", "why?")]

@@ -111,3 +111,20 @@ def test_a_call_that_names_no_person_is_asked_about(tmp_path: Path) -> None:
         import_beside(source)
     assert "--person-key" in caught.value.remedy
     assert said(import_beside(source, one_person_per_conversation=True)) == TURNS
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"request_body": {"messages": [U1]}, "response_body": {"choices": [{"message": A1}]},
+         "user_id": "p", "request_created_at": "2024-05-01T10:00:00Z"},
+        {"run_type": "llm", "inputs": {"messages": [U1]}, "session_id": "s",
+         "outputs": {"generations": [[{"text": "x", "message": {"type": "ai", "data": {
+             "content": "why?", "type": "ai"}}}]]},
+         "extra": {"metadata": {"user_id": "p"}}, "start_time": "2024-05-01T10:00:00Z"},
+    ],
+)  # fmt: skip
+def test_other_logs(tmp_path: Path, call: dict[str, Any]) -> None:
+    cohort = import_beside(write_source(tmp_path, "t.json", [call]))
+    assert said(cohort) == TURNS[1:3]
+    assert cohort.turns["time"].null_count() == 0

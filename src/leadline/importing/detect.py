@@ -14,7 +14,7 @@ import polars as pl
 
 from leadline.artefact import MANIFEST
 from leadline.errors import LeadlineError
-from leadline.importing.strangers import stranger_file, stranger_record
+from leadline.importing.strangers import stranger_file, stranger_record, three_lines
 from leadline.layouts.apps import is_slack
 from leadline.layouts.cells import dialogue_column
 from leadline.layouts.chat import (
@@ -181,7 +181,12 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
             raise stranger
     evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
     names = listed(sorted(str(key) for key in record))
-    raise unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
+    error = unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
+    if fits:
+        raise error
+    read = f'pandas.json_normalize(json.load(open("{source.name}")))'
+    lines = three_lines(read).replace("import pandas;", "import json, pandas;")
+    raise LeadlineError(error.problem, remedy=f"{error.remedy} {lines}", file=source)
 
 
 def header_of(frame: pl.DataFrame) -> list[str]:

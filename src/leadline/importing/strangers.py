@@ -78,6 +78,7 @@ SPEECHES = ("dialog", "dialogue", "conversation", "messages", "turns", "utteranc
 
 RECORDS = (
     (("ticket_id", "comments"), "a Zendesk ticket", "comments"),
+    (("messageType", "createdDateTime"), "a Microsoft Teams export", ""),
     (("queryResult",), "a Dialogflow log", ""),
     (("queryInput",), "a Dialogflow log", ""),
     (("conversationalTurn",), "a Dialogflow CX log", ""),

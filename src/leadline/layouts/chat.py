@@ -16,13 +16,21 @@ from typing import Any
 from leadline.errors import LeadlineError
 from leadline.layouts.branches import PARENT_KEYS, opened_mapping
 from leadline.layouts.dialogue import Dialogue, DialogueWriter
-from leadline.layouts.message import BOT_KEYS, LANGCHAIN, ROLE_KEYS, TEXT_KEYS, opened
+from leadline.layouts.message import (
+    BOT_KEYS,
+    DIRECTIONS,
+    INCOMING_KEYS,
+    LANGCHAIN,
+    ROLE_KEYS,
+    TEXT_KEYS,
+    opened,
+)
 from leadline.sources.batch import NOBODY, ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
 from leadline.sources.names import looks_like, normal, usual_place
 from leadline.sources.people import PeopleColumns, picked
-from leadline.sources.records import RawTurns, at, identifier
+from leadline.sources.records import RawTurns, at, first_of, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
@@ -104,10 +112,10 @@ def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any
                 yield f"{where}, {name}", {"conversation_id": name, "messages": messages}
             continue
         if key is None:
-            yield where, value
+            yield where, _open_chat(value)
             continue
         for number, entry in enumerate(value[key]):
-            yield f"{where}, {key}[{number}]", entry
+            yield f"{where}, {key}[{number}]", _open_chat(entry)
 
 
 def _wrapper(value: Any) -> str | None:
@@ -124,6 +132,20 @@ def _wrapper(value: Any) -> str | None:
         if turn_keys(inner[0]) or "conversation_parts" in inner[0] or has_tree(inner[0]):
             return key
     return None
+
+
+def _open_chat(value: Any) -> Any:
+    """A record whose conversation lies deeper, under ``chat``, also as a history by id."""
+    inner = value.get("chat") if isinstance(value, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return value
+    history = inner.get("history")
+    nodes = history.get("messages") if isinstance(history, Mapping) else None
+    outer = {key: entry for key, entry in value.items() if key != "chat"}
+    if isinstance(history, Mapping) and isinstance(nodes, Mapping) and nodes:
+        current = history.get("currentId")
+        return {**outer, "messages": list(nodes.values()), "current_node": current}
+    return {**inner, **outer}
 
 
 def _is_by_name(value: Any) -> bool:
@@ -173,9 +195,11 @@ def has_role_and_text(record: Any) -> bool:
     if not isinstance(record, Mapping):
         return False
     record = opened(record)
-    role = any(usual_place(key, (*ROLE_KEYS, *BOT_KEYS)) is not None for key in record)
+    role = any(
+        usual_place(key, (*ROLE_KEYS, *BOT_KEYS, *INCOMING_KEYS)) is not None for key in record
+    )
     kind = record.get("type")
-    role = role or (isinstance(kind, str) and kind.lower() in LANGCHAIN)
+    role = role or (isinstance(kind, str) and kind.lower() in (*LANGCHAIN, *DIRECTIONS))
     text = any(usual_place(key, (*TEXT_KEYS, "parts")) is not None for key in record)
     return role and text
 
@@ -279,7 +303,7 @@ class ChatReader:
                 f"Keep one of: {', '.join(TURN_KEYS)}.",
             )
             return None, "", None
-        current = identifier(record.get("current_leaf_message_uuid"))
+        current = identifier(first_of(record, ("current_leaf_message_uuid", "current_node")))
         return list(record[keys[0]]), keys[0], current
 
     def _flat(self, trees: dict[str, Dialogue], record: Mapping[str, Any], where: str) -> None:

@@ -38,6 +38,8 @@ LANGCHAIN = {"human": "human", "ai": "ai", "system": "system", "tool": "tool",
              "systemmessage": "system", "toolmessage": "tool", "aimessagechunk": "ai",
              "humanmessagechunk": "human", "functionmessage": "function"}  # fmt: skip
 
+DIRECTIONS = ("incoming", "outgoing", "inbound", "outbound")
+
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text", "")
 
 UNSAID_PARTS = {
@@ -88,10 +90,12 @@ def opened(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """A message without its wrapping: LangChain's ``data`` and ``kwargs``, or ``message``."""
     inner = message.get("kwargs")
     if isinstance(inner, Mapping) and isinstance(message.get("id"), list) and message["id"]:
-        return {"type": str(message["id"][-1]), **inner}
+        outer = {key: value for key, value in message.items() if key not in ("kwargs", "id")}
+        return {**outer, **inner, "type": str(message["id"][-1])}
     inner = message.get("data")
     if isinstance(inner, Mapping) and "content" in inner and "type" in message:
-        return {**inner, "type": message["type"]}
+        outer = {key: value for key, value in message.items() if key != "data"}
+        return {**outer, **inner, "type": message["type"]}
     inner = message.get("message")
     if isinstance(inner, Mapping) and ("role" in inner or "author" in inner):
         outer = {key: value for key, value in message.items() if key != "message"}
@@ -154,6 +158,9 @@ def _speaker(message: Mapping[str, Any], keys: Keys, used: dict[str, str]) -> An
         if isinstance(kind, str) and kind.lower() in LANGCHAIN:
             used["type"] = "role"
             return LANGCHAIN[kind.lower()]
+        if isinstance(kind, str) and kind.lower() in DIRECTIONS:
+            used["type"] = "role"
+            return kind.lower()
         for key in _fields(message, BOT_KEYS):
             if isinstance(message[key], bool):
                 used[key] = "role"

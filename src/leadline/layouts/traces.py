@@ -27,31 +27,45 @@ from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
 from leadline.sources.names import normal
 from leadline.sources.people import PeopleColumns, picked
-from leadline.sources.records import RawTurns, at, identifier
+from leadline.sources.records import RawTurns, at, first_of, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import KNOWN, roles_of
 from leadline.sources.source import Source
 
-SESSION_KEYS = ("sessionId", "session_id", "session.id", "gen_ai.conversation.id",
-                "langfuse.session.id", "conversation_id", "thread_id", "metadata.session_id",
-                "metadata.conversation_id", "request.metadata.session_id")  # fmt: skip
+SESSION_KEYS = (
+    "sessionId", "session_id", "session.id", "gen_ai.conversation.id", "langfuse.session.id",
+    "conversation_id", "thread_id", "metadata.session_id", "metadata.conversation_id",
+    "extra.metadata.session_id", "request.metadata.session_id",
+)  # fmt: skip
 
-PERSON_KEYS = ("userId", "user_id", "user.id", "enduser.id", "langfuse.user.id", "user",
-               "request.user", "body.user", "metadata.user_id", "metadata.user",
-               "request.metadata.user_id", "session_user_id", "end_user")  # fmt: skip
+PERSON_KEYS = (
+    "userId", "user_id", "user.id", "enduser.id", "langfuse.user.id", "user", "request.user",
+    "body.user", "metadata.user_id", "metadata.user", "extra.metadata.user_id",
+    "request.metadata.user_id", "session_user_id", "end_user",
+)  # fmt: skip
 
-TIME_KEYS = ("timestamp", "startTime", "start_time", "createdAt", "created_at", "created",
-             "startTimeUnixNano", "time", "response.created", "request.created")  # fmt: skip
+TIME_KEYS = (
+    "timestamp", "startTime", "start_time", "createdAt", "created_at", "created",
+    "startTimeUnixNano", "time", "response.created", "request.created", "request_created_at",
+)  # fmt: skip
 
 PROMPT = re.compile(r"^gen_ai\.(prompt|completion)\.(\d+)\.(role|content)$")
 
-INPUTS = ("gen_ai.input.messages", "gen_ai.prompt", "input", "request", "prompt", "body",
-          "input.value", "messages", "langfuse.observation.input",
-          "langfuse.trace.input")  # fmt: skip
+INPUTS = (
+    "gen_ai.input.messages", "gen_ai.prompt", "input", "inputs", "request", "request_body",
+    "prompt", "body", "input.value", "messages", "langfuse.observation.input",
+    "langfuse.trace.input",
+)  # fmt: skip
 
-OUTPUTS = ("gen_ai.output.messages", "gen_ai.completion", "output", "response", "completion",
-           "output.value", "choices", "langfuse.observation.output",
-           "langfuse.trace.output")  # fmt: skip
+OUTPUTS = (
+    "gen_ai.output.messages", "gen_ai.completion", "output", "outputs", "response",
+    "response_body", "completion", "output.value", "choices", "langfuse.observation.output",
+    "langfuse.trace.output",
+)  # fmt: skip
+
+GIVEN = ("input", "inputs", "request", "request_body", "prompt", "body")
+
+ANSWERED = ("output", "outputs", "response", "response_body", "completion")
 
 OTHER_SPANS = ("span", "event", "tool", "agent", "retriever", "embedding", "embeddings", "chain",
                "guardrail", "evaluator", "execute_tool")  # fmt: skip
@@ -99,8 +113,8 @@ def is_call(record: Any) -> bool:
         return True
     if isinstance(record.get("attributes"), Mapping | list) and "spanId" in record:
         return True
-    given_names = [key for key in record if key in ("input", "request", "prompt", "body")]
-    output_names = [key for key in record if key in ("output", "response", "completion")]
+    given_names = [key for key in record if key in GIVEN]
+    output_names = [key for key in record if key in ANSWERED]
     if given_names and output_names:
         return bool(_messages(record[given_names[0]], "user"))
     return "messages" in record and ("choices" in record or "response" in record)
@@ -211,7 +225,8 @@ def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
                     ledger.uses.take(source, key, "messages")
                 elif any(normal(key) == normal(name) for name in TIME_KEYS):
                     ledger.uses.take(source, key, "time")
-            kind = str(flat.get("type") or flat.get("gen_ai.operation.name") or "").lower()
+            kinds = ("type", "run_type", "gen_ai.operation.name")
+            kind = str(first_of(flat, kinds) or "").lower()
             if kind in OTHER_SPANS:
                 ledger.note("spans that are no calls of a model, left out")
                 continue
@@ -311,7 +326,16 @@ def _messages(value: Any, role: str) -> list[Any]:
     if isinstance(value, list):
         return [message for entry in value for message in _messages_of_entry(entry, role)]
     if isinstance(value, Mapping):
-        for key in ("messages", "choices", "message", "input", "output", "body", "chat_history"):
+        for key in (
+            "messages",
+            "choices",
+            "generations",
+            "message",
+            "input",
+            "output",
+            "body",
+            "chat_history",
+        ):
             if value.get(key):
                 return _messages(value[key], role)
         return _messages_of_entry(value, role)
@@ -321,6 +345,8 @@ def _messages(value: Any, role: str) -> list[Any]:
 def _messages_of_entry(entry: Any, role: str) -> list[Any]:
     if isinstance(entry, str):
         return [{"role": role, "content": entry}] if entry.strip() else []
+    if isinstance(entry, list):
+        return _messages(entry, role)
     if not isinstance(entry, Mapping):
         return []
     inner = entry.get("message")

@@ -146,6 +146,8 @@ def looks_like(name: str) -> str | None:
             continue
         if kind == "text" and parts & IDENTITY:
             continue
+        if kind == "time" and parts & {"by", "is", "has"}:
+            continue
         if kind == "conversation" and not (parts & IDENTITY or len(parts) == 1):
             continue
         return kind
