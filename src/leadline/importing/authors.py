@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from leadline.errors import LeadlineError
 from leadline.importing.spool import Spool
 from leadline.sources.batch import NOBODY
@@ -43,7 +45,7 @@ def settle_authors(spool: Spool, ledger: RejectedRows, source: Path) -> None:
     Raises:
         LeadlineError: a conversation has several people who could be the one.
     """
-    if NOBODY not in spool.people and all(voices & USER for voices in spool.voices):
+    if NOBODY not in spool.people and bool(np.all(spool.voices & USER)):
         return
     by_name: dict[str, list[int]] = {}
     for (_, name), code in spool.conversations.items():
@@ -102,7 +104,7 @@ def refuse_placeholders(spool: Spool, settings: ImportConfig, source: Path) -> N
     names_of_nobody = PLACEHOLDERS if spool.moved else SPEAKERS
     if len(persons) != 1 or persons[0].strip().lower() not in names_of_nobody:
         return
-    conversations = sum(voices > 0 for voices in spool.voices)
+    conversations = int(np.count_nonzero(spool.voices))
     if conversations < 2:
         return
     raise LeadlineError(

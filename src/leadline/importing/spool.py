@@ -173,10 +173,16 @@ class Spool:
         self.people: dict[str, int] = {}
         self.conversations: dict[tuple[str, str], int] = {}
         self.owner: list[int] = []  # conversation -> person
-        self.voices: list[int] = []  # conversation -> roles that speak in it, as bits
+        self._voices = np.zeros(1024, np.uint8)
+        self._counted = 0  # conversations whose voices are noted
         self.moved: dict[int, int] = {}  # conversation -> the one that its rows are in
         self.gone: set[int] = set()  # conversations that are left out
         self.height = 0
+
+    @property
+    def voices(self) -> npt.NDArray[np.uint8]:
+        """Conversation -> roles that speak in it, each a bit."""
+        return self._voices[: len(self.owner)]
 
     def add(self, file: Path, rows: pl.DataFrame) -> None:
         """Lay the rows that `clean` returned aside."""
@@ -189,9 +195,12 @@ class Spool:
         code = pairs.join(unique, on=["person", "conversation"], how="left", maintain_order="left")[
             "code"
         ]
-        roles = pl.DataFrame({"code": code, "role": rows["role"]}).unique()
-        for place, role in roles.iter_rows():
-            self.voices[place] |= 1 << role
+        if len(self.owner) > len(self._voices):
+            self._voices = np.resize(self._voices, 2 * len(self.owner))
+            self._voices[self._counted :] = 0
+        self._counted = len(self.owner)
+        bits = np.left_shift(1, rows["role"].to_numpy()).astype(np.uint8)
+        np.bitwise_or.at(self._voices, code.to_numpy(), bits)
         path = self.directory / f"{len(self.files):06}.arrow"
         rows.select("row", "role", "text", "time").with_columns(code=code).write_ipc(path)
         time = rows["time"]
@@ -208,7 +217,6 @@ class Spool:
         if code is not None:
             return code
         self.owner.append(self.people.setdefault(person, len(self.people)))
-        self.voices.append(0)
         return self.conversations.setdefault((person, conversation), len(self.conversations))
 
     def move(self, conversations: Mapping[int, int]) -> None:
