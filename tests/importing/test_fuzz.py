@@ -26,7 +26,12 @@ KEYS = st.sampled_from(
     ["person_id", "id", "messages", "conversations", "role", "content", "from", "value", "text",
      "speaker", "time", "conversation_parts", "source", "author", "type", "body", "contacts",
      "resourceType", "item", "entry", "status", "subject", "reference", "code", "coding",
-     "valueInteger", "answer", "linkId", "timestamp", "conversation_id", "meta", "external_id"]
+     "valueInteger", "answer", "linkId", "timestamp", "conversation_id", "meta", "external_id",
+     "mapping", "message", "parent", "children", "current_node", "parts", "chat_messages", "sender",
+     "isBot", "from_id", "sender_name", "timestamp_ms", "input", "output", "events", "event",
+     "sender_id", "userId", "createdAt", "data", "kwargs", "attributes", "resourceSpans", "chat",
+     "history", "ancestors", "parent_id", "message_id", "deleted", "metadata", "extension", "url",
+     "contained", "questionnaire", "valueCoding", "display"]
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
@@ -50,7 +55,11 @@ def attempt(source: Path, folder: Path, **kwargs: Any) -> None:
     assert not {name for name in left if name.startswith(".")}
 
 
-@pytest.mark.parametrize("layout", ["chat", "sharegpt", "intercom", "auto"])
+@pytest.mark.parametrize(
+    "layout",
+    ["chat", "sharegpt", "intercom", "auto", "chatgpt", "claude", "discord", "telegram",
+     "messenger", "traces", "rasa", "cells"],
+)  # fmt: skip
 @given(records=st.lists(VALUES, min_size=1, max_size=4))
 @FUZZ
 def test_json_layouts(tmp_path_factory: pytest.TempPathFactory, layout: str, records: Any) -> None:

@@ -50,3 +50,13 @@ def test_a_lost_message_is_never_passed_over(
     with pytest.raises(LeadlineError, match="should have become turns"):
         import_beside(write_source(tmp_path, "t.csv", TABLE))
     assert not (tmp_path / "cohort").exists()
+
+
+def test_what_has_no_date_is_said(tmp_path: Path) -> None:
+    labels = write_source(tmp_path, "l.csv", "person_id,total\np,14\n")
+    source = write_source(tmp_path, "t.csv", "person_id,role,text\np,user,low\np,bot,why?\n")
+    cohort = import_beside(source, phq9=labels)
+    assert cohort.manifest["import"]["undated"] == {"turns": 2, "phq9": 1}
+    text = str(render_import(cohort.manifest)[1])
+    assert "2 turns have no date" in text
+    assert "1 PHQ-9s have no date" in text

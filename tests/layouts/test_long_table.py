@@ -141,3 +141,14 @@ def test_excel_writes_the_separator_first(tmp_path: Path) -> None:
     with pytest.raises(LeadlineError, match="empty") as caught:
         import_beside(source)
     assert caught.value.row == 4
+
+
+@pytest.mark.parametrize(("name", "user", "bot"), [("isBot", "false", "true"), ("is_bot", "0", "1"),
+                                                   ("fromUser", "true", "false")])  # fmt: skip
+def test_flags_say_who_speaks(tmp_path: Path, name: str, user: str, bot: str) -> None:
+    source = write_source(
+        tmp_path, "t.csv", f"person_id,{name},text\np,{user},low\np,{bot},why?\n"
+    )  # fmt: skip
+    settings = {"role": (f"{bot}=assistant",)} if name == "fromUser" else {}
+    cohort = import_beside(source, **settings)
+    assert cohort.turns["role"].to_list() == ["user", "assistant"]

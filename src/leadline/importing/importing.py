@@ -125,6 +125,7 @@ def import_files(
                     "format": layout,
                     "detected": evidence,
                     "messages": ledger.account.summary(ordered.height),
+                    "undated": {"turns": spool.undated, "phq9": phq9["time"].null_count()},
                     **ledger.summary(),
                 }
             },

@@ -178,6 +178,7 @@ class Spool:
         self.moved: dict[int, int] = {}  # conversation -> the one that its rows are in
         self.gone: set[int] = set()  # conversations that are left out
         self.height = 0
+        self.undated = 0  # rows without a date
 
     @property
     def voices(self) -> npt.NDArray[np.uint8]:
@@ -211,6 +212,7 @@ class Spool:
         self.keys.append(pl.DataFrame({"code": code, "turn": rows["turn"], "time": time}))
         self.files.append((path, file))
         self.height += rows.height
+        self.undated += rows["time"].null_count()
 
     def _code(self, person: str, conversation: str) -> int:
         code = self.conversations.get((person, conversation))

@@ -49,4 +49,7 @@ def _messages(facts: Mapping[str, Any]) -> list[RenderableType]:
     for change, count in facts["transformations"].items():
         if change not in messages["left_out_by_rule"]:
             lines.append(f"  {count:,} {change}")
+    for what, name in (("turns", "turns"), ("phq9", "PHQ-9s")):
+        if facts["undated"][what]:
+            lines.append(f"  {facts['undated'][what]:,} {name} have no date")
     return ["\n".join(lines)]

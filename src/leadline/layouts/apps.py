@@ -66,6 +66,7 @@ def _telegram(source: Path, ledger: RejectedRows) -> Iterator[Room]:
         chats = _mapping(record, "chats").get("list")
         for place, chat in enumerate(chats if isinstance(chats, list) else [record]):
             here = f"{where}, chats.list[{place}]" if isinstance(chats, list) else where
+            chat = _of(chat)
             room = Room(here, identifier(chat.get("id")) or source.stem)
             for number, message in enumerate(_entries(chat, "messages", source, here)):
                 text = message.get("text")

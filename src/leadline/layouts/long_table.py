@@ -14,12 +14,13 @@ from pathlib import Path
 import polars as pl
 
 from leadline.errors import LeadlineError
+from leadline.layouts.message import BOT_KEYS, INCOMING_KEYS
 from leadline.layouts.table_rows import Left, omitted_rows, unsaid_mask
 from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.columns import find_columns, need
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import listed, looks_like, words
+from leadline.sources.names import listed, looks_like, usual_place, words
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -42,7 +43,7 @@ OPTIONAL = ("conversation", "time")
 
 NEEDED = ("person", "role", "text")
 
-LATE_ROLES = ("type", "author", "from", "who")
+LATE_ROLES = ("type", "author", "from", "who", *BOT_KEYS, *INCOMING_KEYS)
 """Names of a role column where no other is there."""
 
 
@@ -177,7 +178,7 @@ def columns_of(
         spare = [name for name in header if name and name not in columns.values()]
         likely = [name for name in spare if looks_like(name) == kind]
         if kind == "role":
-            likely = likely or [name for name in spare if name.strip().lower() in LATE_ROLES]
+            likely = likely or [name for name in spare if usual_place(name, LATE_ROLES) is not None]
         if kind == "text":
             likely = [name for name in likely if "id" not in words(name)]
         if kind == "person":
@@ -211,7 +212,9 @@ def read_table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> So
 
 def tree_words(columns: Mapping[str, str]) -> dict[str, str]:
     """Words for speakers that a kind of table has: booleans of a column such as `is_bot`."""
-    role = words(columns.get("role", ""))
-    if "bot" in role:
+    name = columns.get("role", "")
+    if usual_place(name, BOT_KEYS) is not None:
         return {"true": "assistant", "1": "assistant", "false": "user", "0": "user"}
+    if usual_place(name, INCOMING_KEYS) is not None:
+        return {"true": "user", "1": "user"}
     return {}
