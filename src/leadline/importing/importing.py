@@ -34,7 +34,7 @@ from leadline.questionnaires.fhir import fhir_labels
 from leadline.questionnaires.labels import from_zero, label_table, table_labels
 from leadline.sources.batch import NOBODY, RawTurnBatch
 from leadline.sources.config import ImportConfig
-from leadline.sources.identity import Identities, key_of
+from leadline.sources.identity import Identities
 from leadline.sources.label import Label
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.source import Source
@@ -149,9 +149,6 @@ def _settle_people(
         settle_authors(spool, ledger, source)
     refuse_placeholders(spool, settings, source)
     identities.check(spool.people, source)
-    if identities.mode != "join":
-        for person in spool.people:
-            identities.names.setdefault(key_of(person), person)
     ledger.note("identifiers that differ only in writing, joined", len(identities.joined))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from leadline.errors import LeadlineError
 from leadline.layouts.branches import active_branch
-from leadline.layouts.message import ID_KEYS, Keys, LogMessage, read_message
+from leadline.layouts.message import ID_KEYS, Keys, LogMessage, fields_of, read_message
 from leadline.layouts.unsaid import BRANCHES, REPEATS
 from leadline.sources.config import ImportConfig
 from leadline.sources.names import listed, looks_like, normal, usual_place
@@ -293,10 +293,8 @@ def _is_time(value: Any) -> bool:
 def _message_id(raw: Any) -> str | None:
     if not isinstance(raw, Mapping):
         return None
-    keys = sorted(
-        (place, key) for key in raw if (place := usual_place(key, ID_KEYS)) is not None
-    )  # fmt: skip
-    return next((name for _, key in keys if (name := identifier(raw[key])) is not None), None)
+    keys = fields_of(tuple(raw), ID_KEYS)
+    return next((name for key in keys if (name := identifier(raw[key])) is not None), None)
 
 
 def _body(raw: Mapping[str, Any]) -> str:

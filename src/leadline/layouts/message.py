@@ -9,6 +9,7 @@ be left out and counted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from leadline.layouts.unsaid import HIDDEN, NO_TEXT, REASONING, TOOLS, placeholder, unsaid
@@ -122,10 +123,21 @@ def read_message(raw: Mapping[str, Any], keys: Keys) -> LogMessage:
     return LogMessage(speaker, text, time, why, tuple(notes), used)
 
 
-def _fields(message: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+def _fields(message: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
     """Keys of a message that have one of some names, in the order of the names."""
-    places = [(usual_place(key, names), key != normal(key), key) for key in message]
-    return [key for place, _, key in sorted((p, o, k) for p, o, k in places if p is not None)]
+    return fields_of(tuple(message), names)
+
+
+@lru_cache(maxsize=8192)
+def fields_of(keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of some keys those that have one of some names, in the order of the names."""
+    places = [(usual_place(key, names), key != normal(key), key) for key in keys]
+    return tuple(key for place, _, key in sorted((p, o, k) for p, o, k in places if p is not None))
+
+
+@lru_cache(maxsize=8192)
+def _likely(keys: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    return tuple(key for key in keys if looks_like(key) == kind)
 
 
 def _first(
@@ -141,7 +153,7 @@ def _first(
 
 def _looking_like(message: Mapping[str, Any], kind: str, used: dict[str, str]) -> Any:
     """The value of the one key that looks like a kind; None where there is none, or several."""
-    keys = [key for key in message if looks_like(key) == kind and message[key] not in (None, "")]
+    keys = [key for key in _likely(tuple(message), kind) if message[key] not in (None, "")]
     keys = [key for key in keys if isinstance(message[key], str | int | float)]
     if len(keys) != 1:
         return None

@@ -7,6 +7,7 @@ deleted or are hidden. The same names serve JSON messages and columns of tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from leadline.sources.names import normal
@@ -139,8 +140,8 @@ def unsaid(message: Mapping[str, Any], speaker: Any) -> str:
 
 
 def _by_flags(message: Mapping[str, Any]) -> str:
-    for key, value in message.items():
-        name = normal(key)
+    for key, name in _flag_keys(tuple(message)):
+        value = message[key]
         if name in FLAGS and not isinstance(value, list | Mapping) and is_true(value):
             return FLAGS[name]
         if name in SHOWN and is_false(value):
@@ -150,6 +151,13 @@ def _by_flags(message: Mapping[str, Any]) -> str:
             if why:
                 return why
     return ""
+
+
+@lru_cache(maxsize=8192)
+def _flag_keys(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Of some keys those that may say that a message was not said, with their plain names."""
+    names = {*FLAGS, *SHOWN, *KIND_KEYS}
+    return tuple((key, normal(key)) for key in keys if normal(key) in names)
 
 
 def kind_says(name: str, value: str) -> str:

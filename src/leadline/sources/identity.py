@@ -6,7 +6,7 @@ They are never joined unless the user says so: two people may differ in nothing 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,8 @@ def key_of(name: str) -> str:
     >>> key_of(" P1") == key_of("p1"), key_of("7.0") == key_of("7")
     (True, True)
     """
-    text = " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
+    text = name if name.isascii() else unicodedata.normalize("NFKC", name)
+    text = " ".join(text.split()).casefold()
     return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
 
 
@@ -55,19 +56,20 @@ class Identities:
             self.joined.add(name)
         return first
 
-    def check(self, people: Iterable[str], file: Path) -> None:
-        """Refuse identifiers that are alike, if nothing was said about them.
+    def check(self, people: Collection[str], file: Path) -> None:
+        """Remember everybody; refuse identifiers that are alike, if nothing was said about them.
 
         Raises:
             LeadlineError: there are such; names how many.
         """
-        if self.mode != "ask":
+        if self.mode == "join":
             return
-        people = list(people)
-        keys = {key_of(name) for name in people}
-        if len(keys) < len(people):
+        for name in people:
+            self.names.setdefault(key_of(name), name)
+        alike = len(people) - len(self.names)
+        if alike and self.mode == "ask":
             raise LeadlineError(
-                f"{len(people) - len(keys)} person identifiers differ from another only in case, "
+                f"{alike} person identifiers differ from another only in case, "
                 "by spaces or by a trailing .0.",
                 remedy="Give --similar-ids join if they are one person, or --similar-ids keep.",
                 file=file,
