@@ -35,6 +35,14 @@ def test_a_set_of_names_is_a_phq_only_if_nearly_all_are_there() -> None:
 
 
 @pytest.mark.parametrize(
+    "pattern", ["dep_phq9_{:02d}", "PHQ9.{}", "base phq-9 q{}", "phq9_{}", "answers.{}", "PHQ-{}"]
+)
+def test_series_of_any_writing(pattern: str) -> None:
+    names = [pattern.format(number) for number in range(1, 11)]
+    assert items_of(["id", *names, "gad7_1", "total"]) == dict(enumerate(names[:9]))
+
+
+@pytest.mark.parametrize(
     ("value", "worth"),
     [("Several days", 1), ("Several days (1)", 1), ("2 = More than half the days", 2), ("3", 3),
      ("Beinahe jeden Tag", 3), ("Casi todos los días", 3), ("完全不会", 0), (2.0, 2.0), ("", None),

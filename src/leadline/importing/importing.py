@@ -94,11 +94,7 @@ def import_files(
     >>> manifest["counts"]
     {'people': 2, 'turns': 4, 'phq9': 2, 'locked': 0}
     """
-    source, out = Path(source), Path(out)
-    if not source.exists():
-        raise LeadlineError(
-            "There is no such file or folder.", remedy="Check the path.", file=source
-        )
+    source, out = _existing(Path(source)), Path(out)
     with new_directory(out, overwrite=overwrite) as scratch:
         ledger = RejectedRows(settings.skip_bad)
         layout, evidence = _layout_of(source, settings, ledger)
@@ -113,6 +109,8 @@ def import_files(
         shutil.rmtree(scratch / "spool")
         people = parts.people.table(spool.persons())
         phq9 = _labels(layout, settings, parts, ledger, set(people["person_id"]), identities)
+        counts = {"turns": spool.undated, "phq9": phq9["time"].null_count()}
+        facts = _facts((layout, evidence), ordered.height, counts, ledger)
         finish_cohort(
             scratch,
             phq9,
@@ -120,19 +118,32 @@ def import_files(
             command="import",
             settings=_plain(settings),
             inputs=_hashes(parts.inputs),
-            **{
-                "import": {
-                    "format": layout,
-                    "detected": evidence,
-                    "messages": ledger.account.summary(ordered.height),
-                    "undated": {"turns": spool.undated, "phq9": phq9["time"].null_count()},
-                    **ledger.summary(),
-                }
-            },
+            **{"import": facts},
             roles=dict(parts.roles.counts),
             text_may_leave=settings.text_may_leave,
         )
         return carry_lock(out, scratch)
+
+
+def _facts(
+    layout: tuple[str, str], turns: int, undated: dict[str, int], ledger: RejectedRows
+) -> dict[str, Any]:
+    """What the manifest says of the import."""
+    return {
+        "format": layout[0],
+        "detected": layout[1],
+        "messages": ledger.account.summary(turns),
+        "undated": undated,
+        **ledger.summary(),
+    }
+
+
+def _existing(source: Path) -> Path:
+    if not source.exists():
+        raise LeadlineError(
+            "There is no such file or folder.", remedy="Check the path.", file=source
+        )
+    return source
 
 
 def _settle_people(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from leadline.phq9.items import ITEM_COLUMNS
 from leadline.phq9.wordings import answer_value, fold, wordings
 from leadline.sources.names import item_number, words
 
@@ -34,6 +35,8 @@ FURTHER = {
 NUMBERING = re.compile(r"^\W*(?:phq[ -]?[89]?\b[\W_]*)?(?:(?:item|q|question)?\W*\d{1,2}\b[\W_]*)?")
 
 LIST_ENTRY = re.compile(r"^(.*(?:answers|items|responses|phq|scores)[^.]*)\.(\d+)$", re.IGNORECASE)
+
+SERIES_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[^0-9]*?))[-_. ]?0?(\d{1,2})$", re.IGNORECASE)
 
 SERIES_NAME = re.compile(r"^phq[ _.-]?([289])$", re.IGNORECASE)
 
@@ -158,16 +161,20 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
 
 
 def _lists(names: Sequence[str]) -> dict[int, str]:
-    """The nine (or eight) entries of a list of answers, ``answers.1`` to ``answers.9``."""
+    """The nine (or eight) entries of one list of answers: ``answers.1``, ``baseline_phq9_01`` ...
+
+    A tenth, the question of difficulty, is no item.
+    """
     groups: dict[str, dict[int, str]] = {}
     for name in names:
-        match = LIST_ENTRY.match(name)
+        match = LIST_ENTRY.match(name) or SERIES_ENTRY.match(name)
         if match:
-            groups.setdefault(match[1], {})[int(match[2]) - 1] = name
-    whole_lists = [
-        group for group in groups.values() if set(group) in (set(range(8)), set(range(9)))
-    ]
-    return whole_lists[0] if len(whole_lists) == 1 else {}
+            groups.setdefault(match[1].lower(), {})[int(match[2]) - 1] = name
+    nine, ten = set(range(9)), set(range(10))
+    full = [group for group in groups.values() if set(group) in (set(range(8)), nine, ten)]
+    if len(full) != 1:
+        return {}
+    return {place: name for place, name in sorted(full[0].items()) if place < len(ITEM_COLUMNS)}
 
 
 def _worded(names: Sequence[str], texts: Mapping[str, str]) -> dict[int, str]:
