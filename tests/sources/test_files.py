@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +132,58 @@ def test_the_csv_field_limit_is_left_as_it_was(tmp_path: Path) -> None:
     assert csv.field_size_limit() == before
 
 
+def write_xlsx(path: Path, rows: list[list[str | int]]) -> None:
+    """The least that is a workbook: one sheet, texts in their cells."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    cells = ""
+    for number, row in enumerate(rows, 1):
+        cells += f'<row r="{number}">'
+        for letter, value in zip("ABC", row, strict=False):
+            where = f'r="{letter}{number}"'
+            if isinstance(value, int):
+                cells += f"<c {where}><v>{value}</v></c>"
+            else:
+                cells += f'<c {where} t="inlineStr"><is><t>{value}</t></is></c>'
+        cells += "</row>"
+    sheet_type = "application/vnd.openxmlformats-officedocument.spreadsheetml."
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{sheet_type}sheet.main+xml"/>'
+        f'<Override PartName="/xl/s.xml" ContentType="{sheet_type}worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="a" '
+        f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+        '<sheet name="s" sheetId="1" r:id="b"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+        f'<Relationship Id="b" Type="{office}/worksheet" Target="s.xml"/></Relationships>',
+        "xl/s.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in parts.items():
+            book.writestr(name, text)
+
+
 def test_excel_sheets_are_tables(tmp_path: Path) -> None:
     pytest.importorskip("fastexcel")
-    xlsx = pytest.importorskip("openpyxl")
-    book = xlsx.Workbook()
-    for row in (["person_id", "time", "total"], ["p1", "2024-05-03T08:00:00Z", 14]):
-        book.active.append(row)
     path = tmp_path / "l.xlsx"
-    book.save(path)
+    write_xlsx(path, [["person_id", "time", "total"], ["p1", "2024-05-03T08:00:00Z", 14]])
     (frame,) = files.table_batches(path, RejectedRows())
-    assert frame.rows() == [(2, "p1", "2024-05-03T08:00:00Z", "14")]
+    assert frame.select("__row", "person_id", "time", "total").rows() == [
+        (2, "p1", "2024-05-03T08:00:00Z", "14")
+    ]
     assert files.table_header(path, RejectedRows()) == ["person_id", "time", "total"]
+
+
+def test_a_broken_workbook_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("fastexcel")
+    path = tmp_path / "l.xlsx"
+    path.write_bytes(b"PK no workbook")
+    with pytest.raises(LeadlineError, match="not a readable Excel file"):
+        next(files.table_batches(path, RejectedRows()))
 
 
 def test_excel_without_its_package_says_what_to_install(
