@@ -269,8 +269,9 @@ def test_65_panels_with_a_value(cohort_of: Any, file: str, total: int) -> None:
 
 
 def test_68_sums_without_blank_items(cohort_of: Any) -> None:
-    with pytest.raises(LeadlineError, match="Item 3"):
+    with pytest.raises(LeadlineError, match="Item 3") as caught:
         cohort_of("68-missing-codes", CHATS, "phq9.csv")
+    assert "--missing" in caught.value.remedy
     coded = cohort_of("68-missing-codes", CHATS, "phq9.csv", missing=("999", "-9"))
     assert labels(coded, "prorated") == [("p1", 8, True), ("p2", 8, True)]
     with pytest.raises(LeadlineError, match="Too many items"):

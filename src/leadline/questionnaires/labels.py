@@ -203,7 +203,8 @@ def label_table(
         try:
             result = score(label.items, label.total, label.instrument)
         except LeadlineError as error:
-            ledger.reject_error(label.file, label.row, error)
+            remedy = f"{error.remedy} {NO_ANSWER_CODES}"
+            ledger.reject(label.file, label.row, error.problem, remedy)
             continue
         if result.total is None:
             ledger.reject(label.file, label.row, *NO_TOTAL)
@@ -218,6 +219,8 @@ def label_table(
     table = pl.DataFrame(rows, schema=dict(PHQ9))
     return table.sort("person_id", "time", nulls_last=True, maintain_order=True)
 
+
+NO_ANSWER_CODES = "A number that means no answer is named with --missing (--missing 999)."
 
 NO_TOTAL = (
     "Too many items are missing for a total (at most 2, and never item 9 of a PHQ-9).",
