@@ -7,7 +7,7 @@ import pytest
 from leadline.artefact import read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
-from leadline.runs.checkpoint import CHECKPOINT, load_ensemble
+from leadline.runs.checkpoint import CHECKPOINT, load_ensemble, run_training
 
 
 @pytest.fixture
@@ -131,3 +131,28 @@ def test_an_unfinished_run_or_a_cohort_is_not_loaded(run, home, simulated_path):
     (run / "manifest.json").unlink()
     with pytest.raises(LeadlineError, match="unfinished"):
         load_ensemble(run, home=home)
+
+
+@pytest.mark.parametrize(("recorded", "expected"), [("float32", "float32"), (None, "bfloat16")])
+def test_a_run_is_read_in_the_arithmetic_that_it_was_trained_in(
+    run, monkeypatch, recorded, expected
+):
+    def record(about):
+        about["train"]["dtype"] = recorded
+        if recorded is None:  # as runs of before: bfloat16 was what auto meant everywhere
+            del about["train"]["dtype"]
+
+    edit(run / CHECKPOINT / "model.json", record)
+    for other in ({}, {"avx512_bf16": True}):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda other=other: other)
+        assert run_training(run)[0].dtype == expected
+
+
+def test_a_slow_arithmetic_is_said(run, home, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    monkeypatch.setattr("leadline.runs.checkpoint.StateSource.contextual", True)
+    edit(run / CHECKPOINT / "model.json", lambda about: about["train"].update(dtype="bfloat16"))
+    with pytest.warns(UserWarning, match="--dtype float32"):
+        load_ensemble(run, home=home)
+    edit(run / CHECKPOINT / "model.json", lambda about: about["train"].update(dtype="float32"))
+    load_ensemble(run, home=home)  # filterwarnings = error

@@ -30,7 +30,7 @@ from leadline.export.checks import check_talks
 from leadline.export.config import ExportConfig
 from leadline.finetune.examples import LabelledSpan, TrainPerson, encode
 from leadline.finetune.model import FinetunedModel
-from leadline.readers.backbone import DTYPES
+from leadline.readers.arithmetic import DTYPES
 from leadline.readers.tokens import ROLE_NAMES, Template, Tokens
 from leadline.runs.checkpoint import checkpoint_members, load_adapted
 from leadline.runs.config import TrainConfig

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from leadline.finetune.curve import CURVE, Curve
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
 from leadline.finetune.module import Regressor, build
 from leadline.finetune.shared import SharedReader
+from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, resolve_arithmetic
 from leadline.readers.backbone import default_device, load_tokenizer
 from leadline.readers.batching import pad_right
 from leadline.readers.fetch import reader_path, reader_revision
@@ -84,6 +85,8 @@ class FinetunedModel:
         """
         path = reader_path(reader, home=home)
         tokenizer = load_tokenizer(path)
+        # What is trained is bound to its arithmetic, so that is kept and not "auto".
+        config = replace(config, dtype=resolve_arithmetic(config.dtype, default_device()))
         if shared is not None and not shared.serves(reader, config):
             shared = None
         return cls(
@@ -287,10 +290,12 @@ class FinetunedModel:
         if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
             fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
         # Neither belongs to the model; both are for training.
-        training_switches = {"head_start": False, "shard": False}
+        building: dict[str, Any] = {"head_start": False, "shard": False}
+        if fields["dtype"] == "auto":
+            building["dtype"] = BEFORE_IT_WAS_KEPT
         model = cls.untrained(
             reader or description["reader"],
-            FinetuneConfig(**{**fields, **training_switches}),
+            FinetuneConfig(**{**fields, **building}),
             home=home,
             shared=shared,
         )

@@ -10,10 +10,9 @@ import torch
 
 from leadline.errors import LeadlineError
 from leadline.processes import local_rank
+from leadline.readers.arithmetic import DTYPES, resolve_arithmetic
 from leadline.readers.fetch import quiet_transformers
 from leadline.readers.weights import quantization, text_config, warn_of_slow_kernels
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def default_device() -> torch.device:
@@ -109,10 +108,10 @@ def cut_above(model: Any, layer: int) -> None:
         model.norm = torch.nn.Identity()
 
 
-def pick_dtype(name: str) -> torch.dtype:
-    """The arithmetic of a causal reader; ``auto`` is bfloat16 on every device.
+def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
+    """The type that a causal reader computes in; ``auto`` is what suits `device`, or the default.
 
-    Twice as fast as float32 on a CPU, with the same accuracy on the check-ins; and a model
-    made on one machine meets the same states on another.
+    A run keeps the arithmetic that it was trained with, so that its model meets the same states
+    on every machine.
     """
-    return DTYPES["bfloat16" if name == "auto" else name]
+    return DTYPES[resolve_arithmetic(name, device or default_device())]

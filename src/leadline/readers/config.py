@@ -24,7 +24,10 @@ class ReaderConfig:
         8192, "Context of a language model in tokens; older turns leave first.", least=64
     )
     dtype: str = setting(
-        "auto", "Arithmetic of the reader.", choices=("auto", "float32", "bfloat16")
+        "auto",
+        "Arithmetic of a language model; auto is bfloat16 on a GPU and on a processor that "
+        "multiplies it (AVX-512 BF16, AMX), float32 on others. A run keeps what it was trained in.",
+        choices=("auto", "float32", "bfloat16"),
     )
     batch_tokens: int = setting(4096, "Tokens read at once, padding included.", least=1)
 

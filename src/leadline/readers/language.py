@@ -67,7 +67,7 @@ class LMReader:
         self.device = device or default_device()
         path = reader_path(name, home=home)
         self.revision = reader_revision(path)
-        self.dtype = pick_dtype(self.config.dtype)
+        self.dtype = pick_dtype(self.config.dtype, self.device)
         self.model = load_backbone(path, self.dtype)
         self.depth = len(self.model.layers)
         self.layers = resolve_layers(self.config.layers, self.depth)

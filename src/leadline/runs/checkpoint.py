@@ -24,6 +24,8 @@ from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.head import head_state, restore_head
+from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, default_arithmetic
+from leadline.readers.backbone import default_device
 from leadline.readers.config import ReaderConfig
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member, Model
@@ -53,6 +55,10 @@ UNCALIBRATED = (
 MASKED_OTHERWISE = (
     "This run is of a version that blanked fewer spans of questionnaires than this one: what is "
     "blanked now was read in its training. Train it again where people were given a questionnaire."
+)
+SLOW_HERE = (
+    "This run was trained in bfloat16, which this processor does not multiply: reading takes some "
+    "times as long as in float32. Train it again with --dtype float32 to score it here."
 )
 CHECKPOINT_FORMAT = 2
 
@@ -172,6 +178,8 @@ def load_ensemble(
                 remedy="Fetch the same readers and versions, or train again.",
                 file=file,
             )
+        if train.dtype == "bfloat16" and source.contextual and _is_slow_here():
+            warnings.warn(SLOW_HERE, stacklevel=2)
     if window.mask_questionnaire and description.get("detector") != DETECTOR:
         warnings.warn(MASKED_OTHERWISE, stacklevel=2)
     load = _adapted_loader(home) if source is None else _load_frozen
@@ -180,6 +188,10 @@ def load_ensemble(
     )
     left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
     return Ensemble(members, left_out, source, train.pool), window
+
+
+def _is_slow_here() -> bool:
+    return default_arithmetic(default_device()) == "float32"
 
 
 def load_step(run: Path, folder: str, ensemble: Ensemble, *, home: Path | None = None) -> Ensemble:
@@ -216,9 +228,8 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
     file = run / CHECKPOINT / "model.json"
     description = _read_model_json(file)
     try:
-        train = TrainConfig(
-            **{**description["train"], "layers": tuple(description["train"]["layers"])}
-        )
+        fields = {"dtype": BEFORE_IT_WAS_KEPT, **description["train"]}
+        train = TrainConfig(**{**fields, "layers": tuple(fields["layers"])})
         return train, WindowConfig(**description["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file) from error
@@ -264,7 +275,10 @@ def open_source(
 ) -> StateSource:
     """The readers of a run's settings."""
     config = ReaderConfig(
-        layers=train.layer_numbers(), state=train.state, max_tokens=train.max_tokens
+        layers=train.layer_numbers(),
+        state=train.state,
+        max_tokens=train.max_tokens,
+        dtype=train.dtype,
     )
     return StateSource(train.reader, config, home=home, use_cache=use_cache)
 

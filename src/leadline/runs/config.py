@@ -55,6 +55,7 @@ class TrainConfig:
     )
     state: str = same(FinetuneConfig, "state")
     max_tokens: int = same(FinetuneConfig, "max_tokens")
+    dtype: str = same(FinetuneConfig, "dtype")
     loss: str = same(FinetuneConfig, "loss")
     top: float = same(FinetuneConfig, "top")
     rank: int = same(FinetuneConfig, "rank")

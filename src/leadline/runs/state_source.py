@@ -62,6 +62,11 @@ class StateSource:
             for name, reader in zip(self.names, self.readers, strict=True)
         }
 
+    @property
+    def contextual(self) -> bool:
+        """Whether a language model is among the readers."""
+        return any(reader.contextual for reader in self.readers)
+
     def _cache(self, reader: Reader) -> StateCache | None:
         return StateCache(reader, home=self.home) if self.use_cache else None
 

@@ -33,6 +33,8 @@ from leadline.heads.candidates import (
 )
 from leadline.heads.design import PersonStates
 from leadline.progress import progress_bar
+from leadline.readers.arithmetic import resolve_arithmetic
+from leadline.readers.backbone import default_device
 from leadline.readers.fetch import reader_path
 from leadline.runs.checkpoint import CHECKPOINT, open_source, save_ensemble
 from leadline.runs.config import TrainConfig
@@ -99,7 +101,8 @@ def train_run(
     >>> manifest["training"]["models in the ensemble"]
     '3'
     """
-    out, config, window = Path(out), config or TrainConfig(), window or WindowConfig()
+    out, window = Path(out), window or WindowConfig()
+    config = with_arithmetic(config or TrainConfig())
     _join(config)
     labelled = labelled_people(cohort, config, window)
     questionnaires = check_questionnaires(cohort, window, labelled.readings)
@@ -128,6 +131,11 @@ def train_run(
         training = _training_facts(labelled, left_out, config, window)
         choices = selection, questionnaires.facts(window)
         return _finish(run, cohort, settings, training, choices, source)
+
+
+def with_arithmetic(config: TrainConfig) -> TrainConfig:
+    """The settings with this machine's arithmetic in the place of ``auto``: the run keeps it."""
+    return replace(config, dtype=resolve_arithmetic(config.dtype, default_device()))
 
 
 def _goes_on_alone() -> bool:

@@ -47,7 +47,7 @@ from leadline.runs.predictions import (
 )
 from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
-from leadline.runs.train import candidates_for, frozen_ensemble
+from leadline.runs.train import candidates_for, frozen_ensemble, with_arithmetic
 from leadline.selftrain.ancestry import (
     BATCHES,
     MODELS,
@@ -205,6 +205,7 @@ def selftrain_run(
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
     _check(config, train)
+    train = with_arithmetic(train)
     labels = load_labels(labels_dir, cohort, window)
     questionnaires = _look(cohort, train, window)
     inputs = cohort_hashes(cohort)
