@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 
+from leadline import silence
 from leadline.errors import LeadlineError
 from leadline.processes import local_rank
 from leadline.readers.arithmetic import DTYPES, resolve_arithmetic
 from leadline.readers.fetch import quiet_transformers
 from leadline.readers.weights import quantization, text_config, warn_of_slow_kernels
+
+silence.stay_offline()
 
 
 def default_device() -> torch.device:

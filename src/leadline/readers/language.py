@@ -10,7 +10,6 @@ at what follows, so the padding changes no state, and the fast attention path st
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -35,9 +34,6 @@ from leadline.readers.config import ReaderConfig
 from leadline.readers.fetch import reader_path, reader_revision
 from leadline.readers.protocol import Conversation, reader_identity
 from leadline.readers.tokens import Tokens, chat_template, plan_passes
-
-# Readers are loaded from disk; nothing here may ask a hub.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 class LMReader:
