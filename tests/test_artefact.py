@@ -18,6 +18,7 @@ from leadline.artefact import (
     SCRATCH,
     locked,
     new_directory,
+    private,
     read_json,
     read_manifest,
     replacing,
@@ -42,16 +43,50 @@ def test_a_manifest_is_read_back(tmp_path):
     assert entries(tmp_path) == [MANIFEST]
 
 
-def test_others_may_read_what_is_written(tmp_path):
-    before = os.umask(0o022)
-    try:
-        write(tmp_path, **ABOUT)
-        assert stat.S_IMODE((tmp_path / MANIFEST).stat().st_mode) == 0o644
-        with new_directory(tmp_path / "made") as scratch:
-            (scratch / "file").touch()
-        assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o755
-    finally:
-        os.umask(before)
+@pytest.fixture
+def open_umask():
+    before = os.umask(0o000)
+    yield
+    os.umask(before)
+
+
+def test_nobody_else_may_read_what_is_written(tmp_path, open_umask):
+    seen = {}
+    with new_directory(tmp_path / "made") as scratch:
+        (scratch / "file").touch()
+        (scratch / "inner").mkdir()
+        (scratch / "inner" / "file").touch()
+        seen["scratch"] = permissions(scratch)
+        write(scratch, **ABOUT)
+    assert seen == {"scratch": 0o700}, "from the first byte on"
+    made = {str(path.relative_to(tmp_path)): permissions(path) for path in tmp_path.rglob("*")}
+    assert made == {
+        "made": 0o700, "made/file": 0o600, "made/inner": 0o700, "made/inner/file": 0o600,
+        f"made/{MANIFEST}": 0o600,
+    }  # fmt: skip
+
+
+def test_a_manifest_closes_the_folder_that_it_completes(tmp_path, open_umask):
+    folder = tmp_path / "labels"
+    folder.mkdir(mode=0o777)
+    (folder / "words").touch()
+    write(folder, **ABOUT)
+    assert {permissions(folder), permissions(folder / "words")} == {0o700, 0o600}
+
+
+def test_what_is_made_in_private_is_closed_whoever_makes_it(tmp_path, open_umask):
+    with private():
+        (tmp_path / "file").touch()
+        (tmp_path / "folder").mkdir()
+        subprocess.run(["touch", tmp_path / "child"], check=True)
+    (tmp_path / "after").touch()
+    modes = {path.name: permissions(path) for path in tmp_path.iterdir()}
+    assert modes == {"file": 0o600, "folder": 0o700, "child": 0o600, "after": 0o666}
+
+
+def test_a_lock_is_closed_too(tmp_path, open_umask):
+    with locked(tmp_path / "lock"):
+        assert permissions(tmp_path / "lock") == 0o600
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
@@ -151,22 +186,15 @@ def permissions(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_permissions_are_those_of_the_file_before_or_those_asked_for(tmp_path):
-    before = os.umask(0o027)
-    try:
-        path = tmp_path / "file"
-        replace_by_new(path)
-        assert permissions(path) == 0o640
-        path.chmod(0o444)
-        replace_by_new(path)
-        assert permissions(path) == 0o444
-        with replacing(path, mode=0o600) as scratch:
-            assert permissions(scratch) == 0o600, "from the first byte on"
-        assert permissions(path) == 0o600
-        with replacing(path) as scratch:
-            assert permissions(scratch) == 0o600, "what was closed is never open"
-    finally:
-        os.umask(before)
+def test_a_file_is_closed_from_the_first_byte_unless_asked_otherwise(tmp_path, open_umask):
+    path = tmp_path / "file"
+    path.touch(mode=0o644)
+    with replacing(path) as scratch:
+        assert permissions(scratch) == 0o600
+    assert permissions(path) == 0o600, "what an earlier version left open is closed"
+    with replacing(path, mode=0o640) as scratch:
+        assert permissions(scratch) == 0o600
+    assert permissions(path) == 0o640
 
 
 def test_a_scratch_file_lies_where_it_is_wanted_and_has_a_name_of_its_own(tmp_path):

@@ -17,7 +17,6 @@ import json
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,9 +37,39 @@ SCRATCH = r"\..+\.\d+-[0-9a-f]{8}"
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders of some network file systems
 
 
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+"""Permissions of whatever Leadline writes: words, totals and identifiers are their owner's."""
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Close every file and folder that this process makes in the block to others, from byte one.
+
+    Of the whole process, other packages and children included; the command line runs within it.
+    """
+    before = os.umask(0o777 & ~FOLDER_MODE)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def close_to_others(folder: Path) -> None:
+    """Give a folder that is an artefact now, and all of this user's in it, the modes above."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink() and path.stat().st_uid == os.getuid():
+            path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that is closed to others, unless it is there; the same path."""
+    path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    return path
+
+
 @contextmanager
 def replacing(
-    path: Path, *, mode: int | None = None, folder: Path | None = None, durable: bool = True
+    path: Path, *, mode: int = FILE_MODE, folder: Path | None = None, durable: bool = True
 ) -> Iterator[Path]:
     """Give an empty scratch file that takes the place of `path` if the block ends without an error.
 
@@ -49,24 +78,18 @@ def replacing(
 
     Args:
         path: the file, there or not; its folder exists.
-        mode: its permissions, from the first byte on; None keeps those of the file that is
-            replaced, and gives a new file those of any other file of this process.
+        mode: its permissions, from the first byte on, whatever those of a replaced file were.
         folder: where the scratch file lies, on the same file system; beside `path` if None.
         durable: have the disk write file and name before going on, so that a power failure
             leaves the old file or the new one too. Without it a power failure may leave a
             damaged file, which is for readers that find that out.
     """
-    if mode is None and path.exists():
-        mode = stat.S_IMODE(path.stat().st_mode)
     name = f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}"
     scratch = path.with_name(name) if folder is None else folder / name
-    # Not a temporary file of `tempfile`: those are closed to everyone but their owner.
-    creation = 0o666 if mode is None else 0o600
-    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, creation))
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
     try:
         yield scratch
-        if mode is not None:
-            scratch.chmod(mode)
+        scratch.chmod(mode)
         if durable:
             _sync(scratch)
         scratch.replace(path)
@@ -151,7 +174,7 @@ def locked(
     Raises:
         LeadlineError: another process has the lock, or nothing can be locked here.
     """
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE)
     try:
         _take_lock(handle, problem, remedy, file or path)
         os.utime(handle)
@@ -188,7 +211,7 @@ def write_manifest(
     inputs: Mapping[str, str],
     **entries: Any,
 ) -> dict[str, Any]:
-    """Write the manifest that completes `directory` and return it.
+    """Write the manifest that completes `directory`, close it to others, and return it.
 
     Args:
         directory: the directory that it completes.
@@ -208,6 +231,7 @@ def write_manifest(
         "inputs": dict(inputs),
         **entries,
     }
+    close_to_others(directory)
     write_json(directory / MANIFEST, manifest)
     return manifest
 
@@ -290,9 +314,9 @@ def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             remedy="Choose an --out in a folder that exists and that you may write to.",
             file=path,
         ) from error
-    scratch.chmod(0o755)
     try:
         yield scratch
+        close_to_others(scratch)
         if path.exists():
             shutil.rmtree(path)
         scratch.replace(path)

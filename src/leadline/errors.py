@@ -2,8 +2,8 @@
 
 Anything a user can cause (a bad file, a wrong flag, a missing package) is raised as
 `LeadlineError`; the command line prints it without a traceback and exits with 2. Every
-other exception is a defect of Leadline and keeps its traceback. Messages never quote
-transcript text or names: they point at a file and a row instead.
+other exception is a defect: the command line shows its type and place (`cli/failure.py`).
+Messages never quote transcript text or names: they point at a file and a row instead.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 EXIT_CODE = 2
+
+
+class LeadlineWarning(UserWarning):
+    """What a user should know though the work goes on; it quotes nobody either."""
 
 
 class LeadlineError(Exception):

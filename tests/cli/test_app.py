@@ -150,14 +150,6 @@ def test_the_entry_point_exits_with_2_and_no_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_defect_keeps_its_traceback(leadline, monkeypatch, simulated_path):
-    from leadline.cohort import inspect
-
-    monkeypatch.setattr(inspect, "inspect_cohort", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        leadline("inspect", simulated_path)
-
-
 def test_json_refuses_what_is_not_json():
     with pytest.raises(ValueError, match="JSON compliant"):
         flags.show_json({"a": float("nan")})

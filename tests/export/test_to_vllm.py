@@ -86,7 +86,7 @@ def test_the_config_is_what_vllm_asks_for(merged):
     from safetensors.torch import load_file
 
     tensors = load_file(folder / "model.safetensors")
-    assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o600
     assert tensors["score.weight"].dtype == torch.float32
     assert tensors["score.weight"].shape == (1, 32)
     assert not [name for name in tensors if "lora" in name or "base_layer" in name]

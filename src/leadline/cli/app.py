@@ -6,14 +6,17 @@ the fields of the verb's settings (see `settings.setting`); a verb adds only wha
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
 
+from leadline import silence
 from leadline.about import __version__
-from leadline.cli import data, model
+from leadline.artefact import private
+from leadline.cli import data, failure, model
 from leadline.cli.flags import say
 from leadline.errors import EXIT_CODE, LeadlineError
 
@@ -66,6 +69,38 @@ GROUPS = {
 }
 
 
+@dataclass
+class Wishes:
+    """What was asked for the whole command.
+
+    Attributes:
+        traceback: show a failure in full.
+        show_streams: have threads, warnings and logs print as Python does.
+    """
+
+    traceback: bool
+    show_streams: Callable[[], None]
+
+
+def _ask_for_traceback(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Have failures, warnings and logs shown in full from here on."""
+    if asked and isinstance(ctx.obj, Wishes):
+        ctx.obj.traceback = True
+        ctx.obj.show_streams()
+
+
+def _traceback_option(*, hidden: bool) -> click.Option:
+    return click.Option(
+        ["--traceback"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        hidden=hidden,
+        callback=_ask_for_traceback,
+        help="Show a failure of the program in full, which may quote transcripts.",
+    )
+
+
 class Verbs(click.Group):
     """A group whose commands are built when they are asked for."""
 
@@ -74,10 +109,12 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Build a verb, importing its settings."""
+        """Build a verb, importing its settings; each takes --traceback too."""
         if cmd_name not in VERBS:
             return None
-        return VERBS[cmd_name].build()
+        command = VERBS[cmd_name].build()
+        command.params.append(_traceback_option(hidden=True))
+        return command
 
     def format_commands(
         self,
@@ -90,7 +127,11 @@ class Verbs(click.Group):
                 formatter.write_dl([(name, VERBS[name].help) for name in names])
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Verbs,
+    params=[_traceback_option(hidden=False)],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="leadline")
 def app() -> None:
     """Depression severity (PHQ-9 total, 0-27) from conversation, after every message.
@@ -100,9 +141,19 @@ def app() -> None:
 
 
 def main() -> None:
-    """Entry point of the `leadline` command; a user's mistake is one message and exit code 2."""
+    """Entry point of the `leadline` command.
+
+    A user's mistake is one message and exit code 2. Any other failure is told by its type and its
+    places, with exit code 1; its message may quote people and is shown on request alone. Whatever
+    is written is closed to other users of the machine.
+    """
+    os.environ.update(silence.COMMAND)
+    wishes = Wishes(failure.is_asked_for(), lambda: None)
     try:
-        app(prog_name="leadline", standalone_mode=False)
+        with private(), failure.quiet_streams() as wishes.show_streams:
+            if wishes.traceback:
+                wishes.show_streams()
+            app(prog_name="leadline", standalone_mode=False, obj=wishes)
     except LeadlineError as error:
         click.echo(f"{click.style('Error', fg='red', bold=True)}: {error}", err=True)
         sys.exit(EXIT_CODE)
@@ -112,3 +163,9 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         say("Stopped. What was finished is kept; the same command goes on from there.")
         sys.exit(130)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of a Rust library is no Exception
+        show = failure.full_traceback if wishes.traceback else failure.describe
+        say(show(error))
+        sys.exit(failure.EXIT_CODE)

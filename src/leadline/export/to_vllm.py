@@ -248,8 +248,6 @@ def _write_weights(backbone: Any, weight: Tensor, path: Path, dtype: torch.dtype
     }
     tensors["score.weight"] = weight.cpu().contiguous()
     save_torch_state_dict(tensors, path, metadata={"format": "pt"})
-    for file in path.glob("*.safetensors"):
-        file.chmod(0o644)  # they are written closed to the user that a server runs as
 
 
 def _write_config(config: Any, architecture: str, path: Path, dtype: str) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from leadline import processes
+from leadline.errors import LeadlineWarning
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.examples import TokenisedPerson
 from leadline.finetune.lower_layers import (
@@ -126,6 +127,7 @@ class SharedReader:
                     f"The outputs of the layers below the adapted ones fill the "
                     f"{self.config.lower_gb:g} GB of --lower-gb; further people are read anew in "
                     "each fit. The numbers stay the same. More memory makes it faster.",
+                    LeadlineWarning,
                     stacklevel=2,
                 )
 

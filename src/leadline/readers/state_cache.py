@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from leadline.arrays import States
-from leadline.errors import LeadlineError
+from leadline.artefact import private_folder
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.progress import Advance
 from leadline.readers.fetch import leadline_home
 from leadline.readers.protocol import Conversation, Reader
@@ -48,8 +49,7 @@ class StateCache:
     def __init__(self, reader: Reader, *, home: Path | None = None) -> None:
         self.width = reader.width
         self.contextual = reader.contextual
-        folder = leadline_home(home) / "states"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = private_folder(leadline_home(home) / "states")
         self.path = folder / f"{reader.identity[:32]}.sqlite"
         try:
             self._secret = self._open()
@@ -149,7 +149,9 @@ class StateCache:
                 file=self.path,
             ) from error
         warnings.warn(
-            f"The state cache {self.path} is damaged ({error}); states are read anew.",
+            f"The state cache {self.path} is damaged ({type(error).__name__}); states are read "
+            "anew.",
+            LeadlineWarning,
             stacklevel=3,
         )
         for suffix in ("", "-wal", "-shm"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 
 UNTOUCHED = ["in_proj_a", "in_proj_b"]
 
@@ -24,7 +24,7 @@ FP8_CAPABILITY = (8, 9)
 FAST = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d"}
 
 
-class SlowKernelsWarning(UserWarning):
+class SlowKernelsWarning(LeadlineWarning):
     """The device computes a layer by its slow reference."""
 
 

@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from leadline.arrays import Ints, States
 from leadline.artefact import check_place, locked, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
+from leadline.errors import LeadlineWarning
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
@@ -125,6 +126,7 @@ def load_reading(path: Path, identity: str, devices: Sequence[torch.device]) -> 
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         warnings.warn(
             f"The state file {path} is damaged ({type(error).__name__}); the person is read again.",
+            LeadlineWarning,
             stacklevel=2,
         )
         return None

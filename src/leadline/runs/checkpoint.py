@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from leadline.artefact import read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.head import head_state, restore_head
@@ -181,7 +181,7 @@ def load_ensemble(
         if train.dtype == "bfloat16" and source.contextual and _is_slow_here():
             warnings.warn(SLOW_HERE, stacklevel=2)
     if window.mask_questionnaire and description.get("detector") != DETECTOR:
-        warnings.warn(MASKED_OTHERWISE, stacklevel=2)
+        warnings.warn(MASKED_OTHERWISE, LeadlineWarning, stacklevel=2)
     load = _adapted_loader(home) if source is None else _load_frozen
     members = tuple(
         Member(entry["repeat"], entry["fold"], load(run / CHECKPOINT, entry)) for entry in entries
@@ -307,7 +307,7 @@ def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Mo
         calibration = Calibration.from_plain(entry["calibration"])
         keeps_form = bool(entry.get("keeps_form", False))
         if not keeps_form and not entry["scalar"]:
-            warnings.warn(UNCALIBRATED, stacklevel=2)
+            warnings.warn(UNCALIBRATED, LeadlineWarning, stacklevel=2)
         stored = StoredModel(checkpoint, base)
         return AdaptedModel(stored, calibration, bool(entry["scalar"]), keeps_form)
 

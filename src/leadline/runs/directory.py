@@ -15,7 +15,7 @@ from typing import Any
 
 from leadline import processes
 from leadline.about import code_version
-from leadline.artefact import MANIFEST, check_place, read_manifest, write_json
+from leadline.artefact import MANIFEST, check_place, private_folder, read_manifest, write_json
 from leadline.errors import LeadlineError
 
 CONFIG = "config.toml"
@@ -53,7 +53,7 @@ def run_directory(path: Path, settings: Mapping[str, Any], overwrite: bool) -> I
         shutil.rmtree(path)  # asked for by `overwrite`, else it was refused
     config = path / CONFIG
     new = not config.is_file()
-    path.mkdir(parents=True, exist_ok=True)
+    private_folder(path)
     write_json(path / BEGUN, {"code": code_version()})
     config.write_text(text, encoding="utf-8")
     processes.barrier()

@@ -30,11 +30,12 @@ from leadline.artefact import (
     SCRATCH,
     check_place,
     locked,
+    private_folder,
     read_manifest,
     replacing,
     write_manifest,
 )
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 
 LOCK = "lock"
 
@@ -131,7 +132,7 @@ def open_parts(
     entries = {"code": code_version(), "settings": dict(settings), "inputs": dict(inputs)}
     key = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:12]
     parts = PartFolder(folder, key, count)
-    folder.mkdir(exist_ok=True)
+    private_folder(folder)
     problem = "Another process is writing this file."
     remedy = "Wait until it ends, or choose another --out."
     with locked(folder / LOCK, problem, remedy, file=out):
@@ -162,6 +163,7 @@ def _prepare(folder: Path, entries: Mapping[str, Any]) -> None:
     if earlier is not None and {**earlier, "code": entries["code"]} == entries:
         warnings.warn(
             "Another version of Leadline began these estimates; its parts are made anew.",
+            LeadlineWarning,
             stacklevel=2,
         )
     for path in leftovers:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline import processes
-from leadline.artefact import replacing
+from leadline.artefact import private_folder, replacing
 
 Node = dict[str, npt.NDArray[Any]]
 
@@ -31,7 +31,7 @@ class NodeStore:
         self.folder, self.made = folder, 0
         self.progress: Callable[[int], None] | None = None
         self._kept: dict[str, Node] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
 
     def has(self, name: str) -> bool:
         """Whether the node `name` is at hand or on disk."""

@@ -18,7 +18,7 @@ import polars as pl
 from scipy import stats
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.artefact import MANIFEST, read_manifest, write_json
+from leadline.artefact import MANIFEST, read_manifest, replacing, write_json
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
@@ -324,12 +324,12 @@ def bayes_limit(
         "contributions": len(turn_points),
     }
     truth = cohort_dir / "truth"
-    _turn_rows(world, who, limit, turn_points).write_parquet(
-        truth / "limit.parquet", compression="zstd"
-    )
-    _label_rows(world, who, limit, total).write_parquet(
-        truth / "limit_labels.parquet", compression="zstd"
-    )
+    for name, table in (
+        ("limit", _turn_rows(world, who, limit, turn_points)),
+        ("limit_labels", _label_rows(world, who, limit, total)),
+    ):
+        with replacing(truth / f"{name}.parquet") as scratch:
+            table.write_parquet(scratch, compression="zstd")
     manifest = read_manifest(cohort_dir, "cohort")
     write_json(cohort_dir / MANIFEST, {**manifest, "limit": entry})
     return entry

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
 import zlib
@@ -26,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import locked
+from leadline.artefact import FILE_MODE, locked, private_folder
 from leadline.errors import LeadlineError
 from leadline.teacher.config import REPEATABLE, STATES
 from leadline.teacher.rubric import user_prompt
@@ -535,7 +536,7 @@ def open_store(path: Path) -> Iterator[RequestStore]:
     Raises:
         LeadlineError: another process has it, or the file is not a request store.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     problem = "Another labelling run is at work here."
     remedy = "Wait until it ends, or choose another --out."
     with (
@@ -546,6 +547,7 @@ def open_store(path: Path) -> Iterator[RequestStore]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from leadline.artefact import FILE_MODE, private_folder
 from leadline.errors import LeadlineError
 
 THOUGHTS = "thoughts.sqlite"
@@ -75,9 +76,9 @@ def open_thoughts(path: Path) -> Iterator[ThoughtStore]:
     Raises:
         LeadlineError: the file is not one of thoughts.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
+    private_folder(path.parent)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))
+    path.chmod(FILE_MODE)
     with closing(sqlite3.connect(path)) as connection:
         try:
             connection.execute(SCHEMA)

@@ -1,0 +1,166 @@
+"""What the terminal shows of a failure that nobody foresaw: its type and its places, no words.
+
+The message of an exception of another package, and Python's traceback with it, may quote the
+very text, date or identifier that it failed on. So neither is shown unless it is asked for, and
+then a warning stands above it. The same holds for what threads, destructors, warnings and logs
+of other packages have to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from leadline.errors import LeadlineWarning
+
+EXIT_CODE = 1
+
+VARIABLE = "LEADLINE_TRACEBACK"
+
+WARNING = (
+    "WARNING: what follows may quote transcripts, answers and names of people. Read it before "
+    "you pass it on."
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NO_PLACE = "no file"
+
+
+def is_asked_for() -> bool:
+    """Whether the environment asks for full tracebacks."""
+    return os.environ.get(VARIABLE, "").lower() not in ("", "0", "false", "no")
+
+
+def describe(error: BaseException) -> str:
+    """What happened and where, in lines for the terminal, without a word of the message."""
+    lines = [f"Leadline failed: {kind_of(error)}", f"  at {' in '.join(_places(error))}"]
+    cause = error.__cause__ or error.__context__
+    while cause is not None and len(lines) < 5:
+        lines.append(f"  after {kind_of(cause)} at {' in '.join(_places(cause))}")
+        cause = cause.__cause__ or cause.__context__
+    remedy = (
+        "Free space or permissions there, then give the same command again."
+        if isinstance(error, OSError)
+        else "This is a defect of Leadline; report the lines above, they quote nobody."
+    )
+    lines += [
+        f"  What to do: {remedy}",
+        f"  The message is not shown, because it may quote a transcript. leadline --traceback, or "
+        f"{VARIABLE}=1, shows all of it.",
+    ]
+    return "\n".join(lines)
+
+
+def full_traceback(error: BaseException) -> str:
+    """The whole traceback under its warning."""
+    return f"{WARNING}\n{''.join(traceback.format_exception(error))}".rstrip()
+
+
+def kind_of(error: BaseException) -> str:
+    """The type of an exception, and of the system's errors the system's fixed words."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name} ({os.strerror(error.errno)})"
+    return name
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _places(error: BaseException) -> list[str]:
+    """The innermost place of all and the innermost in Leadline, if that is another."""
+    frames = list(_frames(error.__traceback__))
+    own = [place for place, is_own in frames if is_own]
+    if not frames:
+        return [NO_PLACE]
+    return list(dict.fromkeys([frames[-1][0], *own[-1:]]))
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[str, bool]]:
+    for frame, line in traceback.walk_tb(trace):
+        yield _place(frame.f_code.co_filename, line)
+
+
+def _place(file: str, line: int) -> tuple[str, bool]:
+    """``leadline/cohort/store.py:41`` or ``polars/series.py:7``, and whether it is Leadline's."""
+    path = Path(file)
+    if path.is_absolute() and path.is_relative_to(ROOT):
+        return f"leadline/{path.relative_to(ROOT)}:{line}", True
+    parts = path.parts
+    if "site-packages" in parts:
+        inner = parts[len(parts) - parts[::-1].index("site-packages") :]
+        return f"{'/'.join(inner)}:{line}", False
+    # Of another file only its name: the folders above it may be named after a person.
+    return f"{path.name}:{line}", False
+
+
+class _Placed(logging.Formatter):
+    """A record of another package as its level, its logger and its place."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname} of {record.name} ({record.filename}:{record.lineno})"
+
+
+@contextmanager
+def quiet_streams() -> Iterator[Callable[[], None]]:
+    """While the block runs, threads, destructors, warnings and logs print no foreign message.
+
+    It gives what puts them back before its end, for who asks for all of it.
+    """
+    before = (
+        threading.excepthook, sys.unraisablehook, warnings.showwarning, logging.lastResort,
+    )  # fmt: skip
+
+    def restore() -> None:
+        (
+            threading.excepthook, sys.unraisablehook, warnings.showwarning, logging.lastResort,
+        ) = before  # fmt: skip
+
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _not_raised
+    warnings.showwarning = _warned
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Placed())
+    logging.lastResort = handler
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
+        print(f"In a thread: {describe(failure.exc_value)}", file=sys.stderr)
+
+
+def _not_raised(failure: sys.UnraisableHookArgs) -> None:
+    if failure.exc_value is not None:
+        print(f"While cleaning up: {describe(failure.exc_value)}", file=sys.stderr)
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """A warning that Leadline words is shown; of another only its category and place."""
+    if issubclass(category, LeadlineWarning):
+        print(f"Warning: {message}", file=file or sys.stderr)
+    else:
+        print(f"{category.__name__} at {_place(filename, lineno)[0]}", file=file or sys.stderr)

@@ -1,0 +1,167 @@
+"""What a failure that nobody foresaw may say: its type and its places, never its message."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.support import ROOT
+
+from leadline.cli import failure
+from leadline.cohort import inspect
+from leadline.errors import LeadlineWarning
+
+CANARY = "kanarienvogel so hopeless"
+
+
+def fail(error):
+    def inner(*_, **__):
+        raise error
+
+    return inner
+
+
+class PanicException(BaseException):
+    """What a panic of a Rust library is: no Exception."""
+
+
+FAILURES = {
+    "value": ValueError(CANARY),
+    "key": KeyError(CANARY),
+    "unicode": UnicodeEncodeError("utf-8", CANARY, 0, 1, CANARY),
+    "system": OSError(28, CANARY, f"/tmp/{CANARY}"),
+    "numberless": OSError(CANARY),
+    "json": json.JSONDecodeError(CANARY, CANARY, 0),
+    "polars": pl.exceptions.ComputeError(CANARY),
+    "group": ExceptionGroup(CANARY, [ValueError(CANARY)]),
+    "panic": PanicException(CANARY),
+    "memory": MemoryError(CANARY),
+    "recursion": RecursionError(CANARY),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_tells_type_and_place_and_no_word(leadline, monkeypatch, simulated_path, case):
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(FAILURES[case]))
+    code, out, err = leadline("inspect", simulated_path)
+    assert (code, out) == (failure.EXIT_CODE, "")
+    assert CANARY not in err
+    assert "kanarienvogel" not in err
+    assert "Traceback" not in err
+    assert type(FAILURES[case]).__qualname__ in err
+    assert "test_failure.py:" in err
+    assert "leadline/cli/data.py:" in err
+    assert "What to do: " in err
+    assert "--traceback" in err
+
+
+def test_the_systems_own_words_are_told(leadline, monkeypatch, simulated_path):
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(OSError(28, CANARY, CANARY)))
+    assert "No space left on device" in leadline("inspect", simulated_path)[2]
+
+
+def test_the_cause_is_told_by_type_and_place(leadline, monkeypatch, simulated_path):
+    def inner(*_, **__):
+        try:
+            np.asarray([CANARY]).astype(float)
+        except ValueError as error:
+            raise RuntimeError(CANARY) from error
+
+    monkeypatch.setattr(inspect, "inspect_cohort", inner)
+    err = leadline("inspect", simulated_path)[2]
+    assert "RuntimeError" in err
+    assert "after ValueError at " in err
+    assert CANARY not in err
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "variable"])
+def test_the_traceback_comes_on_request_under_a_warning(
+    leadline, monkeypatch, simulated_path, place
+):
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(ValueError(CANARY)))
+    arguments = ["inspect", simulated_path]
+    if place == "variable":
+        monkeypatch.setenv(failure.VARIABLE, "1")
+    else:
+        arguments.insert(0 if place == "before" else 1, "--traceback")
+    code, _, err = leadline(*arguments)
+    assert code == failure.EXIT_CODE
+    assert err.startswith("WARNING: what follows may quote transcripts")
+    assert f"ValueError: {CANARY}" in err
+    assert "Traceback (most recent call last)" in err
+
+
+def test_a_variable_that_says_no_is_no_request(leadline, monkeypatch, simulated_path):
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(ValueError(CANARY)))
+    monkeypatch.setenv(failure.VARIABLE, "0")
+    assert CANARY not in leadline("inspect", simulated_path)[2]
+
+
+class Broken:
+    def __del__(self):
+        raise ValueError(CANARY)
+
+
+def talk(*_, **__):
+    thread = threading.Thread(target=fail(ValueError(CANARY)))
+    thread.start()
+    thread.join()
+    Broken()
+    warnings.warn(CANARY, stacklevel=1)
+    warnings.warn("ours", LeadlineWarning, stacklevel=1)
+    logging.getLogger("another").warning("%s", CANARY)
+    raise SystemExit(0)
+
+
+TALK = """
+import sys
+from tests.cli.test_failure import talk
+from leadline.cohort import inspect
+inspect.inspect_cohort = talk
+from leadline.cli.app import main
+main()
+"""
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_threads_warnings_and_logs_tell_no_word_either(simulated_path, full):
+    flags = ["--traceback"] if full else []
+    done = subprocess.run(
+        [sys.executable, "-c", TALK, *flags, "inspect", simulated_path],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (CANARY in done.stdout + done.stderr) == full
+    assert "ours" in done.stderr
+    if not full:
+        assert "In a thread: Leadline failed: ValueError" in done.stderr
+        assert "While cleaning up: Leadline failed: ValueError" in done.stderr
+        assert "UserWarning at test_failure.py:" in done.stderr
+        assert "WARNING of another (test_failure.py:" in done.stderr
+
+
+def test_the_streams_are_as_before_afterwards():
+    before = (threading.excepthook, sys.unraisablehook, warnings.showwarning, logging.lastResort)
+    with failure.quiet_streams() as restore:
+        assert threading.excepthook is not before[0]
+        restore()
+        assert threading.excepthook is before[0]
+    assert before == (
+        threading.excepthook, sys.unraisablehook, warnings.showwarning, logging.lastResort,
+    )  # fmt: skip
+
+
+def test_a_place_names_no_folder_of_the_user():
+    error = None
+    try:
+        exec(compile("1 / 0", "/home/anna-schmidt/notes.py", "exec"), {})
+    except ZeroDivisionError as caught:
+        error = caught
+    told = failure.describe(error)
+    assert "notes.py:1" in told
+    assert "anna" not in told
