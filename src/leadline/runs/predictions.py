@@ -241,11 +241,14 @@ def labelled_estimates(
     ensemble: Ensemble, labelled: Labelled, window: WindowConfig, run: Path
 ) -> pl.DataFrame:
     """Running estimates of the people who train, each by models that never saw them."""
-    people = [person for person in labelled.people if person.person_id in ensemble.left_out]
+    people = [
+        person
+        for person in labelled.people
+        if person.person_id in ensemble.left_out and ensemble.members_for(person.person_id)
+    ]
     # The timelines are masked already.
     window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
-    people = [person for person in labelled.people if ensemble.members_for(person.person_id)]
     with progress_bar("Running estimates") as advance:
         tables = []
         for batch in batched(people, size):
