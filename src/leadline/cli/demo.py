@@ -4,12 +4,17 @@ Simulate, work out how well anybody could do, have the simulated teacher label, 
 on PHQ-9s and pseudolabels, open the locked test, evaluate, report. The gold-only ensemble that
 `leadline train` would write is round 0 of the rounds and a row of the report, so it is not trained
 twice.
+
+With ``--adapt lora`` the reader itself is trained in the rounds, by the scheme ``paper`` of
+`leadline selftrain`: a small language model, with adapters on the top of its lowest fifth. The
+course is the same; people and passes are few, so that it fits into minutes on two plain cores.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from leadline.runs.config import TrainConfig
 from leadline.runs.locked_test import open_locked_test
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.fused import fused_locked
+from leadline.selftrain.plan import PAPER
 from leadline.selftrain.selftrain import possible_rounds, selftrain_run
 from leadline.simulate.best_predictor import bayes_limit
 from leadline.simulate.cohort import simulate_cohort
@@ -46,16 +52,75 @@ FOLDS = 5
 ROUNDS = 2  # as many as five folds allow
 
 
+@dataclass(frozen=True)
+class DemoKind:
+    """What is trained in a demo, and on whom.
+
+    Attributes:
+        people: who are simulated, unless a number is asked for.
+        smallest: fewer are refused.
+        gold_share: of them, with a PHQ-9 to learn from.
+        fewest_gold: the least that one round of pseudolabels needs.
+        train: what is trained.
+        rounds: how, with what most rounds.
+    """
+
+    people: int
+    smallest: int
+    gold_share: float
+    fewest_gold: int
+    train: TrainConfig
+    rounds: SelftrainConfig
+
+
+KINDS = {
+    "frozen": DemoKind(
+        people=500,
+        smallest=SMALLEST,
+        gold_share=GOLD_SHARE,
+        fewest_gold=FEWEST_GOLD,
+        train=TrainConfig(reader="minilm", folds=FOLDS),
+        rounds=SelftrainConfig(rounds=ROUNDS),
+    ),
+    # The development set is one fold, and needs 30 people with gold to measure a label model.
+    "lora": DemoKind(
+        people=330,
+        smallest=330,
+        gold_share=0.485,
+        fewest_gold=160,
+        train=TrainConfig(
+            reader="smollm2", adapt="lora", layers=("0.2",), top=0.5, epochs=2.0, lr=5e-4,
+            folds=FOLDS,
+        ),
+        rounds=SelftrainConfig(scheme=PAPER, rounds=1, members=1),
+    ),
+}  # fmt: skip
+
+
 def run_demo(
-    out: Path, *, people: int = 500, seed: int = 0, say: Callable[[str], None] = print
+    out: Path,
+    *,
+    adapt: str = "frozen",
+    people: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Make OUT/cohort, OUT/labels and OUT/run from simulated people; return the results.
+
+    Args:
+        out: where; what an earlier demo made is replaced.
+        adapt: ``frozen`` or ``lora``, how much of the reader is trained.
+        people: how many; None for as many as fit into minutes.
+        seed: of everything.
+        say: told what is done.
 
     Raises:
         LeadlineError: too few people, or `out` holds something that the demo did not make.
     """
-    settings = demo_settings(people, seed)
-    fetch_reader("minilm", progress=say)
+    kind = KINDS[adapt]
+    people = kind.people if people is None else people
+    settings = demo_settings(people, seed, adapt)
+    fetch_reader(kind.train.reader, progress=say)
     cohort, labels, run = out / "cohort", out / "labels", out / "run"
     say(f"Simulating {people} people, {settings.gold} of them with a PHQ-9 to learn from")
     simulate_cohort(cohort, settings, overwrite=(cohort / MANIFEST).is_file())
@@ -64,16 +129,23 @@ def run_demo(
     say("Having the simulated teacher rate everybody who is not in the locked test")
     _drop_labels(labels)
     label_cohort(cohort, labels, LabelConfig(teacher="simulated", concurrency=1))
-    rounds, _ = possible_rounds(settings.gold, FOLDS, ROUNDS)
-    say(f"Training on PHQ-9s (reader minilm), then in up to {rounds} round(s) on pseudolabels")
+    rounds = kind.rounds
+    if adapt == "frozen":
+        most, _ = possible_rounds(settings.gold, FOLDS, ROUNDS)
+        rounds = replace(rounds, rounds=most)
+    say(
+        f"Training on PHQ-9s (reader {kind.train.reader}), then in up to {rounds.rounds} round(s) "
+        "on pseudolabels"
+    )
     selftrain_run(
         read_cohort(cohort),
         labels,
         run,
-        SelftrainConfig(rounds=rounds),
-        TrainConfig(reader="minilm", folds=FOLDS, seed=seed),
+        rounds,
+        replace(kind.train, seed=seed),
         WindowConfig(),
         overwrite=(run / MANIFEST).is_file(),
+        say=say,
     )
     say(
         "Opening the locked test of people whom no model saw, to show what it looks like; "
@@ -85,20 +157,21 @@ def run_demo(
     return results
 
 
-def demo_settings(people: int, seed: int) -> SimulateConfig:
+def demo_settings(people: int, seed: int, adapt: str = "frozen") -> SimulateConfig:
     """The simulated people of the demo.
 
     Raises:
         LeadlineError: too few people.
     """
-    if people < SMALLEST:
+    kind = KINDS[adapt]
+    if people < kind.smallest:
         raise LeadlineError(
-            f"--people is {people}.", remedy=f"Use at least {SMALLEST} people for the demo."
+            f"--people is {people}.", remedy=f"Use at least {kind.smallest} people for this demo."
         )
     return preset(
         "easy",
         people=people,
-        gold=max(int(GOLD_SHARE * people), min(FEWEST_GOLD, people // 2)),
+        gold=max(int(kind.gold_share * people), min(kind.fewest_gold, people // 2)),
         locked=int(LOCKED_SHARE * people),
         user_turns=14.0,
         held_out=HELD_OUT,

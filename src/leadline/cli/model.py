@@ -23,10 +23,15 @@ def build_demo() -> click.Command:
     @click.command("demo")
     @click.option("--out", default="demo", type=click.Path(path_type=Path), show_default=True,
                   help="Directory to make; cohort, labels and run lie in it.")  # fmt: skip
-    @click.option("--people", default=500, show_default=True, help="People to simulate.")
+    @click.option("--adapt", default="frozen", show_default=True,
+                  type=click.Choice(("frozen", "lora")),
+                  help="How much of the reader is trained: nothing, or adapters in each round "
+                  "anew, which takes up to 15 minutes on two processor cores.")  # fmt: skip
+    @click.option("--people", type=int,
+                  help="People to simulate. [default: 500; 330 with --adapt lora]")  # fmt: skip
     @click.option("--seed", default=0, show_default=True, help="Seed of everything.")
     @JSON
-    def demo(out: Path, people: int, seed: int, as_json: bool) -> None:
+    def demo(out: Path, adapt: str, people: int | None, seed: int, as_json: bool) -> None:
         """Simulate a cohort, label it, train in rounds, evaluate, and write the report.
 
         The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
@@ -37,7 +42,8 @@ def build_demo() -> click.Command:
         except ModuleNotFoundError as error:
             raise missing_package(str(error.name), "teacher", "leadline demo") from error
 
-        _show_results(out / "run", run_demo(out, people=people, seed=seed, say=say), as_json)
+        results = run_demo(out, adapt=adapt, people=people, seed=seed, say=say)
+        _show_results(out / "run", results, as_json)
 
     return demo
 
@@ -50,6 +56,13 @@ def _take_recipe(ctx: click.Context, _: click.Parameter, name: str | None) -> No
         ctx.default_map = recipe_settings(name)
 
 
+RECIPE = click.option(
+    "--recipe", is_eager=True, expose_value=False, callback=_take_recipe,
+    help="Settings to start from, a file or one that comes with Leadline (docs/training.md); "
+    "a flag that is given wins.",
+)  # fmt: skip
+
+
 def build_train() -> click.Command:
     """The verb `train`."""
     from leadline.cohort.config import WindowConfig
@@ -58,9 +71,7 @@ def build_train() -> click.Command:
     @click.command("train")
     @path_argument("cohort")
     @OUT
-    @click.option("--recipe", is_eager=True, expose_value=False, callback=_take_recipe,
-                  help="Settings to start from, a file or one that comes with Leadline "
-                  "(docs/training.md); a flag that is given wins.")  # fmt: skip
+    @RECIPE
     @settings(TrainConfig, WindowConfig)
     @OVERWRITE
     @JSON
@@ -216,6 +227,10 @@ def build_audit() -> click.Command:
     return audit
 
 
+def _say_nothing(_: str) -> None:
+    """What a process says that is not the first of its group."""
+
+
 def build_selftrain() -> click.Command:
     """The verb `selftrain`."""
     from leadline.cohort.config import WindowConfig
@@ -227,6 +242,7 @@ def build_selftrain() -> click.Command:
     @click.option("--labels", type=click.Path(path_type=Path),
                   help="A finished LABELS; without it the student labels alone.")  # fmt: skip
     @OUT
+    @RECIPE
     @settings(SelftrainConfig, TrainConfig, WindowConfig)
     @OVERWRITE
     @JSON
@@ -248,12 +264,18 @@ def build_selftrain() -> click.Command:
         """
         from leadline.cohort.store import read_cohort
         from leadline.evaluate.run_results import evaluate_run
+        from leadline.processes import is_first
         from leadline.report.run_report import report_run
         from leadline.selftrain.selftrain import selftrain_run
 
         people = read_cohort(cohort)
-        _say_precision(people, train, window)
-        selftrain_run(people, labels, out, config, train, window, overwrite=overwrite, say=say)
+        tell = say if is_first() else _say_nothing
+        if is_first():
+            _say_precision(people, train, window)
+        if not selftrain_run(
+            people, labels, out, config, train, window, overwrite=overwrite, say=tell
+        ):
+            return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)

@@ -103,7 +103,7 @@ def train_run(
     """
     out, window = Path(out), window or WindowConfig()
     config = with_arithmetic(config or TrainConfig())
-    _join(config)
+    join_group(config)
     labelled = labelled_people(cohort, config, window)
     questionnaires = check_questionnaires(cohort, window, labelled.readings)
     left_out = draw_folds(cohort, labelled, config)
@@ -182,7 +182,12 @@ def _save(
     processes.barrier()
 
 
-def _join(config: TrainConfig) -> None:
+def join_group(config: TrainConfig) -> None:
+    """Join the group of processes that were launched together.
+
+    Raises:
+        LeadlineError: several were launched for a frozen reader.
+    """
     if processes.launched() > 1 and config.adapt == "frozen":
         raise LeadlineError(
             f"--adapt frozen in {processes.launched()} processes.",

@@ -252,7 +252,6 @@ def adapted_rounds(
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
     config, train, window = configs
-    processes.join()
     for reader in {train.reader, config.intermediate or train.reader}:
         reader_path(reader, home=home)
     roster, _ = open_roster(cohort, labels, None, train, window)

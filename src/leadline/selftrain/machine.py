@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from leadline import processes
 from leadline.cohort.timeline import Timeline
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import finetune_config
@@ -34,7 +35,7 @@ def machine_of(train: TrainConfig, roster: Roster, home: Path | None) -> tuple[M
         memory_gib=memory_gib(train.reader, config, max(tokens), home=home),
         shares_lower=config.adapt == "lora" and len(config.layers) == 1,
     )
-    return machine, tokens
+    return processes.broadcast((machine, tokens))  # all refuse the same plan, or none does
 
 
 def people_of(roster: Roster, tokens: list[int]) -> People:

@@ -47,7 +47,12 @@ from leadline.runs.predictions import (
 )
 from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
-from leadline.runs.train import candidates_for, frozen_ensemble, with_arithmetic
+from leadline.runs.train import (
+    candidates_for,
+    frozen_ensemble,
+    join_group,
+    with_arithmetic,
+)
 from leadline.selftrain.ancestry import (
     BATCHES,
     MODELS,
@@ -199,6 +204,9 @@ def selftrain_run(
         home: where readers and states are kept.
         say: told what the fits of an adapted reader take, before the first.
 
+    Returns:
+        The manifest; nothing in a process of a group that writes nothing.
+
     Raises:
         LeadlineError: too few people, labels of locked people, a reader that is absent, or an
             occupied output.
@@ -206,6 +214,7 @@ def selftrain_run(
     """
     _check(config, train)
     train = with_arithmetic(train)
+    join_group(train)
     labels = load_labels(labels_dir, cohort, window)
     questionnaires = _look(cohort, train, window)
     inputs = cohort_hashes(cohort)
