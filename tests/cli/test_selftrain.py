@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from tests.support import ROOT
+from tests.support.pages import look_up, paths_of
 from tests.support.readers import tiny_reader
 from tests.support.rounds import LENIENT
 
@@ -33,6 +35,9 @@ LENIENT_FLAGS = [
 QUICK = ["--adapt", "lora", "--layers", "1.0", "--epochs", "1", "--max-tokens", "64",
          "--batch-people", "16", "--rounds", "1", "--folds", "3", "--no-baselines", "--canary", "0",
          *LENIENT_FLAGS]  # fmt: skip
+
+
+SHOWN_MAE = "selftraining.rows[model=leadline].sets[split=locked].mae"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,24 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     assert len(locked) == 12
     assert check_ancestry(run, locked, left_out, relabels=scheme == "paper") > 0
     assert (run / "report.html").is_file()
+    if scheme == "paper":
+        every_figure_of_the_page(leadline, folder, run)
+
+
+def every_figure_of_the_page(leadline, folder, run):
+    """Each path that docs/paper.md names is in the results of a real run."""
+    fast = ("--resamples", "100", "--curve-resamples", "100")
+    opened = ("--cohort", folder / "cohort", "--open-locked-test", *fast)
+    code, _, err = leadline("evaluate", run, *opened, "--json")
+    assert code == 0, err
+    results = json.loads((run / "results.json").read_text())
+    paths = paths_of(ROOT / "docs" / "paper.md")
+    assert len(paths) > 20
+    figures = {path: look_up(results, path) for path in paths}
+    assert [path for path, figure in figures.items() if figure is None] == []
+    mae = figures["sets[split=locked].models.leadline.scores.mae"]["value"]
+    assert mae == pytest.approx(look_up(results, SHOWN_MAE)["value"])
+    assert figures["sets[split=locked].people"] == 12
 
 
 def test_a_recipe_sets_what_is_trained_and_a_flag_wins(tmp_path, monkeypatch, simulated_path):
