@@ -59,11 +59,14 @@ def words(folder, out, *more):
 @pytest.mark.parametrize("scheme", ["paper", "crossfit"])
 def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme):
     extra = ["--scheme", scheme, "--members", "2", "--json"]
+    if scheme == "crossfit":  # which has more fits, each of seconds
+        extra.append("--no-ablation")
     code, text, err = leadline(*words(folder, tmp_path / "run", *extra))
     assert code == 0, err
     results = json.loads(text)
     rows = {row["model"] for row in results["selftraining"]["rows"]}
-    assert {"gold only", "raw teacher", "round 1", "true labels", "leadline", "fused"} <= rows
+    assert {"gold only", "round 1", "leadline", "fused"} <= rows
+    assert ({"raw teacher", "true labels"} <= rows) == (scheme == "paper")
     assert f"Scheme {scheme}" in err
     assert "fits (" in err
     run = tmp_path / "run"

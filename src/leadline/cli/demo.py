@@ -89,8 +89,7 @@ KINDS = {
         gold_share=0.485,
         fewest_gold=160,
         train=TrainConfig(
-            reader="smollm2", adapt="lora", layers=("0.2",), top=0.5, epochs=2.0, lr=5e-4,
-            folds=FOLDS,
+            reader="smollm2", adapt="lora", layers=("0.2",), epochs=1.0, lr=5e-4, folds=FOLDS
         ),
         rounds=SelftrainConfig(scheme=PAPER, rounds=1, members=1),
     ),
