@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,36 @@ def test_intercom(tmp_path: Path) -> None:
 def test_html_to_text_never_fails(text: str) -> None:
     html_to_text(text)
     assert "<p>" not in html_to_text(f"<p>{text}</p>")
+
+
+BOMBS = {
+    "open tags": '<a "', "open comments": "<!--", "marked sections": "<![", "quotes": """<b '"> """,
+    "nested": """<b '>' " \"""", "numbers": "&#9", "entities": "&", "less": "<", "closed": "<p>",
+    "scripts": "<script>", "declarations": "<!", "instructions": "<?x ", "slashes": "</",
+    "short comments": "<!--a>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["", ">", "-->"])
+@pytest.mark.parametrize("case", BOMBS)
+def test_hostile_html_costs_what_it_weighs(case: str, end: str) -> None:
+    body = BOMBS[case] * (400_000 // len(BOMBS[case])) + end
+    start = time.perf_counter()
+    html_to_text(body)
+    assert time.perf_counter() - start < 20, "generous: most take below a second"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("I feel <![ canary hopeless", "I feel <![ canary hopeless"),
+        ("well <![CANARY[ x", "well <![CANARY[ x"),
+        ("a &#" + "9" * 5_000 + "; b", "a \ufffd b"),
+        ('<img alt="a > b">seen', "seen"),
+        ("5 < 6 and 7 > 6", "5 < 6 and 7 > 6"),
+        ("<!-- note -->said", "said"),
+        ("<!-- never closed", "<!-- never closed"),
+    ],
+)
+def test_broken_markup_is_text_and_no_error(body: str, text: str) -> None:
+    assert html_to_text(body) == text

@@ -7,9 +7,9 @@ says otherwise. Internal notes were never said to the person and are left out.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -42,34 +42,61 @@ HTML = "HTML bodies turned into plain text"
 EVENTS = "events without a body (assignment, closing), left out"
 
 
-class _Text(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self.unseen = 0
+LONGEST_TAG = 1_000  # characters in which a quoted > is looked for
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
-        self.unseen += tag in UNSEEN
-        if tag in BLOCKS:
-            self.pieces.append("\n")
+_TAG = re.compile(r"""</?[A-Za-z](?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in UNSEEN:
-            self.unseen = max(0, self.unseen - 1)
-        if tag in BLOCKS and tag != "br":
-            self.pieces.append("\n")
+_NAME = re.compile(r"<(/?)([A-Za-z][^\s/>]{0,40})")
 
-    def handle_data(self, data: str) -> None:
-        if not self.unseen:
-            self.pieces.append(re.sub(r"[ \t\r\n]+", " ", data))
+_ENDLESS_NUMBER = re.compile(r"&#(?:[0-9]{8,}+|[xX][0-9a-fA-F]{8,}+);?")
+
+
+def _markup(body: str) -> Iterator[tuple[str, str, str]]:
+    """Text, then the tag behind it as its slash and its name; in time linear in the length.
+
+    Python's HTML parser is not, and quotes what it fails on. Markup that never ends is text.
+    """
+    start = at = 0
+    last, last_comment = body.rfind(">"), body.rfind("-->")
+    while 0 <= (at := body.find("<", at)) < last:
+        stop, slash, name = _tag_at(body, at, last_comment)
+        if stop == at:
+            at += 1
+            continue
+        yield body[start:at], slash, name
+        start = at = stop
+    yield body[start:], "", ""
+
+
+def _tag_at(body: str, at: int, last_comment: int) -> tuple[int, str, str]:
+    """Where the markup at `at` stops, its slash and its name; `at` where it is no markup.
+
+    A > follows. Comments end up to `last_comment`; to look for more would cost the whole body.
+    """
+    if body.startswith("<!--", at) and at + 4 <= last_comment:
+        return body.index("-->", at + 4) + 3, "", ""
+    begun = _NAME.match(body, at)
+    if begun is None:
+        stop = body.index(">", at) + 1 if body[at + 1] in "!?" else at
+        return stop, "", ""
+    tag = _TAG.match(body, at, at + LONGEST_TAG)
+    stop = tag.end() if tag is not None else body.index(">", at) + 1
+    return stop, begun[1], begun[2].lower()
 
 
 def html_to_text(body: str) -> str:
     """Plain text of HTML: blocks become lines, entities characters, tags nothing."""
-    parser = _Text()
-    parser.feed(body)
-    parser.close()
-    lines = ("".join(parser.pieces)).split("\n")
+    pieces: list[str] = []
+    unseen = 0
+    for text, slash, name in _markup(body):
+        if not unseen:
+            text = html.unescape(_ENDLESS_NUMBER.sub("\ufffd", text))
+            pieces.append(re.sub(r"[ \t\r\n]+", " ", text))
+        if name in UNSEEN:
+            unseen = max(0, unseen - 1) if slash else unseen + 1
+        if name in BLOCKS and not (slash and name == "br"):
+            pieces.append("\n")
+    lines = "".join(pieces).split("\n")
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
