@@ -82,10 +82,10 @@ def _full_name(kind: type) -> str:
 def _places(error: BaseException) -> list[str]:
     """The innermost place of all and the innermost in Leadline, if that is another."""
     frames = list(_frames(error.__traceback__))
-    own = [place for place, is_own in frames if is_own]
+    ours = [place for place, is_own in frames if is_own]
     if not frames:
         return [NO_PLACE]
-    return list(dict.fromkeys([frames[-1][0], *own[-1:]]))
+    return list(dict.fromkeys([frames[-1][0], *ours[-1:]]))
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[str, bool]]:

@@ -67,6 +67,9 @@ HUB_NAMES = {
 
 HUB_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # as the hub names
 
+HUB_CLIENTS = {"huggingface_hub", "httpx", "httpx2", "requests"}
+"""Packages whose errors say that the hub could not be asked."""
+
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 # Raised when the stored form of a converted reader changes, so that states are read anew.
@@ -298,13 +301,14 @@ def _from_hub(repository: str, partial: Path, say: Say) -> dict[str, str]:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise missing_package("huggingface_hub", "models", "Fetching from a model hub")
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     say(f"Getting {repository} from the model hub")
     try:
         commit = str(HfApi().model_info(repository).sha)
         snapshot_download(repository, revision=commit, local_dir=partial, allow_patterns=HUB_FILES)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except Exception as error:
+        if not _is_of_the_hub(error):
+            raise
         raise LeadlineError(
             f"The model hub did not give {repository} ({type(error).__name__}).",
             remedy="Check the name, the connection and access to the model (HF_TOKEN, "
@@ -317,6 +321,12 @@ def _from_hub(repository: str, partial: Path, say: Say) -> dict[str, str]:
             remedy="Give the id of a model in the Hugging Face layout with safetensors.",
         )
     return {repository: commit}
+
+
+def _is_of_the_hub(error: Exception) -> bool:
+    """Whether the connection or the hub's answer failed; its client changes HTTP libraries."""
+    rooms = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(HUB_CLIENTS & rooms)
 
 
 def describe_reader(path: Path) -> dict[str, str]:
