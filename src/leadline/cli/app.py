@@ -82,9 +82,9 @@ class Wishes:
     show_streams: Callable[[], None]
 
 
-def _ask_for_traceback(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+def _ask_for_traceback(ctx: click.Context, _: click.Parameter, in_full: bool) -> None:
     """Have failures, warnings and logs shown in full from here on."""
-    if wanted and isinstance(ctx.obj, Wishes):
+    if in_full and isinstance(ctx.obj, Wishes):
         ctx.obj.traceback = True
         ctx.obj.show_streams()
 
