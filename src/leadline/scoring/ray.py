@@ -15,7 +15,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -37,6 +39,16 @@ LOADS = f"loads{ATTEMPTS}"
 
 STORE_BYTES = 100_000_000
 """Ray's object store on this machine; only numbers of rows and counts lie there."""
+
+LONGEST = 30
+"""Characters of a folder for scratch files: the path of a socket ends at 107."""
+
+NO_WAY_OUT = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
+    ),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost"),
+}
 
 COUNT_COLUMNS = ("people", "silent", "trained_on", "estimates")
 
@@ -212,8 +224,9 @@ def _authenticate(config: ScoreConfig) -> None:
 def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
     """Ray at the given address or on this machine; one that was running already stays."""
     is_ours = not ray.is_initialized()
+    scratch = _scratch() if is_ours and not config.ray_address else None
     if is_ours:
-        start_ray(ray, config)
+        start_ray(ray, config, scratch)
     context = ray.data.DataContext.get_current()
     quiet = {"enable_progress_bars": False, "print_on_execution_start": False}
     before = {name: getattr(context, name) for name in quiet}
@@ -230,12 +243,48 @@ def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
             setattr(context, name, value)
         if is_ours:
             ray.shutdown()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-def start_ray(ray: Any, config: ScoreConfig) -> None:
+def _scratch() -> Path:
+    """A folder for Ray's logs and sockets that nobody else may enter, with a short path."""
+    folder = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="ll-", dir=folder if len(folder) < LONGEST else "/tmp"))
+
+
+@contextmanager
+def _no_way_out() -> Iterator[None]:
+    """Give the processes that are started a proxy where nobody listens.
+
+    Ray asks clouds' metadata addresses where it runs, usage statistics or not.
+    """
+    before = {name: os.environ.get(name) for name in NO_WAY_OUT}
+    os.environ.update(NO_WAY_OUT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def start_ray(ray: Any, config: ScoreConfig, scratch: Path | None = None) -> None:
+    """Connect to the cluster of `config`, or start Ray here with its files in `scratch`."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not config.ray_address:
-        ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        with _no_way_out():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=STORE_BYTES,
+                # Ray would ask which way to a public address to find its own.
+                _node_ip_address="127.0.0.1",
+                _temp_dir=None if scratch is None else str(scratch),
+                **quiet,
+            )
         return
     try:
         ray.init(address=config.ray_address, **quiet)
