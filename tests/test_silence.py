@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from tests.support.canary import PERSON, WORD, holders, write_source
+from tests.support.teacher_server import TeacherServer
+from tests.support.watched import tracer, watched
 
 from leadline import silence
+from leadline.cli.app import VERBS
 
 ASKED = dict.fromkeys(silence.TELEMETRY, "") | dict.fromkeys(silence.REQUEST_LOGS, "debug")
 
@@ -65,3 +72,125 @@ def test_onnx_runtime_leaves_no_device_number(tmp_path):
     environment["ORT_DISABLE_TELEMETRY"] = "0"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+FAST = ("--folds", "4", "--inner-folds", "2", "--fit", "ridge")
+
+
+class Course:
+    """Every verb once, on a cohort of canaries, in a folder of its own, watched."""
+
+    def __init__(self, folder: Path, source: Path, reader: Path, teacher: str) -> None:
+        self.folder, self.seen = folder, {}
+        for name in ("home", "scratch", "out"):
+            (folder / name).mkdir()
+        cohort, run, out = folder / "out" / "cohort", folder / "out" / "run", folder / "out"
+        fit = ("--reader", reader, *FAST)
+        local = ("--teacher", "openai", "--model", "m", "--base-url", teacher, "--draws", "1")
+        labels = ("--labels", out / "labels")
+        score = ("score", cohort, "--run", run, "--out")
+        self.go("import", source / "turns.csv", "--phq9", source / "phq9.csv", "--out", cohort)
+        self.go("inspect", cohort)
+        self.go("lock", cohort)
+        self.go("train", cohort, "--out", run, *fit)
+        self.go("label", cohort, "--out", out / "labels", *local, isolated=False)
+        self.go("audit", cohort, *labels)
+        self.go("selftrain", cohort, "--out", out / "rounds", *labels, *fit, "--rounds", "1")
+        self.go(*score, out / "local.parquet")
+        if find_spec("ray"):
+            self.go(*score, out / "ray.parquet", "--engine", "ray", "--workers", "1")
+        self.go("evaluate", run, "--cohort", cohort, "--open-locked-test")
+        self.go("report", run, "--examples")
+        if find_spec("onnxruntime"):
+            self.go("export", run, "--out", out / "onnx")
+        self.go("reader", "list")
+        self.go("simulate", "--out", folder / "simulated", "--preset", "small", "--limit")
+
+    def go(self, verb: str, *arguments: object, isolated: bool = True) -> None:
+        name = f"{verb} ray" if "ray" in arguments else verb
+        self.seen[name] = watched(self.folder, verb, *arguments, isolated=isolated)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory, simulated, sentence_reader):
+    source = tmp_path_factory.mktemp("source")
+    write_source(simulated.turns, simulated.phq9, source)
+    with TeacherServer() as server:
+        return Course(
+            tmp_path_factory.mktemp("course"), source, sentence_reader, f"{server.url}/v1"
+        )
+
+
+def test_the_course_has_every_verb_and_each_does_its_work(course):
+    verbs = {name.split()[0] for name in course.seen}
+    assert verbs == set(VERBS) - {"demo"}, "demo makes these steps in one process"
+    failures = {name: step.err for name, step in course.seen.items() if step.code != 0}
+    assert not failures, failures
+
+
+def test_no_verb_asks_for_anything_outside_the_machine(course):
+    assert {name: step.outward for name, step in course.seen.items() if step.outward} == {}
+
+
+def test_no_verb_prints_a_word_or_a_name(course):
+    for name, step in course.seen.items():
+        for canary in (WORD, PERSON):
+            assert canary not in step.out + step.err, name
+
+
+def test_words_lie_in_the_cohort_and_nowhere_else(course):
+    assert holders(course.folder, WORD) <= {"out/cohort/turns.parquet"}
+
+
+NAMED = {".parquet", ".sqlite", ".jsonl"}
+"""Tables by person; no page, log, result or setting names one."""
+
+
+def test_names_lie_in_tables_and_nowhere_else(course):
+    places = holders(course.folder, PERSON)
+    assert places
+    assert {place for place in places if Path(place).suffix not in NAMED} == set()
+    assert not {place for place in places if not place.startswith("out/")}
+
+
+def test_scratch_and_home_are_left_clean(course):
+    assert list((course.folder / "scratch").iterdir()) == []
+    home = {str(path.relative_to(course.folder)) for path in files_below(course.folder / "home")}
+    wordless = ("home/leadline/states/", "home/.cache/matplotlib/fontlist")
+    assert {path for path in home if not path.startswith(wordless)} == set()
+
+
+def test_all_that_is_written_is_its_owners_alone(course):
+    for folder in ("out", "simulated", "home/leadline"):
+        for path in (course.folder / folder).rglob("*"):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_watch_sees_who_asks(tmp_path):
+    """Fetching does ask, by name: what the other tests rely on."""
+    for name in ("home", "scratch"):
+        (tmp_path / name).mkdir()
+    step = watched(tmp_path, "reader", "fetch", "Qwen/Qwen3.5-0.8B")
+    assert any("huggingface.co" in line for line in step.outward)
+    assert step.code == 2
+    assert "The model hub did not give Qwen/Qwen3.5-0.8B" in step.err
+
+
+NATIVE = """
+import socket, ctypes
+address = (ctypes.c_ubyte * 16)(2, 0, 0, 53, 192, 0, 2, 1)
+libc = ctypes.CDLL(None)
+libc.connect(libc.socket(2, 2, 0), address, 16)
+"""
+
+
+def test_the_watch_sees_native_code_too(tmp_path, monkeypatch):
+    if not tracer():
+        pytest.skip("strace is not permitted here")
+    monkeypatch.setattr("tests.support.watched.PROGRAM", ("-c", NATIVE))
+    assert watched(tmp_path).outward == ("192.0.2.1 port 53",)
