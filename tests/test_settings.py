@@ -139,7 +139,7 @@ def test_what_training_passes_on_is_what_an_adapted_reader_takes():
     assert set(SHARED) == {
         "adapt", "head", "loss", "state", "top", "rank", "epochs", "lr", "max_tokens",
         "batch_people", "accumulate", "checkpointing", "base_weights", "shard", "lower_gb",
-        "save_steps", "stop_share", "report_to",
+        "save_steps", "stop_share", "report_to", "dtype",
     }  # fmt: skip
     given = {"adapt": "lora", "rank": 3, "top": 0.5, "state": "last", "max_tokens": 99}
     config = finetune_config(TrainConfig(**given), seed=4)

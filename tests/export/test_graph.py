@@ -20,6 +20,7 @@ from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.design import PersonStates
 from leadline.heads.head import fit_head
 from leadline.heads.inputs import Inputs, Scaler, Turns
+from leadline.heads.lexical import LexicalRidge
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 
 CLOSED = ["gp", "ridge", "histogram"]
@@ -165,6 +166,15 @@ def test_the_graph_can_be_differentiated_in_its_states():
         higher, _ = graph(torch.from_numpy(states.words), *moved)
     slope = float(higher - mean.detach()) / step
     assert slope == pytest.approx(float(views[0].grad[1, 0]), abs=1e-3)
+
+
+def test_a_run_that_looks_at_words_is_refused_with_what_to_do():
+    words = LexicalRidge(np.arange(2), np.ones(2), np.ones(2), 9.0, 4.0, 0.5)
+    model = FrozenModel(Candidate("ridge", per_view=False, lexical=0.4), (((), words),), PLAIN)
+    source = SimpleNamespace(views={}, directions={})
+    with pytest.raises(LeadlineError, match="words and characters") as caught:
+        EnsembleGraph(Ensemble((Member(0, 0, model),), {}, source, "mean"))
+    assert "--lexical off" in caught.value.remedy
 
 
 def test_a_run_whose_reader_was_trained_is_no_graph():

@@ -22,7 +22,8 @@ def graph(request, simulated, quick, home, tmp_path_factory):
     """A frozen run, its export and the manifest; two pools and three kinds of heads."""
     folder = tmp_path_factory.mktemp(request.param)
     config = replace(
-        quick, fit=request.param, folds=2, pool="words" if request.param == "gp" else "mean",
+        quick, fit=request.param, lexical="off",
+        folds=2, pool="words" if request.param == "gp" else "mean",
         baselines=False,
     )  # fmt: skip
     run = trained_on(simulated, config, folder, home)

@@ -6,12 +6,15 @@ import pytest
 from leadline.heads import candidates as module
 from leadline.heads.candidates import (
     CANDIDATES,
+    USUAL_WEIGHT,
     Candidate,
     LabelledReadings,
     cross_validated_estimates,
     fit_frozen,
+    lexical_weight,
 )
 from leadline.heads.design import Design
+from leadline.heads.terms import Terms, count_terms
 
 PEOPLE, EACH = 36, 3
 RIDGE = Candidate("ridge", per_view=False)
@@ -146,3 +149,42 @@ def test_progress_names_each_candidate():
     named = []
     fit(candidates=CANDIDATES[2:], progress=named.append)
     assert named == [candidate.name for candidate in CANDIDATES[2:]]
+
+
+def with_words(rows, told, seed=0):
+    """The same readings, whose words tell of the total or of nothing."""
+    random = np.random.default_rng(seed)
+    share = rows.total / 27 if told else random.random(len(rows.total))
+    hits = random.random((len(rows.total), 20)) < share[:, None]
+    texts = [" ".join(np.where(row, "tired", "well")) for row in hits]
+    spans = np.array([(row, 0, 0) for row in range(len(texts))])
+    terms = Terms(tuple(count_terms([text]) for text in texts), spans)
+    return replace(rows, design=replace(rows.design, terms=terms))
+
+
+def test_words_weigh_as_much_as_they_tell():
+    weights = {}
+    for told in (True, False):
+        rows = with_words(ROWS, told)
+        model, table = fit(rows)
+        weights[told] = model.candidate.lexical
+        assert table[0]["lexical"] == model.candidate.lexical
+        without, _ = fit(rows, lexical=False)
+        assert without.candidate.lexical == 0
+        assert len(model.parts) == len(without.parts) + (weights[told] > 0)
+        new = with_words(rows_of(1), told, seed=1)
+        errors = [np.abs(m.distribution(new.design).mean() - new.total).mean()
+                  for m in (model, without)]  # fmt: skip
+        assert errors[0] < (0.95 if told else 1.1) * errors[1]
+    assert weights[True] > 0.5 > 2 * weights[False]
+
+
+def test_the_weight_is_the_least_squares_one_drawn_to_the_middle():
+    random = np.random.default_rng(0)
+    total = random.normal(11, 6, 4000)
+    one, two = total + random.normal(0, 4, 4000), total + random.normal(0, 2, 4000)
+    assert lexical_weight(one, two, total) == pytest.approx(0.8, abs=0.03)  # 16 / (16 + 4)
+    few = [lexical_weight(one[:n], two[:n], total[:n]) for n in (3, 30)]
+    assert abs(few[0] - USUAL_WEIGHT) < 0.25
+    assert lexical_weight(total, one, total) == pytest.approx(0.0, abs=1e-6)
+    assert lexical_weight(one, total, total) == pytest.approx(1.0, abs=0.01)

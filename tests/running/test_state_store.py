@@ -7,6 +7,7 @@ from tests.support.readers import talk, tiny_reader
 
 from leadline.cohort.masking import Asked
 from leadline.errors import LeadlineError
+from leadline.heads.terms import count_terms
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
 from leadline.running.memory import KeyValues
@@ -35,6 +36,7 @@ def course_of(reader, messages):
         edge=np.datetime64("2025-02-01T00:00:00.000001", "us"),
         latest=np.datetime64("2025-03-01T00:00:00.000001", "us"),
         questionnaire=Asked(True, 2),
+        terms=count_terms(["so tired", "fine"]),
     )
 
 

@@ -92,13 +92,29 @@ def test_words_from_which_nothing_can_be_learned_give_the_constant(name, words):
     said = {
         "same": ["hello"] * 60,
         "none": [NO_WORDS] * 60,
-        "distinct": [f"word{i}" for i in range(60)],
+        "distinct": [chr(0x4E00 + i) for i in range(60)],
         "signs": ["..." if i % 2 else "!?" for i in range(60)],
     }[words]
     made = np.array(said, dtype=object)
     said_alone = BaselineFeatures(made, made, train.counts, None)
     estimates = predict_baseline(name, said_alone, total, ids(60), train)
     np.testing.assert_allclose(estimates.mean, total.mean())
+
+
+def test_a_script_without_spaces_serves_the_text_baselines_as_well_as_one_with():
+    def without_spaces(made):
+        letters = str.maketrans({chr(97 + n): chr(0x4E00 + 37 * n) for n in range(26)} | {" ": ""})
+        spoken = np.array([text.translate(letters) for text in made.user_texts], dtype=object)
+        return BaselineFeatures(spoken, spoken, made.counts, None)
+
+    (train, total), (test, truth) = readings(), readings(seed=1)
+    errors = [
+        np.abs(predict_baseline(name, seen(train), total, ids(60), seen(test)).mean - truth).mean()
+        for name, seen in (
+            ("tf-idf", lambda made: made), ("tf-idf", without_spaces), ("constant", without_spaces)
+        )
+    ]  # fmt: skip
+    assert errors[1] < 1.3 * errors[0] < 0.6 * errors[2]
 
 
 def test_a_test_text_of_unknown_words_is_estimated():

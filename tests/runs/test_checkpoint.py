@@ -8,6 +8,7 @@ from leadline.artefact import read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.runs.checkpoint import CHECKPOINT, load_ensemble, run_training
+from leadline.runs.state_source import WORDS
 
 
 @pytest.fixture
@@ -114,7 +115,9 @@ def test_a_reader_that_changed_or_went_away_is_refused(run, home, sentence_reade
     path = run / CHECKPOINT / "model.json"
     edit(
         path,
-        lambda about: about.update(readers={str(moved): next(iter(about["readers"].values()))}),
+        lambda about: about["readers"].update(
+            {str(moved): about["readers"].pop(str(sentence_reader))}
+        ),
     )
     load_ensemble(run, home=home)
     flip(moved / "model.safetensors")
@@ -131,6 +134,19 @@ def test_an_unfinished_run_or_a_cohort_is_not_loaded(run, home, simulated_path):
     (run / "manifest.json").unlink()
     with pytest.raises(LeadlineError, match="unfinished"):
         load_ensemble(run, home=home)
+
+
+def test_a_run_from_before_words_were_looked_at_loads_and_counts_none(run, home):
+    def before(about):
+        del about["train"]["lexical"], about["readers"][WORDS]
+        for member in about["members"]:
+            del member["candidate"]["lexical"]
+            member["parts"] = [part for part in member["parts"] if part["views"]]
+
+    edit(run / CHECKPOINT / "model.json", before)
+    ensemble, _ = load_ensemble(run, home=home)
+    assert not ensemble.source.lexical
+    assert all(member.model.candidate.lexical == 0 for member in ensemble.members)
 
 
 @pytest.mark.parametrize(("recorded", "expected"), [("float32", "float32"), (None, "bfloat16")])

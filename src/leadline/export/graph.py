@@ -24,6 +24,7 @@ from leadline.heads.candidates import FrozenModel
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.head import Head
 from leadline.heads.inputs import Scaler
+from leadline.heads.lexical import LexicalRidge
 from leadline.heads.linear import Histogram, Ridge
 from leadline.heads.network import LOUDEST, Network
 from leadline.phq9.distribution import EDGES, SMALLEST_DEVIATION
@@ -227,7 +228,7 @@ class EnsembleGraph(nn.Module):
             no other, which costs about 1e-7 in a probability.
 
     Raises:
-        LeadlineError: the run's reader is fine-tuned.
+        LeadlineError: the run's reader is fine-tuned, or the run looks at words and characters.
     """
 
     totals: Tensor
@@ -241,14 +242,19 @@ class EnsembleGraph(nn.Module):
                 "a graph of their own.",
                 remedy="Train with --adapt frozen, or export with --to vllm.",
             )
+        frozen = [model for model in models if isinstance(model, FrozenModel)]
+        if any(isinstance(head, LexicalRidge) for model in frozen for _, head in model.parts):
+            raise LeadlineError(
+                "This run also looks at words and characters, which are no part of a graph of "
+                "turn states.",
+                remedy="Train it again with --lexical off, or serve it with leadline score.",
+            )
         self.pool = ensemble.pool
         self.views = tuple(ensemble.source.views)
         for number, view in enumerate(self.views):
             direction = torch.from_numpy(np.ascontiguousarray(ensemble.source.directions[view]))
             self.register_buffer(f"directions{number}", direction)
-        self.members = nn.ModuleList(
-            MemberGraph(model, erf) for model in models if isinstance(model, FrozenModel)
-        )
+        self.members = nn.ModuleList(MemberGraph(model, erf) for model in frozen)
         self.register_buffer("totals", torch.arange(TOTALS, dtype=torch.float64))
 
     def forward(self, words: Tensor, *states: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,16 @@ estimates averaged. `fit_frozen` compares the candidates by cross-validation ins
 that it is given, fits the calibration on the same cross-validated estimates, and fits the
 winner on all of them. Nobody outside has any part in either, so an outer fold that is left out
 stays unseen in every respect.
+
+Where words and characters of turns are counted, a ridge on them (`lexical`) stands beside the
+winner. The two are averaged with the weight that the same cross-validated estimates ask for
+(stacked regression, Breiman 1996), drawn towards `USUAL_WEIGHT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +24,7 @@ from leadline.heads.calibration import Calibration, fit_calibration
 from leadline.heads.design import Design
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.head import Head, fit_head
+from leadline.heads.lexical import LexicalRidge
 from leadline.phq9.distribution import Totals
 
 PEOPLE_FOR_SELECTION = 600
@@ -27,13 +32,22 @@ PEOPLE_FOR_SELECTION = 600
 calibrated on everyone: how far it shrinks depends on how many people it was fitted to."""
 
 
+USUAL_WEIGHT, WEIGHT_SPREAD = 0.5, 0.35
+"""What the weight of words and characters is before anything is seen of these people: mean and
+deviation. With so wide a prior it goes to 0 or 1 where one member tells all that the other does."""
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A head, whether each view gets one of its own, and whether it sees anchor scores."""
+    """A head, whether each view gets one of its own, and whether it sees anchor scores.
+
+    `lexical` is the weight of the ridge on words and characters beside it, 0 to 1.
+    """
 
     head: str
     per_view: bool
     with_anchors: bool = True
+    lexical: float = 0.0
 
     @property
     def name(self) -> str:
@@ -101,7 +115,7 @@ class FrozenModel:
     """A fitted candidate with its calibration."""
 
     candidate: Candidate
-    parts: tuple[tuple[tuple[str, ...], Head], ...]  # the views that each head sees
+    parts: tuple[tuple[tuple[str, ...], Head], ...]  # the views that each head sees; of words none
     calibration: Calibration
 
     def raw(self, design: Design) -> tuple[Array, Array]:
@@ -131,7 +145,7 @@ def fit_heads(
     final_rows = rows.take(np.flatnonzero(rows.final))
     views = tuple(final_rows.design.states)
     groups = [(view,) for view in views] if candidate.per_view else [views]
-    return tuple(
+    parts: ViewHeads = tuple(
         (
             group,
             fit_head(
@@ -145,11 +159,21 @@ def fit_heads(
         )
         for number, group in enumerate(groups)
     )
+    if candidate.lexical == 0 or final_rows.design.terms is None:
+        return parts
+    return (*parts, ((), fit_lexical(final_rows, seed)))
+
+
+def fit_lexical(rows: LabelledReadings, seed: int) -> Head:
+    """Fit the ridge on words and characters to the whole-window readings of `rows`."""
+    final_rows = rows.take(np.flatnonzero(rows.final))
+    inputs = final_rows.design.inputs((), ())
+    return fit_head("lexical", inputs, final_rows.total, final_rows.weight, seed=seed)
 
 
 def head_hyperparameters(parts: ViewHeads) -> list[Array] | None:
     """Hyperparameters of each head of a fitted Gaussian process; None for other heads."""
-    heads = [head for _, head in parts]
+    heads = [head for _, head in parts if not isinstance(head, LexicalRidge)]
     scales = [head.log_scales for head in heads if isinstance(head, GaussianProcess)]
     return scales if len(scales) == len(heads) else None
 
@@ -157,13 +181,52 @@ def head_hyperparameters(parts: ViewHeads) -> list[Array] | None:
 def average_over_views(
     parts: ViewHeads, candidate: Candidate, design: Design
 ) -> tuple[Array, Array]:
-    """Mean and deviation of a candidate's heads, averaged over views, each (R,)."""
-    means, variances = [], []
+    """Mean and deviation of a candidate's heads, averaged over views, each (R,).
+
+    Words and characters have the weight that the candidate gives them.
+    """
+    means, variances, lexical = [], [], None
     for views, head in parts:
+        if isinstance(head, LexicalRidge):
+            lexical = head.predict(design.inputs((), ()))
+            continue
         mean, sd = head.predict(design.inputs(views, views if candidate.with_anchors else ()))
         means.append(mean)
         variances.append(sd**2)
-    return np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+    states = np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0))
+    return states if lexical is None else mix(states, lexical, candidate.lexical)
+
+
+def mix(
+    states: tuple[Array, Array], lexical: tuple[Array, Array], weight: float
+) -> tuple[Array, Array]:
+    """Mean and deviation of two members, the second with `weight`, each (R,)."""
+    mean, variance = (
+        (1.0 - weight) * first + weight * second
+        for first, second in ((states[0], lexical[0]), (states[1] ** 2, lexical[1] ** 2))
+    )
+    return mean, np.sqrt(variance)
+
+
+def lexical_weight(
+    states: Array, lexical: Array, total: Array, weight: Array | None = None
+) -> float:
+    """The weight of the second member that estimates of unseen people ask for, 0 to 1.
+
+    It minimises the squared error of the average, with a normal prior (`USUAL_WEIGHT`,
+    `WEIGHT_SPREAD`) and noise of the variance of the states' own error.
+
+    Args:
+        states: cross-validated estimates of whole-window readings by the first member, (R,).
+        lexical: those of the second, (R,).
+        total: their totals, shape (R,).
+        weight: relative precision of each, shape (R,).
+    """
+    precision = np.ones(len(total)) if weight is None else weight
+    error, apart = total - states, lexical - states
+    prior = float(np.average(error**2, weights=precision)) / WEIGHT_SPREAD**2
+    asked = float((precision * apart * error).sum()) + prior * USUAL_WEIGHT
+    return float(np.clip(asked / (float((precision * apart**2).sum()) + prior), 0.0, 1.0))
 
 
 def cross_validated_estimates(
@@ -181,12 +244,23 @@ def cross_validated_estimates(
     return mean, sd
 
 
+def _cross_validated_lexical(rows: LabelledReadings, folds: Ints, seed: int) -> tuple[Array, Array]:
+    """`cross_validated_estimates` of the ridge on words and characters."""
+    mean, sd = np.zeros(len(rows.total)), np.ones(len(rows.total))
+    for fold in range(int(folds.max()) + 1):
+        out = np.flatnonzero(folds == fold)
+        head = fit_lexical(rows.take(np.flatnonzero(folds != fold)), seed)
+        mean[out], sd[out] = head.predict(rows.design.take(out).inputs((), ()))
+    return mean, sd
+
+
 def fit_frozen(
     rows: LabelledReadings,
     candidates: Sequence[Candidate],
     *,
     inner_folds: int,
     seed: int,
+    lexical: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[FrozenModel, list[dict[str, object]]]:
     """Choose among `candidates`, fit the winner, and calibrate it.
@@ -196,10 +270,12 @@ def fit_frozen(
         candidates: what to compare; one is fitted without a comparison.
         inner_folds: folds, by person, of the comparison and the calibration.
         seed: of the inner folds.
+        lexical: average the winner with a ridge on words and characters, where they are counted.
         progress: called with the name of each candidate that is tried.
 
     Returns:
-        The fitted model, and one row per candidate with its inner CRPS and MAE.
+        The fitted model, and one row per candidate with its inner CRPS and MAE, without words,
+        and the weight that words have beside the winner.
     """
     subset = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
     folds = _inner_folds(subset, inner_folds, seed)
@@ -219,6 +295,13 @@ def fit_frozen(
             best = (score, candidate, mean, sd)
     assert best is not None, "at least one candidate"
     _, chosen, mean, sd = best
+    if lexical and subset.design.terms is not None:
+        words = _cross_validated_lexical(subset, folds, seed)
+        gold = subset.final
+        weight = lexical_weight(mean[gold], words[0][gold], subset.total[gold], subset.weight[gold])
+        table = [{**row, "lexical": weight} for row in table]
+        chosen = replace(chosen, lexical=weight)
+        mean, sd = mix((mean, sd), words, weight)
     calibration = fit_calibration(
         mean, sd, subset.design.words, subset.total, subset.share * subset.weight, subset.final
     )

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 
 from leadline.arrays import Array, Ints
 from leadline.cohort.windows import Span
 from leadline.heads.inputs import Inputs, Turns
+from leadline.heads.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,13 @@ class PersonStates:
     Attributes:
         views: states of the user turns by view, each (U, width).
         words: words of each user turn, shape (U,).
+        terms: counts of the words and characters of each, as `terms.count_terms` gives them;
+            None where no head looks at them.
     """
 
     views: Mapping[str, npt.NDArray[np.float32]]
     words: Ints
+    terms: csr_matrix | None = None
 
 
 def pool_states(
@@ -82,12 +87,14 @@ class Design:
         anchors: anchor scores by view, each (R, symptoms).
         words: of the person in each reading, shape (R,).
         turns: the turns of each reading, where they are known.
+        terms: words and characters of each reading, where turns were counted.
     """
 
     states: Mapping[str, Array]
     anchors: Mapping[str, Array]
     words: Array
     turns: Turns | None = None
+    terms: Terms | None = None
 
     @classmethod
     def of(
@@ -100,9 +107,12 @@ class Design:
         """Pool the states of `people` over `spans`, in the views that `directions` names."""
         states = {view: pool_states(people, spans, view, pool) for view in directions}
         anchors = {view: x @ directions[view].T for view, x in states.items()}
-        where = np.array([(s.person, s.first, s.last) for s in spans], dtype=np.int64)
-        turns = Turns(tuple(person.views for person in people), where.reshape(-1, 3))
-        return cls(states, anchors, span_words(people, spans), turns)
+        places = [(s.person, s.first, s.last) for s in spans]
+        where = np.array(places, dtype=np.int64).reshape(-1, 3)
+        turns = Turns(tuple(person.views for person in people), where)
+        counts = tuple(person.terms for person in people if person.terms is not None)
+        terms = Terms(counts, where) if people and len(counts) == len(people) else None
+        return cls(states, anchors, span_words(people, spans), turns, terms)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -111,7 +121,7 @@ class Design:
         """States of `views` and anchor scores in `anchor_views`."""
         none = np.zeros((len(self), 0))
         anchors = np.concatenate([none, *(self.anchors[view] for view in anchor_views)], axis=1)
-        return Inputs({view: self.states[view] for view in views}, anchors, self.turns)
+        return Inputs({view: self.states[view] for view in views}, anchors, self.turns, self.terms)
 
     def take(self, rows: Ints) -> Design:
         """The readings at `rows`."""
@@ -120,6 +130,7 @@ class Design:
             {view: x[rows] for view, x in self.anchors.items()},
             self.words[rows],
             None if self.turns is None else self.turns.take(rows),
+            None if self.terms is None else self.terms.take(rows),
         )
 
     def join(self, addition: Design) -> Design:
@@ -131,4 +142,7 @@ class Design:
             None
             if self.turns is None or addition.turns is None
             else self.turns.join(addition.turns),
+            None
+            if self.terms is None or addition.terms is None
+            else self.terms.join(addition.terms),
         )

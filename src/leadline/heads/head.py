@@ -4,7 +4,7 @@
 `histogram` a softmax over the totals 0..27 with Gaussian-smoothed targets (HL-Gauss, Imani and
 White 2018; Farebrother et al. 2024), convex and solved by L-BFGS. All take pooled states and
 anchor scores and give a mean and a deviation for each reading. `network` (in its own module) takes
-turn states instead.
+turn states instead, and `lexical` words and characters.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.inputs import Inputs, Scaler
+from leadline.heads.lexical import LexicalRidge
 from leadline.heads.linear import Histogram, Ridge
 from leadline.heads.network import Network
 
@@ -56,6 +57,7 @@ HEAD_CLASSES: dict[str, type[Head]] = {
     "ridge": Ridge,
     "histogram": Histogram,
     "network": Network,
+    "lexical": LexicalRidge,
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leadline.arrays import Array, Ints, States
+from leadline.heads.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Inputs:
         states: pooled states by view (a reader's layer), each of shape (R, width).
         anchors: anchor scores, shape (R, A).
         turns: the turns of each reading, for heads that look at them one by one.
+        terms: words and characters of each reading, where turns were counted.
     """
 
     states: Mapping[str, Array]
     anchors: Array
     turns: Turns | None = None
+    terms: Terms | None = None
 
     def __len__(self) -> int:
         return len(self.anchors)
@@ -35,6 +38,7 @@ class Inputs:
             {name: x[rows] for name, x in self.states.items()},
             self.anchors[rows],
             None if self.turns is None else self.turns.take(rows),
+            None if self.terms is None else self.terms.take(rows),
         )
 
 

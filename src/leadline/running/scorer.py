@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.sparse import csr_matrix, vstack
 
 from leadline.arrays import Ints
 from leadline.cohort.masking import DETECTOR, Asked, mask_continuation, mask_messages
@@ -243,12 +244,20 @@ class RunningScorer:
             reads.append([continuations.get(row) for row in range(len(people))])
         return [
             _continued(
-                person, person_messages, [by_person[row] for by_person in reads], questionnaire
+                person,
+                person_messages,
+                [by_person[row] for by_person in reads],
+                questionnaire,
+                self._terms(person_messages),
             )
             for row, (person, person_messages, questionnaire) in enumerate(
                 zip(people, messages, questionnaires, strict=True)
             )
         ]
+
+    def _terms(self, messages: Sequence[Message]) -> csr_matrix | None:
+        source = self.ensemble.source
+        return None if source is None else source.count(messages)
 
     def _reads(self, number: int, person: _Person) -> bool:
         """A training person is read by the adapted models that may estimate them, no other."""
@@ -310,6 +319,7 @@ class RunningScorer:
                 PersonStates(
                     {view: c.states[at][:, part] for view, (at, part) in source.views.items()},
                     c.words,
+                    c.terms,
                 )
                 for c in courses
             ]
@@ -375,6 +385,7 @@ def _continued(
     messages: Sequence[Message],
     reads: Sequence[Continuation | None],
     questionnaire: Asked,
+    terms: csr_matrix | None,
 ) -> ReadingState:
     course = person.course
     user = [message for message in (*person.old, *person.new) if message.role == "user"]
@@ -402,6 +413,7 @@ def _continued(
         read=course.read + len(messages),
         turns=course.turns + len(user),
         questionnaire=questionnaire,
+        terms=terms if course.terms is None else vstack([course.terms, terms], format="csr"),
     )
 
 
@@ -437,6 +449,7 @@ def forget(course: ReadingState, days: float) -> ReadingState:
         sizes=tuple(x[first:].copy() for x in course.sizes),
         words=course.words[first:],
         times=course.times[first:],
+        terms=None if course.terms is None else course.terms[first:],
         edge=course.times[first - 1],
     )
 

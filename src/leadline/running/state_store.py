@@ -1,8 +1,8 @@
 """What is kept of each person between two messages: in memory, on disk, within a budget.
 
 A `ReadingState` holds what the next estimate needs: each reader's context, the states of the user
-turns within the label window, and the last estimate. It holds no text and no token; it still
-tells about what was said, so its files are readable by their owner only.
+turns within the label window, counts of their hashed words, and the last estimate. It holds no text
+and no token; it still tells about what was said, so its files are readable by their owner only.
 
 One safetensors file a person, tensor by tensor, never pickle. Its metadata names the model that
 it belongs to and a hash of its content: a file of another model or with a changed byte is not
@@ -28,11 +28,13 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scipy.sparse import csr_matrix
 
 from leadline.arrays import Ints, States
 from leadline.artefact import check_place, locked, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
 from leadline.errors import LeadlineWarning
+from leadline.heads.terms import COLUMNS
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
 
@@ -40,6 +42,9 @@ STATE_FORMAT = 2
 READABLE = (1, STATE_FORMAT)  # format 1 lacks the latest time of any message
 
 SUFFIX = ".safetensors"
+
+
+SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class ReadingState:
         edge: time of the last user turn that is no longer kept; NaT if all are.
         latest: the latest time of any message so far, all roles; NaT if none had one.
         questionnaire: what masking carries along.
+        terms: counts of the words and characters of each kept turn, where the model looks at them.
     """
 
     contexts: tuple[Context, ...]
@@ -69,12 +75,16 @@ class ReadingState:
     edge: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
     latest: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT", "us"))
     questionnaire: Asked = NOT_ASKED
+    terms: csr_matrix | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it takes."""
         memories = [c.memory.nbytes for c in self.contexts if c.memory is not None]
-        arrays: list[npt.NDArray[Any]] = [*self.states, *self.sizes, self.words, self.times]
+        counts = [] if self.terms is None else [getattr(self.terms, part) for part in SPARSE]
+        arrays: list[npt.NDArray[Any]] = [
+            *self.states, *self.sizes, self.words, self.times, *counts
+        ]  # fmt: skip
         return sum(memories) + sum(x.nbytes for x in arrays)
 
 
@@ -152,6 +162,9 @@ def _plain(course: ReadingState) -> tuple[dict[str, torch.Tensor], dict[str, Any
         "words": torch.from_numpy(course.words),
         "times": torch.from_numpy(course.times.view(np.int64)),
     }
+    if course.terms is not None:
+        for part in SPARSE:
+            tensors[f"terms.{part}"] = torch.from_numpy(getattr(course.terms, part))
     for number, context in enumerate(course.contexts):
         tensors[f"{number}.states"] = torch.from_numpy(course.states[number])
         tensors[f"{number}.sizes"] = torch.from_numpy(course.sizes[number])
@@ -207,7 +220,15 @@ def _course(
         edge=np.datetime64(description["edge"], "us"),
         latest=latest,
         questionnaire=Asked(*description["asked"]),
+        terms=_terms(tensors),
     )
+
+
+def _terms(tensors: Mapping[str, torch.Tensor]) -> csr_matrix | None:
+    if "terms.data" not in tensors:
+        return None
+    parts = tuple(tensors[f"terms.{part}"].numpy() for part in SPARSE)
+    return csr_matrix(parts, shape=(len(parts[2]) - 1, 2 * COLUMNS))
 
 
 class StateStore:

@@ -3,8 +3,9 @@
 `constant` knows only how the training people scored; `length` adds how much and when people
 write; `assistant only` reads what the assistant said and nothing of the person, because a
 model that does well on that has found the questionnaire or the clinician, not the symptoms;
-`tf-idf` is the ridge on word and word-pair counts that everyone tries first; `minilm` is a
-ridge on mean sentence embeddings.
+`tf-idf` is the ridge on word and word-pair counts that everyone tries first, on stretches of
+characters, or on both: which is chosen inside the training people, so that it serves scripts
+without spaces too; `minilm` is a ridge on mean sentence embeddings.
 
 Each is calibrated as the model is, and its interval is conformal: a model that has the better
 interval, or the better probabilities, has them from what it reads.
@@ -12,13 +13,13 @@ interval, or the better probabilities, has them from what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -34,13 +35,13 @@ from leadline.heads.calibration import (
     width_at,
 )
 from leadline.heads.candidates import PEOPLE_FOR_SELECTION
+from leadline.heads.lexical import LexicalRidge, common_terms
+from leadline.heads.terms import count_terms
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.runs.config import INTERVAL
 
 BASELINES = ("constant", "length", "assistant only", "tf-idf", "minilm")
-
-TEXT_PENALTIES = np.logspace(-1, 1.5, 11)
 
 STATE_PENALTIES = np.logspace(0, 5, 21)
 
@@ -60,12 +61,23 @@ class BaselineFeatures:
         heard_texts: what the assistant said in between, length R.
         counts: numbers and times, shape (R, F); see `describe`.
         embeddings: mean sentence embeddings, shape (R, width), None without a sentence reader.
+        terms: counts of the words and characters of the texts by the name of the baseline that
+            reads them; counted when they are asked for where they are absent.
     """
 
     user_texts: npt.NDArray[np.object_]
     heard_texts: npt.NDArray[np.object_]
     counts: Array
     embeddings: Array | None
+    terms: Mapping[str, csr_matrix] = field(default_factory=dict)
+
+    def counted(self, name: str) -> csr_matrix:
+        """Counts of the words and characters of what a text baseline reads, R rows."""
+        return self.terms[name] if name in self.terms else count_terms(self.texts(name))
+
+    def texts(self, name: str) -> list[str]:
+        """What a text baseline reads, R texts."""
+        return list(getattr(self, TEXT_OF[name]))
 
     @property
     def words(self) -> Array:
@@ -81,7 +93,11 @@ class BaselineFeatures:
         """The readings at `rows`."""
         embeddings = None if self.embeddings is None else self.embeddings[rows]
         return BaselineFeatures(
-            self.user_texts[rows], self.heard_texts[rows], self.counts[rows], embeddings
+            self.user_texts[rows],
+            self.heard_texts[rows],
+            self.counts[rows],
+            embeddings,
+            {name: counts[rows] for name, counts in self.terms.items()},
         )
 
     @classmethod
@@ -95,7 +111,8 @@ class BaselineFeatures:
         pairs = [reading_texts(people[span.person], span) for span in spans]
         counts = np.array([describe(people[span.person], span) for span in spans])
         user, others = ([pair[side] for pair in pairs] for side in (0, 1))
-        return cls(_texts(user), _texts(others), counts, embeddings)
+        made = cls(_texts(user), _texts(others), counts, embeddings)
+        return replace(made, terms={name: made.counted(name) for name in TEXT_OF})
 
 
 def _texts(values: list[str]) -> npt.NDArray[np.object_]:
@@ -205,7 +222,7 @@ def predict_baseline(
         inner_folds: folds, by person, of the calibration.
         seed: of these folds.
     """
-    if name in TEXT_OF and not _word_in_two(getattr(train, TEXT_OF[name])):
+    if name in TEXT_OF and not _tell_apart(train.counted(name)):
         name = "constant"
     if name == "constant":
         count = len(test.user_texts)
@@ -250,40 +267,21 @@ def _ridge(
     name: str, train: BaselineFeatures, total: Array, test: BaselineFeatures
 ) -> tuple[Array, Array]:
     """Mean and deviation of each reading of `test` before calibration, each (T,)."""
-    model: Any
-    x: npt.NDArray[Any]
-    z: npt.NDArray[Any]
     if name in TEXT_OF:
-        x, z = (getattr(readings, TEXT_OF[name]) for readings in (train, test))
-        if not _word_in_two(x):
-            return np.full(len(z), total.mean()), np.full(len(z), max(total.std(), 0.5))
-        model = make_pipeline(_vectoriser(), RidgeCV(TEXT_PENALTIES))
-    else:
-        model = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
-        x, z = (
-            (train.counts, test.counts)
-            if name == "length"
-            else (train.sentence_means(), test.sentence_means())
+        return LexicalRidge.fit_counts(train.counted(name), total).predict_counts(
+            test.counted(name)
         )
+    model: Any = make_pipeline(StandardScaler(), RidgeCV(STATE_PENALTIES))
+    x, z = (
+        (train.counts, test.counts)
+        if name == "length"
+        else (train.sentence_means(), test.sentence_means())
+    )
     model.fit(x, total)
     deviation = max(float(np.sqrt(-model[-1].best_score_)), 0.5)
     return np.asarray(model.predict(z), dtype=np.float64), np.full(len(z), deviation)
 
 
-def _vectoriser() -> TfidfVectorizer:
-    """Words and word pairs that two readings share, weighted by TF-IDF."""
-    return TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, min_df=2, token_pattern=r"(?u)\b\w+\b"
-    )
-
-
-def _word_in_two(texts: npt.NDArray[np.object_]) -> bool:
-    """True if the texts differ and two of them share a word: else there is nothing to learn."""
-    analyse = _vectoriser().build_analyzer()
-    vocabulary: set[str] = set()
-    shared = False
-    for text in texts:
-        words = set(analyse(text))
-        shared = shared or not vocabulary.isdisjoint(words)
-        vocabulary |= words
-    return shared and len(set(texts)) > 1
+def _tell_apart(counts: csr_matrix) -> bool:
+    """True if two texts share a term that others lack: else there is nothing to learn."""
+    return len(common_terms(counts)[0]) > 0

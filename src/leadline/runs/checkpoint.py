@@ -123,6 +123,7 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
             "head": model.candidate.head,
             "apart": model.candidate.per_view,
             "anchored": model.candidate.with_anchors,
+            "lexical": model.candidate.lexical,
         },
         "parts": parts,
         "calibration": calibration,
@@ -228,7 +229,8 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
     file = run / CHECKPOINT / "model.json"
     description = _read_model_json(file)
     try:
-        fields = {"dtype": BEFORE_IT_WAS_KEPT, **description["train"]}
+        # What is absent was not there when the run was trained.
+        fields = {"dtype": BEFORE_IT_WAS_KEPT, "lexical": "off", **description["train"]}
         train = TrainConfig(**{**fields, "layers": tuple(fields["layers"])})
         return train, WindowConfig(**description["window"])
     except (KeyError, TypeError, ValueError) as error:
@@ -280,7 +282,8 @@ def open_source(
         max_tokens=train.max_tokens,
         dtype=train.dtype,
     )
-    return StateSource(train.reader, config, home=home, use_cache=use_cache)
+    lexical = train.lexical == "auto" and train.head == "distribution"
+    return StateSource(train.reader, config, home=home, use_cache=use_cache, lexical=lexical)
 
 
 def _read_model_json(path: Path) -> dict[str, Any]:
@@ -338,5 +341,6 @@ def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
         candidate_entry["head"],
         per_view=candidate_entry["apart"],
         with_anchors=candidate_entry.get("anchored", True),
+        lexical=candidate_entry.get("lexical", 0.0),
     )
     return FrozenModel(candidate, parts, calibration)

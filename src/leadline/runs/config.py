@@ -40,6 +40,12 @@ class TrainConfig:
         "folds, network (attention over turns) is for thousands of labels.",
         choices=("auto", *FROZEN_HEADS),
     )
+    lexical: str = setting(
+        "auto",
+        "Average a frozen reader's head with a ridge on words and characters, with the weight that "
+        "the training folds ask for (auto), or leave it out (off).",
+        choices=("auto", "off"),
+    )
     folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
     repeats: int = setting(
         1, "Times that the folds are drawn anew; the models are one ensemble.", least=1

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scipy.sparse import csr_matrix
+
 from leadline.arrays import Array
-from leadline.cohort.timeline import Timeline
+from leadline.cohort.timeline import Message, Timeline
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
+from leadline.heads.terms import METHOD, count_terms
 from leadline.progress import Advance, progress_bar
 from leadline.readers.anchors import anchor_directions, anchor_statements
 from leadline.readers.config import ReaderConfig
@@ -16,6 +19,9 @@ from leadline.readers.language import LMReader
 from leadline.readers.open import open_reader
 from leadline.readers.protocol import Reader
 from leadline.readers.state_cache import StateCache, cached_states
+
+WORDS = "words and characters"
+"""What the counts of words and characters are called beside the readers."""
 
 
 class StateSource:
@@ -26,6 +32,7 @@ class StateSource:
         config: how language models are read.
         home: where readers and cached states are kept; see `fetch.leadline_home`.
         use_cache: keep states on disk between runs.
+        lexical: count the words and characters of turns too.
 
     Raises:
         LeadlineError: a reader is not on this machine.
@@ -38,6 +45,7 @@ class StateSource:
         *,
         home: Path | None = None,
         use_cache: bool = True,
+        lexical: bool = False,
     ) -> None:
         self.names = tuple(part.strip() for part in names.split("+"))
         if not all(self.names) or len(set(self.names)) < len(self.names):
@@ -48,7 +56,7 @@ class StateSource:
         self.readers: list[Reader] = [
             open_reader(name, config=config, home=home) for name in self.names
         ]
-        self.home, self.use_cache = home, use_cache
+        self.home, self.use_cache, self.lexical = home, use_cache, lexical
         self.views: dict[str, tuple[int, slice]] = {}
         for index, (name, reader) in enumerate(zip(self.names, self.readers, strict=True)):
             self.views |= {view: (index, part) for view, part in _views(name, reader)}
@@ -57,10 +65,17 @@ class StateSource:
     @property
     def identities(self) -> dict[str, str]:
         """Identity of each reader by name; a checkpoint refuses readers of another identity."""
-        return {
+        readers = {
             name: f"{reader.identity}:anchors-{anchor_statements()[0]}"
             for name, reader in zip(self.names, self.readers, strict=True)
         }
+        return {**readers, WORDS: f"terms-{METHOD}"} if self.lexical else readers
+
+    def count(self, messages: Sequence[Message]) -> csr_matrix | None:
+        """Words and characters of the user turns of a conversation, None where nobody asks."""
+        if not self.lexical:
+            return None
+        return count_terms([message.text for message in messages if message.role == "user"])
 
     @property
     def contextual(self) -> bool:
@@ -93,6 +108,7 @@ class StateSource:
                     for view, (index, part) in self.views.items()
                 },
                 timeline.user_words(),
+                self.count(timeline.messages),
             )
             for row, timeline in enumerate(people)
         ]

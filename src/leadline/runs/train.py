@@ -273,6 +273,7 @@ def frozen_ensemble(
                     candidates,
                     inner_folds=config.inner_folds,
                     seed=config.seed + 1000 * repeat + fold,
+                    lexical=config.lexical == "auto",
                 )
                 if fitted is not None:
                     fitted(repeat, fold, np.unique(person[at]))

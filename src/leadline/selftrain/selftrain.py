@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from leadline.cohort.questionnaire import (
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
 from leadline.errors import LeadlineError
+from leadline.heads.candidates import USUAL_WEIGHT
 from leadline.heads.design import PersonStates
 from leadline.phq9.reliability import standard_error
 from leadline.progress import progress_bar
@@ -316,7 +317,11 @@ def _begin(
     keep_drawn_folds(cohort, roster.left_out(), train)
     plan = Plan(
         train.folds,
-        candidates_for(train, len(roster.people))[0],
+        replace(
+            candidates_for(train, len(roster.people))[0],
+            # Found in no fold: a student's weight would be one more thing of whom it left out.
+            lexical=USUAL_WEIGHT if train.lexical == "auto" else 0.0,
+        ),
         train.seed,
         config.even,
         standard_error(config.reliability),
