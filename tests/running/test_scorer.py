@@ -82,7 +82,7 @@ def exact():
 
     with pytest.MonkeyPatch.context() as patch:
         for place in (language, module):
-            patch.setattr(place, "pick_dtype", lambda _: torch.float32)
+            patch.setattr(place, "pick_dtype", lambda *_: torch.float32)
         yield
 
 
@@ -149,7 +149,7 @@ from pathlib import Path
 import torch
 from leadline.finetune import module
 from leadline.readers import language
-language.pick_dtype = module.pick_dtype = lambda _: torch.float32
+language.pick_dtype = module.pick_dtype = lambda *_: torch.float32
 from leadline.running.scorer import RunningScorer
 run, folder, rest, out = map(Path, sys.argv[1:])
 people, rest = pickle.loads(rest.read_bytes())

@@ -207,7 +207,7 @@ def test_a_language_model_does_not_look_ahead_either(simulated, tmp_path, home, 
     from leadline.readers import language
     from leadline.runs import train
 
-    monkeypatch.setattr(language, "pick_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(language, "pick_dtype", lambda *_: torch.float32)
     exact = lambda config, seed: replace(finetune_config(config, seed), dtype="float32")  # noqa: E731
     monkeypatch.setattr(train, "finetune_config", exact)
     labelled = simulated.phq9["person_id"].unique(maintain_order=True).to_list()

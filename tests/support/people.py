@@ -25,6 +25,8 @@ WIDTH = 6
 class NumberSource:
     """Implements what is used of `StateSource`: each turn's text is its state."""
 
+    contextual = False
+
     def __init__(self) -> None:
         self.names = ("numbers",)
         self.views = {"numbers": (0, slice(None))}

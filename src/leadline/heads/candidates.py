@@ -225,8 +225,8 @@ def lexical_weight(
     precision = np.ones(len(total)) if weight is None else weight
     error, apart = total - states, lexical - states
     prior = float(np.average(error**2, weights=precision)) / WEIGHT_SPREAD**2
-    asked = float((precision * apart * error).sum()) + prior * USUAL_WEIGHT
-    return float(np.clip(asked / (float((precision * apart**2).sum()) + prior), 0.0, 1.0))
+    pull = float((precision * apart * error).sum()) + prior * USUAL_WEIGHT
+    return float(np.clip(pull / (float((precision * apart**2).sum()) + prior), 0.0, 1.0))
 
 
 def cross_validated_estimates(

@@ -122,14 +122,14 @@ class LexicalRidge:
         """TF-IDF of the known columns, words and characters each of length one, (R, V)."""
         at = np.searchsorted(self.columns, counts.indices)
         at[at == len(self.columns)] = 0
-        known = (
+        is_known = (
             self.columns[at] == counts.indices
             if len(self.columns)
             else np.zeros(len(at), dtype=bool)
         )
-        row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[known]
-        at = at[known]
-        size = (1.0 + np.log(counts.data[known].astype(np.float64))) * self.rarity[at]
+        row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[is_known]
+        at = at[is_known]
+        size = (1.0 + np.log(counts.data[is_known].astype(np.float64))) * self.rarity[at]
         block = 2 * row + (self.columns[at] >= COLUMNS)
         length = np.sqrt(np.bincount(block, size**2, minlength=2 * counts.shape[0]))
         shape = (counts.shape[0], len(self.columns))
@@ -161,9 +161,9 @@ def _choose(x: csr_matrix, columns: Ints, target: Array) -> tuple[float, float, 
         turned = vectors.T @ (target - target.mean())
         for penalty in PENALTIES:
             # The residual is sum_k v_k a/(s_k + a) v_k'y; the mean takes 1/n of the leverage.
-            left = penalty / (values + penalty)
-            residual = vectors @ (left * turned)
-            leverage = (vectors**2) @ (1.0 - left) + 1.0 / len(target)
+            remainder = penalty / (values + penalty)
+            residual = vectors @ (remainder * turned)
+            leverage = (vectors**2) @ (1.0 - remainder) + 1.0 / len(target)
             error = float(np.mean((residual / np.maximum(1.0 - leverage, 1e-3)) ** 2))
             if error < best[2]:
                 best = (share, float(penalty), error)

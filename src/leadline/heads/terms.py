@@ -52,8 +52,8 @@ SHORTEST, LONGEST = 2, 5  # characters of a stretch
 
 def runs(text: str) -> list[str]:
     """Words of a text, and stretches without spaces of scripts that have none."""
-    plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    return RUN.findall(plain)
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    return RUN.findall(text)
 
 
 def words_and_pairs(text: str) -> list[str]:

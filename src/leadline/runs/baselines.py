@@ -111,8 +111,8 @@ class BaselineFeatures:
         pairs = [reading_texts(people[span.person], span) for span in spans]
         counts = np.array([describe(people[span.person], span) for span in spans])
         user, others = ([pair[side] for pair in pairs] for side in (0, 1))
-        made = cls(_texts(user), _texts(others), counts, embeddings)
-        return replace(made, terms={name: made.counted(name) for name in TEXT_OF})
+        bare = cls(_texts(user), _texts(others), counts, embeddings)
+        return replace(bare, terms={name: bare.counted(name) for name in TEXT_OF})
 
 
 def _texts(values: list[str]) -> npt.NDArray[np.object_]:
