@@ -121,6 +121,7 @@ def course(tmp_path_factory, simulated, sentence_reader):
         )
 
 
+@pytest.mark.slow
 def test_the_course_has_every_verb_and_each_does_its_work(course):
     verbs = {name.split()[0] for name in course.seen}
     assert verbs == set(VERBS) - {"demo"}, "demo makes these steps in one process"
@@ -128,16 +129,19 @@ def test_the_course_has_every_verb_and_each_does_its_work(course):
     assert not failures, failures
 
 
+@pytest.mark.slow
 def test_no_verb_asks_for_anything_outside_the_machine(course):
     assert {name: step.outward for name, step in course.seen.items() if step.outward} == {}
 
 
+@pytest.mark.slow
 def test_no_verb_prints_a_word_or_a_name(course):
     for name, step in course.seen.items():
         for canary in (WORD, PERSON):
             assert canary not in step.out + step.err, name
 
 
+@pytest.mark.slow
 def test_words_lie_in_the_cohort_and_nowhere_else(course):
     assert holders(course.folder, WORD) <= {"out/cohort/turns.parquet"}
 
@@ -146,6 +150,7 @@ NAMED = {".parquet", ".sqlite", ".jsonl"}
 """Tables by person; no page, log, result or setting names one."""
 
 
+@pytest.mark.slow
 def test_names_lie_in_tables_and_nowhere_else(course):
     places = holders(course.folder, PERSON)
     assert places
@@ -153,6 +158,7 @@ def test_names_lie_in_tables_and_nowhere_else(course):
     assert not {place for place in places if not place.startswith("out/")}
 
 
+@pytest.mark.slow
 def test_scratch_and_home_are_left_clean(course):
     assert list((course.folder / "scratch").iterdir()) == []
     home = {str(path.relative_to(course.folder)) for path in files_below(course.folder / "home")}
@@ -160,6 +166,7 @@ def test_scratch_and_home_are_left_clean(course):
     assert {path for path in home if not path.startswith(wordless)} == set()
 
 
+@pytest.mark.slow
 def test_all_that_is_written_is_its_owners_alone(course):
     for folder in ("out", "simulated", "home/leadline"):
         for path in (course.folder / folder).rglob("*"):

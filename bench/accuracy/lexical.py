@@ -37,7 +37,7 @@ from leadline.simulate.config import preset
 from leadline.sources.config import ImportConfig
 
 TAKES = "the check-ins, reader minilm; five minutes"
-RESULT = "lexical"
+FILE = "lexical"
 RESAMPLES = 2000
 SETS = ("checkins", "demo", "paper", "spaceless")
 BASELINES = ("tf-idf", "minilm", "length", "assistant only", "constant")
@@ -52,7 +52,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def result(args: argparse.Namespace) -> str | None:
     """The name of its file."""
-    name = RESULT if args.reader == "minilm" else f"{RESULT}_{args.reader}"
+    name = FILE if args.reader == "minilm" else f"{FILE}_{args.reader}"
     return None if args.only and args.reader == "minilm" else name
 
 

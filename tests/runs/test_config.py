@@ -41,9 +41,10 @@ def test_train_settings_that_do_not_fit_name_their_flags(given, message):
 
 TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfinished run goes on
     "reader": "smollm2", "layers": ("0.53", "0.67", "0.73", "0.8", "0.87"), "pool": "mean",
-    "adapt": "frozen", "head": "distribution", "fit": "auto", "folds": 5, "repeats": 1,
+    "adapt": "frozen", "head": "distribution", "fit": "auto", "lexical": "off", "folds": 5,
+    "repeats": 1,
     "inner_folds": 5, "seed": 0, "baselines": True, "include_phq8": False, "state": "mean",
-    "max_tokens": 8192, "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0, "lr": 2e-4,
+    "max_tokens": 8192, "dtype": "auto", "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0, "lr": 2e-4,
     "batch_people": 8, "accumulate": 1, "checkpointing": "none", "base_weights": "auto",
     "shard": False, "lower_gb": 2.0, "save_steps": 50, "stop_share": 0.0, "report_to": "none",
 }  # fmt: skip

@@ -226,7 +226,10 @@ def lexical_weight(
     error, apart = total - states, lexical - states
     prior = float(np.average(error**2, weights=precision)) / WEIGHT_SPREAD**2
     pull = float((precision * apart * error).sum()) + prior * USUAL_WEIGHT
-    return float(np.clip(pull / (float((precision * apart**2).sum()) + prior), 0.0, 1.0))
+    evidence = float((precision * apart**2).sum()) + prior
+    if evidence == 0.0:  # both say the same and are right
+        return USUAL_WEIGHT
+    return float(np.clip(pull / evidence, 0.0, 1.0))
 
 
 def cross_validated_estimates(

@@ -41,7 +41,7 @@ class TrainConfig:
         choices=("auto", *FROZEN_HEADS),
     )
     lexical: str = setting(
-        "auto",
+        "off",
         "Average a frozen reader's head with a ridge on words and characters, with the weight that "
         "the training folds ask for (auto), or leave it out (off).",
         choices=("auto", "off"),
