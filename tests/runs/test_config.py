@@ -44,7 +44,8 @@ TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfini
     "adapt": "frozen", "head": "distribution", "fit": "auto", "lexical": "off", "folds": 5,
     "repeats": 1,
     "inner_folds": 5, "seed": 0, "baselines": True, "include_phq8": False, "state": "mean",
-    "max_tokens": 8192, "dtype": "auto", "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0, "lr": 2e-4,
+    "max_tokens": 8192, "dtype": "auto", "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0,
+    "lr": 2e-4,
     "batch_people": 8, "accumulate": 1, "checkpointing": "none", "base_weights": "auto",
     "shard": False, "lower_gb": 2.0, "save_steps": 50, "stop_share": 0.0, "report_to": "none",
 }  # fmt: skip
