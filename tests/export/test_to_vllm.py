@@ -34,7 +34,8 @@ LAST = TrainConfig(
 def merged(request, simulated, home, tmp_path_factory):
     """A LoRA run, its export and the manifest."""
     folder = tmp_path_factory.mktemp(request.param)
-    reader = tiny_reader(folder, request.param)
+    # Rounding is not magnified at a deviation near that of real weights (`tiny_config`).
+    reader = tiny_reader(folder, request.param, 0.06 if request.param == "qwen" else 0.2)
     run = trained_on(simulated, replace(LAST, reader=str(reader)), folder, home, people=12)
     manifest = export_run(run, folder / "out", ExportConfig(to="vllm", members=(1,)), home=home)
     return request.param, run, folder / "out", manifest
