@@ -1,0 +1,1 @@
+"""The course of people over months, and whom to ask."""
