@@ -41,6 +41,7 @@ DAYS, WINDOW, SESSION_GAP, ANSWER_GAP = 240, 14, 4.0, 60.0
 LEVEL_SD, PATH_SD, PATH_DAYS, SEM = 4.8, 3.1, 30.0, 2.5
 SESSION_SD, OFFSET_SD = 4.6, 2.0
 EVALUATED = np.arange(30.0, DAYS + 1, 15.0)
+FULL = "and lasting error (full)"
 Z90 = float(ndtri(0.95))
 POPULATIONS = {"plain": (10.5, 0.0), "another draw": (10.5, 0.0), "jumps": (10.5, 6.0),
                "mild, floor at 0": (6.0, 0.0)}  # fmt: skip
@@ -143,7 +144,7 @@ def filters(full: CourseParameters) -> dict[str, CourseParameters]:
         "naive": NaiveParameters(**process),
         "un-shrunk": CourseParameters(**process, lasting_share=0.0, own_share=1.0),
         "and window error": CourseParameters(**process, lasting_share=0.0),
-        "and lasting error (full)": full,
+        FULL: full,
     }
 
 
@@ -291,6 +292,10 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
         for name in filters_of:
             cells = [part["courses"][name][kind] for part in parts]
             lines.append((f"{kind}: {name}", " | ".join(_cell(cell) for cell in cells)))
+    for name in ("naive", FULL):
+        shares = [part["courses"][name]["with PHQ-9s"]["holds truth 20 or more"] for part in parts]
+        line = " | ".join(f"{share:.0%}" for share in shares)
+        lines.append((f"inside where the truth is 20 or more: {name}", line))
     carried = [f"{part['carried forward']['mae']:.2f}" for part in parts]
     lines.append(("last PHQ-9 carried forward", " | ".join(carried)))
     for name, words in (("text", "from text"), ("both", "from text and earlier PHQ-9s"),
@@ -298,8 +303,8 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
         cells_of = [f"{part['follow-up'][name]:.2f}" for part in parts]
         lines.append((f"next PHQ-9: {words}", " | ".join(cells_of)))
     for name in ("value", "width", "longest not asked", "highest", "random"):
-        shares = [f"{part['asks'][name]:.0%}" for part in parts]
-        lines.append((f"asking a tenth by {name}", " | ".join(shares)))
+        asks = " | ".join(f"{part['asks'][name]:.0%}" for part in parts)
+        lines.append((f"asking a tenth by {name}", asks))
     return lines
 
 
