@@ -99,6 +99,7 @@ def test_a_development_set_that_is_too_small_is_refused(people, trainer, tmp_pat
     assert not trainer.calls
 
 
+@pytest.mark.slow
 def test_rounds_that_folds_do_not_allow_are_not_tried(people, trainer, tmp_path):
     train = TrainConfig(reader="numbers", adapt="lora", folds=4, baselines=False)
     manifest = go(people, tmp_path / "run", train=train, rounds=3, ablation=False, fuse=False)
@@ -107,7 +108,7 @@ def test_rounds_that_folds_do_not_allow_are_not_tried(people, trainer, tmp_path)
     assert "allow 2 rounds" in rounds[-1]["reasons"][0]
 
 
-@pytest.mark.parametrize("scheme", ["paper", "crossfit"])
+@pytest.mark.parametrize("scheme", ["paper", pytest.param("crossfit", marks=pytest.mark.slow)])
 def test_a_round_that_gains_nothing_leaves_gold_alone(people, trainer, tmp_path, scheme):
     manifest = go(people, tmp_path / "run", scheme=scheme, min_gain=50.0, ablation=False)
     assert manifest["selftraining"]["kept"] == 0
@@ -117,7 +118,7 @@ def test_a_round_that_gains_nothing_leaves_gold_alone(people, trainer, tmp_path,
     assert mean["leadline"] == mean["gold only"] != mean["round 1"]
 
 
-@pytest.mark.parametrize("scheme", ["paper", "crossfit"])
+@pytest.mark.parametrize("scheme", ["paper", pytest.param("crossfit", marks=pytest.mark.slow)])
 def test_student_alone(people, trainer, tmp_path, scheme):
     manifest = go(people, tmp_path / "run", scheme=scheme, labels=None)
     assert manifest["training"]["teachers"] == "none: the student alone"
