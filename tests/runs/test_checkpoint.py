@@ -138,7 +138,8 @@ def test_an_unfinished_run_or_a_cohort_is_not_loaded(run, home, simulated_path):
 
 def test_a_run_from_before_words_were_looked_at_loads_and_counts_none(run, home):
     def before(about):
-        del about["train"]["lexical"], about["readers"][WORDS]
+        del about["train"]["lexical"]
+        about["readers"].pop(WORDS, None)  # it is off by default
         for member in about["members"]:
             del member["candidate"]["lexical"]
             member["parts"] = [part for part in member["parts"] if part["views"]]
