@@ -14,8 +14,6 @@ def test_settings_that_cannot_work_are_refused(data, tmp_path):
     for change in ({"rounds": 4}, {"canary": 0.6}, {"min_slope": 2.0, "max_slope": 1.0}):
         with pytest.raises(LeadlineError):
             SelftrainConfig(**change)
-    with pytest.raises(LeadlineError, match="--adapt lora"):
-        go(data, tmp_path / "run", train=TrainConfig(adapt="lora"))
     with pytest.raises(LeadlineError, match="--folds 3"):
         go(data, tmp_path / "run", train=TrainConfig(folds=3))
     assert not (tmp_path / "run").exists()
