@@ -36,7 +36,7 @@ readers: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,tracking,teacher,cluster,export,excel,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[models,tracking,teacher,cluster,export,excel,monitor,postgres,dev]'
 	touch $(STAMP)
 
 clean:
