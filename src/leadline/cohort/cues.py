@@ -259,7 +259,7 @@ def _escaped(words: str) -> str:
 
 
 def may_hold_cues(text: pl.Expr) -> pl.Expr:
-    """Whether `cues_of` could name a symptom or offer a scale, or the text be a bare answer.
+    """Whether `cues_of` could name a symptom or announce a scale, or the text be a bare answer.
 
     A quick search of whole columns: never False where one of them would be true.
     """
@@ -277,10 +277,14 @@ def may_hold_cues(text: pl.Expr) -> pl.Expr:
     bare = (text.str.len_chars() <= LONGEST_BARE) & (
         folded.str.contains(r"[0-3]") | folded.str.contains_any(sorted(number_words()))
     )
-    literals = sorted({
-        entry.phrase
-        for entries in _table().values()
-        for entry in entries
-        if entry.kind in (ITEM, ANSWER, SCALE, ZERO)
-    })  # fmt: skip
-    return folded.str.contains_any(literals) | folded.str.contains(NUMERIC_SCALE) | bare
+    # How often in which period announces a scale too, but only both at once: each is common talk.
+    announced = folded.str.contains_any(_phrases_of(OFTEN)) & folded.str.contains_any(
+        _phrases_of(PERIOD)
+    )
+    named = folded.str.contains_any(_phrases_of(ITEM, ANSWER, SCALE, ZERO))
+    return named | announced | folded.str.contains(NUMERIC_SCALE) | bare
+
+
+def _phrases_of(*kinds: int) -> list[str]:
+    """The phrases of some kinds of cue, in every language."""
+    return sorted({e.phrase for entries in _table().values() for e in entries if e.kind in kinds})
