@@ -33,10 +33,10 @@ pytestmark = pytest.mark.filterwarnings(
 def ray():
     """One Ray for the tests of this file; the engine leaves one that was running alone."""
     ray = pytest.importorskip("ray")
-    from leadline.scoring.ray import _import_ray, start_ray
+    from leadline.cluster import import_ray, start_ray
 
-    _import_ray(RAY)
-    start_ray(ray, RAY)
+    import_ray(RAY.ray_address)
+    start_ray(ray, RAY.ray_address)
     yield ray
     ray.shutdown()
 
@@ -282,20 +282,3 @@ def test_without_ray_the_error_names_the_extra(trained, simulated_path, tmp_path
 def test_the_engine_is_imported_only_when_asked():
     code = "import sys, leadline.scoring.score; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("resources", "config", "parts", "expected"),
-    [
-        ({"CPU": 2}, {}, 9, (2, 0)),
-        ({"CPU": 8}, {"worker_cpus": 3}, 9, (2, 0)),
-        ({"CPU": 8}, {"workers": 3}, 9, (3, 0)),
-        ({"CPU": 8}, {}, 2, (2, 0)),
-        ({"CPU": 1}, {"worker_cpus": 4}, 2, (1, 0)),
-        ({"CPU": 64, "GPU": 4}, {}, 99, (4, 1)),
-    ],
-)
-def test_workers_fill_the_machine(resources, config, parts, expected):
-    from leadline.scoring.ray import _workers
-
-    assert _workers(resources, ScoreConfig(engine="ray", **config), parts) == expected

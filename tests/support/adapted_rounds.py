@@ -22,7 +22,7 @@ def stand_in(patch, trainer):
     patch.setattr("leadline.selftrain.adapted.train_adapted", trainer)
     patch.setattr("leadline.finetune.members.FinetunedModel.load", lambda p, **_: load_numbers(p))
     patch.setattr("leadline.finetune.model.WEIGHTS", "weights.json")
-    patch.setattr(f"{course}.reader_path", lambda *a, **k: None)
+    patch.setattr("leadline.selftrain.programme.reader_path", lambda *a, **k: None)
     patch.setattr(f"{course}.machine_of", lambda *a, **k: (MACHINE, [300] * 10))
 
 

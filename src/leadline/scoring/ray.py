@@ -5,19 +5,12 @@ holds, and what was counted in it. Text goes from the disk to the worker that re
 estimates from the worker to the disk, so neither lies in Ray's object store or in its logs.
 A worker that dies is started again and its part made anew.
 
-Without an address Ray is started on this machine for the time of the run: no dashboard, no
-usage statistics, and a token without which nobody else can connect. With one, the cohort, the
-run and the output have to lie on a file system that all machines see under the same path.
+`leadline.cluster` starts Ray or joins it. On a cluster the cohort, the run and the output have to
+lie on a file system that all machines see under the same path.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -26,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from leadline.errors import LeadlineError, missing_package
+from leadline.cluster import import_ray, ray_session, worker_environment, workers_and_gpus
+from leadline.errors import LeadlineError
 from leadline.scoring.blocks import PeopleBlock
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import ATTEMPTS
@@ -36,19 +30,6 @@ TRIES = 4
 """Times that a part is tried if its worker dies each time; Ray itself would never give up."""
 
 LOADS = f"loads{ATTEMPTS}"
-
-STORE_BYTES = 100_000_000
-"""Ray's object store on this machine; only numbers of rows and counts lie there."""
-
-LONGEST = 30
-"""Characters of a folder for scratch files: the path of a socket ends at 107."""
-
-NO_WAY_OUT = {
-    **dict.fromkeys(
-        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
-    ),
-    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost"),
-}
 
 COUNT_COLUMNS = ("people", "silent", "trained_on", "estimates")
 
@@ -99,7 +80,7 @@ def make_parts(work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig) -
         LeadlineError: Ray is not installed or cannot be reached, the cohort is not on disk,
             workers died again and again at the same part, or what the local engine would raise.
     """
-    ray = _import_ray(config)
+    ray = import_ray(config.ray_address)
     if not isinstance(work.turns, Path):
         raise LeadlineError(
             "The Ray engine reads a cohort from the disk.",
@@ -107,7 +88,7 @@ def make_parts(work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig) -
         )
     if not blocks:
         return
-    with ray_session(ray, config):
+    with ray_session(ray, config.ray_address):
         for row in _dataset(ray, _absolute(work, config), blocks, config).iter_rows():
             yield _counts(row, work)
 
@@ -150,14 +131,8 @@ def _absolute(work: Work, config: ScoreConfig) -> Work:
 
 def _dataset(ray: Any, work: Work, blocks: Sequence[PeopleBlock], config: ScoreConfig) -> Any:
     """One row a part, made by a pool of actors."""
-    workers, gpus = _workers(ray.cluster_resources(), config, len(blocks))
-    threads = str(config.worker_cpus)
-    env = {
-        "OMP_NUM_THREADS": threads,
-        "POLARS_MAX_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }
+    resources = ray.cluster_resources()
+    workers, gpus = workers_and_gpus(resources, config.workers, len(blocks), config.worker_cpus)
     rows = [asdict(block) for block in blocks]
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         PartMaker,
@@ -167,15 +142,8 @@ def _dataset(ray: Any, work: Work, blocks: Sequence[PeopleBlock], config: ScoreC
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         num_cpus=config.worker_cpus,
         num_gpus=gpus,
-        runtime_env={"env_vars": env},
+        runtime_env={"env_vars": worker_environment(config.worker_cpus)},
     )
-
-
-def _workers(resources: Mapping[str, float], config: ScoreConfig, parts: int) -> tuple[int, int]:
-    """How many workers, and how many GPUs each has."""
-    gpus = int(resources.get("GPU", 0))
-    room = gpus or max(1, int(resources.get("CPU", 1)) // config.worker_cpus)
-    return min(config.workers or room, parts), min(gpus, 1)
 
 
 def _counts(row: Mapping[str, Any], work: Work) -> Counts:
@@ -189,108 +157,3 @@ def _counts(row: Mapping[str, Any], work: Work) -> Counts:
             file=work.parts.folder,
         )
     return {name: int(row[name]) for name in COUNT_COLUMNS}
-
-
-def _import_ray(config: ScoreConfig) -> Any:
-    """Ray with Ray Data, told before it is imported to send nothing."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # What Ray's own threads have to say on stderr; errors come as exceptions.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if "ray" not in sys.modules:
-        # Ray looks at these when it is imported, and its processes inherit them.
-        _authenticate(config)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise missing_package("ray", "cluster", "The Ray engine") from error
-    return ray
-
-
-def _authenticate(config: ScoreConfig) -> None:
-    """Have Ray's token asked for and shown, unless the environment says otherwise."""
-    if not config.ray_address:
-        # Ray listens on every network interface; without the token nobody gets in.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        return
-    # A cluster asks for a token by default; a driver shows one only when it is told to.
-    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if named or (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
-@contextmanager
-def ray_session(ray: Any, config: ScoreConfig) -> Iterator[None]:
-    """Ray at the given address or on this machine; one that was running already stays."""
-    is_ours = not ray.is_initialized()
-    scratch = _scratch() if is_ours and not config.ray_address else None
-    if is_ours:
-        start_ray(ray, config, scratch)
-    context = ray.data.DataContext.get_current()
-    quiet = {"enable_progress_bars": False, "print_on_execution_start": False}
-    before = {name: getattr(context, name) for name in quiet}
-    log = logging.getLogger("ray.data")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        for name, value in quiet.items():
-            setattr(context, name, value)
-        yield
-    finally:
-        log.setLevel(level)
-        for name, value in before.items():
-            setattr(context, name, value)
-        if is_ours:
-            ray.shutdown()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _scratch() -> Path:
-    """A folder for Ray's logs and sockets that nobody else may enter, with a short path."""
-    folder = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="ll-", dir=folder if len(folder) < LONGEST else "/tmp"))
-
-
-@contextmanager
-def _no_way_out() -> Iterator[None]:
-    """Give the processes that are started a proxy where nobody listens.
-
-    Ray asks clouds' metadata addresses where it runs, usage statistics or not.
-    """
-    before = {name: os.environ.get(name) for name in NO_WAY_OUT}
-    os.environ.update(NO_WAY_OUT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def start_ray(ray: Any, config: ScoreConfig, scratch: Path | None = None) -> None:
-    """Connect to the cluster of `config`, or start Ray here with its files in `scratch`."""
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if not config.ray_address:
-        with _no_way_out():
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=STORE_BYTES,
-                # Ray would ask which way to a public address to find its own.
-                _node_ip_address="127.0.0.1",
-                _temp_dir=None if scratch is None else str(scratch),
-                **quiet,
-            )
-        return
-    try:
-        ray.init(address=config.ray_address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise LeadlineError(
-            f"The Ray cluster cannot be reached ({type(error).__name__}).",
-            remedy="Check --ray-address (on a machine of the cluster it is auto), and the "
-            "cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN.",
-        ) from error

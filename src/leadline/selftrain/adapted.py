@@ -101,7 +101,8 @@ class AdaptedStudents:
         self.parts = [self._dealt(repeat) for repeat in range(len(roster.folds))]
         self.finals = setting.plan.finals()
         self._shared: dict[str, Any] = {}
-        self.seconds: list[float] = []  # of each fit of this process
+        self.seconds: list[float] = []  # of each fit, as far as nothing ran beside it
+        self.fit_together: Callable[[AdaptedStudents, Iterable[str]], None] | None = None
 
     def _dealt(self, repeat: int) -> Ints:
         """Part of each person without gold, -1 for others, shape (N,)."""
@@ -152,6 +153,26 @@ class AdaptedStudents:
                 self.ledger.refuse_seen(name, self.ids[estimated], "estimates of others")
         return node
 
+    def fit(self, names: Iterable[str]) -> None:
+        """Fit students, all that can be fitted side by side at once where that was arranged."""
+        if self.fit_together is not None:
+            self.fit_together(self, names)
+        for name in names:
+            self.estimates(name)
+
+    def fits_at_hand(self, names: Iterable[str]) -> list[str]:
+        """Students, of these and of those they descend from, that nothing but a fit is wanting."""
+        plan = self.setting.plan
+        ready: dict[str, None] = {}
+        for name in names:
+            if self.store.has(name):
+                continue
+            labellings = [plan.labellings[label] for label in plan.students[name].labels]
+            makers = [maker for labelling in labellings for maker in labelling.makers()]
+            missing = [maker for maker in makers if not self.store.has(maker)]
+            ready |= dict.fromkeys(self.fits_at_hand(missing) if missing else [name])
+        return list(ready)
+
     def checkpoint(self, name: str) -> Path:
         """Where the weights of a student lie, which are kept for final models alone."""
         return self.setting.run / "nodes" / "fits" / name
@@ -193,6 +214,14 @@ class AdaptedStudents:
             mean = sum(self.seconds) / len(self.seconds)
             words += f"; {mean:,.0f} s each, {seconds_left / 60:,.0f} min left"
         self.setting.say(words)
+
+    def say_fitted(self, name: str) -> None:
+        """Which fit has ended in a worker, and how long the rest takes at the speed so far."""
+        student, names = self.setting.plan.students[name], self.setting.plan.students
+        finished = sum(self.store.has(name) for name in names)
+        seconds_left = (len(names) - finished) * sum(self.seconds) / len(self.seconds)
+        words = f"{finished} of at most {len(names)} fits: {student.kind}, round {student.round}"
+        self.setting.say(f"{words}; {seconds_left / 60:,.0f} min left")
 
     def seed(self, student: Student) -> int:
         """Seed of a fit: that of `leadline train` for the same fold, whatever the labels.
@@ -297,7 +326,7 @@ class AdaptedStudents:
             whom the label model was fitted on.
         """
         labelling = self.setting.plan.labellings[name]
-        for maker in (*labelling.students, *(m for ms, _ in labelling.measured for m in ms)):
+        for maker in labelling.makers():
             self.estimates(maker)
         node = self.store.get(name, lambda: self._label(labelling), needs=MEASURED)
         if name not in self.ledger.batches:
@@ -419,7 +448,7 @@ class AdaptedStudents:
         barred = frozenset(np.flatnonzero(self.open_gold & ~self._gold_seen(labelling)).tolist())
         example_sets = [self.roster.raters.example_people[row] for row in (*measured, *people)]
         examples = frozenset[int]().union(*(rows for rows in example_sets if not rows & barred))
-        makers = {m for ms, _ in labelling.measured for m in ms} | set(labelling.students)
+        makers = set(labelling.makers())
         self.ledger.add_batch(
             PseudolabelBatch(
                 name=labelling.name,

@@ -25,13 +25,9 @@ from leadline.arrays import Array, Bools
 from leadline.artefact import write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.questionnaire import QuestionnaireCounts
-from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
-from leadline.errors import LeadlineError
 from leadline.evaluate.rounds import ENSEMBLE, ENSEMBLE_SIZES
 from leadline.heads.calibration import Calibration, fit_calibration
-from leadline.phq9.reliability import standard_error
-from leadline.readers.fetch import reader_path
 from leadline.runs.checkpoint import CHECKPOINT, save_ensemble, step_folder
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -45,12 +41,11 @@ from leadline.runs.predictions import (
     whole_predictions,
 )
 from leadline.runs.questionnaire import masked_people
-from leadline.selftrain.adapted import AdaptedStudents, Setting
+from leadline.selftrain.adapted import AdaptedStudents
 from leadline.selftrain.ancestry import (
     BATCHES,
     MODELS,
     PSEUDOLABELS,
-    AncestryLedger,
     check_ancestry,
 )
 from leadline.selftrain.config import COURSE, GOLD_ONLY, SHOWN, SelftrainConfig, round_name
@@ -68,14 +63,13 @@ from leadline.selftrain.plan import (
     UNASKED,
     FitPlan,
     Programme,
-    crossfit_plan,
-    paper_plan,
 )
-from leadline.selftrain.roster import Roster, open_roster
+from leadline.selftrain.programme import open_students
+from leadline.selftrain.roster import Roster
 from leadline.selftrain.rules import decide, label_errors, shape_figures
-from leadline.selftrain.true_totals import true_totals
+from leadline.selftrain.spread import FitInputs, spread_fits
 from leadline.tables import MASKED_ARM
-from leadline.teacher.label_model import MIN_LABELLED, LabelModel, fit
+from leadline.teacher.label_model import LabelModel, fit
 
 NAMES = {
     RAW: "raw teacher",
@@ -136,8 +130,7 @@ class AdaptedRounds:
         from leadline.finetune.members import SharedBase, StoredModel
 
         names = self.plan.members[kind, round_]
-        for name in names.values():
-            self.students.estimates(name)
+        self.students.fit(names.values())
         setting = self.students.setting
         base = SharedBase(setting.home, shared=self.students.shared(setting.train.reader))
         scalar = setting.train.head == "scalar"
@@ -223,7 +216,7 @@ def cross_calibration(
 
 def adapted_rounds(
     cohort: Cohort,
-    labels: pl.DataFrame | None,
+    labels_dir: Path | None,
     run: Path,
     configs: tuple[SelftrainConfig, TrainConfig, WindowConfig],
     settings: dict[str, Any],
@@ -236,7 +229,7 @@ def adapted_rounds(
 
     Args:
         cohort: people with conversations, some with PHQ-9s.
-        labels: the teachers' labels; None trains with the student alone.
+        labels_dir: the teachers' labels; None trains with the student alone.
         run: the run directory in the making.
         configs: rounds, what is trained, and which text counts.
         settings: as they are recorded.
@@ -248,26 +241,21 @@ def adapted_rounds(
         The manifest, or nothing in a process that writes nothing.
 
     Raises:
-        LeadlineError: too smaller_ensemble people, a plan over budget, or a reader that is absent.
+        LeadlineError: too few people, a plan over budget, or a reader that is absent.
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
     config, train, window = configs
-    for reader in {train.reader, config.intermediate or train.reader}:
-        reader_path(reader, home=home)
-    roster, _ = open_roster(cohort, labels, None, train, window)
-    refuse_locked_people(set(roster.left_out()), cohort, "self-training")
-    programme, reason = possible_programme(roster, config, train, simulated=cohort.simulated)
-    plan = make_plan(programme, config, train)
+    students, programme, reason = open_students(
+        cohort, labels_dir, run, configs, home=home, say=say
+    )
+    plan, roster = students.setting.plan, students.roster
     cost = say_cost(plan, programme, roster, (config, train), home, say)
-    truth = true_totals(cohort, roster) if TRUE in programme.ablation else None
-    ledger = AncestryLedger(cohort.locked_ids, relabels=plan.scheme == PAPER)
-    gold_sd = standard_error(config.reliability)
-    setting = Setting(plan, config, train, run, home, truth, gold_sd, say)
-    course = AdaptedRounds(AdaptedStudents(roster, setting, ledger))
-    kept_round, ensemble = _rounds(course, programme, config)
+    with spread_fits(students, FitInputs(cohort.path, labels_dir, run, configs, home)):
+        course = AdaptedRounds(students)
+        kept_round, ensemble = _rounds(course, programme, config)
+        _ablation(course, programme, ensemble)
     if reason is not None:
         course.rounds.append({"round": programme.rounds + 1, "kept": False, "reasons": [reason]})
-    _ablation(course, programme, ensemble)
     course.tables[SHOWN] = course.tables[round_name(kept_round)].with_columns(
         pl.lit(SHOWN).alias("model")
     )
@@ -278,51 +266,6 @@ def adapted_rounds(
     record = _record(course, kept_round, cost)
     facts = {"selftraining": record, "questionnaire": questionnaires.facts(window)}
     return _write(course, ensemble, kept_round, cohort, (train, window, home), settings, facts)
-
-
-def possible_programme(
-    roster: Roster, config: SelftrainConfig, train: TrainConfig, *, simulated: bool
-) -> tuple[Programme, str | None]:
-    """What is to be made, as far as folds and people allow, and why not more rounds.
-
-    Under ``crossfit`` the deepest student of round r leaves r + 1 folds out.
-
-    Raises:
-        LeadlineError: the development set of ``paper`` is too small to measure a label model.
-    """
-    gold = int((roster.has_gold & ~roster.locked).sum())
-    rounds = config.rounds
-    if config.scheme == PAPER:
-        aside = int((roster.has_gold & (roster.folds[0] == DEVELOPMENT)).sum())
-        if aside < MIN_LABELLED and rounds:
-            raise LeadlineError(
-                f"The development set, one fold of {train.folds}, holds {aside} people with a "
-                f"PHQ-9; {MIN_LABELLED} are needed to measure what a label is worth.",
-                remedy="Use fewer --folds, or leadline train.",
-            )
-    else:
-        in_measured = config.measured_folds * gold / train.folds
-        while rounds and (train.folds - rounds - 1 < 1 or in_measured < MIN_LABELLED):
-            rounds -= 1
-    ablation: tuple[str, ...] = ()
-    if config.ablation and rounds:
-        ablation = (RAW, TEACHER) if roster.raters.names else ()
-        ablation += (TRUE,) if simulated else ()
-    reason = None
-    if rounds < config.rounds:
-        reason = (
-            f"{gold} labelled people in {train.folds} folds allow {rounds} rounds: each leaves one "
-            "more fold out of what it descends from, and a label model is measured on "
-            f"{config.measured_folds} fold(s)"
-        )
-    return Programme(rounds, ablation, config.start, bool(config.intermediate)), reason
-
-
-def make_plan(programme: Programme, config: SelftrainConfig, train: TrainConfig) -> FitPlan:
-    """The plan of the scheme that is asked for."""
-    if config.scheme == PAPER:
-        return paper_plan(programme, train.folds, config.members)
-    return crossfit_plan(programme, train.folds, train.repeats, config.measured_folds)
 
 
 def say_cost(
@@ -387,6 +330,8 @@ def _rounds(
 
 def _ablation(course: AdaptedRounds, programme: Programme, ensemble: Ensemble) -> None:
     """Predictions of the steps beside the rounds, and of the kept round with fewer members."""
+    members = [course.plan.members[kind, 1].values() for kind in programme.ablation]
+    course.students.fit([name for names in members for name in names])
     for kind in programme.ablation:
         if kind not in UNASKED and programme.kind(1) == kind:
             continue  # it is round 1 itself

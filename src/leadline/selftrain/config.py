@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from leadline.cluster import LOCAL, RAY, ClusterConfig, check_engine
 from leadline.errors import LeadlineError
 from leadline.phq9.config import ReliabilityConfig
 from leadline.selftrain.plan import CROSSFIT, PAPER
@@ -78,9 +80,17 @@ class SelftrainConfig:
     max_slope: float = setting(1.05, "Greatest out-of-fold slope of gold on estimates.")
     canary_level: float = setting(0.01, "p below which the canary stops the rounds.")
     reliability: float = same(ReliabilityConfig, "reliability")
+    engine: str = setting(
+        LOCAL,
+        "Where adapted readers are fitted: in this process, or in Ray workers, several at a time.",
+        choices=(LOCAL, RAY),
+    )
+    ray_address: str = same(ClusterConfig, "ray_address")
+    workers: int = same(ClusterConfig, "workers")
 
     def __post_init__(self) -> None:
         check_choices(self)
+        check_engine(self.engine, self.ray_address, self.workers)
         if not 0 <= self.rounds <= 3:
             raise LeadlineError(
                 f"--rounds is {self.rounds}.",
@@ -95,3 +105,8 @@ class SelftrainConfig:
                 f"--min-slope {self.min_slope} with --max-slope {self.max_slope}.",
                 remedy="Use a --min-slope below --max-slope.",
             )
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides on the numbers: all but where the work is done and what it may take."""
+        elsewhere = ("engine", "ray_address", "workers")
+        return {name: chosen for name, chosen in asdict(self).items() if name not in elsewhere}

@@ -98,6 +98,10 @@ class Labelling:
     measured: tuple[tuple[tuple[str, ...], int], ...] = ()
     with_own_ratings: bool = False
 
+    def makers(self) -> tuple[str, ...]:
+        """Names of all students that are asked for these labels or for what they are worth."""
+        return (*self.students, *(name for names, _ in self.measured for name in names))
+
 
 @dataclass
 class FitPlan:

@@ -21,6 +21,7 @@ import polars as pl
 from leadline import processes
 from leadline.arrays import Array
 from leadline.artefact import sha256, write_json
+from leadline.cluster import RAY
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.questionnaire import (
     QuestionnaireCounts,
@@ -221,7 +222,7 @@ def selftrain_run(
     inputs = cohort_hashes(cohort)
     if labels_dir is not None:
         inputs["labels.parquet"] = sha256(labels_dir / LABELS_FILE)
-    named = {"selftrain": asdict(config), "train": asdict(train), "window": asdict(window)}
+    named = {"selftrain": config.recorded(), "train": asdict(train), "window": asdict(window)}
     settings = named | {"inputs": inputs}
     if train.adapt != "frozen":
         from leadline.selftrain.adapted_rounds import adapted_rounds
@@ -229,7 +230,7 @@ def selftrain_run(
         configs = (config, train, window)
         with run_directory(out, settings, overwrite) as run:
             manifest = adapted_rounds(
-                cohort, labels, run, configs, settings, questionnaires, home=home, say=say
+                cohort, labels_dir, run, configs, settings, questionnaires, home=home, say=say
             )
         if processes.is_first():
             shutil.rmtree(out / NODES)
@@ -277,6 +278,12 @@ def _check(config: SelftrainConfig, train: TrainConfig) -> None:
         )
     if train.adapt != "frozen":
         return
+    if config.engine == RAY:
+        raise LeadlineError(
+            "--engine ray with --adapt frozen.",
+            remedy="Leave out --engine, since fits on frozen states take seconds; or use "
+            "--adapt lora.",
+        )
     if train.folds < FEWEST_FOLDS:
         raise LeadlineError(
             f"--folds {train.folds} is too few for self-training.",
