@@ -75,7 +75,10 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     locked = read_cohort(folder / "cohort").locked_ids
     assert len(locked) == 12
     assert check_ancestry(run, locked, left_out, relabels=scheme == "paper") > 0
-    assert (run / "report.html").is_file()
+    report = (run / "report.html").read_text()
+    assert report.index("<figcaption>Gold only") < report.index("<figcaption>Round 1")
+    few = "The development set, one fold of 3, has 32 people" if scheme == "paper" else None
+    assert (few or "Cross-validation has 96 people") in err
     if scheme == "paper":
         every_figure_of_the_page(leadline, folder, run)
 

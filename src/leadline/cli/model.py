@@ -266,12 +266,13 @@ def build_selftrain() -> click.Command:
         from leadline.evaluate.run_results import evaluate_run
         from leadline.processes import is_first
         from leadline.report.run_report import report_run
+        from leadline.selftrain.plan import PAPER
         from leadline.selftrain.selftrain import selftrain_run
 
         people = read_cohort(cohort)
         tell = say if is_first() else _say_nothing
         if is_first():
-            _say_precision(people, train, window)
+            _say_precision(people, train, window, aside=config.scheme == PAPER)
         if not selftrain_run(
             people, labels, out, config, train, window, overwrite=overwrite, say=tell
         ):
@@ -392,16 +393,25 @@ def _further(run: Path, cohort: Path | None, *, open_locked_test: bool) -> Path 
     return None
 
 
-def _say_precision(cohort: Cohort, config: TrainConfig, window: WindowConfig) -> None:
-    """Say before training what its figures will be able to show."""
+def _say_precision(
+    cohort: Cohort, config: TrainConfig, window: WindowConfig, *, aside: bool = False
+) -> None:
+    """Say before training what its figures will be able to show.
+
+    With `aside` those figures rest on one fold, the development set, and not on all.
+    """
     from leadline.cohort.windows import label_readings
     from leadline.evaluate.precision import precision_of
 
     instruments = ["phq9", "phq8"] if config.include_phq8 else ["phq9"]
     readings = label_readings(cohort, window)
     readings = readings.filter(readings["instrument"].is_in(instruments))
-    for is_locked, what in ((False, "Cross-validation"), (True, "The locked test, still closed,")):
+    folds = f"The development set, one fold of {config.folds}," if aside else "Cross-validation"
+    for is_locked, what in ((False, folds), (True, "The locked test, still closed,")):
         part = readings.filter(readings["locked"] == is_locked)
+        if aside and not is_locked:  # which people is drawn later; how many is known
+            people = part["person_id"].unique().sort()
+            part = part.filter(part["person_id"].is_in(people.gather_every(config.folds).implode()))
         if part.height:
             precision = precision_of(part["total"].to_numpy(), part["person_id"].to_numpy())
             for line in precision.lines(what):

@@ -85,7 +85,7 @@ def render_report(
     predictions: pl.DataFrame,
     *,
     estimates: pl.DataFrame | None = None,
-    curves: Sequence[Mapping[str, Any]] = (),
+    curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     out: Path,
 ) -> Path:
     """Write the report and return its path.
@@ -95,7 +95,8 @@ def render_report(
         predictions: the table that the results were made from, for the scatter.
         estimates: running estimates for example courses; None shows none. Whoever passes
             those of real people has been asked for it.
-        curves: courses of trainings (`curve.json`), if a reader was adapted.
+        curves: courses of trainings (`curve.json`) by the step of self-training, if a reader was
+            adapted; without steps their name is empty.
         out: the HTML file.
 
     Raises:
@@ -118,7 +119,10 @@ def render_report(
         primary=sets[0],
         rounds=_rounds_view(results),
         courses=[] if estimates is None else _courses(estimates, predictions),
-        learning=plots.learning_curves("learning", curves) if curves else None,
+        learning={
+            step: plots.learning_curves(f"learning-{number}", courses)
+            for number, (step, courses) in enumerate((curves or {}).items())
+        },
         css=Markup(_package_text("report.css")),
         disclaimer=NOTICE,
         level=results["evaluation"]["cut"],

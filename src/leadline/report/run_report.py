@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
     'report.html'
     """
     run = Path(run)
-    read_manifest(run, "run")
+    manifest = read_manifest(run, "run")
     results = read_results(run)
     predictions, files, _ = all_predictions(run)
     if (results.get("files") or {}) != files:
@@ -55,15 +56,20 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
         results,
         predictions,
         estimates=estimates,
-        curves=_read_curves(run),
+        curves=_read_curves(run, manifest),
         out=run / REPORT_FILE,
     )
 
 
-def _read_curves(run: Path) -> list[dict[str, Any]]:
-    """The courses of the trainings of a run's adapted models, if it has any."""
+def _read_curves(run: Path, manifest: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The courses of the trainings of a run's adapted models, if it has any, by step."""
     remedy = "Remove the file to have a report without it, or train again."
-    return [
-        read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
-        for file in sorted(run.glob(f"{CHECKPOINTS}/**/{CURVE_FILE}"))
-    ]
+    steps = manifest.get("steps") or {"": None}
+    curves = {
+        name: [
+            read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
+            for file in sorted(run.glob(f"{folder or CHECKPOINTS}/**/{CURVE_FILE}"))
+        ]
+        for name, folder in steps.items()
+    }
+    return {name: courses for name, courses in curves.items() if courses}
