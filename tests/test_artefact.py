@@ -17,7 +17,6 @@ from leadline.artefact import (
     MANIFEST,
     SCRATCH,
     locked,
-    new_directory,
     private,
     read_json,
     read_manifest,
@@ -48,22 +47,6 @@ def open_umask():
     before = os.umask(0o000)
     yield
     os.umask(before)
-
-
-def test_nobody_else_may_read_what_is_written(tmp_path, open_umask):
-    seen = {}
-    with new_directory(tmp_path / "made") as scratch:
-        (scratch / "file").touch()
-        (scratch / "inner").mkdir()
-        (scratch / "inner" / "file").touch()
-        seen["scratch"] = permissions(scratch)
-        write(scratch, **ABOUT)
-    assert seen == {"scratch": 0o700}, "from the first byte on"
-    made = {str(path.relative_to(tmp_path)): permissions(path) for path in tmp_path.rglob("*")}
-    assert made == {
-        "made": 0o700, "made/file": 0o600, "made/inner": 0o700, "made/inner/file": 0o600,
-        f"made/{MANIFEST}": 0o600,
-    }  # fmt: skip
 
 
 def test_a_manifest_closes_the_folder_that_it_completes(tmp_path, open_umask):
@@ -388,51 +371,3 @@ def test_an_absent_directory_and_a_file_in_its_place(tmp_path):
     for name in ("absent", "file"):
         with pytest.raises(LeadlineError, match="no run directory here"):
             read_manifest(tmp_path / name, "run")
-
-
-def test_a_new_directory_appears_whole(tmp_path):
-    out = tmp_path / "deep" / "out"
-    with new_directory(out) as scratch:
-        (scratch / "a").write_text("1")
-        assert not out.exists()
-    assert entries(tmp_path / "deep") == ["out"]
-    assert entries(out) == ["a"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, LeadlineError])
-def test_a_failure_leaves_what_was_there(tmp_path, error):
-    out = tmp_path / "out"
-    with new_directory(out) as scratch:
-        write(scratch, **ABOUT)
-    before = (out / MANIFEST).read_bytes()
-    made = error("no", remedy="none") if error is LeadlineError else error("no")
-    with pytest.raises(error), new_directory(out, overwrite=True) as scratch:  # noqa: PT012
-        (scratch / "half").touch()
-        raise made
-    assert entries(tmp_path) == ["out"]
-    assert (out / MANIFEST).read_bytes() == before
-
-
-def test_what_is_in_the_way_is_not_replaced(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    with new_directory(out) as scratch:  # an empty directory is not in the way
-        write(scratch, **ABOUT)
-    with pytest.raises(LeadlineError, match="already exists"), new_directory(out):
-        pass
-    with new_directory(out, overwrite=True) as scratch:
-        (scratch / "new").touch()
-    assert entries(out) == ["new"]
-    with (
-        pytest.raises(LeadlineError, match="not written by Leadline"),
-        new_directory(out, overwrite=True),
-    ):
-        pass
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(LeadlineError, match="not written by"):  # noqa: SIM117
-        with new_directory(tmp_path / "file", overwrite=True):
-            pass
-    with pytest.raises(LeadlineError, match="cannot be made here"):  # noqa: SIM117
-        with new_directory(tmp_path / "file" / "below"):
-            pass
-    assert (tmp_path / "file").read_text() == "mine"

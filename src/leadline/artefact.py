@@ -16,9 +16,7 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,20 +89,20 @@ def replacing(
         yield scratch
         scratch.chmod(mode)
         if durable:
-            _sync(scratch)
+            sync(scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
     if durable:
         try:
-            _sync(path.parent)
+            sync(path.parent)
         except OSError as error:
             if error.errno not in NO_SYNC:
                 raise
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the disk write a file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -135,7 +133,7 @@ def read_json(
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LeadlineError(problem, remedy=remedy, file=path) from error
     if not isinstance(content, dict) or "format" not in content:
         raise LeadlineError(problem, remedy=remedy, file=path)
@@ -236,8 +234,95 @@ def write_manifest(
     return manifest
 
 
+def pending_name(name: str) -> str:
+    """Under which name a new file of an artefact waits until its manifest is written."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/.{last}.pending" if folder else f".{last}.pending"
+
+
+def commit(directory: Path, manifest: Mapping[str, Any], new_files: Iterable[str]) -> None:
+    """Change files of a finished artefact together with its manifest, at one instant.
+
+    The new files lie under `pending_name`, and the manifest knows their hashes. Writing it is the
+    instant: `finish_commit` does what is left, here or in whoever reads the manifest next.
+    """
+    for name in new_files:
+        sync(directory / pending_name(name))
+    write_json(directory / MANIFEST, manifest)
+    finish_commit(directory, manifest)
+
+
+def finish_commit(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Give their names to the files of a change that was committed and then interrupted.
+
+    Raises:
+        LeadlineError: the artefact may not be written.
+    """
+    for name, digest in (manifest.get("files") or {}).items():
+        pending = directory / pending_name(name)
+        if not pending.is_file() or pending.is_symlink():
+            continue
+        try:
+            if sha256(pending) == digest:
+                pending.replace(directory / name)
+        except FileNotFoundError:
+            continue  # another process has done it
+        except OSError as error:
+            raise LeadlineError(
+                f"A change of this artefact was interrupted and cannot be finished here "
+                f"({error.strerror}).",
+                remedy="Read it once from where it may be written.",
+                file=directory,
+            ) from error
+
+
+def check_files(
+    directory: Path,
+    manifest: Mapping[str, Any],
+    names: Iterable[str],
+    *,
+    remedy: str,
+    absent: bool = False,
+) -> None:
+    """Check files of an artefact against the hashes in its manifest, read in pieces.
+
+    Args:
+        directory: of the artefact.
+        manifest: its manifest.
+        names: the files that are about to be read.
+        remedy: what to do about one that is not as it was written.
+        absent: pass a file for which the manifest has no hash, as those of earlier versions.
+
+    Raises:
+        LeadlineError: a file is absent or not the one that was written, or has no hash.
+    """
+    recorded = manifest.get("files")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    for name in names:
+        digest, file = recorded.get(name), directory / name
+        if digest is None:
+            if absent:
+                continue
+            problem = f"The manifest has no hash of {name}, so nobody can tell what was changed."
+            raise LeadlineError(problem, remedy=remedy, file=directory / MANIFEST)
+        try:
+            found = sha256(file)
+        except OSError as error:
+            raise LeadlineError(
+                f"This file cannot be read ({error.strerror}).", remedy=remedy, file=file
+            ) from error
+        if found != digest:
+            raise LeadlineError(
+                "This file is not the one that was written (its SHA-256 differs).",
+                remedy=remedy,
+                file=file,
+            )
+
+
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     """Read and check the manifest of a finished artefact of `kind`.
+
+    A change of it that was interrupted after it was committed is finished first.
 
     Raises:
         LeadlineError: no such directory, unfinished, of another kind, or of another format.
@@ -268,6 +353,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             remedy=f"Give the path of a {kind} directory.",
             file=directory,
         )
+    finish_commit(directory, manifest)
     return manifest
 
 
@@ -280,46 +366,3 @@ def check_place(out: Path) -> None:
             remedy="Choose an --out in a folder that exists and that you may write to.",
             file=out,
         )
-
-
-@contextmanager
-def new_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a scratch directory that becomes `path` if the block ends without an error.
-
-    The scratch lies beside `path`, so the last step is one rename. On an error it is
-    removed and `path` is as it was before.
-
-    Raises:
-        LeadlineError: `path` exists and is not an empty directory, without `overwrite`.
-    """
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if occupied and not overwrite:
-        raise LeadlineError(
-            "The output already exists.",
-            remedy="Choose another --out, or add --overwrite to replace it.",
-            file=path,
-        )
-    if occupied and not (path.is_dir() and (path / MANIFEST).is_file()):
-        raise LeadlineError(
-            "The output exists and was not written by Leadline, so it is not replaced.",
-            remedy="Choose another --out, or remove it yourself.",
-            file=path,
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
-    except OSError as error:
-        raise LeadlineError(
-            f"The output cannot be made here ({error.strerror}).",
-            remedy="Choose an --out in a folder that exists and that you may write to.",
-            file=path,
-        ) from error
-    try:
-        yield scratch
-        close_to_others(scratch)
-        if path.exists():
-            shutil.rmtree(path)
-        scratch.replace(path)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise

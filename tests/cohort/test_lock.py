@@ -1,17 +1,21 @@
+import fcntl
 import json
+import os
+import shutil
 from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
 from tests.support.cohorts import SMALL, cohort_of, day, label_row, scored_people, turn_rows
 from tests.support.copies import with_copies
+from tests.support.kills import kill_at, steps_of
 
 from leadline.artefact import sha256
-from leadline.cohort import lock
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.folds import keep_folds, read_folds
 from leadline.cohort.lock import carry_lock, drop_lock, known_history, lock_cohort
-from leadline.cohort.lock_record import append_event
+from leadline.cohort.lock_record import append_event, read_history
+from leadline.cohort.relock import relock_cohort
 from leadline.cohort.splits import falls_in_share
 from leadline.cohort.store import read_cohort, write_cohort
 from leadline.cohort.windows import label_readings, timelines_to_read, unlabelled_readings
@@ -67,19 +71,62 @@ def test_a_second_lock_is_refused_and_changes_nothing(path):
     assert {f.name: f.read_bytes() for f in path.iterdir()} == before
 
 
-def test_a_lock_that_was_interrupted_can_be_repeated(path, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
+def state_of(path):
+    """Who is locked in a cohort as every verb reads it, and what its manifest counts."""
+    cohort = read_cohort(path)
+    assert cohort.manifest["counts"]["locked"] == len(cohort.locked_ids)
+    assert ("locked_test" in cohort.manifest) == bool(cohort.locked_ids)
+    return cohort.locked_ids
 
-    with monkeypatch.context() as patch:
-        patch.setattr(lock, "write_json", killed)
-        with pytest.raises(KeyboardInterrupt):
-            lock_cohort(path, **ARGUMENTS)
-    half = set(read_cohort(path).people.filter("locked")["person_id"])
-    assert len(half) == 10, "whoever trains now leaves them out"
+
+def test_a_kill_at_any_step_of_a_lock_leaves_none_or_all_of_it(path, tmp_path):
+    """And at any step of dropping it. The same command then does what it would have done."""
+    ends = {}
+    for name, begun, work in (
+        ("lock", lambda _: None, lambda there: lock_cohort(there, **ARGUMENTS)),
+        (
+            "drop",
+            lambda there: lock_cohort(there, **ARGUMENTS),
+            lambda there: drop_lock(there, "r"),
+        ),
+    ):
+        shutil.copytree(path, tmp_path / name)
+        begun(tmp_path / name)
+        old = state_of(tmp_path / name)
+        shutil.copytree(tmp_path / name, tmp_path / f"{name} whole")
+        count = steps_of(lambda: work(tmp_path / f"{name} whole"))  # noqa: B023
+        new, ends[name] = state_of(tmp_path / f"{name} whole"), count
+        for step in range(count):
+            there = tmp_path / f"{name} {step}"
+            shutil.copytree(tmp_path / name, there)
+            kill_at(step, lambda: work(there))  # noqa: B023
+            found = state_of(there)
+            assert found in (old, new), (name, step)
+            if found != new:
+                work(there)
+            assert state_of(there) == new
+            assert sum(event["event"] == "dropped" for event in history_of(there)) == (
+                name == "drop"
+            )
+            assert {file.name for file in there.iterdir() if file.suffix == ".pending"} == set()
+    assert min(ends.values()) > 10
+
+
+def history_of(path):
+    return read_history(path, read_cohort(path).manifest).events
+
+
+def test_one_lock_at_a_time(path):
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    for work in (lambda: lock_cohort(path, **ARGUMENTS), lambda: drop_lock(path, "r")):
+        with pytest.raises(LeadlineError, match="Another process is writing here"):
+            work()
+    os.close(handle)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
     lock_cohort(path, **ARGUMENTS)
-    assert set(read_cohort(path).people.filter("locked")["person_id"]) == half
-    assert json.loads((path / "manifest.json").read_text())["counts"]["locked"] == 10
+    assert not path.with_name(f".{path.name}.lock").exists()
 
 
 def test_a_simulated_cohort_comes_with_its_locked_people(cohort_path):
@@ -106,6 +153,7 @@ def test_nothing_is_locked_in_a_cohort_without_labels(path, tmp_path):
 def test_further_columns_of_people_are_kept(path):
     people = pl.read_parquet(path / "people.parquet").with_columns(pl.lit("A").alias("site"))
     people.write_parquet(path / "people.parquet")
+    relock_cohort(path)
     lock_cohort(path, **ARGUMENTS)
     after = pl.read_parquet(path / "people.parquet")
     assert after.columns == ["person_id", "locked", "site"]
@@ -318,6 +366,7 @@ def test_a_lock_of_an_earlier_version_is_taken_over_and_its_record_begun(tmp_pat
     manifest = json.loads((path / "manifest.json").read_text())
     for new in ("record", "at_cut"):
         del manifest["locked_test"][new]
+    del manifest["locked_record"]
     (path / "manifest.json").write_text(json.dumps(manifest))
     locked = read_cohort(path).locked_ids
     newer = newer_of(path, turns, labels)

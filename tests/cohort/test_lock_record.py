@@ -41,6 +41,43 @@ def test_events_are_added_and_never_changed(tmp_path):
     assert (opening["run"], opening["model"]) == ("run", "f" * 16)
 
 
+def swap(lines):
+    return [lines[0], lines[2], lines[1], *lines[3:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: lines[:1] + lines[2:],
+        swap,
+        lambda lines: [lines[0], lines[1].replace(b"run 0", b"run 9"), *lines[2:]],
+        lambda lines: [*lines, lines[-1]],
+    ],
+    ids=["cut off", "taken out", "swapped", "edited", "repeated"],
+)
+def test_a_record_that_was_changed_is_refused(tmp_path, change):
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    append_event(tmp_path, "locked", **side_facts({"a"}, ()))
+    for number in range(3):
+        append_event(tmp_path, "opened", run=f"run {number}", model="m")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert len(read_history(tmp_path, manifest).events) == 4
+    lines = (tmp_path / RECORD).read_bytes().splitlines(keepends=True)
+    (tmp_path / RECORD).write_bytes(b"".join(change(lines)))
+    with pytest.raises(LeadlineError, match="not as it was written"):
+        read_history(tmp_path, manifest)
+
+
+def test_one_event_more_than_the_manifest_knows_is_a_kill_and_no_forgery(tmp_path):
+    append_event(tmp_path, "locked", **side_facts({"a"}, ()))
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    append_event(tmp_path, "opened", run="run", model="m")
+    before = json.loads((tmp_path / "manifest.json").read_text())
+    append_event(tmp_path, "opened", run="run", model="m")
+    assert len(read_history(tmp_path, before).openings()) == 2
+
+
 def _open(folder):
     for _ in range(5):
         append_event(folder, "opened", run="run", model="m")

@@ -12,6 +12,7 @@ import pytest
 from tests.support.cohorts import cohort_of, label_row
 from tests.support.written import build
 
+from leadline.artefact import sha256
 from leadline.cohort.store import check_cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.tables import TURNS
@@ -22,12 +23,12 @@ def test_a_cohort_is_checked_without_being_read(cohort_path):
     turns = cohort_path / "turns.parquet"
     pl.read_parquet(turns)[1:].write_parquet(turns)
     for check in (check_cohort, read_cohort):
-        with pytest.raises(LeadlineError, match="rows, the manifest says") as found:
+        with pytest.raises(LeadlineError, match="not the one that was written") as found:
             check(cohort_path)
         assert found.value.file == turns
     turns.write_bytes(turns.read_bytes()[:-20])
     for check in (check_cohort, read_cohort):
-        with pytest.raises(LeadlineError, match="cannot be read"):
+        with pytest.raises(LeadlineError, match="not the one that was written"):
             check(cohort_path)
 
 
@@ -53,6 +54,18 @@ def spoil_manifest(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def drop_hash(folder: Path, name: str) -> None:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    spoil_manifest(folder, files={key: value for key, value in files.items() if key != name})
+
+
+def forge(folder: Path, content: bytes) -> None:
+    """A table with a hash that fits: what it holds is checked all the same."""
+    (folder / "turns.parquet").write_bytes(content)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    spoil_manifest(folder, files={**files, "turns.parquet": sha256(folder / "turns.parquet")})
+
+
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
@@ -61,9 +74,17 @@ def spoil_manifest(folder: Path, **changes: Any) -> None:
         (lambda c: spoil_manifest(c, format=99), "format 99"),
         (lambda c: spoil_manifest(c, kind="run"), "Expected a cohort"),
         (lambda c: (c / "turns.parquet").unlink(), "cannot be read"),
-        (lambda c: (c / "phq9.parquet").write_bytes(b"PAR1"), "cannot be read"),
-        (lambda c: pl.DataFrame({"a": [1]}).write_parquet(c / "people.parquet"), "person_id"),
-        (lambda c: pl.DataFrame(schema=dict(TURNS)).write_parquet(c / "turns.parquet"), "0 rows"),
+        (lambda c: (c / "phq9.parquet").write_bytes(b"PAR1"), "not the one that was"),
+        (lambda c: pl.DataFrame({"a": [1]}).write_parquet(c / "people.parquet"), "not the one"),
+        (
+            lambda c: pl.DataFrame(schema=dict(TURNS)).write_parquet(c / "turns.parquet"),
+            "not the one",
+        ),
+        (lambda c: spoil_manifest(c, files={}), "no hash of turns.parquet"),
+        (lambda c: spoil_manifest(c, files=None), "no hash of turns.parquet"),
+        (lambda c: drop_hash(c, "people.parquet"), "no hash of people.parquet"),
+        (lambda c: forge(c, b"PAR1"), "cannot be read"),
+        (lambda c: spoil_manifest(c, counts={"turns": 5}), "rows, the manifest says"),
     ],
 )
 def test_a_spoilt_cohort_is_refused(tmp_path: Path, spoil: Any, match: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from leadline.artefact import read_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.lock import drop_lock, known_history, lock_cohort
+from leadline.cohort.relock import relock_cohort
 from leadline.cohort.store import read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
@@ -147,17 +148,14 @@ def test_folds_stay_when_people_are_added(cohort_path, quick, home, tmp_path):
     late = set(whole.phq9["person_id"].unique().sort()[::4]) - whole.locked_ids
     kept = ~pl.col("person_id").is_in(list(late))
     whole.phq9.filter(kept).write_parquet(cohort_path / "phq9.parquet")
-    manifest = json.loads((cohort_path / "manifest.json").read_text())
-    manifest["counts"]["phq9"] = whole.phq9.filter(kept).height
-    (cohort_path / "manifest.json").write_text(json.dumps(manifest))
+    relock_cohort(cohort_path)
     folds = []
     for name in ("few", "all"):
         train_run(read_cohort(cohort_path), tmp_path / name, quick, home=home)
         ledger = pl.read_parquet(tmp_path / name / "ledger.parquet").filter(pl.col("fold") >= 0)
         folds.append(dict(ledger.select("person_id", "fold").iter_rows()))
         whole.phq9.write_parquet(cohort_path / "phq9.parquet")
-        manifest["counts"]["phq9"] = whole.phq9.height
-        (cohort_path / "manifest.json").write_text(json.dumps(manifest))
+        relock_cohort(cohort_path)
     few, every = folds
     assert late == set(every) - set(few)
     assert {name: every[name] for name in few} == few

@@ -8,6 +8,7 @@ rule that knows nothing of them but their id (or, by time, the date of their fir
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -16,10 +17,11 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_json
+from leadline.artefact import MANIFEST, commit, pending_name, read_manifest, sha256
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import (
+    HEAD,
     RECORD,
     LockHistory,
     append_event,
@@ -30,7 +32,10 @@ from leadline.cohort.splits import choose_locked, falls_in_share, person_severit
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
+from leadline.output import holding
 from leadline.phq9.items import MODERATE
+
+PEOPLE_FILE = "people.parquet"
 
 
 def lock_cohort(
@@ -66,7 +71,19 @@ def lock_cohort(
     Raises:
         LeadlineError: people are locked already, or `choose_locked` cannot choose.
     """
-    cohort = read_cohort(path)
+    with holding(path):
+        return _lock(path, read_cohort(path), (share, seed, by), window, include_phq8, preview)
+
+
+def _lock(
+    path: Path,
+    cohort: Cohort,
+    draw: tuple[float, int, str],
+    window: WindowConfig | None,
+    include_phq8: bool,
+    preview: bool,
+) -> dict[str, Any]:
+    share, seed, by = draw
     _refuse_second(cohort.manifest["counts"]["locked"], path)
     window = window or WindowConfig()
     readings = _eligible(cohort, window, include_phq8=include_phq8)
@@ -104,21 +121,25 @@ def drop_lock(path: Path, reason: str) -> dict[str, Any]:
     Raises:
         LeadlineError: nobody is locked, or no reason is given.
     """
-    cohort = read_cohort(path)
-    if not cohort.locked_ids:
-        raise LeadlineError(
-            "Nobody is locked in this cohort.", remedy="There is no lock to drop.", file=path
-        )
-    if not reason.strip():
-        raise LeadlineError(
-            "A lock is dropped without a reason.",
-            remedy='Say why, for whoever reads the record: --drop "...".',
-            file=path,
-        )
-    summary = known_history(cohort).summary()
-    append_event(path, "dropped", reason=reason.strip(), people=len(cohort.locked_ids))
-    _write_lock(path, cohort, frozenset(), None)
-    return {"people": len(cohort.locked_ids), **summary}
+    with holding(path):
+        cohort = read_cohort(path)
+        if not cohort.locked_ids:
+            raise LeadlineError(
+                "Nobody is locked in this cohort.", remedy="There is no lock to drop.", file=path
+            )
+        if not reason.strip():
+            raise LeadlineError(
+                "A lock is dropped without a reason.",
+                remedy='Say why, for whoever reads the record: --drop "...".',
+                file=path,
+            )
+        history = read_history(path, cohort.manifest)
+        dropped = bool(history.events) and history.events[-1]["event"] == "dropped"
+        summary = (history if dropped else known_history(cohort)).summary()  # one was interrupted
+        if not dropped:
+            append_event(path, "dropped", reason=reason.strip(), people=len(cohort.locked_ids))
+        _write_lock(path, cohort, frozenset(), None)
+        return {"people": len(cohort.locked_ids), **summary}
 
 
 def known_history(cohort: Cohort) -> LockHistory:
@@ -165,7 +186,7 @@ def carry_lock(old: Path, scratch: Path) -> dict[str, Any]:
             remedy="Choose another --out, or drop that test first: leadline lock COHORT --drop.",
             file=old,
         )
-    history = known_history(read_cohort(old)) if manifest["counts"].get("locked") else None
+    history = _carried_history(old, manifest) if manifest["counts"].get("locked") else None
     for name in (RECORD, FOLDS_FILE):
         if (old / name).is_file():
             shutil.copyfile(old / name, scratch / name)
@@ -180,6 +201,12 @@ def carry_lock(old: Path, scratch: Path) -> dict[str, Any]:
     locked_people = frozenset((inside | late) & present)
     record |= {"people": len(locked_people), "carried": True, "record": RECORD}
     return _write_lock(scratch, new, locked_people, record)
+
+
+def _carried_history(old: Path, manifest: dict[str, Any]) -> LockHistory:
+    """The record of a cohort that is replaced; its tables are read only where it has none."""
+    history = read_history(old, manifest)
+    return history if history.current() else known_history(read_cohort(old))
 
 
 def _deal_newcomers(
@@ -226,16 +253,19 @@ def _write_lock(
 ) -> dict[str, Any]:
     """Lock exactly `chosen` in the tables, then say so in the manifest, and return that."""
     people = cohort.people.with_columns(pl.col("person_id").is_in(list(chosen)).alias("locked"))
-    table = path / "people.parquet"
-    with replacing(table) as scratch:
-        people.write_parquet(scratch, compression="zstd")
+    pending = path / pending_name(PEOPLE_FILE)
+    pending.touch(mode=0o600)
+    people.write_parquet(pending, compression="zstd")
+    pending.chmod(stat.S_IMODE((path / PEOPLE_FILE).stat().st_mode))
     manifest = cohort.manifest
     manifest.pop("locked_test", None)
     if record is not None:
         manifest["locked_test"] = record
     manifest["counts"] = {**manifest["counts"], "locked": len(chosen)}
-    manifest["files"] = {**manifest["files"], "people.parquet": sha256(table)}
-    write_json(path / MANIFEST, manifest)
+    manifest["files"] = {**manifest["files"], PEOPLE_FILE: sha256(pending)}
+    if (path / RECORD).is_file():
+        manifest[HEAD] = sha256(path / RECORD)
+    commit(path, manifest, [PEOPLE_FILE])
     return manifest
 
 

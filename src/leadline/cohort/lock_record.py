@@ -4,10 +4,15 @@ One JSON object a line in `locked-test.jsonl` of the cohort, only ever added to.
 people were drawn and which were passed over, so that both keep their side when the cohort is
 imported anew, and which runs were held against the test, so that a report can say how often it
 has been looked at.
+
+Each event holds the SHA-256 of all that stood before it, and the manifest that of the whole record,
+so that an event which was edited, taken out or cut off is noticed. A killed process may leave one
+event more than the manifest knows of, never one less.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,10 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import locked, replacing
+from leadline.artefact import MANIFEST, locked, replacing, write_json
 from leadline.errors import LeadlineError
 
 RECORD = "locked-test.jsonl"
+
+HEAD, PREVIOUS = "locked_record", "previous"
+"""Keys of the SHA-256 of the record in the manifest, and of what stands before it in an event."""
 
 Event = Mapping[str, Any]
 
@@ -97,18 +105,38 @@ def read_history(cohort: Path, manifest: Mapping[str, Any]) -> LockHistory:
     path = cohort / RECORD
     remedy = "Restore the file from a copy: without it nobody knows how often the test was opened."
     if not path.is_file():
-        if (manifest.get("locked_test") or {}).get("record"):
+        if (manifest.get("locked_test") or {}).get("record") or manifest.get(HEAD):
             raise LeadlineError("The record of the locked test is gone.", remedy=remedy, file=path)
         return LockHistory(())
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        events = tuple(json.loads(line) for line in lines)
+        content = path.read_bytes()
+        events = tuple(json.loads(line) for line in content.splitlines())
         assert all({"event", "when"} <= set(event) for event in events)
-    except (OSError, ValueError, TypeError, AssertionError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, AssertionError) as error:
         raise LeadlineError(
             "The record of the locked test cannot be read.", remedy=remedy, file=path
         ) from error
+    if not _holds_together(content, events, manifest.get(HEAD)):
+        raise LeadlineError(
+            "The record of the locked test is not as it was written.", remedy=remedy, file=path
+        )
     return LockHistory(events)
+
+
+def _holds_together(content: bytes, events: Iterable[Event], head: str | None) -> bool:
+    """Whether each event follows on what it was written after, and the manifest's hash is met.
+
+    Events of earlier versions have no hash, and stand before all that have one.
+    """
+    digest, chained, met = hashlib.sha256(), False, head is None
+    for line, event in zip(content.splitlines(keepends=True), events, strict=True):
+        previous = event.get(PREVIOUS)
+        if (previous is None and chained) or previous not in (None, digest.hexdigest()):
+            return False
+        chained = previous is not None
+        digest.update(line)
+        met = met or digest.hexdigest() == head
+    return met
 
 
 def append_event(cohort: Path, event: str, **facts: Any) -> Event:
@@ -116,10 +144,14 @@ def append_event(cohort: Path, event: str, **facts: Any) -> Event:
     path = cohort / RECORD
     entry = {"event": event, "when": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
     try:
-        with locked(cohort / f".{RECORD}.lock"), replacing(path) as scratch:
+        with locked(cohort / f".{RECORD}.lock"):
             old = path.read_bytes() if path.is_file() else b""
+            entry[PREVIOUS] = hashlib.sha256(old).hexdigest()
             line = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-            scratch.write_bytes(old + line.encode() + b"\n")
+            new = old + line.encode() + b"\n"
+            with replacing(path) as scratch:
+                scratch.write_bytes(new)
+            _note_head(cohort, hashlib.sha256(new).hexdigest())
     except OSError as error:
         raise LeadlineError(
             f"The record of the locked test cannot be written ({error.strerror}).",
@@ -127,6 +159,13 @@ def append_event(cohort: Path, event: str, **facts: Any) -> Event:
             file=path,
         ) from error
     return entry
+
+
+def _note_head(cohort: Path, head: str) -> None:
+    """Let the manifest know the record; a cohort in the making has none yet."""
+    file = cohort / MANIFEST
+    if file.is_file():
+        write_json(file, {**json.loads(file.read_text(encoding="utf-8")), HEAD: head})
 
 
 def side_facts(inside: Iterable[str], outside: Iterable[str]) -> dict[str, list[str]]:

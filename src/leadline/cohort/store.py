@@ -12,14 +12,21 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
+from leadline.artefact import check_files, read_manifest, sha256, write_manifest
+from leadline.cohort.lock_record import HEAD, RECORD
 from leadline.cohort.near_copies import cohort_copies
 from leadline.errors import LeadlineError
+from leadline.output import new_directory
 from leadline.tables import PEOPLE, PHQ9, TURNS, check_columns
 
 FILES = ("turns.parquet", "phq9.parquet", "people.parquet")
 
 REMEDY = "Import the cohort again with this version of Leadline."
+
+CHANGED = (
+    "Restore the file from a copy or import the cohort again. If it was changed on purpose, say "
+    "so: leadline relock COHORT."
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def write_cohort(
     Raises:
         LeadlineError: `path` is occupied, or a table has not the columns of the schema.
     """
-    with new_directory(path, overwrite=overwrite) as scratch:
+    with new_directory(path, "cohort", overwrite=overwrite) as scratch:
         check_columns(turns, TURNS, path / FILES[0], REMEDY)
         turns.write_parquet(scratch / FILES[0], compression="zstd")
         if extra is not None:
@@ -125,6 +132,8 @@ def finish_cohort(
         check_columns(table, schema, scratch / name, REMEDY)
         table.write_parquet(scratch / name, compression="zstd")
     turns = pl.scan_parquet(scratch / FILES[0]).select(pl.len()).collect().item()
+    if (scratch / RECORD).is_file():
+        entries[HEAD] = sha256(scratch / RECORD)
     return write_manifest(
         scratch,
         kind="cohort",
@@ -143,10 +152,11 @@ def finish_cohort(
 
 
 def read_cohort(path: Path | str) -> Cohort:
-    """Read a finished cohort and check that its tables have the columns of the schema.
+    """Read a finished cohort, checked against its manifest and the columns of the schema.
 
     Raises:
-        LeadlineError: unfinished, of another format, or a table is missing or malformed.
+        LeadlineError: unfinished, of another format, or a table is missing, malformed or not the
+            one that was written.
 
     >>> from leadline import read_cohort
     >>> cohort = read_cohort("cohort")
@@ -155,13 +165,24 @@ def read_cohort(path: Path | str) -> Cohort:
     """
     path = Path(path)
     manifest = read_manifest(path, "cohort")
+    check_files(path, manifest, FILES, remedy=CHANGED)
+    turns, phq9, people = read_tables(path)
+    for name, table in zip(FILES, (turns, phq9, people), strict=True):
+        _check_height(manifest, path / name, table.height)
+    return Cohort(turns, phq9, people, manifest=manifest, path=path)
+
+
+def read_tables(path: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Turns, PHQ-9s and people of the cohort at `path` as they are, whatever its manifest says.
+
+    Raises:
+        LeadlineError: a table is missing or malformed.
+    """
     turns, phq9, people = (
         _read_table(path / name, schema)
         for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True)
     )
-    for name, table in zip(FILES, (turns, phq9, people), strict=True):
-        _check_height(manifest, path / name, table.height)
-    return Cohort(turns, phq9, people, manifest=manifest, path=path)
+    return turns, phq9, people
 
 
 def check_cohort(path: Path) -> dict[str, Any]:
@@ -171,6 +192,7 @@ def check_cohort(path: Path) -> dict[str, Any]:
         LeadlineError: as `read_cohort`.
     """
     manifest = read_manifest(path, "cohort")
+    check_files(path, manifest, FILES, remedy=CHANGED)
     for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True):
         with _reading(path / name):
             columns = pl.read_parquet_schema(path / name)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from leadline.about import NOTICE
-from leadline.artefact import new_directory, read_manifest, sha256, write_manifest
+from leadline.artefact import read_manifest, sha256, write_manifest
 from leadline.export.config import ExportConfig
+from leadline.output import new_directory
 from leadline.phq9.distribution import OWN_ERROR
 from leadline.runs.checkpoint import load_ensemble, run_identity, run_training
 from leadline.runs.config import INTERVAL
@@ -57,7 +58,7 @@ def export_run(
     run, out, config = Path(run), Path(out), config or ExportConfig()
     manifest = read_manifest(run, "run")
     train, window = run_training(run)
-    with new_directory(out, overwrite=overwrite) as scratch:
+    with new_directory(out, "export", [run], overwrite=overwrite) as scratch:
         if config.to == "onnx":
             from leadline.export.to_onnx import check_expressible, export_onnx
 

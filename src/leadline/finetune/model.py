@@ -25,13 +25,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from leadline import processes
-from leadline.artefact import new_directory, read_json, write_json, write_manifest
+from leadline.artefact import read_json, write_json, write_manifest
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.curve import CURVE, Curve
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, encode, token_groups
 from leadline.finetune.module import Regressor, build
 from leadline.finetune.shared import SharedReader
+from leadline.output import new_directory
 from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, resolve_arithmetic
 from leadline.readers.backbone import default_device, load_tokenizer
 from leadline.readers.batching import pad_right
@@ -243,7 +244,7 @@ class FinetunedModel:
         tensors = self.regressor.trained_tensors()
         if processes.rank() > 0:
             return
-        with new_directory(path) as scratch:
+        with new_directory(path, "checkpoint") as scratch:
             save_file(tensors, scratch / WEIGHTS, metadata={"format": "pt"})
             description = {
                 "format": MODEL_FORMAT,

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import new_directory, sha256
+from leadline.artefact import sha256
 from leadline.cohort.lock import carry_lock
 from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
@@ -30,6 +30,7 @@ from leadline.layouts.rasa import read_rasa
 from leadline.layouts.survey import read_survey
 from leadline.layouts.traces import read_traces
 from leadline.layouts.whatsapp import read_whatsapp
+from leadline.output import new_directory
 from leadline.questionnaires.fhir import fhir_labels
 from leadline.questionnaires.labels import from_zero, label_table, table_labels
 from leadline.sources.batch import NOBODY, RawTurnBatch
@@ -95,7 +96,8 @@ def import_files(
     {'people': 2, 'turns': 4, 'phq9': 2, 'locked': 0}
     """
     source, out = _existing(Path(source)), Path(out)
-    with new_directory(out, overwrite=overwrite) as scratch:
+    read = [source, *(v for v in vars(settings).values() if isinstance(v, Path))]
+    with new_directory(out, "cohort", read, overwrite=overwrite) as scratch:
         ledger = RejectedRows(settings.skip_bad)
         layout, evidence = _layout_of(source, settings, ledger)
         parts = READERS[layout](source, settings, ledger)

@@ -22,6 +22,7 @@ from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.further import LOCKED, write_further
 from leadline.evaluate.run_results import PREDICTIONS_FILE
+from leadline.output import holding
 from leadline.runs.checkpoint import load_ensemble, load_step, run_identity, run_training
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.ledger import read_ledger
@@ -58,14 +59,15 @@ def open_locked_test(
     _check_own(people, manifest, run)
     history = known_history(people)
     table = pl.concat(_locked_predictions(run, people, manifest, home, fused))
-    event = append_event(
-        folder,
-        "opened",
-        run=run.resolve().name,
-        model=run_identity(run),
-        people=table["person_id"].n_unique(),
-        labels=table["label"].n_unique(),
-    )
+    with holding(folder):
+        event = append_event(
+            folder,
+            "opened",
+            run=run.resolve().name,
+            model=run_identity(run),
+            people=table["person_id"].n_unique(),
+            labels=table["label"].n_unique(),
+        )
     summary = LockHistory((*history.events, event)).summary()
     write_further(run, LOCKED, table, summary)
     return summary

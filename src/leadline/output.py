@@ -1,0 +1,377 @@
+"""One door for outputs: what lies at a place, who may replace it, and how it is replaced.
+
+A named artefact is made in a scratch directory beside its place and takes the place at one instant
+(`new_directory`). Only an artefact of the same kind, with nothing in it that Leadline did not
+write, is replaced; an output never holds, lies in or is one of the inputs. Whoever makes an
+artefact has a lock from the start to the end (`holding`). What a killed process left beside the
+place, under a name of this module, goes when the artefact is made again, and that is logged.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from leadline.artefact import (
+    MANIFEST,
+    NO_SYNC,
+    SCRATCH,
+    check_place,
+    close_to_others,
+    pending_name,
+    sync,
+)
+from leadline.errors import LeadlineError
+
+AWAY = "Choose another --out, or move it away yourself."
+
+ANYTHING = r"(checkpoint|steps|nodes|truth)(/.*)?"
+
+OWN_FILES = {
+    "cohort": r"(turns|phq9|people|folds|near_copies)\.parquet|locked-test\.jsonl"
+    r"|\.(folds\.parquet|locked-test\.jsonl)\.lock",
+    "run": r"[a-z0-9-]+\.parquet|(begun|results|further|fusion|selftraining)\.json"
+    r"|config\.toml|report\.html",
+    "labels": r"labels\.parquet|(requests|thoughts)\.sqlite(-wal|-shm|-journal|\.lock)?",
+    "export": "",
+}
+"""Names that Leadline gives in each kind of artefact beside those that its manifest lists."""
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+
+NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+
+LOG = logging.getLogger(__name__)
+
+_HELD = threading.local()
+
+
+def check_output(
+    path: Path, kind: str, inputs: Iterable[Path | None] = (), *, overwrite: bool = False
+) -> None:
+    """Raise unless a directory of `kind` may be made at `path` from `inputs`.
+
+    Raises:
+        LeadlineError: something lies there that may not be replaced, `path` and an input overlap,
+            `path` lies in another artefact or is a link, or nothing can be written there.
+    """
+    check_apart(path, inputs)
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if not path.exists():
+        return
+    if not overwrite:
+        raise LeadlineError(
+            "The output already exists.",
+            remedy="Choose another --out, or add --overwrite to replace it.",
+            file=path,
+        )
+    check_own(path, kind)
+
+
+def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Raise unless `out` is a place that can be written and that touches no input.
+
+    Names are compared after every link was followed, and files and folders by identity too, so
+    that hard links and mounts count.
+
+    Raises:
+        LeadlineError: `out` is a link, lies in another artefact, cannot be written, or is, holds
+            or lies in one of `inputs`.
+    """
+    if out.is_symlink():
+        raise LeadlineError(
+            "The output is a link.", remedy="Give the place that it points to.", file=out
+        )
+    check_place(out)
+    for given in inputs:
+        if given is not None and given.exists() and _overlap(out, given):
+            raise LeadlineError(
+                "The output is, holds or lies in something that is read for it.",
+                remedy=f"Choose an --out apart from {given}.",
+                file=out,
+            )
+    for folder in Path(os.path.realpath(out)).parents:
+        if _manifest_of(folder) is not None:
+            raise LeadlineError(
+                "The output lies in an artefact that Leadline wrote.",
+                remedy=f"Choose an --out outside {folder}.",
+                file=out,
+            )
+
+
+def _overlap(out: Path, given: Path) -> bool:
+    """Whether one of two places is, or holds, the other."""
+    real_out, real_given = Path(os.path.realpath(out)), Path(os.path.realpath(given))
+    if real_out.is_relative_to(real_given) or real_given.is_relative_to(real_out):
+        return True
+    if any(_same(folder, real_given) for folder in (real_out, *real_out.parents)):
+        return True
+    if any(_same(folder, real_out) for folder in real_given.parents):
+        return True
+    if real_out.is_file() and real_out.stat().st_nlink > 1 and real_given.is_dir():
+        return any(_same(file, real_out) for file in real_given.rglob("*"))
+    return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an artefact of Leadline; None of any other folder."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
+    return content if own else None
+
+
+def check_own(path: Path, kind: str) -> None:
+    """Raise unless `path` is an artefact of `kind` in which everything is Leadline's.
+
+    Raises:
+        LeadlineError: it is not, and so is not replaced.
+    """
+    manifest = _manifest_of(path) if path.is_dir() else None
+    if manifest is None:
+        raise LeadlineError(
+            "The output exists and was not written by Leadline, so it is not replaced.",
+            remedy=AWAY,
+            file=path,
+        )
+    if manifest["kind"] != kind:
+        raise LeadlineError(
+            f"What lies here is a {str(manifest['kind'])[:20]!r}, not a {kind!r}, so it is not "
+            "replaced.",
+            remedy=AWAY,
+            file=path,
+        )
+    stranger = next(strangers(path, kind, manifest), None)
+    if stranger is not None:
+        raise LeadlineError(
+            f"This {kind} holds something that Leadline did not write, so it is not replaced.",
+            remedy="Move that away, or choose another --out.",
+            file=stranger,
+        )
+
+
+def strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """What lies in an artefact under a name that Leadline does not give there."""
+    names = [*(manifest.get("files") or {}), MANIFEST]
+    listed = {*names, *(pending_name(name) for name in names)}
+    listed |= {str(folder) for name in names for folder in Path(name).parents}
+    own = re.compile(f"{OWN_FILES.get(kind, '')}|{ANYTHING}|(.*/)?{SCRATCH}")
+    for folder, folders, files in os.walk(path):
+        for name in [*folders, *files]:
+            entry = Path(folder, name)
+            inside = str(entry.relative_to(path))
+            if inside not in listed and own.fullmatch(inside) is None:
+                yield entry
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold the artefact at `path`, there or not, for this process alone.
+
+    The lock is a file beside it, which goes at the end; a killed process leaves the file, without
+    the lock. One thread may hold the same artefact several times.
+
+    Raises:
+        LeadlineError: another process holds it, or nothing can be made here.
+    """
+    name = os.path.realpath(path)
+    held: set[str] = _HELD.__dict__.setdefault("names", set())
+    if name in held:
+        yield
+        return
+    handle, lock = _take(path)
+    held.add(name)
+    try:
+        yield
+    finally:
+        held.discard(name)
+        try:
+            if lock is not None:
+                lock.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def _take(path: Path) -> tuple[int, Path | None]:
+    """The handle of a lock on `path`, and the file that was made for it."""
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        handle, made = _open_lock(path, lock)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if isinstance(error, BlockingIOError):
+                raise LeadlineError(
+                    "Another process is writing here.",
+                    remedy="Wait until it ends, or choose another --out.",
+                    file=path,
+                ) from error
+            raise _unmade(path, error) from error
+        if not made:
+            return handle, None
+        if _still_named(handle, lock):
+            return handle, lock
+        os.close(handle)  # its holder has just removed the file: try again with a new one
+
+
+def _still_named(handle: int, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), lock.stat())
+    except OSError:
+        return False
+
+
+def _open_lock(path: Path, lock: Path) -> tuple[int, bool]:
+    """A handle to lock: of the file `lock`, or of the folder itself where no file can be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600), True
+    except OSError as error:
+        if path.is_dir():
+            return os.open(path, os.O_RDONLY), False
+        raise _unmade(path, error) from error
+
+
+def _unmade(path: Path, error: OSError) -> LeadlineError:
+    return LeadlineError(
+        f"The output cannot be made here ({error.strerror}).",
+        remedy="Choose an --out in a folder that exists and that you may write to.",
+        file=path,
+    )
+
+
+@contextmanager
+def new_directory(
+    path: Path, kind: str, inputs: Iterable[Path | None] = (), *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Give a scratch directory that becomes `path` if the block ends without an error.
+
+    At any instant `path` is what it was, or the new artefact whole. On an error the scratch is
+    removed and `path` is as it was before.
+
+    Args:
+        path: the place.
+        kind: of the artefact, as its manifest names it.
+        inputs: whatever is read to make it; None among them is left out.
+        overwrite: an artefact of the same kind may be replaced.
+
+    Raises:
+        LeadlineError: `check_output` refuses, or another process writes here.
+    """
+    inputs = tuple(inputs)
+    check_output(path, kind, inputs, overwrite=overwrite)
+    with holding(path):
+        recover_replaced(path)
+        clear_leftovers(path)
+        check_output(path, kind, inputs, overwrite=overwrite)
+        try:
+            scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+        except OSError as error:
+            raise _unmade(path, error) from error
+        try:
+            yield scratch
+            check_output(path, kind, inputs, overwrite=overwrite)
+            close_to_others(scratch)
+            put_in_place(scratch, path)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what killed processes left beside `path`, which the caller holds."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.partial-[a-z0-9_]{{8}}")
+    for entry in path.parent.iterdir():
+        if pattern.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+            LOG.warning("Removed what an interrupted command had left here: %s", entry)
+
+
+def replaced_name(path: Path) -> Path:
+    """Where what is replaced lies for a moment, on a system that cannot swap two names."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def recover_replaced(path: Path) -> None:
+    """Put back what a process, killed while replacing it, had moved aside; the caller holds it."""
+    aside = replaced_name(path)
+    if not aside.is_dir() or aside.is_symlink() or _manifest_of(aside) is None:
+        return
+    if not path.exists():
+        aside.replace(path)
+        LOG.warning("Put back what an interrupted command had moved aside: %s", path)
+    elif _manifest_of(path) is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+        LOG.warning("Removed what an interrupted command had left here: %s", aside)
+
+
+def put_in_place(scratch: Path, path: Path) -> None:
+    """Let the finished directory `scratch` take the place of `path`, and remove what was there.
+
+    Everything in it is on the disk before its name is. The old and the new swap names at one
+    instant where the system can; else the old lies under `replaced_name` between two renames,
+    where `recover_replaced` finds it.
+    """
+    _sync_tree(scratch)
+    if not path.exists() or not any(path.iterdir()):
+        scratch.replace(path)
+        _sync_names(path.parent)
+        return
+    old = scratch
+    if not exchange(scratch, path):
+        old = replaced_name(path)
+        path.replace(old)
+        scratch.replace(path)
+    _sync_names(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names at one instant; False where this system or file system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def _sync_tree(top: Path) -> None:
+    for folder, _, files in os.walk(top):
+        for name in files:
+            sync(Path(folder, name))
+        _sync_names(Path(folder))
+
+
+def _sync_names(folder: Path) -> None:
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
