@@ -42,11 +42,23 @@ def test_series_of_any_writing(pattern: str) -> None:
     assert items_of(["id", *names, "gad7_1", "total"]) == dict(enumerate(names[:9]))
 
 
+@pytest.mark.parametrize("pattern", ["phq9{}", "PHQ9_1{}", "phq-9 {}"])
+def test_items_by_letters(pattern: str) -> None:
+    names = [pattern.format(letter) for letter in "abcdefghi"]
+    assert items_of(["id", *names]) == dict(enumerate(names))
+    assert items_of(names[:5]) == {}
+
+
+def test_items_of_nhanes() -> None:
+    names = [f"DPQ0{number}0" for number in range(1, 10)]
+    assert items_of(["SEQN", *names, "DPQ100"]) == dict(enumerate(names))
+
+
 @pytest.mark.parametrize(
     ("value", "worth"),
     [("Several days", 1), ("Several days (1)", 1), ("2 = More than half the days", 2), ("3", 3),
      ("Beinahe jeden Tag", 3), ("Casi todos los días", 3), ("完全不会", 0), (2.0, 2.0), ("", None),
-     ("Prefer not to answer", None), ("often", "often")],
+     ("Prefer not to answer", None), ("often", "often"), ("14 / 27", 14), ("14,5", 14.5)],
 )  # fmt: skip
 def test_answers(value: object, worth: object) -> None:
     assert answer(value) == worth

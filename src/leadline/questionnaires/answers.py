@@ -38,6 +38,12 @@ LIST_ENTRY = re.compile(r"^(.*(?:answers|items|responses|phq|scores)[^.]*)\.(\d+
 
 SERIES_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[^0-9]*?))[-_. ]?0?(\d{1,2})$", re.IGNORECASE)
 
+LETTER_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[-_. ]?1)?)[-_. ]?([a-j])$", re.IGNORECASE)
+
+NHANES_ENTRY = re.compile(r"^(dpq)0([1-9])0$", re.IGNORECASE)
+
+OUT_OF = re.compile(r"^\s*(\d{1,2}(?:[.,]\d+)?)\s*(?:/\s*(?:27|24|6)\s*)?$")  # 14 / 27, or 14,5
+
 SERIES_NAME = re.compile(r"^phq[ _.-]?([289])$", re.IGNORECASE)
 
 TOTAL_WORDS = ("total", "score", "sum")
@@ -53,8 +59,9 @@ def number(value: Any, missing: Sequence[str] = ()) -> Any:
     if isinstance(value, str):
         if value.strip().lower() in MISSING:
             return None
+        match = OUT_OF.match(value)
         try:
-            value = float(value)
+            value = float(match[1].replace(",", ".") if match else value)
         except ValueError:
             return value
     if missing and isinstance(value, int | float) and value in {float(text) for text in missing}:
@@ -161,15 +168,20 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
 
 
 def _lists(names: Sequence[str]) -> dict[int, str]:
-    """The nine (or eight) entries of one list of answers: ``answers.1``, ``baseline_phq9_01`` ...
+    """The nine (or eight) entries of one list of answers: ``answers.1``, ``baseline_phq9_01``,
+    ``phq9a``, ``DPQ010`` of NHANES ...
 
     A tenth, the question of difficulty, is no item.
     """
     groups: dict[str, dict[int, str]] = {}
     for name in names:
-        match = LIST_ENTRY.match(name) or SERIES_ENTRY.match(name)
+        match = LIST_ENTRY.match(name) or SERIES_ENTRY.match(name) or NHANES_ENTRY.match(name)
+        letter = None if match else LETTER_ENTRY.match(name)
         if match:
             groups.setdefault(match[1].lower(), {})[int(match[2]) - 1] = name
+        elif letter:
+            place = ord(letter[2].lower()) - ord("a")
+            groups.setdefault(f"{letter[1].lower()} a", {})[place] = name
     nine, ten = set(range(9)), set(range(10))
     full = [group for group in groups.values() if set(group) in (set(range(8)), nine, ten)]
     if len(full) != 1:

@@ -14,16 +14,26 @@ from pathlib import Path
 from leadline.errors import LeadlineError
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
 from leadline.questionnaires.answers import items_of
-from leadline.sources.columns import check_present, need
-from leadline.sources.names import SCORE, TIME, instrument_of, looks_like, usual_place, words
+from leadline.sources.columns import check_present
+from leadline.sources.names import (
+    SCORE,
+    TIME,
+    instrument_of,
+    listed,
+    looks_like,
+    usual_place,
+    words,
+)
 
 FLAG = "--phq9-column"
 
 PERSONS = ("person_id", "person", "user_id", "participant_id", "patient_id", "client_id",
-           "subject_id", "participant", "record_id", "study_id", "pid", "id")  # fmt: skip
+           "subject_id", "participant", "record_id", "study_id", "pid", "record",
+           "seqn", "id")  # fmt: skip
 
 TIMES = ("time", "date", "timestamp", "completed_at", "created_at", "authored", "phq9_time",
-         "date_time", "datetime", "phq9_timestamp")  # fmt: skip
+         "date_time", "datetime", "phq9_timestamp", "at", "taken_at", "date_taken",
+         "on")  # fmt: skip
 
 PLAIN_SCORES = SCORE | {"depression", "dep", "raw", "value", "phq", "phq9", "phq8", "phq2", "of",
                         "the", "questionnaire", "tot", "scale"}  # fmt: skip
@@ -97,7 +107,13 @@ def label_columns(
     if "person" not in columns:
         person = _person(spare, file)
         columns |= {"person": person} if person else {}
-    need(columns, ("person",), FLAG, file)
+    if "person" not in columns:
+        raise LeadlineError(
+            "The table has no column for the person.",
+            remedy=f"Say which one it is with {FLAG} person=NAME. The table has: {listed(header)}.",
+            file=file,
+            row=1,
+        )
     spare = [name for name in spare if name != columns["person"]]
     if "instrument" not in columns and any(name.lower() == "instrument" for name in spare):
         columns["instrument"] = next(name for name in spare if name.lower() == "instrument")

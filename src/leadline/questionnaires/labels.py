@@ -7,7 +7,7 @@ prove it, from 1. Rows in which nothing was answered are passed over and counted
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from leadline.errors import LeadlineError
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
 from leadline.phq9.scoring import score
 from leadline.questionnaires.answers import MISSING, answer, number
-from leadline.questionnaires.columns import LabelColumns, label_columns
+from leadline.questionnaires.columns import FLAG, LabelColumns, label_columns
+from leadline.questionnaires.shapes import one_row_each
 from leadline.sources.batch import as_identifier
+from leadline.sources.columns import check_present
 from leadline.sources.config import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import question_texts, table_batches, table_header
 from leadline.sources.identity import Identities, key_of
@@ -57,19 +59,24 @@ def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> It
     Raises:
         LeadlineError: columns are absent or not clear, or no row holds a PHQ-9.
     """
-    header = table_header(path, ledger)
     explicit = pairs(settings.phq9_column, "phq9_column", LABEL_COLUMNS)
-    columns = label_columns(header, explicit, question_texts(path), settings.instrument, path)
-    _say_uses(path, header, columns, ledger)
+    met = table_header(path, ledger)
+    check_present(met, explicit, FLAG, path)
+    batches = list(table_batches(path, ledger))
+    if not batches:
+        raise LeadlineError(
+            "The table has a header and no row.", remedy="Export it again.", file=path, row=1
+        )
+    frame = pl.concat(batches, how="diagonal_relaxed")
+    table = one_row_each(frame, explicit, question_texts(path), path, ledger)
+    header = [name for name in table.frame.columns if name != "__row"]
+    columns = label_columns(header, explicit, table.texts, settings.instrument, path)
+    _say_uses(path, met, columns, table.used, ledger)
     date = date_beside(header, columns.time)
-    names = [*columns.all(), date] if date else columns.all()
     if date:
         ledger.uses.take(path, date, "date")
-    labels = [
-        label
-        for batch in table_batches(path, ledger, names)
-        for label in _rows(path, _dated(batch, columns.time, date), columns, settings, ledger)
-    ]
+    rows = _dated(table.frame, columns.time, date)
+    labels = list(_rows(path, rows, columns, settings, ledger))
     if not labels:
         raise LeadlineError(
             "No row of the table holds a PHQ-9: nothing is answered in "
@@ -86,7 +93,11 @@ def _dated(batch: pl.DataFrame, time: str, date: str | None) -> pl.DataFrame:
 
 
 def _say_uses(
-    path: Path, header: Sequence[str], columns: LabelColumns, ledger: RejectedRows
+    path: Path,
+    header: Sequence[str],
+    columns: LabelColumns,
+    used: Mapping[str, str],
+    ledger: RejectedRows,
 ) -> None:
     uses = ledger.uses
     uses.meet(path, [name for name in header if name])
@@ -95,8 +106,10 @@ def _say_uses(
              "instrument": columns.instrument_column}  # fmt: skip
     kinds |= {kind: name or "" for kind, name in zip(ITEM_COLUMNS, columns.items, strict=True)}
     for kind, name in kinds.items():
-        if name:
+        if name in header:
             uses.take(path, name, kind)
+    for name, kind in used.items():
+        uses.take(path, name, kind)
 
 
 def _rows(

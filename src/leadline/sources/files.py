@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
-from leadline.sources.names import listed, looks_like
+from leadline.sources.json_tables import flat_row, json_column, table_rows
+from leadline.sources.names import listed
 from leadline.sources.platforms import PREVIEWS, TableHead, head_of, is_preview, preview_places
 from leadline.sources.rejects import RejectedRows
 
@@ -447,48 +448,17 @@ def table_batches(
 def _json_frame(path: Path, ledger: RejectedRows) -> pl.DataFrame:
     """A table of JSON objects; what lies one level deeper is a column of its own (``items.q1``)."""
     rows: list[dict[str, Any]] = []
-    values = (entry for _, value in json_values(path, ledger) for entry in _table_rows(value))
+    values = (entry for _, value in json_values(path, ledger) for entry in table_rows(value))
     for number, value in enumerate(values, 1):
         if not isinstance(value, Mapping):
             ledger.reject(path, f"entry {number}", "This is no JSON object.", "Remove it.")
             continue
-        row: dict[str, Any] = {"__row": number}
-        for key, inner in value.items():
-            row |= {key: inner} if isinstance(inner, str | int | float) else _flat(key, inner)
-        rows.append(row)
+        rows.append({"__row": number, **flat_row(value)})
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not rows:
         raise LeadlineError("The file holds no row.", remedy="Export it again.", file=path)
-    columns = [_json_column(name, [row.get(name) for row in rows]) for name in names]
+    columns = [json_column(name, [row.get(name) for row in rows]) for name in names]
     return pl.DataFrame(columns)
-
-
-def _table_rows(value: Any) -> list[Any]:
-    """The rows of a value: of an object that wraps one list of objects, the list."""
-    if isinstance(value, Mapping) and not any(looks_like(key) == "person" for key in value):
-        lists = [inner for inner in value.values() if isinstance(inner, list)]
-        lists = [inner for inner in lists if inner and isinstance(inner[0], Mapping)]
-        if len(lists) == 1:
-            return lists[0]
-    return [value]
-
-
-def _flat(key: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {f"{key}.{inner}": entry for inner, entry in value.items()
-                if isinstance(entry, str | int | float | None)}  # fmt: skip
-    if isinstance(value, list):
-        return {f"{key}.{place}": entry for place, entry in enumerate(value, 1)
-                if isinstance(entry, str | int | float | None)}  # fmt: skip
-    return {key: None}
-
-
-def _json_column(name: str, values: list[Any]) -> pl.Series:
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds <= {str} or kinds <= {float, int}:
-        return pl.Series(name, values, strict=False)
-    texts = [None if value is None else str(value) for value in values]
-    return pl.Series(name, texts, dtype=pl.String)
 
 
 def _excel_frame(path: Path) -> pl.DataFrame:

@@ -151,6 +151,8 @@ def looks_like(name: str) -> str | None:
         if kind == "conversation" and not (parts & IDENTITY or len(parts) == 1):
             continue
         return kind
+    if words(name)[-1:] == ("at",) and len(parts) == 2:  # recordedAt, received_at
+        return "time"
     return "score" if instrument_of(name) and len(parts) == 1 else None
 
 
