@@ -101,3 +101,17 @@ def test_slack(tmp_path: Path) -> None:
     ]
     assert cohort.manifest["import"]["format"] == "slack"
     assert json.dumps(cohort.manifest["import"]["messages"]["read"]) == "3"
+
+
+def test_what_somebody_else_wrote_and_the_person_passed_on_is_left_out(tmp_path: Path) -> None:
+    messages = [
+        {"id": n, "type": "message", "date_unixtime": f"171455760{n}", "from": name,
+         "from_id": name, "text": text, **more}
+        for n, (name, text, more) in enumerate([
+            ("anna", "low", {}), ("CalmBot", "why?", {}),
+            ("anna", "news", {"forwarded_from": "News"})])
+    ]  # fmt: skip
+    source = write_source(tmp_path, "result.json", {"id": 9, "messages": messages})
+    cohort = import_beside(source)
+    assert [line[4] for line in turns_of(cohort)] == ["low", "why?"]
+    assert cohort.manifest["import"]["messages"]["read"] == 3

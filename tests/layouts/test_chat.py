@@ -181,3 +181,30 @@ def test_directions_are_speakers(tmp_path: Path) -> None:
         import_beside(source)
     cohort = import_beside(source, role=("outgoing=clinician",))
     assert words_of(cohort) == [("p", "user", "low"), ("p", "clinician", "why?")]
+
+
+TWO = [{"type": "human", "content": "low"}, {"type": "ai", "content": "why?"}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"user_id": "p", "chat_memory": {"messages": TWO}},
+        {"user_id": "p", "conversation_hash": "c", "messages": TWO},
+        {"user_id": "p", "linear_conversation": [
+            {"message": {"author": {"role": "user"}, "content": {"parts": ["low"]}}},
+            {"message": {"author": {"role": "assistant"}, "content": {"parts": ["why?"]}}}]},
+    ],
+)  # fmt: skip
+def test_further_places_of_messages(tmp_path: Path, record: dict[str, Any]) -> None:
+    cohort = import_beside(write_source(tmp_path, "a.json", [record]))
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+
+
+def test_messages_in_cells_of_a_history_in_sql(tmp_path: Path) -> None:
+    cells = [f'{{""type"": ""{kind}"", ""data"": {{""content"": ""{text}""}}}}'
+             for kind, text in (("human", "low"), ("ai", "why?"))]  # fmt: skip
+    rows = "".join(f'{n},s,"{cell}"\n' for n, cell in enumerate(cells))
+    source = write_source(tmp_path, "h.csv", f"id,session_id,message\n{rows}")
+    cohort = import_beside(source, one_person_per_conversation=True)
+    assert words_of(cohort) == [("s", "user", "low"), ("s", "assistant", "why?")]

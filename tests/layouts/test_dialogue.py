@@ -117,7 +117,7 @@ def test_several_keys_that_could_be_the_time_are_asked_about(tmp_path: Path) -> 
     assert [f"{time:%d}" for time in cohort.turns["time"]] == ["02"]
 
 
-@pytest.mark.parametrize(("raw", "kind"), [({"actor": "user", "content": "low"}, "role"),
+@pytest.mark.parametrize(("raw", "kind"), [({"talker": "user", "content": "low"}, "role"),
                                            ({"role": "user", "says": "low"}, "text")])  # fmt: skip
 def test_keys_that_are_not_known_are_asked_about(
     tmp_path: Path, raw: dict[str, str], kind: str
@@ -125,6 +125,6 @@ def test_keys_that_are_not_known_are_asked_about(
     with pytest.raises(LeadlineError, match=f"The {kind} is missing") as caught:
         cohort_of(tmp_path, {"user_id": "p", "messages": [raw]})
     assert f"--{kind}-key" in caught.value.remedy
-    assert ("actor" if kind == "role" else "says") in caught.value.remedy
-    settings = {f"{kind}_key": "actor" if kind == "role" else "says"}
+    assert ("talker" if kind == "role" else "says") in caught.value.remedy
+    settings = {f"{kind}_key": "talker" if kind == "role" else "says"}
     assert cohort_of(tmp_path / "b", {"user_id": "p", "messages": [raw]}, **settings).turns.height

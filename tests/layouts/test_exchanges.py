@@ -16,7 +16,8 @@ from leadline.layouts.exchanges import exchange_columns
 @pytest.mark.parametrize(
     ("user", "bot"),
     [("user_message", "bot_response"), ("userMessage", "botResponse"), ("Prompt", "Response"),
-     ("question", "answer"), ("human", "assistant")],
+     ("question", "answer"), ("human", "assistant"), ("frage", "antwort"),
+     ("patient_text", "therapist_text")],
 )  # fmt: skip
 def test_exchanges(tmp_path: Path, user: str, bot: str) -> None:
     table = (
@@ -59,3 +60,8 @@ def test_lists_of_messages_in_cells(tmp_path: Path, python: bool) -> None:
         writer.writerow(["user_id", "messages"])
         writer.writerow(["p", str(messages) if python else json.dumps(messages)])
     assert words_of(import_beside(path)) == [("p", "user", 'it\'s "low"'), ("p", "assistant", "?")]
+
+
+def test_a_user_column_beside_the_prompt_is_the_person(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "t.csv", "user,prompt,completion\np,low,why?\n")
+    assert words_of(import_beside(source)) == [("p", "user", "low"), ("p", "assistant", "why?")]

@@ -86,3 +86,9 @@ def test_keys_that_are_given_win() -> None:
     raw = {"role": "x", "kind": "user", "content": "a", "raw": "low", "t": 5, "time": 6}
     message = read_message(raw, Keys("kind", "raw", "t"))
     assert (message.speaker, message.text, message.time) == ("user", "low", 5)
+
+
+def test_a_message_of_files_alone_has_no_text() -> None:
+    empty = {"sender": "human", "text": "", "content": [], "files": []}
+    assert read_message(empty, Keys()).omitted == NO_TEXT
+    assert not read_message({"role": "user", "content": ""}, Keys()).omitted

@@ -37,3 +37,15 @@ def test_trackers_and_brokers(tmp_path: Path, broker: bool) -> None:
     assert messages["read"] == len(EVENTS_OF_P)
     assert messages["left_out_by_rule"][EVENTS] == 4
     assert cohort.manifest["import"]["format"] == "rasa"
+
+
+def test_rows_of_the_sql_tracker_store(tmp_path: Path) -> None:
+    rows = [
+        f'{n},p,{kind},"{{""event"": ""{kind}"", ""text"": ""{text}"", ""id"": {n}}}"'
+        for n, (kind, text) in enumerate([("user", "low"), ("bot", "why?")])
+    ]
+    source = write_source(
+        tmp_path, "t.csv", "id,sender_id,type_name,data\n" + "\n".join(rows) + "\n"
+    )
+    cohort = import_beside(source)
+    assert turns_of(cohort) == [("p", "1", 0, "user", "low"), ("p", "1", 1, "assistant", "why?")]

@@ -128,3 +128,62 @@ def test_other_logs(tmp_path: Path, call: dict[str, Any]) -> None:
     cohort = import_beside(write_source(tmp_path, "t.json", [call]))
     assert said(cohort) == TURNS[1:3]
     assert cohort.turns["time"].null_count() == 0
+
+
+WHO = {"session.id": "s", "user.id": "p"}
+
+
+def otlp(attributes: dict[str, str], events: list[Any] | None = None) -> dict[str, Any]:
+    pairs = [{"key": key, "value": {"stringValue": value}}
+             for key, value in {**WHO, **attributes}.items()]  # fmt: skip
+    spans = [{"spanId": "1", "startTimeUnixNano": "1714557600000000000", "attributes": pairs,
+              "events": events or []}]  # fmt: skip
+    return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+
+
+def span_event(name: str, key: str, value: str) -> dict[str, Any]:
+    return {"name": name, "attributes": [{"key": key, "value": {"stringValue": value}}]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        otlp({"llm.input_messages.0.message.role": "user",
+              "llm.input_messages.0.message.content": "low",
+              "llm.output_messages.0.message.role": "assistant",
+              "llm.output_messages.0.message.content": "why?"}),
+        otlp({}, [span_event("gen_ai.user.message", "content", "low"),
+                  span_event("gen_ai.choice", "message", json.dumps(A1))]),
+        {"timestamp": "2024-05-01T10:00:00Z", "sessionId": "s", "userId": "p",
+         "input": {"query": "low"}, "output": {"answer": "why?"}},
+        {"run_type": "llm", "session_id": "project", "start_time": "2024-05-01T10:00:00Z",
+         "extra": {"metadata": {"session_id": "s", "user_id": "p"}},
+         "inputs": {"messages": [[{"id": ["langchain", "HumanMessage"], "lc": 1,
+                                   "type": "constructor", "kwargs": {"content": "low"}}]]},
+         "outputs": {"generations": [[{"text": "why?", "message": {"kwargs": {
+             "content": "why?"}}}]]}},
+    ],
+)  # fmt: skip
+def test_calls_of_other_programs(tmp_path: Path, content: Any) -> None:
+    cohort = import_beside(write_source(tmp_path, "t.json", content))
+    assert [line[:2] + line[3:] for line in turns_of(cohort)] == [
+        ("p", "s", "user", "low"), ("p", "s", "assistant", "why?"),
+    ]  # fmt: skip
+
+
+def test_a_table_of_traces_loses_no_answer(tmp_path: Path) -> None:
+    table = (
+        "id,timestamp,userId,sessionId,input,output\n"
+        't,2024-05-01T10:00:00Z,p,s,"[{""role"": ""user"", ""content"": ""low""}]",'
+        '"{""role"": ""assistant"", ""content"": ""why?""}"\n'
+    )
+    cohort = import_beside(write_source(tmp_path, "t.csv", table))
+    assert cohort.manifest["import"]["format"] == "traces"
+    assert said(cohort) == [("user", "low"), ("assistant", "why?")]
+
+
+def test_an_answer_without_words_is_counted(tmp_path: Path) -> None:
+    cohort = import_beside(write_source(tmp_path, "t.jsonl", [langfuse(0, "low", {"tokens": 3})]))
+    assert said(cohort) == [("user", "low")]
+    notes = cohort.manifest["import"]["transformations"]
+    assert notes["inputs or outputs of calls that hold no message, left out"] == 1

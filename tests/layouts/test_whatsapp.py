@@ -16,6 +16,9 @@ ANDROID = (
     "25/05/2024, 10:01 - Wysa: Why?\n"
     "26/05/2024, 10:02 - Anna: <Media omitted>\n"
 )
+ARABIC = (  # digits and marks of direction as an Arabic phone writes them
+    "\u0662\u0665\u200f/\u0665\u200f/\u0662\u0660\u0662\u0664\u060c \u0661\u0660:0{} \u0645 - "
+)
 IPHONE = (
     "[25.05.24, 10:00:00] Anna: low today\n"
     "\u200e[25.05.24, 10:01:00] Wysa: \u200eimage omitted\n"
@@ -52,3 +55,25 @@ def test_two_people_are_asked_about_without_their_names(tmp_path: Path) -> None:
     with pytest.raises(LeadlineError, match="2 authors") as caught:
         import_beside(write_source(tmp_path, "chat.txt", ANDROID), timezone="UTC")
     assert "Anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "hour"),
+    [
+        ("5/25/24, 10:00\u202fAM - ", "5/25/24, 10:01\u202fAM - ", 10),
+        ("25/5/24, 10:00 p. m. - ", "25/5/24, 10:01 p. m. - ", 22),
+        ("25/05/2024 à 10:00 - ", "25/05/2024 à 10:01 - ", 10),
+        ("25.5.2024 klo 10.00 - ", "25.5.2024 klo 10.01 - ", 10),
+        ("2024-05-25 10:00 - ", "2024-05-25 10:01 - ", 10),
+        ("2024년 5월 25일 오후 10:00, ", "2024년 5월 25일 오후 10:01, ", 22),
+        ("[2024/5/25 下午10:00:00] ", "[2024/5/25 下午10:01:00] ", 22),
+        ("2024年5月25日 10:00 - ", "2024年5月25日 10:01 - ", 10),
+        (ARABIC.format(0), ARABIC.format(1), 22),
+    ],
+)
+def test_phones_of_other_languages(tmp_path: Path, first: str, second: str, hour: int) -> None:
+    colon = " : " if "년" in first else ": "
+    text = f"{first}Anna{colon}low \u0663\n{second}Wysa{colon}Why?\nmore: yes\n"
+    cohort = import_beside(write_source(tmp_path, "chat.txt", text), **SETTINGS)
+    assert [line[4] for line in turns_of(cohort)] == ["low \u0663", "Why?\nmore: yes"]
+    assert cohort.turns["time"][0] == datetime(2024, 5, 25, hour, tzinfo=UTC)

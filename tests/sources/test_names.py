@@ -11,7 +11,8 @@ from leadline.sources.names import instrument_of, item_number, looks_like, norma
     ("name", "kind"),
     [
         *((name, "time") for name in ("createdAt", "date_created", "CreatedDate", "phq9_date",
-          "assessmentDate", "effectiveInstant", "issued", "Timestamp", "fecha", "Datum", "日期")),
+          "assessmentDate", "effectiveInstant", "issued", "recordedAt",
+          "Timestamp", "fecha", "Datum", "日期")),
         *((name, "other time") for name in ("updatedAt", "date_of_birth", "DOB", "deleted_at",
           "start_time", "EndDate", "last_seen_at")),
         *((name, "person") for name in ("userId", "user_id", "Participant ID", "patientUUID",

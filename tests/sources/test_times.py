@@ -195,6 +195,12 @@ def test_an_offset_among_dates_is_bad() -> None:
     assert told["offset"].null_count() == 2
 
 
+def test_days_of_a_spreadsheet_in_text_are_neither() -> None:
+    days = to_utc(pl.Series(["45413.4166666667", "45414"]), "UTC")
+    assert days["bad"].all()
+    assert to_utc(pl.Series(["0.5", "45414"]), "UTC")["offset"].null_count() == 0
+
+
 def test_days_of_a_spreadsheet_are_neither_offsets_nor_dates() -> None:
     assert to_utc(pl.Series([45413.4167, 45414.5]), "UTC")["bad"].all()
     assert to_utc(pl.Series([12.0, 45413.4167]), "UTC")["offset"].null_count() == 0

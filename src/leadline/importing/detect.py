@@ -28,6 +28,7 @@ from leadline.layouts.daic import TRANSCRIPT, transcripts
 from leadline.layouts.exchanges import exchange_columns
 from leadline.layouts.folder import dialogue_files, is_transcript
 from leadline.layouts.long_table import columns_of
+from leadline.layouts.rasa import opened_event
 from leadline.layouts.traces import is_call
 from leadline.layouts.whatsapp import is_whatsapp
 from leadline.sources.config import FORMATS, ImportConfig
@@ -40,11 +41,14 @@ from leadline.sources.files import (
     holds_messages,
     is_nested,
     table_batches,
+    table_header,
 )
 from leadline.sources.names import listed
 from leadline.sources.rejects import RejectedRows
 
 TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
+
+EXCHANGES = ("exchanges", "a table with what the person wrote and what was answered")
 
 LOOKED_AT = 20  # records of a JSON file by which its layout is judged
 
@@ -132,7 +136,12 @@ def _is_dialogue(path: Path, settings: ImportConfig) -> bool:
 
 
 def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[str, str]:
-    columns = columns_of(source, settings, ledger)
+    try:
+        columns = columns_of(source, settings, ledger)
+    except LeadlineError:  # two columns of words may be the halves of exchanges
+        if exchange_columns(table_header(source, ledger)) is None:
+            raise
+        return EXCHANGES
     if {"role", "text"} <= set(columns):
         return "table", "a table with a role and a text column"
     first = next(iter(table_batches(source, RejectedRows(skip_bad=True))), pl.DataFrame())
@@ -140,9 +149,11 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
     if column is not None:
         return "cells", "a table whose cells hold whole dialogues"
     if source.suffix.lower() in TEXT_TABLES and holds_messages(first):
-        return "chat", "a table whose cells hold lists of messages as JSON"
+        in_cells = _in_cells(source)
+        if in_cells is not None:
+            return in_cells
     if exchange_columns(header_of(first)) is not None:
-        return "exchanges", "a table with what the person wrote and what was answered"
+        return EXCHANGES
     raise LeadlineError(
         "The table has no role and text column that Leadline knows.",
         remedy="If each row is a turn, give --format table with --column role=NAME and "
@@ -152,6 +163,18 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
         file=source,
         row=1,
     )
+
+
+def _in_cells(source: Path) -> tuple[str, str] | None:
+    """The format of a table whose cells hold JSON, by what its rows are as objects."""
+    _, record = next(conversations(source, RejectedRows(skip_bad=True)), ("", None))
+    if not isinstance(record, Mapping):
+        return None
+    known_layout = platform_of(opened_event(record))
+    if known_layout is not None:
+        return known_layout
+    fits = _json_fits(record)
+    return (fits[0][0], f"a table whose cells hold JSON: {fits[0][1]}") if len(fits) == 1 else None
 
 
 def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:

@@ -21,6 +21,10 @@ from leadline.sources.records import first_of, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.source import Source
 
+FORWARDED = ("forwarded_from", "forwarded_from_id", "saved_from")
+
+FORWARDS = "forwarded posts, which are somebody else's words, left out"
+
 SLACK_DAY = re.compile(r"^\d{4}-\d{2}-\d{2}\.json$")
 
 SLACK_FILES = ("users.json", "channels.json", "dms.json")
@@ -70,16 +74,18 @@ def _telegram(source: Path, ledger: RejectedRows) -> Iterator[Room]:
             room = Room(here, identifier(chat.get("id")) or source.stem)
             for number, message in enumerate(_entries(chat, "messages", source, here)):
                 text = message.get("text")
+                why = "" if message.get("type", "message") == "message" else EVENTS
+                if not why and any(message.get(key) for key in FORWARDED):
+                    why = FORWARDS
                 if isinstance(text, list):
                     text = "".join(_telegram_piece(piece) for piece in text)
-                kind = message.get("type", "message")
                 time = message.get("date_unixtime") or message.get("date")
                 name = str(message.get("from") or "")
                 _meet(ledger, source, message, ("text", "date_unixtime", "from", "from_id"))
                 room.posts.append(
                     Post(f"{here}, messages[{number}]", identifier(message.get("from_id")) or name,
                          name, text, time, name.lower().endswith("bot") or None,
-                         "" if kind == "message" else EVENTS, identifier(message.get("id")) or "")
+                         why, identifier(message.get("id")) or "")
                 )  # fmt: skip
             yield room
 

@@ -1,9 +1,9 @@
 """A dialogue inside one cell: "User: ... Bot: ...", split by its speakers.
 
-A label is a known word for a speaker before a colon, at the start of the text or of a line, or
-after the end of a sentence. A cell is a dialogue if it begins with a label, and both the person and
-someone else speak in it. In one real study the bot's words stood in the person's turn and nobody
-noticed.
+A label is a known word for a speaker before a colon, at the start of the text or of a line, after
+the end of a sentence, or anywhere if it has a capital. ChatML (``<|im_start|>user``) is read too.
+A cell is a dialogue if it begins with a label, and both the person and someone else speak in it. In
+one real study the bot's words stood in the person's turn and nobody noticed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ LABELS = tuple(sorted(
     - {"function", "developer", "tool"}, key=len, reverse=True,
 ))  # fmt: skip
 
+MARKS = (":", "\uff1a", "<|im_start|>")
+
 SAMPLE = 200  # cells by which a column is judged
 
 ENOUGH = 0.5  # share of the cells of a column that have to be dialogues
@@ -41,7 +43,8 @@ def label_pattern(extra: Sequence[str] = ()) -> re.Pattern[str]:
     """The pattern of a label, with further speakers that were named."""
     names = "|".join(re.escape(name) for name in (*extra, *LABELS))
     return re.compile(
-        rf"(?:^|(?<=[\n\r])|(?<=[.!?\u3002\uff01\uff1f\"'\u201d|)\]] )|(?<=  ))"
+        rf"(?:^|(?<=[\n\r\u3002\uff01\uff1f])|(?<=[.!?\u3002\uff01\uff1f\"'\u201d|)\]] )|(?<=  )"
+        rf"|(?<= )(?-i:(?=[A-Z])))"
         rf"(?:[\[(]?\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?[\])]?[ \t]*-?[ \t]*)?"
         rf"[ \t>*#-]*[\[<(*]{{0,2}}"
         rf"(?P<name>{names})(?:[ _]?\d{{1,2}})?[\]>)*]{{0,2}}[ ]?[:\uff1a][*]{{0,2}}[ \t]*",
@@ -52,12 +55,19 @@ def label_pattern(extra: Sequence[str] = ()) -> re.Pattern[str]:
 PATTERN = label_pattern()
 
 
+CHATML_START = "<|im_start|>"
+
+CHATML = re.compile(r"<\|im_start\|>\s*(?P<name>\w+)[ \t]*\n?")
+
+
 def split_dialogue(text: str, pattern: re.Pattern[str] = PATTERN) -> list[tuple[str, str]] | None:
     """Speakers and words of a dialogue in one text; None if it is none.
 
     >>> split_dialogue("User: low today. Bot: What happened?")
     [('User', 'low today.'), ('Bot', 'What happened?')]
     """
+    if CHATML_START in text:
+        pattern, text = CHATML, text.replace("<|im_end|>", "").replace("<|endoftext|>", "")
     matches = list(pattern.finditer(text))
     if len(matches) < 2 or text[: matches[0].start()].strip():
         return None
@@ -72,7 +82,7 @@ def split_dialogue(text: str, pattern: re.Pattern[str] = PATTERN) -> list[tuple[
 
 def is_dialogue(text: Any, roles: Mapping[str, str], pattern: re.Pattern[str] = PATTERN) -> bool:
     """Whether a text holds what the person and someone else said."""
-    if not isinstance(text, str) or (":" not in text and "\uff1a" not in text):
+    if not isinstance(text, str) or not any(mark in text for mark in MARKS):
         return False
     parts = split_dialogue(text, pattern)
     if parts is None:
@@ -222,7 +232,7 @@ def split_rows(
         file: for errors.
     """
     suspects = rows.with_row_index("place").filter(
-        users & pl.col("text").str.contains_any([":", "\uff1a"])
+        users & pl.col("text").str.contains_any(list(MARKS))
     )
     roles = settings.roles()
     pattern = label_pattern(list(roles)) if roles else PATTERN

@@ -28,7 +28,7 @@ from leadline.layouts.message import (
 from leadline.sources.batch import NOBODY, ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
-from leadline.sources.names import looks_like, normal, usual_place
+from leadline.sources.names import looks_like, normal, usual_place, words
 from leadline.sources.people import PeopleColumns, picked
 from leadline.sources.records import RawTurns, at, first_of, identifier
 from leadline.sources.rejects import RejectedRows
@@ -37,7 +37,7 @@ from leadline.sources.source import Source
 
 TURN_KEYS = ("messages", "turns", "conversation", "conversations", "dialog", "dialogue", "chat",
              "chat_messages", "utterances", "history", "chat_history", "transcript",
-             "contents")  # fmt: skip
+             "contents", "linear_conversation")  # fmt: skip
 
 LATE_TURN_KEYS = ("data", "items", "input", "output", "events", "log", "results", "content")
 """Keys that hold messages only where no other does and their entries are messages."""
@@ -50,7 +50,7 @@ PERSON_KEYS = ("person_id", "user_id", "participant_id", "patient_id", "client_i
 
 CONVERSATION_KEYS = ("conversation_id", "dialogue_id", "dialog_id", "chat_id", "thread_id",
                      "session_id", "message_tree_id", "conversation_uuid", "chat_session_id",
-                     "uuid", "conv_id", "_id", "id")  # fmt: skip
+                     "conversation_hash", "uuid", "conv_id", "_id", "id")  # fmt: skip
 
 CHAT_KEYS = frozenset((
     *TURN_KEYS, *WRAPPERS, *ROLE_KEYS, *TEXT_KEYS, *CONVERSATION_KEYS, *PERSON_KEYS, "mapping",
@@ -60,6 +60,13 @@ CHAT_KEYS = frozenset((
     "external_id", "current_leaf_message_uuid", "create_time", "parent_id", "parent_message_uuid",
 ))  # fmt: skip
 """Keys that are read by name, found in another case too."""
+
+CALL_WORDS = frozenset(("input", "inputs", "output", "outputs", "request", "response", "body",
+                        "attributes", "message", "events", "completion"))  # fmt: skip
+"""Words of the keys of a call of a model, whose object is no holder of a conversation."""
+
+ABOUT = ("metadata", "meta", "user", "account", "person", "participant", "patient", "config")
+"""Keys of objects beside a holder of a conversation that hold no messages."""
 
 REQUEST_KEYS = ("response", "choices", "completion", "usage", "request")
 
@@ -136,9 +143,11 @@ def _wrapper(value: Any) -> str | None:
 
 def _open_chat(value: Any) -> Any:
     """A record whose conversation lies deeper, under ``chat``, also as a history by id."""
-    inner = value.get("chat") if isinstance(value, Mapping) else None
-    if not isinstance(inner, Mapping):
+    if not isinstance(value, Mapping):
         return value
+    inner = value.get("chat")
+    if not isinstance(inner, Mapping):
+        return _open_holder(value)
     history = inner.get("history")
     nodes = history.get("messages") if isinstance(history, Mapping) else None
     outer = {key: entry for key, entry in value.items() if key != "chat"}
@@ -146,6 +155,20 @@ def _open_chat(value: Any) -> Any:
         current = history.get("currentId")
         return {**outer, "messages": list(nodes.values()), "current_node": current}
     return {**inner, **outer}
+
+
+def _open_holder(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record whose messages lie in its only object that has any (``chat_memory.messages``)."""
+    if turn_keys(value) or has_tree(value) or any(set(words(key)) & CALL_WORDS for key in value):
+        return value
+    holders = [key for key, inner in value.items()
+               if isinstance(inner, Mapping) and (turn_keys(inner) or has_tree(inner))]  # fmt: skip
+    others = [key for key, inner in value.items() if isinstance(inner, Mapping | list)
+              and key not in holders and normal(key) not in ABOUT]  # fmt: skip
+    if len(holders) != 1 or others:
+        return value
+    outer = {key: entry for key, entry in value.items() if key != holders[0]}
+    return {**value[holders[0]], **outer}
 
 
 def _is_by_name(value: Any) -> bool:
@@ -308,7 +331,7 @@ class ChatReader:
 
     def _flat(self, trees: dict[str, Dialogue], record: Mapping[str, Any], where: str) -> None:
         """A record that is a message; without a conversation, all of a person's are one."""
-        name = self._conversation(record, CONVERSATION_KEYS[:-3])
+        name = self._conversation(record, CONVERSATION_KEYS[:-4])
         conversation = identifier(record[name]) if name is not None else self.name or ONLY
         alone = conversation if name is not None else self.source.stem
         person = self._person(record, where, alone)

@@ -12,7 +12,7 @@ from leadline.layouts.cells import only_column
 from leadline.sources.batch import ONLY, RawTurnBatch, as_identifier
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import normal
+from leadline.sources.names import looks_like, normal
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -20,12 +20,17 @@ from leadline.sources.source import Source
 
 ASKING = ("user_message", "user_text", "user_input", "user_prompt", "user_query", "user_utterance",
           "user", "human", "prompt", "question", "query", "input", "input_text", "message",
-          "patient_message", "client_message", "human_message", "request", "utterance")  # fmt: skip
+          "patient_message", "client_message", "human_message", "request", "utterance", "frage",
+          "pregunta", "domanda", "pergunta", "instruction", "patient", "client", "patient_text",
+          "client_text", "patient_utterance", "client_utterance", "questiontext",
+          "question_text")  # fmt: skip
 
 ANSWERING = ("bot_message", "bot_response", "bot_text", "bot_reply", "assistant_message",
              "assistant_response", "assistant", "ai_message", "ai_response", "ai", "bot",
              "chatbot_response", "model_response", "gpt_response", "response", "completion",
-             "answer", "reply", "output", "output_text", "system_response")  # fmt: skip
+             "answer", "reply", "output", "output_text", "system_response", "antwort", "respuesta",
+             "risposta", "resposta", "therapist", "counselor", "therapist_text", "counselor_text",
+             "therapist_response", "counselor_response", "answertext", "answer_text")  # fmt: skip
 
 UNANSWERED = "empty halves of exchanges, left out"
 
@@ -35,6 +40,8 @@ def exchange_columns(header: Sequence[str]) -> tuple[str, str] | None:
     names = {normal(name): name for name in header}
     asking = [names[name] for name in ASKING if name in names]
     answering = [names[name] for name in ANSWERING if name in names]
+    if len(asking) > 1:  # then `user` is who wrote it
+        asking = [name for name in asking if looks_like(name) != "person"]
     return (asking[0], answering[0]) if len(asking) == 1 and len(answering) == 1 else None
 
 

@@ -187,9 +187,10 @@ def columns_of(
         if len(likely) == 1:
             columns[kind] = likely[0]
         elif len(likely) > 1 and kind != "conversation":
+            survey = " If each row is a person's answers, give --mapping FILE.toml."
             raise LeadlineError(
                 f"More than one column could be the {kind}: {', '.join(likely)}.",
-                remedy=f"Say which with --column {kind}=NAME.",
+                remedy=f"Say which with --column {kind}=NAME.{survey if kind == 'text' else ''}",
                 file=path,
                 row=1,
             )

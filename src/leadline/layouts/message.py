@@ -98,10 +98,17 @@ def opened(message: Mapping[str, Any]) -> Mapping[str, Any]:
         outer = {key: value for key, value in message.items() if key != "data"}
         return {**outer, **inner, "type": message["type"]}
     inner = message.get("message")
-    if isinstance(inner, Mapping) and ("role" in inner or "author" in inner):
+    if isinstance(inner, Mapping) and _is_inner(inner):
         outer = {key: value for key, value in message.items() if key != "message"}
-        return {**outer, **inner}
+        return {**outer, **opened(inner)}
     return message
+
+
+def _is_inner(message: Mapping[str, Any]) -> bool:
+    """Whether what lies under ``message`` is the message itself."""
+    if "role" in message or "author" in message:
+        return True
+    return "type" in message and ("data" in message or "content" in message)
 
 
 def read_message(raw: Mapping[str, Any], keys: Keys) -> LogMessage:
@@ -268,6 +275,8 @@ def _without_text(message: Mapping[str, Any], content: Any, speaker: Any) -> str
         reasons = {UNSAID_PARTS.get(kind, "") for kind in kinds}
         if len(reasons) == 1 and "" not in reasons:
             return reasons.pop()
+        return NO_TEXT
+    if content == []:  # a Claude export has such messages beside files alone
         return NO_TEXT
     names = {normal(key) for key, value in message.items() if value not in (None, "", [], {})}
     if names & {"tool_calls", "function_call", "tool_call_id", "tool_uses"}:

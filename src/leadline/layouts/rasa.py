@@ -43,7 +43,7 @@ def _batches(
             if person is not None:
                 people.add(person, picked(record, people.columns), source, where, ledger)
         else:
-            single.append((where, record))
+            single.append((where, opened_event(record)))
         if rows.full:
             yield rows.batch()
     by_sender: dict[str | None, list[Any]] = {}
@@ -55,6 +55,14 @@ def _batches(
         if rows.full:
             yield rows.batch()
     yield rows.batch()
+
+
+def opened_event(record: Any) -> Any:
+    """An event of Rasa's SQL tracker store, whose row keeps it under ``data``; else the record."""
+    inner = record.get("data") if isinstance(record, Mapping) else None
+    if isinstance(inner, Mapping) and "event" in inner and "type_name" in record:
+        return {**record, **inner}
+    return record
 
 
 def _tracker(rows: RawTurns, events: list[Any], person: str | None, where: str) -> None:

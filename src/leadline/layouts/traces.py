@@ -33,9 +33,10 @@ from leadline.sources.roles import KNOWN, roles_of
 from leadline.sources.source import Source
 
 SESSION_KEYS = (
+    "extra.metadata.session_id", "extra.metadata.thread_id", "extra.metadata.conversation_id",
     "sessionId", "session_id", "session.id", "gen_ai.conversation.id", "langfuse.session.id",
     "conversation_id", "thread_id", "metadata.session_id", "metadata.conversation_id",
-    "extra.metadata.session_id", "request.metadata.session_id",
+    "request.metadata.session_id",
 )  # fmt: skip
 
 PERSON_KEYS = (
@@ -49,7 +50,19 @@ TIME_KEYS = (
     "startTimeUnixNano", "time", "response.created", "request.created", "request_created_at",
 )  # fmt: skip
 
-PROMPT = re.compile(r"^gen_ai\.(prompt|completion)\.(\d+)\.(role|content)$")
+PROMPT = re.compile(
+    r"^(?:gen_ai\.(?P<side>prompt|completion)\.(?P<place>\d+)\.(?P<part>role|content)"
+    r"|llm\.(?P<side2>input|output)_messages\.(?P<place2>\d+)\.message\."
+    r"(?P<part2>role|content))$"
+)
+"""Attributes of OpenLLMetry and of OpenInference."""
+
+SIDES = {"input": "prompt", "output": "completion"}
+
+EVENT = re.compile(r"^gen_ai\.(system|user|assistant|tool)\.message$|^gen_ai\.(choice)$")
+
+ONLY_TEXT = ("query", "question", "prompt", "user_input", "user_message", "answer", "response",
+             "reply", "completion", "result", "output_text", "text", "input", "output")  # fmt: skip
 
 INPUTS = (
     "gen_ai.input.messages", "gen_ai.prompt", "input", "inputs", "request", "request_body",
@@ -230,8 +243,9 @@ def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
             if kind in OTHER_SPANS:
                 ledger.note("spans that are no calls of a model, left out")
                 continue
-            given_messages = _prompts(flat, "prompt") or _first_messages(flat, INPUTS, "user")
-            answers = _prompts(flat, "completion") or _first_messages(flat, OUTPUTS, "assistant")
+            given_messages, answers = _both_sides(flat)
+            if bool(given_messages) != bool(answers) and _has_both(flat):
+                ledger.note("inputs or outputs of calls that hold no message, left out")
             if not given_messages and not answers:
                 ledger.note("spans that are no calls of a model, left out")
                 continue
@@ -244,6 +258,36 @@ def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
                 time = int(time)
             new = max(len(given_messages) - 1, 0)
             yield Call(place, session, person, time, [*given_messages, *answers], new, flat)
+
+
+def _both_sides(flat: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The messages that a call was given and those that it answered."""
+    asked, answered = _prompts(flat, "prompt"), _prompts(flat, "completion")
+    if not asked and not answered:
+        asked, answered = _of_events(flat.get("events"))
+    asked = asked or _first_messages(flat, INPUTS, "user")
+    return asked, answered or _first_messages(flat, OUTPUTS, "assistant")
+
+
+def _has_both(flat: Mapping[str, Any]) -> bool:
+    """Whether a call has something under a key of an input and under one of an output."""
+    return all(any(flat.get(key) for key in keys) for keys in (INPUTS, OUTPUTS))
+
+
+def _of_events(events: Any) -> tuple[list[Any], list[Any]]:
+    """Messages of a span that stand in its events (``gen_ai.user.message``, ``gen_ai.choice``)."""
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for event in events if isinstance(events, list) else []:
+        match = EVENT.match(str(event.get("name"))) if isinstance(event, Mapping) else None
+        if match is None:
+            continue
+        body = _flattened(event)
+        role = match[1] or "assistant"
+        messages = _messages(body.get("message") or body.get("content"), role)
+        sides[1 if match[2] else 0].extend(
+            {"role": role, **raw} if isinstance(raw, Mapping) else raw for raw in messages
+        )
+    return sides
 
 
 def _records(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -299,8 +343,12 @@ def _prompts(flat: Mapping[str, Any], what: str) -> list[Any]:
     parts: dict[int, dict[str, Any]] = {}
     for key, value in flat.items():
         match = PROMPT.match(key)
-        if match and match[1] == what:
-            parts.setdefault(int(match[2]), {})[match[3]] = value
+        if match is None:
+            continue
+        side = match["side"] or SIDES[match["side2"]]
+        place = int(match["place"] or match["place2"])
+        if side == what:
+            parts.setdefault(place, {})[match["part"] or match["part2"]] = value
     return [parts[place] for place in sorted(parts) if "content" in parts[place]]
 
 
@@ -336,7 +384,7 @@ def _messages(value: Any, role: str) -> list[Any]:
             "body",
             "chat_history",
         ):
-            if value.get(key):
+            if value.get(key) and not (key in ("input", "output") and isinstance(value[key], str)):
                 return _messages(value[key], role)
         return _messages_of_entry(value, role)
     return []
@@ -351,12 +399,15 @@ def _messages_of_entry(entry: Any, role: str) -> list[Any]:
         return []
     inner = entry.get("message")
     if isinstance(inner, Mapping):
-        return [inner]
+        return _messages_of_entry(inner, role)
+    if isinstance(entry.get("kwargs"), Mapping) and not isinstance(entry.get("id"), list):
+        return _messages_of_entry(entry["kwargs"], role)
     names = {normal(key) for key in entry}
     if names & {"role", "type"} and names & {"content", "text", "parts", "data", "tool_calls",
-                                             "summary", "arguments", "output"}:  # fmt: skip
+                                             "summary", "arguments", "output",
+                                             "kwargs"}:  # fmt: skip
         return [entry]
-    for key in ("content", "text", "generated_text", "answer", "response", "question"):
-        if isinstance(entry.get(key), str):
+    for key in ("content", "text", "generated_text", *ONLY_TEXT):
+        if isinstance(entry.get(key), str) and entry[key].strip():
             return [{"role": role, "content": entry[key]}]
     return []

@@ -20,15 +20,33 @@ from leadline.sources.rejects import RejectedRows
 from leadline.sources.source import Source
 from leadline.sources.spoken_times import day_order, is_ambiguous
 
-DAY = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}"
+MARKS = "\u200e\u200f\u202a\u202c\ufeff"
 
-CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[\s\u202f]*[AaPp]\.?\s?[Mm]\.?)?"
-
-LINE = re.compile(
-    rf"^[\u200e\u202a]*\[?(?P<day>{DAY}),?\s+(?P<clock>{CLOCK})\]?\s*(?:[-\u2013]\s+|(?<=\])\s*)(?P<rest>.*)$"
+DAY = (
+    r"(?:\d{1,4}\u200f?[-/.]\u200f?\d{1,2}\u200f?[-/.]\u200f?\d{2,4}"
+    r"|\d{4}\s?[年년]\s?\d{1,2}\s?[月월]\s?\d{1,2}\s?[日일])"
 )
 
-MARKS = "\u200e\u200f\u202a\u202c\ufeff"
+HALVES = {
+    **dict.fromkeys(("am", "午前", "上午", "凌晨", "早上", "오전", "ص", "öö", "fm"), "AM"),
+    **dict.fromkeys(("pm", "午後", "下午", "中午", "晚上", "오후", "م", "ös", "em"), "PM"),
+}  # fmt: skip
+
+HALF = rf"(?:[AaPpFfEe]\.?\s?[Mm]\.?|{'|'.join(word for word in HALVES if not word.isascii())})"
+
+CLOCK = rf"(?:{HALF}\s*)?\d{{1,2}}[:.]\d{{2}}(?:[:.]\d{{2}})?(?:[\s\u202f]*{HALF})?"
+
+AT = r"(?:\s+(?:klo|kl\.?|à|às|um|at|om|alle|a las))?"
+
+LINE = re.compile(
+    rf"^\[?(?P<day>{DAY})[,\u060c.]?{AT}\s+(?P<clock>{CLOCK})"
+    r"(?:\]\s*|\s*[-\u2013]\s+|,\s+(?=[^:]{1,60}\s:\s))(?P<rest>.*)$"
+)
+
+
+def message_line(line: str) -> re.Match[str] | None:
+    """The parts of a line that begins a message; None for other lines."""
+    return LINE.match(line.strip(MARKS))
 
 
 def is_whatsapp(path: Path) -> bool:
@@ -38,7 +56,7 @@ def is_whatsapp(path: Path) -> bool:
             lines = [stream.readline(10_000) for _ in range(5)]
     except (OSError, UnicodeDecodeError):
         return False
-    return any(LINE.match(line.strip()) for line in lines)
+    return any(message_line(line.strip()) for line in lines)
 
 
 def read_whatsapp(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
@@ -48,8 +66,8 @@ def read_whatsapp(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
 
 def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Room]:
     lines = read_text(source).splitlines()
-    matches = [LINE.match(line) for line in lines]
-    days = [f"{match['day']}" for match in matches if match]
+    matches = [message_line(line) for line in lines]
+    days = [match["day"].replace("\u200f", "") for match in matches if match]
     if not days:
         raise LeadlineError(
             "No line has the form of an exported WhatsApp message.",
@@ -70,7 +88,7 @@ def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
             if room.posts and line.strip(MARKS):
                 room.posts[-1].text = f"{room.posts[-1].text}\n{line}"
             continue
-        name, colon, text = match["rest"].partition(": ")
+        name, colon, text = _name_and_text(match["rest"])
         time = _iso(match["day"], match["clock"], order)
         if not colon:
             room.posts.append(Post(f"line {number}", "", "", None, time, unsaid=EVENTS))
@@ -83,9 +101,15 @@ def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
     yield room
 
 
+def _name_and_text(rest: str) -> tuple[str, str, str]:
+    """Author, colon and words of a message; a colon may stand between spaces (Korean)."""
+    name, colon, text = rest.partition(" : ")
+    return (name, colon, text) if colon and ":" not in name else rest.partition(": ")
+
+
 def _iso(day: str, clock: str, order: str) -> str:
     """Date and clock as one text that says the order of its day and month."""
-    first, second, third = re.split(r"[-/.]", day)
+    first, second, third = (f"{int(number):02}" for number in re.findall(r"\d+", day))
     if len(first) == 4:
         year, month, date = first, second, third
     elif order == "mdy" and "." not in day:
@@ -93,5 +117,6 @@ def _iso(day: str, clock: str, order: str) -> str:
     else:
         year, month, date = third, second, first
     year = year if len(year) == 4 else f"20{year}"
-    clock = clock.replace("\u202f", " ").replace(".", ":") if "." in clock[:5] else clock
-    return f"{year}/{month}/{date} {clock}"
+    time = ":".join(f"{int(number):02}" for number in re.findall(r"\d+", clock))
+    letters = re.sub(r"[\d\s\u202f:.]", "", clock).lower()
+    return f"{year}/{month}/{date} {time} {HALVES.get(letters, '')}".strip()

@@ -275,15 +275,18 @@ def _opened_cell(cell: str) -> Any:
 
 
 def holds_messages(frame: pl.DataFrame) -> bool:
-    """Whether a column of a table holds lists of objects as text."""
+    """Whether a column of a table holds objects, or lists of them, as text."""
     for name in frame.columns:
         if frame[name].dtype == pl.String:
             cells = frame[name].drop_nulls().head(20).to_list()
             values = [_opened_cell(cell) for cell in cells]
-            if values and all(isinstance(value, list) and value and isinstance(value[0], dict)
-                              for value in values):  # fmt: skip
+            if values and all(isinstance(value, dict) or _holds_objects(value) for value in values):
                 return True
     return False
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _as_json(value: Any) -> Any:

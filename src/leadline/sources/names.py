@@ -41,7 +41,7 @@ PERSON = frozenset((
     "klient", "usuario", "paciente", "participante", "utilisateur", "sujet", "utente", "paziente",
     "kullanici", "hasta", "пользователь", "пациент", "участник", "用户", "患者", "参与者",
     "사용자", "환자", "利用者", "مريض", "pid", "uid", "userid", "mrn",
-    "username", "hashed", "respid",
+    "username", "hashed", "respid", "texter", "caller", "visitor", "helpseeker",
 ))  # fmt: skip
 
 CONVERSATION = frozenset((
@@ -52,7 +52,7 @@ CONVERSATION = frozenset((
 ))  # fmt: skip
 
 ROLE = frozenset((
-    "role", "direction", "speaker", "sender", "interlocutor", "party", "rolle", "sprecher",
+    "role", "direction", "speaker", "actor", "sender", "interlocutor", "party", "rolle", "sprecher",
     "sprecherin",
     "rol", "hablante", "papel", "ruolo", "роль", "角色", "说话人", "話者", "역할",
 ))  # fmt: skip

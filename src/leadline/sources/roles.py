@@ -17,7 +17,8 @@ from leadline.sources.config import ROLES, ImportConfig
 
 KNOWN = {
     **dict.fromkeys(("user", "patient", "client", "participant", "seeker", "help-seeker", "human",
-                     "prompter", "inbound", "incoming", "patientin", "klient", "klientin",
+                     "prompter", "inbound", "incoming", "texter", "patientin", "klient", "klientin",
+                     "nutzer", "nutzerin", "utilisateur", "utente", "paziente",
                      "paciente", "usuario", "usuária", "患者", "来访者", "用户", "クライエント",
                      "ユーザー", "환자", "사용자"), "user"),
     **dict.fromkeys(("assistant", "bot", "chatbot", "ai", "model", "gpt", "chatgpt", "claude",

@@ -42,6 +42,8 @@ YEAR_AT_END = re.compile(
     rf"^{DAY_NAME}(?P<mon>[a-z]{{3}}) (?P<a>\d{{1,2}}){CLOCK} (?P<y>\d{{4}})$", re.IGNORECASE
 )
 
+ZONE_NAME = re.compile(r"(?<=[+-]\d{4}) \([^()]{1,60}\)$")  # GMT+0200 (CEST), of JavaScript
+
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 COMPACT = re.compile(
@@ -94,6 +96,7 @@ def spoken_time(text: str, order: str) -> SpokenTime | None:
         order: ``dmy``, ``mdy`` or ``ask``, as `day_order` gives it.
     """
     text = " ".join(text.replace("\u200e", "").replace("\u202f", " ").split())
+    text = ZONE_NAME.sub("", text)
     match = COMPACT.match(text) or YEAR_FIRST.match(text)
     if match is not None:
         return _time(match, int(match["a"]), int(match["b"]))

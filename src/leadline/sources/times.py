@@ -54,7 +54,10 @@ AMBIGUOUS = "The date could be two days: day and month are told apart by nothing
 
 FUTURE = "The time lies in the future."
 
-TIME_REMEDY = "Write times as 2024-05-01T12:30:00Z."
+TIME_REMEDY = (
+    "Write times as 2024-05-01T12:30:00Z. Numbers such as 45413 are days of a spreadsheet: give "
+    "their cells the format of a date before you export."
+)
 
 
 def to_utc(values: pl.Series, timezone: str, order: str = "ask") -> pl.DataFrame:
@@ -131,7 +134,7 @@ def _with_offsets(times: pl.DataFrame, values: pl.Series) -> pl.DataFrame:
         offset = number.set(~(number >= 0).fill_null(False) | (number >= FIRST_EPOCH), None)
     if (offset.is_null() & present).any():
         return times
-    if values.dtype != pl.String and offset.drop_nulls().is_between(*SPREADSHEET_DAYS).all():
+    if offset.drop_nulls().is_between(*SPREADSHEET_DAYS).all():
         return times  # days since 1900, as spreadsheets count
     micros = (offset * 1e6).round().cast(pl.Int64)
     return times.with_columns(offset=micros, bad=pl.lit(False), ambiguous=pl.lit(False))
