@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from leadline.cohort.store import read_cohort
 from leadline.importing.importing import import_files
-from leadline.sources.config import ImportConfig
+from leadline.sources.config import FORMATS, ImportConfig
 
 LAW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -123,11 +123,51 @@ def traces(words: list[str]) -> Any:
             for place in range(0, len(said), 2)]  # fmt: skip
 
 
+def sharegpt(words: list[str]) -> Any:
+    messages = [{"from": ("human", "gpt")[place % 2], "value": text}
+                for place, text in enumerate(words)]  # fmt: skip
+    return [{"user_id": "p", "id": "c", "conversations": messages}]
+
+
+def gemini(words: list[str]) -> Any:
+    contents = [{"role": ("user", "model")[place % 2], "parts": [{"text": text}]}
+                for place, text in enumerate(words)]  # fmt: skip
+    return [{"user_id": "p", "conversation_id": "c", "contents": contents}]
+
+
+def responses(words: list[str]) -> Any:
+    kinds = ("input_text", "output_text")
+    messages = [{"type": "message", "role": ("user", "assistant")[place % 2],
+                 "content": [{"type": kinds[place % 2], "text": text}], "created_at": stamp(place)}
+                for place, text in enumerate(words)]  # fmt: skip
+    return [{"user_id": "p", "conversation_id": "c", "items": messages}]
+
+
+def messenger(words: list[str]) -> Any:
+    messages = [{"sender_name": ("Patient", "Bot")[place % 2], "content": text,
+                 "timestamp_ms": 1000 * (START + 60 * place)}
+                for place, text in enumerate(words)]  # fmt: skip
+    return {"thread_path": "c", "messages": messages[::-1]}
+
+
+def otlp(words: list[str]) -> Any:
+    values = {"session.id": "c", "user.id": "p"}
+    for place, text in enumerate(words):
+        values[f"gen_ai.prompt.{place}.role"] = ("user", "assistant")[place % 2]
+        values[f"gen_ai.prompt.{place}.content"] = text
+    attributes = [{"key": key, "value": {"stringValue": text}} for key, text in values.items()]
+    span = {"spanId": "1", "startTimeUnixNano": str(START * 10**9), "attributes": attributes}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
 LAYOUTS: list[Callable[[list[str]], Any]] = [
     chat, langchain, blocks, flat, tree, chatgpt, claude, discord, telegram, rasa, intercom, traces,
+    sharegpt, gemini, responses, messenger, otlp,
 ]  # fmt: skip
 
-CASED = (chat, langchain, blocks, flat, tree)
+SETTINGS: dict[Callable[[list[str]], Any], ImportConfig] = {messenger: ImportConfig(person="p")}
+
+CASED = (chat, langchain, blocks, flat, tree, sharegpt, gemini, responses)
 """Layouts that people write themselves, so that their keys are in any case."""
 
 WITH_BRANCHES = (tree, chatgpt)
@@ -159,11 +199,13 @@ class Disguise:
         return self.dice.choice([key.upper(), key.title(), camel])
 
 
-def cohort_rows(folder: Path, content: Any) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+def cohort_rows(
+    folder: Path, content: Any, config: ImportConfig | None = None
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     source = folder / f"{random.random()}.json"
     source.write_text(json.dumps(content))
     out = folder / f"{source.stem}-cohort"
-    manifest = import_files(source, ImportConfig(), out)
+    manifest = import_files(source, config or ImportConfig(), out)
     columns = ("person_id", "turn", "role", "text", "time")
     return list(read_cohort(out).turns.select(columns).iter_rows()), manifest["import"]["messages"]
 
@@ -183,13 +225,14 @@ def test_clothes_change_nothing(
     seed: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("law")
-    rows, messages = cohort_rows(folder, layout(words))
+    rows, messages = cohort_rows(folder, layout(words), SETTINGS.get(layout))
     assert [(row[0], row[1], row[3]) for row in rows] == [
         ("p", place, text) for place, text in enumerate(words)
     ]
     assert [row[2] == "user" for row in rows] == [place % 2 == 0 for place in range(len(words))]
     assert accounted(messages)
-    again, messages = cohort_rows(folder, Disguise(seed, layout in CASED).of(layout(words)))
+    dressed = Disguise(seed, layout in CASED).of(layout(words))
+    again, messages = cohort_rows(folder, dressed, SETTINGS.get(layout))
     assert [row[:4] for row in again] == [row[:4] for row in rows]
     assert [row[4] for row in again] == [row[4] for row in rows]
     assert accounted(messages)
@@ -271,3 +314,133 @@ def test_names_and_order_of_columns_change_nothing(
         ("person_id", "person"), ("conversation_id", "conversation"), ("role", "role"),
         ("text", "text"), ("time", "time"))}, "site": "", "empty": ""}  # fmt: skip
     assert accounted(manifest["import"]["messages"])
+
+
+class Dressing:
+    """Columns of other things, in another order; or none."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.dice = None if seed is None else random.Random(seed)
+
+    def table(self, path: Path, table: pl.DataFrame, separator: str = ",") -> None:
+        if self.dice is not None:
+            table = table.with_columns(site=pl.lit("x"), zz_empty=pl.lit(None, pl.String))
+            columns = table.columns
+            self.dice.shuffle(columns)
+            table = table.select(columns)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.write_csv(path, separator=separator)
+
+    def json(self, path: Path, content: Any) -> None:
+        if self.dice is not None:
+            content = Disguise(self.dice.randrange(10**6), False).of(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = content if path.suffix == ".jsonl" else [content]
+        path.write_text("\n".join(map(json.dumps, lines)))
+
+
+def slack(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    who = ({"user": "p"}, {"bot_id": "b"})
+    messages = [{"type": "message", "ts": f"{START + 60 * place}.0001", "text": text,
+                 **who[place % 2]} for place, text in enumerate(words)]  # fmt: skip
+    dressing.json(folder / "users.json", [{"id": "p", "name": "anna"}])
+    dressing.json(folder / "c" / "2024-05-01.json", messages)
+    return ImportConfig()
+
+
+def convokit(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    lines = [{"id": f"u{place}", "conversation_id": "c", "speaker": ("p", "b")[place % 2],
+              "text": text, "timestamp": START + 60 * place,
+              "meta": {"role": ("user", "bot")[place % 2]}}
+             for place, text in enumerate(words)]  # fmt: skip
+    dressing.json(folder / "utterances.jsonl", lines)
+    return ImportConfig()
+
+
+def daic(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    seconds = [float(place) for place in range(len(words))]
+    speakers = [("Participant", "Ellie")[place % 2] for place in range(len(words))]
+    table = pl.DataFrame({"start_time": seconds, "stop_time": seconds, "speaker": speakers,
+                          "value": words})  # fmt: skip
+    dressing.table(folder / "300_TRANSCRIPT.csv", table, "\t")
+    return ImportConfig()
+
+
+def files(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    letters = [("P", "T")[place % 2] for place in range(len(words))]
+    table = pl.DataFrame({"Type": letters, "Utterance": words})
+    dressing.table(folder / "1.csv", table)
+    return ImportConfig(one_person_per_conversation=True)
+
+
+def exchanges(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    answers: list[str | None] = [*words[1::2], *[None] * (len(words) % 2)]
+    table = pl.DataFrame({"user_id": "p", "prompt": words[::2], "response": answers})
+    dressing.table(folder / "t.csv", table)
+    return ImportConfig()
+
+
+def cells(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    said = [f"{('User', 'Bot')[place % 2]}: {text}" for place, text in enumerate(words)]
+    dressing.table(
+        folder / "t.csv", pl.DataFrame({"user_id": ["p"], "dialogue": ["\n".join(said)]})
+    )
+    return ImportConfig()
+
+
+def survey(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    answers = {f"a{place}": [text] for place, text in enumerate(words[::2])}
+    dressing.table(folder / "t.csv", pl.DataFrame({"who": ["p"], **answers}))
+    mapping = folder.parent / "m.toml"
+    turns = [f'[[turns]]\nanswer = "a{place}"\n' + (f"ask = {json.dumps(words[2 * place - 1])}\n"
+             if place else "") for place in range(len(answers))]  # fmt: skip
+    mapping.write_text('person = "who"\nignore = ["*"]\n' + "\n".join(turns))
+    return ImportConfig(mapping=mapping)
+
+
+def whatsapp(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
+    lines = [f"25/05/2024, 10:{place:02} - {('p', 'Bot')[place % 2]}: {text}"
+             for place, text in enumerate(words)]  # fmt: skip
+    if dressing.dice is not None:
+        lines.insert(dressing.dice.randint(0, len(lines)), "25/05/2024, 10:00 - You left")
+        lines.append("\u200e")
+    folder.mkdir(parents=True)
+    (folder / "c.txt").write_text("\n".join(lines))
+    return ImportConfig(person_role="p", timezone="UTC")
+
+
+OTHERS = [slack, convokit, daic, files, exchanges, cells, survey, whatsapp]
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+@given(words=WORDS, seed=st.integers(0, 10**6))
+@settings(LAW, max_examples=6)
+def test_tables_folders_and_texts_keep_the_law_too(
+    tmp_path_factory: pytest.TempPathFactory,
+    layout: Callable[[Path, list[str], Dressing], ImportConfig],
+    words: list[str],
+    seed: int,
+) -> None:
+    if layout is daic:
+        words = [text.replace("\n", " ") for text in words]  # its tables have no quotes
+    if layout is survey:
+        words = words[: len(words) - 1 + len(words) % 2]  # a question stands before its answer
+    cohorts = []
+    for dressing in (Dressing(None), Dressing(seed)):
+        folder = tmp_path_factory.mktemp("law") / "source"
+        config = layout(folder, words, dressing)
+        source = folder if layout in (slack, convokit, daic, files) else next(folder.iterdir())
+        manifest = import_files(source, config, folder.parent / "cohort")
+        assert accounted(manifest["import"]["messages"])
+        turns = read_cohort(folder.parent / "cohort").turns
+        assert turns["text"].to_list() == words
+        assert [role == "user" for role in turns["role"]] == [
+            place % 2 == 0 for place in range(len(words))
+        ]
+        cohorts.append(turns)
+    assert cohorts[0].equals(cohorts[1])
+
+
+def test_every_layout_is_held_to_the_laws() -> None:
+    names = {layout.__name__ for layout in (*LAYOUTS, *OTHERS)} | {"table"}
+    assert {{"folder": "files"}.get(layout, layout) for layout in FORMATS[1:]} <= names

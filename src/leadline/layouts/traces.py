@@ -83,6 +83,10 @@ ANSWERED = ("output", "outputs", "response", "response_body", "completion")
 OTHER_SPANS = ("span", "event", "tool", "agent", "retriever", "embedding", "embeddings", "chain",
                "guardrail", "evaluator", "execute_tool")  # fmt: skip
 
+OTLP_VALUES = ("stringValue", "intValue", "doubleValue", "boolValue", "arrayValue", "kvlistValue",
+               "bytesValue", "string_value", "int_value", "double_value",
+               "bool_value")  # fmt: skip
+
 CALL_TIME = "call_time"
 
 
@@ -322,7 +326,8 @@ def _flattened(record: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(attributes, list):
         for entry in attributes:
             if isinstance(entry, Mapping) and isinstance(entry.get("value"), Mapping):
-                flat[str(entry.get("key"))] = next(iter(entry["value"].values()), None)
+                values = [value for key, value in entry["value"].items() if key in OTLP_VALUES]
+                flat[str(entry.get("key"))] = next(iter(values), None)
     return flat
 
 
