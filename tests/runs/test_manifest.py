@@ -60,6 +60,19 @@ def test_the_report_says_when_a_test_locked_by_time_begins(run):
     }  # fmt: skip
 
 
+def test_the_report_says_that_a_reader_was_not_made_for_the_language(run):
+    turns = turn_rows("p", [("user", 0), ("user", 1)])
+    for turn in turns:
+        turn["text"] = "Ich konnte wieder nicht schlafen und mir war das alles zu viel."
+    cohort = cohort_of(turns, [label_row("p", 2, 9)])
+    training = {"reader": "minilm"}
+    facts = write_run_manifest(run, cohort, SETTINGS, training, command="train")["training"]
+    assert facts["languages"] == "German (1 people)"
+    assert facts["to know of them"].startswith("minilm was made for English; here is German")
+    other = write_run_manifest(run, cohort, SETTINGS, {"reader": "x"}, command="train")["training"]
+    assert "to know of them" not in other
+
+
 def test_the_manifest_says_whether_people_are_simulated_and_their_limit(run):
     cohort = scored_people([1.0, 2.0])
     for manifest in ({"simulated": True, "limit": {"r": 0.9}}, {}):

@@ -10,6 +10,7 @@ import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from leadline.cohort.languages import language_facts, language_names
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.masking import cohort_spans
 from leadline.cohort.near_copies import group_counts
@@ -52,6 +53,7 @@ def inspect_cohort(
         **_locked_test(cohort),
         "conversations": turns.select("person_id", "conversation_id").n_unique(),
         "turns": turns.height,
+        "languages": language_facts(turns),
         "roles": dict(turns["role"].value_counts(sort=True).iter_rows()),
         "per_person": _per_person(turns),
         "dates": _dates(turns),
@@ -274,6 +276,7 @@ def render_inspection(inspection: Mapping[str, Any]) -> RenderableType:
             overview.add_row(f"locked test: {name.replace('_', ' ')}", f"{inspection[name]:,}")
     for role, count in inspection["roles"].items():
         overview.add_row(f"turns of role {role}", f"{count:,}")
+    overview.add_row("languages of the people", language_names(inspection["languages"]["people"]))
     dates = inspection["dates"]
     overview.add_row("first turn", str(dates["first"] or "no dates"))
     overview.add_row("last turn", str(dates["last"] or "no dates"))
@@ -347,5 +350,7 @@ def _warnings(inspection: Mapping[str, Any]) -> Table:
     if copies["open_copies_of_locked"]:
         table.add_row("of them copies of locked people", f"{copies['open_copies_of_locked']:,}")
     table.add_row("questionnaire-like spans", f"{spans['spans']:,} ({spans['people']:,} people)")
+    for warning in inspection["languages"]["warnings"]:
+        table.add_row("language", warning)
     table.add_row("rows left out at import", f"{inspection['import'].get('left_out', 0):,}")
     return table

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import sha256, write_manifest
+from leadline.cohort.languages import UNKNOWN, language_facts, language_names
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
@@ -65,6 +66,7 @@ def write_run_manifest(
             **_undated_facts(cohort, settings),
             **_cutoff_facts(cohort),
             **_questionnaire_facts(entries.get("questionnaire")),
+            **_language_facts(cohort, training.get("reader", "")),
         },
         limit=cohort.manifest.get("limit"),
         seen_until=_seen_until(cohort),
@@ -111,6 +113,15 @@ def _cutoff_facts(cohort: Cohort) -> dict[str, str]:
     late = cohort.phq9.filter(outside & (pl.col("time") >= cohort.cutoff)).height
     fate = f"{late:,} PHQ-9s of other people from then on are not used"
     return {"locked test begins": f"{cohort.cutoff:%Y-%m-%d %H:%M} UTC; {fate}"}
+
+
+def _language_facts(cohort: Cohort, readers: str) -> dict[str, str]:
+    """What the report says of the languages, and of a reader that was not made for them."""
+    facts = language_facts(cohort.turns, readers)
+    if set(facts["people"]) <= {UNKNOWN}:
+        return {}
+    lines = {"languages": language_names(facts["people"])}
+    return lines | ({"to know of them": " ".join(facts["warnings"])} if facts["warnings"] else {})
 
 
 def _questionnaire_facts(record: Mapping[str, Any] | None) -> dict[str, str]:
