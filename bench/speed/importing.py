@@ -6,25 +6,32 @@ bench/results/import_speed.jsonl, of which the documents print the first.
 
     python -m bench run speed.importing --turns 10000000 --append
     python -m bench run speed.importing --turns 10000000 --append --shuffled
+
+With `--against REVISION` the same table is also imported by the code of that revision, by turns.
+
+    python -m bench run speed.importing --turns 10000000 --against 0cf13c8
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from bench.common import RESULTS, ROOT, run_facts
+from bench.common import RESULTS, ROOT, run_facts, tell
 from bench.protocol import run_module
 
 TAKES = "2 GB of disk; a minute"
@@ -33,11 +40,21 @@ PIECE = 500_000
 TURNS_A_CONVERSATION = 20
 CONVERSATIONS_A_PERSON = 25
 CHILD = """
-import json, sys
+import json, resource, sys, time
 from pathlib import Path
-from bench.speed.importing import import_once
+from leadline.cohort.store import read_cohort
+from leadline.importing.importing import import_files
+from leadline.sources.config import ImportConfig
 source, out, read_back = sys.argv[1:]
-print(json.dumps(import_once(Path(source), Path(out), read_back == "True")))
+start, cpu = time.perf_counter(), time.process_time()
+import_files(Path(source), ImportConfig(), Path(out))
+if read_back == "True":
+    read_cohort(Path(out))
+print(json.dumps({
+    "seconds": round(time.perf_counter() - start, 1),
+    "processor_seconds": round(time.process_time() - cpu, 1),
+    "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+}))
 """
 
 
@@ -75,19 +92,42 @@ def make_table(path: Path, turns: int, shuffled: bool) -> int:
     return size
 
 
-def import_once(source: Path, out: Path, read_back: bool) -> dict[str, float]:
-    """Import in this process; seconds and peak resident memory in GB."""
-    from leadline.cohort.store import read_cohort
-    from leadline.importing.importing import import_files
-    from leadline.sources.config import ImportConfig
+def import_once(code: Path, source: Path, out: Path, read_back: bool) -> dict[str, float]:
+    """Import in a process of its own by the code in a folder; seconds and peak memory in GB."""
+    child = [sys.executable, "-c", CHILD, str(source), str(out), str(read_back)]
+    environment = {**os.environ, "PYTHONPATH": str(code / "src")}
+    output = subprocess.run(child, check=True, capture_output=True, text=True, env=environment)
+    shutil.rmtree(out)
+    figures: dict[str, float] = json.loads(output.stdout)
+    return figures
 
-    start = time.perf_counter()
-    import_files(source, ImportConfig(), out)
-    if read_back:
-        read_cohort(out)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return {"seconds": round(seconds, 1), "peak_gb": round(peak, 2)}
+
+@contextmanager
+def checkout(revision: str, folder: Path) -> Iterator[Path]:
+    """The code of another revision in a folder, while it is needed."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run(
+        [*git, "add", "--detach", str(folder), revision], check=True, capture_output=True
+    )
+    try:
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=True, capture_output=True)
+
+
+def paired(
+    args: argparse.Namespace, source: Path, folder: Path
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """Figures of this code and of the other, by turns, so that a busy machine slows both."""
+    ours, theirs = [], []
+    with checkout(args.against, folder / "other") as other:
+        for number in range(args.pairs):
+            order = [(ROOT, ours), (other, theirs)]
+            for code, figures in order if number % 2 == 0 else order[::-1]:
+                out = folder / "cohort"
+                figures.append(import_once(code, source, out, args.read_back))
+                tell(f"{'this code' if code == ROOT else args.against}: {figures[-1]}")
+    return ours, theirs
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -97,17 +137,24 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-read-back", dest="read_back", action="store_false",
                         help="do not load the cohort")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=None, help="where to work")
+    parser.add_argument("--against", default="", help="a revision to compare with, by turns")
+    parser.add_argument("--pairs", type=int, default=3, help="how often each is measured then")
     parser.add_argument("--append", action="store_true", help="add the line to the results")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Make the table, import it in a child process."""
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        source, out = Path(folder).resolve() / "turns.parquet", Path(folder).resolve() / "cohort"
+    others: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name).resolve()
+        source = folder / "turns.parquet"
         size = make_table(source, args.turns, args.shuffled)
-        child = [sys.executable, "-c", CHILD, str(source), str(out), str(args.read_back)]
-        output = subprocess.run(child, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    child_figures = json.loads(output)
+        if args.against:
+            ours, theirs = paired(args, source, folder)
+            child_figures = middle(ours)
+            others = {"against": args.against, "pairs": args.pairs, "other": middle(theirs)}
+        else:
+            child_figures = import_once(ROOT, source, folder / "cohort", args.read_back)
     figures = {
         "polars": pl.__version__,
         "turns": args.turns,
@@ -116,6 +163,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "read_back": args.read_back,
         "turns_a_second": round(args.turns / child_figures["seconds"]),
         **child_figures,
+        **others,
     }
     if args.append:
         with (RESULTS / "import_speed.jsonl").open("a", encoding="utf-8") as stream:
@@ -123,13 +171,25 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def middle(figures: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure."""
+    return {key: round(median(entry[key] for entry in figures), 2) for key in figures[0]}
+
+
 def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     """Turns a second and memory."""
     back = ", read back" if results["read_back"] else ""
-    return [
-        (f"import of {results['turns']:,} turns from Parquet{back}",
-         f"{results['turns_a_second']:,} turns/s, {results['peak_gb']} GB peak")
-    ]  # fmt: skip
+    what = f"import of {results['turns']:,} turns from Parquet{back}"
+    lines = [(what, f"{results['turns_a_second']:,} turns/s, {results['peak_gb']} GB peak")]
+    if "other" in results:
+        other = results["other"]
+        lines.append(
+            (f"{what}, against {results['against']} ({results['pairs']} pairs)",
+             f"{results['seconds']} and {other['seconds']} s, {results['processor_seconds']} and "
+             f"{other['processor_seconds']} s of processor, {results['peak_gb']} and "
+             f"{other['peak_gb']} GB peak")
+        )  # fmt: skip
+    return lines
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ def test_an_english_reader_and_missing_wordings_are_warned_about() -> None:
     assert facts["people"] == {"en": 1, "de": 1, "th": 1}
     reader, blind = facts["warnings"]
     assert "minilm was made for English" in reader
-    assert "German (1 people), Thai (1)" in reader
+    assert "German (1" in reader
+    assert "Thai (1" in reader
     assert "Thai" in blind
     assert "German" not in blind
     assert language_warnings({"en": 99, "de": 1}, "minilm") == []

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import polars as pl
 import pytest
 from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn_rows
 
@@ -61,10 +62,9 @@ def test_the_report_says_when_a_test_locked_by_time_begins(run):
 
 
 def test_the_report_says_that_a_reader_was_not_made_for_the_language(run):
-    turns = turn_rows("p", [("user", 0), ("user", 1)])
-    for turn in turns:
-        turn["text"] = "Ich konnte wieder nicht schlafen und mir war das alles zu viel."
-    cohort = cohort_of(turns, [label_row("p", 2, 9)])
+    cohort = cohort_of(turn_rows("p", [("user", 0), ("user", 1)]), [label_row("p", 2, 9)])
+    german = pl.lit("Ich konnte wieder nicht schlafen und mir war das alles zu viel.")
+    cohort = replace(cohort, turns=cohort.turns.with_columns(text=german))
     training = {"reader": "minilm"}
     facts = write_run_manifest(run, cohort, SETTINGS, training, command="train")["training"]
     assert facts["languages"] == "German (1 people)"

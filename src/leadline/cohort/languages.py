@@ -117,7 +117,8 @@ def languages_of(turns: pl.DataFrame) -> dict[str, int]:
         .select(pl.col("text").str.slice(0, SAMPLE))
         .collect()["text"]
     )
-    return dict(Counter(map(language_of, texts)).most_common())
+    counts = Counter(map(language_of, texts))
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def language_names(counts: Mapping[str, int]) -> str:
