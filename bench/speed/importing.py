@@ -42,17 +42,22 @@ CONVERSATIONS_A_PERSON = 25
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
-from leadline.cohort.store import read_cohort
-from leadline.importing.importing import import_files
-from leadline.sources.config import ImportConfig
+try:
+    from leadline.cohort.store import read_cohort
+    from leadline.importing.importing import import_files
+    from leadline.sources.config import ImportConfig
+except ModuleNotFoundError:  # where these lay in revisions of before
+    from leadline.dialogue.settings import ImportConfig
+    from leadline.dialogue.importing import import_files
+    from leadline.dialogue.store import read_cohort
 source, out, read_back = sys.argv[1:]
 start, cpu = time.perf_counter(), time.process_time()
 import_files(Path(source), ImportConfig(), Path(out))
 if read_back == "True":
     read_cohort(Path(out))
 print(json.dumps({
-    "seconds": round(time.perf_counter() - start, 1),
-    "processor_seconds": round(time.process_time() - cpu, 1),
+    "seconds": round(time.perf_counter() - start, 3),
+    "processor_seconds": round(time.process_time() - cpu, 3),
     "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
 }))
 """

@@ -13,7 +13,6 @@ from leadline.cohort.cues import (
     cues_of,
     is_bare_answer,
     may_hold_cues,
-    word_count,
 )
 from leadline.phq9.wordings import wordings
 
@@ -106,12 +105,6 @@ def test_answers_in_words_are_found_within_a_reply(language: str) -> None:
         match = answer_pattern().search(f"x {variants[0]} y")
         assert match is not None
         assert match.group(0).casefold() == variants[0].casefold()
-
-
-def test_words_are_counted_in_every_script() -> None:
-    assert word_count("a b  c") == 3
-    assert word_count("几乎每天") == 1 + 2
-    assert word_count("") == 0
 
 
 PIECES = st.lists(

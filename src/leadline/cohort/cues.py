@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from leadline.cohort.words import word_count
 from leadline.phq9.wordings import (
     Wording,
     answer_value,
@@ -172,12 +173,6 @@ def _matches(folded: str) -> dict[str, set[tuple[int, int]]]:
 
 def _goes_on(folded: str, at: int) -> bool:
     return at < len(folded) and _WORD_CHARACTER.match(folded[at]) is not None
-
-
-def word_count(text: str) -> int:
-    """Words of a text; two letters of a script without spaces count as one."""
-    unspaced = len(_SPACELESS.findall(text))
-    return len(text.split()) + unspaced // 2
 
 
 @cache

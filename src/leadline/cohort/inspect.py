@@ -16,6 +16,7 @@ from leadline.cohort.masking import cohort_spans
 from leadline.cohort.near_copies import group_counts
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
+from leadline.cohort.words import words_of
 from leadline.phq9.change import ChangeConfig, change_sign, smallest_change
 from leadline.phq9.items import BANDS
 from leadline.phq9.scoring import band_index
@@ -94,7 +95,7 @@ def _spread(values: pl.Series) -> dict[str, float]:
 
 
 def _per_person(turns: pl.DataFrame) -> dict[str, dict[str, float]]:
-    words = pl.col("text").str.count_matches(r"\S+")
+    words = words_of("text")
     by_person = (
         turns.lazy()
         .group_by("person_id")

@@ -30,8 +30,9 @@ from typing import NamedTuple
 import polars as pl
 
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.cues import answer_pattern, cues_of, is_bare_answer, may_hold_cues, word_count
+from leadline.cohort.cues import answer_pattern, cues_of, is_bare_answer, may_hold_cues
 from leadline.cohort.timeline import Message, Timeline
+from leadline.cohort.words import word_count
 
 BLANK = "[questionnaire]"
 

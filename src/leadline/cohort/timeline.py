@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from leadline.cohort.store import Cohort
+from leadline.cohort.words import word_count
 
 
 class Message(NamedTuple):
@@ -82,8 +83,8 @@ class Timeline:
         return self.messages[start : int(self.user[last]) + 1]
 
     def user_words(self) -> npt.NDArray[np.int64]:
-        """White-space separated words in each of the person's own turns, shape (U,)."""
-        return np.array([len(self.messages[i].text.split()) for i in self.user], dtype=np.int64)
+        """Words in each of the person's own turns (`words.word_count`), shape (U,)."""
+        return np.array([word_count(self.messages[i].text) for i in self.user], dtype=np.int64)
 
 
 def timelines(cohort: Cohort) -> Iterator[Timeline]:

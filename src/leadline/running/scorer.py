@@ -25,6 +25,7 @@ from leadline.arrays import Ints
 from leadline.cohort.masking import DETECTOR, Asked, mask_continuation, mask_messages
 from leadline.cohort.timeline import Message, Timeline
 from leadline.cohort.windows import Span, starts_at
+from leadline.cohort.words import word_count
 from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibrated
 from leadline.heads.design import PersonStates
@@ -389,7 +390,7 @@ def _continued(
 ) -> ReadingState:
     course = person.course
     user = [message for message in (*person.old, *person.new) if message.role == "user"]
-    words = [len(message.text.split()) for message in messages if message.role == "user"]
+    words = [word_count(message.text) for message in messages if message.role == "user"]
     contexts, states, sizes = [], [], []
     for number, read in enumerate(reads):
         contexts.append(read.context if read else course.contexts[number])

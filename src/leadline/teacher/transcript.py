@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from leadline.cohort.timeline import Message
+from leadline.cohort.words import word_count
 
 SPEAKERS = {"user": "Person", "assistant": "Assistant", "clinician": "Clinician"}
 
@@ -40,7 +41,7 @@ class TeacherReading:
     @property
     def user_words(self) -> int:
         """Words that the person wrote in it."""
-        return sum(len(item.text.split()) for item in self.messages if item.role == "user")
+        return sum(word_count(item.text) for item in self.messages if item.role == "user")
 
 
 def render(messages: Sequence[Message], person_id: str, *, max_chars: int = 0) -> str:
