@@ -29,7 +29,7 @@ from leadline.cohort.lock_record import (
     side_facts,
 )
 from leadline.cohort.splits import choose_locked, falls_in_share, person_severity
-from leadline.cohort.store import Cohort, read_cohort
+from leadline.cohort.store import Cohort, check_cohort, read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.output import holding
@@ -176,11 +176,12 @@ def carry_lock(old: Path, scratch: Path) -> dict[str, Any]:
         LeadlineError: `old` is no cohort, or one of simulated people with a locked test, whose
             ids mean other people.
     """
-    new = read_cohort(scratch)
+    new_manifest = check_cohort(scratch)  # its rows are read only where somebody is dealt
     if not (old / MANIFEST).is_file():
-        return new.manifest
+        return new_manifest
     manifest = read_manifest(old, "cohort")
-    if manifest["counts"].get("locked") and manifest.get("simulated", False) != new.simulated:
+    simulated = [entry.get("simulated", False) for entry in (manifest, new_manifest)]
+    if manifest["counts"].get("locked") and simulated[0] != simulated[1]:
         raise LeadlineError(
             "A cohort with a locked test lies here, of other people than these: simulated ones.",
             remedy="Choose another --out, or drop that test first: leadline lock COHORT --drop.",
@@ -191,7 +192,8 @@ def carry_lock(old: Path, scratch: Path) -> dict[str, Any]:
         if (old / name).is_file():
             shutil.copyfile(old / name, scratch / name)
     if history is None:
-        return new.manifest
+        return new_manifest
+    new = read_cohort(scratch)
     record = dict(manifest.get("locked_test") or _unrecorded(read_cohort(old)))
     inside, outside = history.sides()
     late, passed_over = _deal_newcomers(new, record, inside | outside)
