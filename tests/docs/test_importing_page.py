@@ -45,19 +45,25 @@ def block(after: str, language: str = "") -> str:
         ("### Chat logs", "json", "chat.json", ImportConfig(), 2),
         ("### ShareGPT", "json", "s.json", ImportConfig(one_person_per_conversation=True), 2),
         ("### DAIC-WOZ", "", "300_TRANSCRIPT.csv", ImportConfig(), 2),
+        ("### DAIC-WOZ", "csv", "300_Transcript.csv", ImportConfig(), 1),
+        ("### Intercom", "json", "i.json", ImportConfig(), 2),
+        ("### ConvoKit", "json", "corpus/utterances.jsonl", ImportConfig(), 2),
     ],
 )
 def test_examples_are_read(
     tmp_path: Path, heading: str, language: str, name: str, settings: ImportConfig, turns: int
 ) -> None:
-    path = write_source(tmp_path, name, block(heading, language))
+    text = block(heading, language)
+    if name.endswith(".jsonl"):  # the page breaks its lines
+        text = text.replace("\n ", " ")
+    path = write_source(tmp_path, name, text)
     if heading == "### Slack":
         write_source(tmp_path, "export/users.json", [{"id": "U1", "name": "anna"}])
     source = tmp_path / name.split("/")[0] if "/" in name else path
     cohort = import_cohort(source, settings, tmp_path / "cohort")
     assert cohort.turns.height == turns
     assert set(cohort.turns["role"]) <= {"user", "assistant", "clinician"}
-    assert cohort.turns["role"].n_unique() == 2
+    assert cohort.turns["role"].n_unique() == min(turns, 2)
 
 
 def test_label_example_fits_the_table_example(tmp_path: Path) -> None:
@@ -68,15 +74,22 @@ def test_label_example_fits_the_table_example(tmp_path: Path) -> None:
     assert cohort.phq9["total"].to_list() == [14.0]
 
 
-@pytest.mark.parametrize(("language", "name", "total"), [("json", "l.json", 14), ("", "g.csv", 8)])
-def test_other_labels_fit_it_too(tmp_path: Path, language: str, name: str, total: int) -> None:
+def labels_on_the_page() -> list[str]:
+    """Tables and JSON of labels, in their order."""
+    page = PAGE[PAGE.index("## PHQ-9 labels") : PAGE.index("## Dates")]
+    return re.findall(r"^```(?:json)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+
+
+def test_every_example_of_labels_is_read(tmp_path: Path) -> None:
     source = write_source(tmp_path, "log.csv", block("### Long tables"))
-    page = PAGE[PAGE.index("## PHQ-9 labels") :]
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    text = blocks[0] if language else next(one for one in blocks if "Little interest" in one)
-    labels = write_source(tmp_path, name, text)
-    cohort = import_cohort(source, ImportConfig(phq9=labels), tmp_path / "cohort")
-    assert cohort.phq9["total"].to_list() == [total]
+    totals = []
+    for number, text in enumerate(labels_on_the_page()):
+        name = f"l{number}.{'json' if text.startswith('{') else 'csv'}"
+        labels = ImportConfig(phq9=write_source(tmp_path, name, text), timezone="UTC")
+        cohort = import_cohort(source, labels, tmp_path / f"cohort{number}")
+        assert cohort.phq9["time"].null_count() == 0
+        totals.append(cohort.phq9["total"].to_list())
+    assert totals == [[14], [8], [14, 9], [9], [14, 9], [14]]
 
 
 def test_mapping_examples_are_valid(tmp_path: Path) -> None:

@@ -110,3 +110,12 @@ def test_contradictions() -> None:
     assert answers_of(twice, "entry 1").contradicts()
     same = response([item(LOINC_ITEMS[0], 1), item(LOINC_ITEMS[0], 1)])
     assert not answers_of(same, "entry 1").contradicts()
+
+
+def test_a_display_that_says_phq8_decides_over_the_code_of_the_phq9() -> None:
+    coding = {"system": "http://loinc.org", "code": "44261-6",
+              "display": "Patient Health Questionnaire 9 item (PHQ-8) total score [Reported]"}  # fmt: skip
+    observation = {"resourceType": "Observation", "code": {"coding": [coding]}, "valueInteger": 7}
+    assert answers_of(observation, "entry 1").totals == {"phq8": [7]}
+    coding["display"] = "Patient Health Questionnaire 9 item (PHQ-9) total score [Reported]"
+    assert answers_of(observation, "entry 1").totals == {"phq9": [7]}

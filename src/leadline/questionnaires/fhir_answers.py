@@ -117,6 +117,10 @@ def _observation(resource: Mapping[str, Any], answers: Answers) -> None:
             answers.codes[code or display] = None
             if code in OTHER_CODES and system in (LOINC, ""):
                 answers.other_instruments.add(OTHER_CODES[code])
+            elif code in TOTALS and instrument_of(display) == "phq8" and _has_value(part):
+                answers.totals.setdefault("phq8", []).append(value)  # the display decides
+                answers.used_codes.add(code)
+                break
             elif _take_code(system, code, value, _has_value(part), answers):
                 answers.used_codes.add(code)
                 break
