@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.support.imports import TWO_TURNS, import_beside, import_cohort, write_source
 
@@ -99,3 +100,30 @@ def test_an_import_over_a_locked_cohort_keeps_the_lock(tmp_path: Path) -> None:
     assert after.manifest["import"]["format"] == "table"
     assert [one["event"] for one in known_history(after).events] == ["locked", "carried"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+WRITTEN = (  # marks of direction, combining and full-width letters, joiners
+    "\u200f\u0623\u0646\u0627 \u0645\u062a\u0639\u0628\u200e (ok) \u2067\u05e9\u05dc\u05d5\u05dd\u2069",
+    "e\u0301 and \xe9",
+    "\uff26\uff35\uff2c\uff2c \uff11",
+    "\u0e01\u0e47\u0e44\u0e21\u0e48\u0e44\u0e2b\u0e27",
+    "\u0928\u0940\u0902\u0926 \u0928\u0939\u0940\u0902\u200d",
+    "\U0001f468\u200d\U0001f469 \u0130\u0131",
+)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "t.jsonl"])
+def test_every_script_comes_through_letter_by_letter(tmp_path: Path, name: str) -> None:
+    people = [f"\u0645{place}e\u0301" for place in range(len(WRITTEN))]
+    table = pl.DataFrame({"person_id": people, "role": "user", "text": WRITTEN})
+    source = tmp_path / name
+    if name.endswith("parquet"):
+        table.write_parquet(source)
+    elif name.endswith("jsonl"):
+        table.write_ndjson(source)
+    else:
+        table.write_csv(source, separator="\t" if name.endswith("tsv") else ",")
+    turns = import_cohort(source, ImportConfig(), tmp_path / "cohort").turns
+    assert dict(turns.select("person_id", "text").iter_rows()) == dict(
+        zip(people, WRITTEN, strict=True)
+    )

@@ -115,3 +115,12 @@ def test_what_somebody_else_wrote_and_the_person_passed_on_is_left_out(tmp_path:
     cohort = import_beside(source)
     assert [line[4] for line in turns_of(cohort)] == ["low", "why?"]
     assert cohort.manifest["import"]["messages"]["read"] == 3
+
+
+def test_what_slack_writes_as_entities_is_what_was_typed(tmp_path: Path) -> None:
+    line = {"type": "message", "user": "U1", "text": "&lt;3 &amp;amp; me", "ts": "1714557600.0001"}
+    write_source(tmp_path, "e/users.json", [{"id": "U1", "name": "anna"}])
+    write_source(tmp_path, "e/dm/2024-05-01.json", [line])
+    cohort = import_beside(tmp_path / "e")
+    assert [turn[4] for turn in turns_of(cohort)] == ["<3 &amp; me"]
+    assert sum(cohort.manifest["import"]["transformations"].values()) == 1

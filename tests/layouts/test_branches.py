@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.imports import import_beside, turns_of, write_source
 
 from leadline.layouts.branches import active_branch, opened_mapping
 
@@ -78,3 +80,22 @@ def test_a_mapping_is_in_order_whatever_the_order_of_its_nodes(order: list[str])
     assert [message["id"] for message in messages] == ["a", "b", "b2"]
     assert [message["parent"] for message in messages] == [None, "a", "a"]
     assert current == "b"
+
+
+def test_messages_inside_messages_are_not_lost(tmp_path: Path) -> None:
+    def message(name: str, above: str, by_user: bool, text: str, *inner: Any) -> dict[str, Any]:
+        return {"messageId": name, "parentMessageId": above, "isCreatedByUser": by_user,
+                "sender": "User" if by_user else "GPT", "text": text,
+                "children": list(inner)}  # fmt: skip
+
+    last = message("4", "3", False, "I see.")
+    old = message("2", "1", False, "GIVEN UP")
+    again = message("3", "1", False, "why?", last)
+    record = {"user": "p", "conversationId": "c", "messages": [
+        message("1", "0", True, "low", old, again)]}  # fmt: skip
+    cohort = import_beside(write_source(tmp_path, "a.json", record))
+    assert [line[3:] for line in turns_of(cohort)] == [
+        ("user", "low"), ("assistant", "why?"), ("assistant", "I see."),
+    ]  # fmt: skip
+    messages = cohort.manifest["import"]["messages"]
+    assert (messages["read"], sum(messages["left_out_by_rule"].values())) == (4, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.imports import import_beside, turns_of, write_source
+from tests.support.imports import import_beside, turns_of, words_of, write_source
 
 from leadline.errors import LeadlineError
 
@@ -51,3 +51,16 @@ def test_one_transcript(tmp_path: Path) -> None:
     with pytest.raises(LeadlineError, match="does not say who"):
         import_beside(source)
     assert import_beside(source, person="p").turns.height == 2
+
+
+def test_files_beside_the_dialogues_are_none_and_deeper_folders_are_told(tmp_path: Path) -> None:
+    talk = "Client: low\nTherapist: why?\n"
+    write_source(tmp_path, "talks/README.txt", "About these talks.")
+    write_source(tmp_path, "talks/a.txt", talk)
+    cohort = import_beside(tmp_path / "talks", one_person_per_conversation=True)
+    assert len(words_of(cohort)) == 2
+    write_source(tmp_path, "people/anna/a.txt", talk)
+    with pytest.raises(LeadlineError, match="a file a dialogue") as refused:
+        import_beside(tmp_path / "people")
+    assert "--person ID" in refused.value.remedy
+    assert "anna" not in refused.value.remedy

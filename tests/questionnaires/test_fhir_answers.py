@@ -114,7 +114,7 @@ def test_contradictions() -> None:
 
 def test_a_display_that_says_phq8_decides_over_the_code_of_the_phq9() -> None:
     coding = {"system": "http://loinc.org", "code": "44261-6",
-              "display": "Patient Health Questionnaire 9 item (PHQ-8) total score [Reported]"}  # fmt: skip
+              "display": "Patient Health Questionnaire 9 item (PHQ-8) total score"}  # fmt: skip
     observation = {"resourceType": "Observation", "code": {"coding": [coding]}, "valueInteger": 7}
     assert answers_of(observation, "entry 1").totals == {"phq8": [7]}
     coding["display"] = "Patient Health Questionnaire 9 item (PHQ-9) total score [Reported]"

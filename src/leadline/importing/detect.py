@@ -112,10 +112,18 @@ def _folder(source: Path, settings: ImportConfig) -> tuple[str, str]:
     files = dialogue_files(source)
     if files and _is_dialogue(files[0], settings):
         return "folder", f"a folder with {len(files)} files, one a dialogue"
+    deeper = sorted(path.name for path in source.iterdir()
+                    if path.is_dir() and dialogue_files(path))  # fmt: skip
+    remedy = "Give the file with the conversations itself."
+    if deeper and not files:
+        remedy = (
+            f"Its {len(deeper)} folders hold files: give one of them, with --person ID if all in "
+            "it is of one person, or put all files into one folder."
+        )
     raise LeadlineError(
         "This folder holds neither a ConvoKit corpus nor DAIC-WOZ transcripts, nor a Slack export, "
         "nor a file a dialogue.",
-        remedy="Give the file with the conversations itself.",
+        remedy=remedy,
         file=source,
     )
 

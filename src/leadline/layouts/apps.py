@@ -21,6 +21,8 @@ from leadline.sources.records import first_of, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.source import Source
 
+ENTITIES = "Slack messages whose &lt; &gt; &amp; became the characters that were typed"
+
 FORWARDED = ("forwarded_from", "forwarded_from_id", "saved_from")
 
 FORWARDS = "forwarded posts, which are somebody else's words, left out"
@@ -183,10 +185,20 @@ def _slack(
             is_bot = bot or "bot_id" in message or subtype == "bot_message"
             _meet(ledger, path, message, ("text", "ts", "user"))
             room.posts.append(
-                Post(f"{path.name}, {where}", number or name, name, message.get("text"),
+                Post(f"{path.name}, {where}", number or name, name, _unescaped(message, ledger),
                      message.get("ts"), is_bot or None, why, str(message.get("ts") or ""))
             )  # fmt: skip
     yield from rooms.values()
+
+
+def _unescaped(message: Mapping[str, Any], ledger: RejectedRows) -> Any:
+    """The text of a Slack message, of which Slack writes &, < and > as entities."""
+    text = message.get("text")
+    if not isinstance(text, str) or "&" not in text:
+        return text
+    plain_text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    ledger.note(ENTITIES, plain_text != text)
+    return plain_text
 
 
 def _meet(

@@ -58,6 +58,27 @@ def active_branch(messages: Sequence[Any], current: str | None = None) -> Branch
     return Branch(places, len(messages) - len(places))
 
 
+def unnested(messages: Sequence[Any]) -> list[Any]:
+    """Messages with those that lie inside their ``children`` behind them (LibreChat), at any depth.
+
+    Messages whose children are identifiers, or that have none, stay as they are.
+    """
+    flat: list[Any] = []
+    waiting = list(reversed(messages))
+    while waiting:
+        message = waiting.pop()
+        inner: list[Any] = []
+        if isinstance(message, Mapping):
+            keys = [key for key in message if normal(key) == "children"]
+            inner = [entry for key in keys if isinstance(message[key], list)
+                     for entry in message[key] if isinstance(entry, Mapping)]  # fmt: skip
+            if inner:
+                message = {key: value for key, value in message.items() if key not in keys}
+        flat.append(message)
+        waiting += reversed(inner)
+    return flat
+
+
 def _links(messages: Sequence[Any]) -> tuple[dict[str, int], dict[str, str], bool]:
     """Id -> position, id -> parent ("" for a root), and whether children are listed."""
     identifiers: dict[str, int] = {}

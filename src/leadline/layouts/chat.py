@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import LeadlineError
-from leadline.layouts.branches import PARENT_KEYS, opened_mapping
+from leadline.layouts.branches import PARENT_KEYS, opened_mapping, unnested
 from leadline.layouts.dialogue import Dialogue, DialogueWriter
 from leadline.layouts.message import (
     BOT_KEYS,
@@ -327,7 +327,7 @@ class ChatReader:
             )
             return None, "", None
         current = identifier(first_of(record, ("current_leaf_message_uuid", "current_node")))
-        return list(record[keys[0]]), keys[0], current
+        return unnested(record[keys[0]]), keys[0], current
 
     def _flat(self, trees: dict[str, Dialogue], record: Mapping[str, Any], where: str) -> None:
         """A record that is a message; without a conversation, all of a person's are one."""

@@ -24,6 +24,8 @@ from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
 
+BESIDE = ("readme", "license", "licence", "changelog", "citation")  # files beside the dialogues
+
 TRANSCRIPTS = (".txt", ".text")
 
 TABLES = (*(suffix for suffix in TEXT_TABLES if suffix != ".txt"), *PARQUET, *EXCEL)
@@ -34,7 +36,7 @@ def dialogue_files(folder: Path) -> list[Path]:
     suffixes = (*TABLES, *JSON, *TRANSCRIPTS)
     files = [path for path in folder.iterdir()
              if path.is_file() and path.suffix.lower() in suffixes
-             and not path.name.startswith(".")]  # fmt: skip
+             and not path.name.startswith(".") and path.stem.lower() not in BESIDE]  # fmt: skip
     return sorted(files, key=lambda path: (len(path.stem), path.name)
                   if path.stem.isdigit() else (0, path.name))  # fmt: skip
 
