@@ -59,8 +59,8 @@ def test_files_beside_the_dialogues_are_none_and_deeper_folders_are_told(tmp_pat
     write_source(tmp_path, "talks/a.txt", talk)
     cohort = import_beside(tmp_path / "talks", one_person_per_conversation=True)
     assert len(words_of(cohort)) == 2
-    write_source(tmp_path, "people/anna/a.txt", talk)
+    write_source(tmp_path, "more/people/anna/a.txt", talk)
     with pytest.raises(LeadlineError, match="a file a dialogue") as refused:
-        import_beside(tmp_path / "people")
+        import_beside(tmp_path / "more" / "people")
     assert "--person ID" in refused.value.remedy
     assert "anna" not in refused.value.remedy
