@@ -191,6 +191,7 @@ TWO = [{"type": "human", "content": "low"}, {"type": "ai", "content": "why?"}]
     [
         {"user_id": "p", "chat_memory": {"messages": TWO}},
         {"user_id": "p", "conversation_hash": "c", "messages": TWO},
+        {"user_id": "p", "messages": {"m1": TWO[0], "m2": TWO[1]}},
         {"user_id": "p", "linear_conversation": [
             {"message": {"author": {"role": "user"}, "content": {"parts": ["low"]}}},
             {"message": {"author": {"role": "assistant"}, "content": {"parts": ["why?"]}}}]},

@@ -65,3 +65,10 @@ def test_lists_of_messages_in_cells(tmp_path: Path, python: bool) -> None:
 def test_a_user_column_beside_the_prompt_is_the_person(tmp_path: Path) -> None:
     source = write_source(tmp_path, "t.csv", "user,prompt,completion\np,low,why?\n")
     assert words_of(import_beside(source)) == [("p", "user", "low"), ("p", "assistant", "why?")]
+
+
+def test_exchanges_in_json_lines(tmp_path: Path) -> None:
+    line = {"user_id": "p", "user_message": "low", "bot_message": "why?", "ts": 1714557600}
+    cohort = import_beside(write_source(tmp_path, "t.jsonl", [line]))
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+    assert cohort.turns["time"].null_count() == 0

@@ -187,3 +187,33 @@ def test_an_answer_without_words_is_counted(tmp_path: Path) -> None:
     assert said(cohort) == [("user", "low")]
     notes = cohort.manifest["import"]["transformations"]
     assert notes["inputs or outputs of calls that hold no message, left out"] == 1
+
+
+def structured(value: Any) -> dict[str, Any]:
+    """A value as OTLP writes it."""
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [structured(entry) for entry in value]}}
+    if isinstance(value, dict):
+        pairs = [{"key": key, "value": structured(inner)} for key, inner in value.items()]
+        return {"kvlistValue": {"values": pairs}}
+    return {"stringValue": value}
+
+
+def test_attributes_that_are_lists_are_opened(tmp_path: Path) -> None:
+    content = otlp({})
+    attributes = content["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
+    for name, role, text in (("input", "user", "low"), ("output", "assistant", "why?")):
+        message = {"role": role, "parts": [{"type": "text", "content": text}]}
+        attributes.append({"key": f"gen_ai.{name}.messages", "value": structured([message])})
+    cohort = import_beside(write_source(tmp_path, "t.json", content))
+    assert said(cohort) == [("user", "low"), ("assistant", "why?")]
+
+
+def test_a_trace_without_an_input_has_its_observations(tmp_path: Path) -> None:
+    inner = {"type": "GENERATION", "input": [U1], "output": A1,
+             "startTime": "2024-05-01T10:00:00Z"}  # fmt: skip
+    trace = langfuse(0, None, None, observations=[inner, {"type": "SPAN", "input": "x"}])
+    cohort = import_beside(write_source(tmp_path, "t.json", [trace]))
+    assert [line[:2] + line[3:] for line in turns_of(cohort)] == [
+        ("p", "s", "user", "low"), ("p", "s", "assistant", "why?"),
+    ]  # fmt: skip

@@ -204,6 +204,8 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     fits = _json_fits(record)
     if len(fits) == 1:
         return fits[0]
+    if not fits and exchange_columns(list(record)) is not None:
+        return EXCHANGES
     if not fits and _holds_cells(source, settings):
         return "cells", "records whose texts hold whole dialogues"
     if not fits:

@@ -145,6 +145,10 @@ def _open_chat(value: Any) -> Any:
     """A record whose conversation lies deeper, under ``chat``, also as a history by id."""
     if not isinstance(value, Mapping):
         return value
+    by_name = [key for key, inner in value.items()
+               if usual_place(key, TURN_KEYS) is not None and _holds_messages(inner)]  # fmt: skip
+    if by_name:
+        return {**value, **{key: list(value[key].values()) for key in by_name}}
     inner = value.get("chat")
     if not isinstance(inner, Mapping):
         return _open_holder(value)
@@ -155,6 +159,13 @@ def _open_chat(value: Any) -> Any:
         current = history.get("currentId")
         return {**outer, "messages": list(nodes.values()), "current_node": current}
     return {**inner, **outer}
+
+
+def _holds_messages(value: Any) -> bool:
+    """Whether an object holds messages by their names, as Firebase keeps them."""
+    return (
+        isinstance(value, Mapping) and bool(value) and all(map(has_role_and_text, value.values()))
+    )
 
 
 def _open_holder(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -130,6 +130,9 @@ def is_call(record: Any) -> bool:
         return True
     if isinstance(record.get("attributes"), Mapping | list) and "spanId" in record:
         return True
+    observations = record.get("observations")
+    if isinstance(observations, list) and any(map(is_call, observations)):
+        return True
     given_names = [key for key in record if key in GIVEN]
     output_names = [key for key in record if key in ANSWERED]
     if given_names and output_names:
@@ -314,6 +317,13 @@ def _records(value: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, entry in enumerate(inner):
             yield from _records(entry, f"{where}, data[{number}]")
         return
+    observations = value.get("observations")
+    if isinstance(observations, list) and not value.get("input") and not value.get("output"):
+        outer = {key: value[key] for key in ("sessionId", "userId", "metadata") if key in value}
+        for number, entry in enumerate(observations):
+            if isinstance(entry, Mapping):
+                yield f"{where}, observations[{number}]", {**outer, **entry}
+        return
     yield where, value
 
 
@@ -326,9 +336,21 @@ def _flattened(record: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(attributes, list):
         for entry in attributes:
             if isinstance(entry, Mapping) and isinstance(entry.get("value"), Mapping):
-                values = [value for key, value in entry["value"].items() if key in OTLP_VALUES]
-                flat[str(entry.get("key"))] = next(iter(values), None)
+                flat[str(entry.get("key"))] = _any_value(entry["value"])
     return flat
+
+
+def _any_value(value: Any) -> Any:
+    """The value of an OTLP attribute, lists and objects (``arrayValue``, ``kvlistValue``) too."""
+    inner = next((value[key] for key in OTLP_VALUES if key in value), None) if isinstance(
+        value, Mapping) else None  # fmt: skip
+    values = inner.get("values") if isinstance(inner, Mapping) else None
+    if not isinstance(values, list):
+        return inner
+    if "kvlistValue" in value:
+        return {str(entry.get("key")): _any_value(entry.get("value"))
+                for entry in values if isinstance(entry, Mapping)}  # fmt: skip
+    return [_any_value(entry) for entry in values]
 
 
 def _name(
