@@ -49,6 +49,11 @@ def test_items_by_letters(pattern: str) -> None:
     assert items_of(names[:5]) == {}
 
 
+def test_items_of_limesurvey() -> None:
+    names = [f"PHQ9[SQ00{number}]" for number in range(1, 10)]
+    assert items_of(["id", *names]) == dict(enumerate(names))
+
+
 def test_items_of_nhanes() -> None:
     names = [f"DPQ0{number}0" for number in range(1, 10)]
     assert items_of(["SEQN", *names, "DPQ100"]) == dict(enumerate(names))

@@ -119,3 +119,15 @@ def test_answers_of_json_lie_deeper() -> None:
 def test_one_symptom_is_no_questionnaire() -> None:
     columns = found(["person_id", "sleep", "appetite", "total"])
     assert columns.items == (None,) * 9
+
+
+@pytest.mark.parametrize("name", ["PHQ-9A total", "phq9_teen_score", "PHQ-9 Modified Total"])
+def test_the_questionnaire_for_teens_is_its_own(name: str) -> None:
+    with pytest.raises(LeadlineError, match="for teens"):
+        found(["person_id", "date", name])
+    assert found(["person_id", "date", name], instrument="phq9").total == name
+
+
+def test_the_phq15_is_another_questionnaire() -> None:
+    with pytest.raises(LeadlineError, match="no column for the total"):
+        found(["person_id", "date", "phq15_total"])

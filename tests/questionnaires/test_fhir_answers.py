@@ -93,7 +93,7 @@ def test_what_is_asked_and_not_answered_is_remembered() -> None:
         ({"valueCoding": {"system": "urn:x", "code": "2"}}, 2),
         ({"valueCoding": {"code": "x", "display": "More than half the days"}}, 2),
         ({"valueCodeableConcept": {"text": "An mehr als der Hälfte der Tage"}}, 2),
-        ({"valueString": "Several days (1)"}, 1),
+        ({"valueString": "Several days (1)"}, 1), ({"valueString": " 14"}, 14),
         ({"valueCoding": {"code": "x", "extension": [
             {"url": "http://hl7.org/fhir/StructureDefinition/itemWeight", "valueDecimal": 2.0}]}},
          2.0),

@@ -40,7 +40,11 @@ SERIES_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[^0-9]*?))[-_. ]?0?(\d{1,2})$",
 
 LETTER_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[-_. ]?1)?)[-_. ]?([a-j])$", re.IGNORECASE)
 
+LIMESURVEY_ENTRY = re.compile(r"^(.*phq[^\[]*)\[SQ0*(\d{1,2})\]$", re.IGNORECASE)
+
 NHANES_ENTRY = re.compile(r"^(dpq)0([1-9])0$", re.IGNORECASE)
+
+ENTRIES = (LIST_ENTRY, SERIES_ENTRY, LIMESURVEY_ENTRY, NHANES_ENTRY)
 
 OUT_OF = re.compile(r"^\s*(\d{1,2}(?:[.,]\d+)?)\s*(?:/\s*(?:27|24|6)\s*)?$")  # 14 / 27, or 14,5
 
@@ -175,7 +179,7 @@ def _lists(names: Sequence[str]) -> dict[int, str]:
     """
     groups: dict[str, dict[int, str]] = {}
     for name in names:
-        match = LIST_ENTRY.match(name) or SERIES_ENTRY.match(name) or NHANES_ENTRY.match(name)
+        match = next((match for pattern in ENTRIES if (match := pattern.match(name))), None)
         letter = None if match else LETTER_ENTRY.match(name)
         if match:
             groups.setdefault(match[1].lower(), {})[int(match[2]) - 1] = name

@@ -45,6 +45,9 @@ NO_TOTALS = frozenset((
 ))  # fmt: skip
 """Words of what is made of a total."""
 
+TEENS = frozenset(("a", "teen", "teens", "adolescent", "adolescents", "modified"))
+"""Words of the PHQ-9 for teens beside the name of the questionnaire."""
+
 EDAIC = ("phq_binary", "phq8_binary", "pcl_c_ptsd", "ptsd_severity")
 
 SERIES = re.compile(r"^(?:q|item|question)_?0?(\d{1,2})$")
@@ -231,6 +234,15 @@ def _instrument(
         return instrument
     total = columns.get("total", "")
     by_total = instrument_of(total) if total else None
+    if by_total and set(words(total)) & TEENS:
+        raise LeadlineError(
+            f"The column {total} seems to be of the PHQ-9 modified for teens, an instrument of its "
+            "own.",
+            remedy="Leadline estimates the PHQ-9 for adults. If it is that one, say so: "
+            "--instrument phq9.",
+            file=file,
+            row=1,
+        )
     if by_total is not None and by_total in INSTRUMENTS:
         return by_total
     by_items = [name for name in INSTRUMENTS

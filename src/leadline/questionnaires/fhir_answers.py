@@ -315,6 +315,8 @@ def value_of(part: Mapping[str, Any]) -> Any:
             worth = answer_value(text.replace("-", " ").replace("_", " "))
             if worth is not None:
                 return worth
+            if text.strip().isdecimal():
+                return int(text)
     if not _has_value(part):
         return None
     return UNREADABLE

@@ -124,7 +124,7 @@ def normal(name: str) -> str:
 def instrument_of(name: str) -> str | None:
     """``phq9``, ``phq8`` or ``phq2`` where a name says so; ``phq`` where it says no more."""
     for word in words(name):
-        if word.startswith("phq"):
+        if word.startswith("phq") and word != "phq15":  # of somatic symptoms
             return word[:4] if word[:4] in ("phq9", "phq8", "phq2") else "phq"
     return None
 
