@@ -40,7 +40,8 @@ def test_one_name_in_many_writings() -> None:
     ("name", "instrument", "number"),
     [("PHQ-9 total", "phq9", None), ("PHQ8_Sleep", "phq8", None), ("phq_8total", "phq8", None),
      ("PHQ_Score", "phq", None), ("phq15_total", None, None), ("gad7_total", None, None),
-     ("PHQ.9", "phq", 9), ("phq9_9", "phq9", 9), ("phq9_item_10", "phq9", 10), ("total", None, None)],
+     ("PHQ.9", "phq", 9), ("phq9_9", "phq9", 9), ("phq9_item_10", "phq9", 10),
+     ("total", None, None)],
 )  # fmt: skip
 def test_instruments_and_items_by_name(
     name: str, instrument: str | None, number: int | None
