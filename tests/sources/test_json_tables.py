@@ -29,6 +29,10 @@ def test_rows_lie_by_visit_or_inside_a_person() -> None:
         {"person_id": "p1", "visit": "last", "phq9": 9},
     ]
     inside = {"id": "p1", "tests": [{"phq9": 14}, {"phq9": 9}]}
+    answers = {"id": "p1", "at": "x", "list": [{"questionId": "phq9_1", "value": 2}]}
+    assert table_rows(answers) == [{"id": "p1", "at": "x", "questionId": "phq9_1", "value": 2}]
+    tags = {"id": "p1", "phq9": 3, "tags": [{"name": "a"}]}
+    assert table_rows(tags) == [tags]
     assert table_rows(inside) == [{"id": "p1", "phq9": 14}, {"id": "p1", "phq9": 9}]
 
 

@@ -269,11 +269,11 @@ def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
 
 def _both_sides(flat: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """The messages that a call was given and those that it answered."""
-    asked, answered = _prompts(flat, "prompt"), _prompts(flat, "completion")
-    if not asked and not answered:
-        asked, answered = _of_events(flat.get("events"))
-    asked = asked or _first_messages(flat, INPUTS, "user")
-    return asked, answered or _first_messages(flat, OUTPUTS, "assistant")
+    prompts, answers = _prompts(flat, "prompt"), _prompts(flat, "completion")
+    if not prompts and not answers:
+        prompts, answers = _of_events(flat.get("events"))
+    prompts = prompts or _first_messages(flat, INPUTS, "user")
+    return prompts, answers or _first_messages(flat, OUTPUTS, "assistant")
 
 
 def _has_both(flat: Mapping[str, Any]) -> bool:

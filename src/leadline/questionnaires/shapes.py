@@ -30,7 +30,8 @@ ANSWERS = "tables with one row an answer, put together by person and time"
 
 ALONE = re.compile(
     r"^(?:baseline|bl|base|pre|pretest|post|posttest|intake|screening|admission|discharge|mid|"
-    r"midpoint|midterm|endpoint|exit|final|followup|fup?|eot|enrollment|treatment)\d*$"
+    r"midpoint|midterm|endpoint|exit|final|followup|fup?|eot|enrollment|treatment|inicial|basal|"
+    r"anfang|ende|vorher|nachher|debut|fin|inicio|fim)\d*$"
     r"|^(?:t|v|w|wk|week|wks|m|mo|month|months|d|day|visit|session|sess|wave|time|timepoint|tp|"
     r"fu|y|yr|year|round|assessment|survey|s)\d{1,3}$"
 )

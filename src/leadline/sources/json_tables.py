@@ -11,11 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from leadline.sources.names import item_number, looks_like
+from leadline.sources.names import item_number, looks_like, words
 
 PERSON = "person_id"
 
 VISIT = "visit"
+
+QUESTION = frozenset(("question", "item", "field", "linkid", "questionid", "itemid", "code"))
+
+ANSWER = frozenset(("value", "answer", "response", "rating"))
 
 DEPTH = 2  # levels below a row that are columns of it
 
@@ -59,10 +63,13 @@ def _unfolded(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _says_something(entry: Mapping[str, Any]) -> bool:
-    """Whether an object has an answer or a score of its own, and is not one answer of many."""
-    return any(looks_like(key) in ("score", "item") for key in entry) or any(
+    """Whether an object has a score, or a question and its answer."""
+    if any(looks_like(key) in ("score", "item") for key in entry) or any(
         isinstance(inner, Mapping | list) for inner in entry.values()
-    )
+    ):
+        return True
+    parts = {word for key in entry for word in words(key)}
+    return bool(parts & QUESTION) and bool(parts & ANSWER)
 
 
 def _is_by_person(value: Mapping[str, Any]) -> bool:
