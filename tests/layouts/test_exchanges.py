@@ -72,3 +72,11 @@ def test_exchanges_in_json_lines(tmp_path: Path) -> None:
     cohort = import_beside(write_source(tmp_path, "t.jsonl", [line]))
     assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
     assert cohort.turns["time"].null_count() == 0
+
+
+def test_json_beside_the_halves_is_no_message(tmp_path: Path) -> None:
+    row = 'p,low,why?,"{""model"": ""m""}"'
+    source = write_source(tmp_path, "t.csv", f"user_id,prompt,response,metadata\n{row}\n")
+    cohort = import_beside(source)
+    assert cohort.manifest["import"]["format"] == "exchanges"
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]

@@ -156,11 +156,13 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
     column = None if "role" in columns else _dialogue_column(first, settings, source)
     if column is not None:
         return "cells", "a table whose cells hold whole dialogues"
-    if source.suffix.lower() in TEXT_TABLES and holds_messages(first):
+    halves = exchange_columns(header_of(first))
+    looked_at = first if halves is None else first.select(halves)
+    if source.suffix.lower() in TEXT_TABLES and holds_messages(looked_at):
         in_cells = _in_cells(source)
         if in_cells is not None:
             return in_cells
-    if exchange_columns(header_of(first)) is not None:
+    if halves is not None:
         return EXCHANGES
     raise LeadlineError(
         "The table has no role and text column that Leadline knows.",
