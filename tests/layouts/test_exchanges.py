@@ -16,8 +16,7 @@ from leadline.layouts.exchanges import exchange_columns
 @pytest.mark.parametrize(
     ("user", "bot"),
     [("user_message", "bot_response"), ("userMessage", "botResponse"), ("Prompt", "Response"),
-     ("question", "answer"), ("human", "assistant"), ("frage", "antwort"),
-     ("patient_text", "therapist_text")],
+     ("question", "answer"), ("human", "assistant"), ("frage", "antwort")],
 )  # fmt: skip
 def test_exchanges(tmp_path: Path, user: str, bot: str) -> None:
     table = (
@@ -80,3 +79,8 @@ def test_json_beside_the_halves_is_no_message(tmp_path: Path) -> None:
     cohort = import_beside(source)
     assert cohort.manifest["import"]["format"] == "exchanges"
     assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+
+
+def test_a_therapist_who_answers_is_no_program(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "t.csv", "pid,patient_text,therapist_text\np,low,why?\n")
+    assert words_of(import_beside(source)) == [("p", "user", "low"), ("p", "clinician", "why?")]

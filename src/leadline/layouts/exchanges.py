@@ -12,7 +12,7 @@ from leadline.layouts.cells import only_column
 from leadline.sources.batch import ONLY, RawTurnBatch, as_identifier
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import looks_like, normal
+from leadline.sources.names import looks_like, normal, words
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -21,7 +21,7 @@ from leadline.sources.source import Source
 ASKING = ("user_message", "user_text", "user_input", "user_prompt", "user_query", "user_utterance",
           "user", "human", "prompt", "question", "query", "input", "input_text", "message",
           "patient_message", "client_message", "human_message", "request", "utterance", "frage",
-          "pregunta", "domanda", "pergunta", "instruction", "patient", "client", "patient_text",
+          "pregunta", "domanda", "pergunta", "patient", "client", "patient_text",
           "client_text", "patient_utterance", "client_utterance", "questiontext",
           "question_text")  # fmt: skip
 
@@ -31,6 +31,8 @@ ANSWERING = ("bot_message", "bot_response", "bot_text", "bot_reply", "assistant_
              "answer", "reply", "output", "output_text", "system_response", "antwort", "respuesta",
              "risposta", "resposta", "therapist", "counselor", "therapist_text", "counselor_text",
              "therapist_response", "counselor_response", "answertext", "answer_text")  # fmt: skip
+
+HELPERS = frozenset(("therapist", "counselor"))  # who answers, and is no program
 
 UNANSWERED = "empty halves of exchanges, left out"
 
@@ -89,6 +91,7 @@ def _batches(
     settings: ImportConfig,
     ledger: RejectedRows,
 ) -> Iterator[RawTurnBatch]:
+    other = "therapist" if set(words(halves[1])) & HELPERS else "assistant"
     for frame in table_batches(source, ledger):
         conversation = pl.lit(ONLY)
         if "conversation" in columns:
@@ -104,7 +107,7 @@ def _batches(
             frame.select(pl.col("__row").alias("row"), person=person, conversation=conversation,
                          speaker=pl.lit(speaker), text=pl.col(half).cast(pl.String), time=time,
                          half=pl.lit(place))
-            for place, (speaker, half) in enumerate(zip(("user", "assistant"), halves, strict=True))
+            for place, (speaker, half) in enumerate(zip(("user", other), halves, strict=True))
         ]  # fmt: skip
         rows = pl.concat(parts).sort("row", "half", maintain_order=True).drop("half")
         ledger.account.arrived += rows.height
