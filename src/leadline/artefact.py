@@ -306,12 +306,12 @@ def check_files(
             problem = f"The manifest has no hash of {name}, so nobody can tell what was changed."
             raise LeadlineError(problem, remedy=remedy, file=directory / MANIFEST)
         try:
-            found = sha256(file)
+            digest_now = sha256(file)
         except OSError as error:
             raise LeadlineError(
                 f"This file cannot be read ({error.strerror}).", remedy=remedy, file=file
             ) from error
-        if found != digest:
+        if digest_now != digest:
             raise LeadlineError(
                 "This file is not the one that was written (its SHA-256 differs).",
                 remedy=remedy,

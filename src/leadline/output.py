@@ -96,11 +96,11 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
             "The output is a link.", remedy="Give the place that it points to.", file=out
         )
     check_place(out)
-    for given in inputs:
-        if given is not None and given.exists() and _overlap(out, given):
+    for source in inputs:
+        if source is not None and source.exists() and _overlap(out, source):
             raise LeadlineError(
                 "The output is, holds or lies in something that is read for it.",
-                remedy=f"Choose an --out apart from {given}.",
+                remedy=f"Choose an --out apart from {source}.",
                 file=out,
             )
     for folder in Path(os.path.realpath(out)).parents:
@@ -112,23 +112,23 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
             )
 
 
-def _overlap(out: Path, given: Path) -> bool:
+def _overlap(out: Path, source: Path) -> bool:
     """Whether one of two places is, or holds, the other."""
-    real_out, real_given = Path(os.path.realpath(out)), Path(os.path.realpath(given))
-    if real_out.is_relative_to(real_given) or real_given.is_relative_to(real_out):
+    real_out, real_source = Path(os.path.realpath(out)), Path(os.path.realpath(source))
+    if real_out.is_relative_to(real_source) or real_source.is_relative_to(real_out):
         return True
-    if any(_same(folder, real_given) for folder in (real_out, *real_out.parents)):
+    if any(_same(folder, real_source) for folder in (real_out, *real_out.parents)):
         return True
-    if any(_same(folder, real_out) for folder in real_given.parents):
+    if any(_same(folder, real_out) for folder in real_source.parents):
         return True
-    if real_out.is_file() and real_out.stat().st_nlink > 1 and real_given.is_dir():
-        return any(_same(file, real_out) for file in real_given.rglob("*"))
+    if real_out.is_file() and real_out.stat().st_nlink > 1 and real_source.is_dir():
+        return any(_same(file, real_out) for file in real_source.rglob("*"))
     return False
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(path: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
+        return path.samefile(second)
     except OSError:
         return False
 
@@ -139,8 +139,8 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
-    return content if own else None
+    is_own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
+    return content if is_own else None
 
 
 def check_own(path: Path, kind: str) -> None:
@@ -177,12 +177,12 @@ def strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[Pa
     names = [*(manifest.get("files") or {}), MANIFEST]
     listed = {*names, *(pending_name(name) for name in names)}
     listed |= {str(folder) for name in names for folder in Path(name).parents}
-    own = re.compile(f"{OWN_FILES.get(kind, '')}|{ANYTHING}|(.*/)?{SCRATCH}")
+    own_names = re.compile(f"{OWN_FILES.get(kind, '')}|{ANYTHING}|(.*/)?{SCRATCH}")
     for folder, folders, files in os.walk(path):
         for name in [*folders, *files]:
             entry = Path(folder, name)
             inside = str(entry.relative_to(path))
-            if inside not in listed and own.fullmatch(inside) is None:
+            if inside not in listed and own_names.fullmatch(inside) is None:
                 yield entry
 
 
@@ -197,16 +197,16 @@ def holding(path: Path) -> Iterator[None]:
         LeadlineError: another process holds it, or nothing can be made here.
     """
     name = os.path.realpath(path)
-    held: set[str] = _HELD.__dict__.setdefault("names", set())
-    if name in held:
+    places: set[str] = _HELD.__dict__.setdefault("names", set())
+    if name in places:
         yield
         return
     handle, lock = _take(path)
-    held.add(name)
+    places.add(name)
     try:
         yield
     finally:
-        held.discard(name)
+        places.discard(name)
         try:
             if lock is not None:
                 lock.unlink(missing_ok=True)
@@ -218,7 +218,7 @@ def _take(path: Path) -> tuple[int, Path | None]:
     """The handle of a lock on `path`, and the file that was made for it."""
     lock = path.with_name(f".{path.name}.lock")
     while True:
-        handle, made = _open_lock(path, lock)
+        handle, has_file = _open_lock(path, lock)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -230,7 +230,7 @@ def _take(path: Path) -> tuple[int, Path | None]:
                     file=path,
                 ) from error
             raise _unmade(path, error) from error
-        if not made:
+        if not has_file:
             return handle, None
         if _still_named(handle, lock):
             return handle, lock
@@ -349,17 +349,17 @@ def put_in_place(scratch: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(first: Path, second: Path) -> bool:
     """Swap two names at one instant; False where this system or file system cannot."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False
-    if call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+    if call(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in NO_EXCHANGE:
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise OSError(number, os.strerror(number), str(second))
 
 
 def _sync_tree(top: Path) -> None:

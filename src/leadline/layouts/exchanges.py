@@ -91,7 +91,7 @@ def _batches(
     settings: ImportConfig,
     ledger: RejectedRows,
 ) -> Iterator[RawTurnBatch]:
-    other = "therapist" if set(words(halves[1])) & HELPERS else "assistant"
+    listener = "therapist" if set(words(halves[1])) & HELPERS else "assistant"
     for frame in table_batches(source, ledger):
         conversation = pl.lit(ONLY)
         if "conversation" in columns:
@@ -107,7 +107,7 @@ def _batches(
             frame.select(pl.col("__row").alias("row"), person=person, conversation=conversation,
                          speaker=pl.lit(speaker), text=pl.col(half).cast(pl.String), time=time,
                          half=pl.lit(place))
-            for place, (speaker, half) in enumerate(zip(("user", other), halves, strict=True))
+            for place, (speaker, half) in enumerate(zip(("user", listener), halves, strict=True))
         ]  # fmt: skip
         rows = pl.concat(parts).sort("row", "half", maintain_order=True).drop("half")
         ledger.account.arrived += rows.height
