@@ -92,6 +92,7 @@ class Course:
         self.go("import", source / "turns.csv", "--phq9", source / "phq9.csv", "--out", cohort)
         self.go("inspect", cohort)
         self.go("lock", cohort)
+        self.go("relock", cohort)
         self.go("train", cohort, "--out", run, *fit)
         self.go("label", cohort, "--out", out / "labels", *local, isolated=False)
         self.go("audit", cohort, *labels)

@@ -1,6 +1,7 @@
 """Verbs about data, end to end: what they print, what they write, what they refuse."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -190,3 +191,18 @@ def test_what_a_test_can_bear_is_said_before_it_is_locked(leadline, files):
     code, out, err = leadline("lock", files / "c", "--share", "0.2")
     assert "8 of 40 people who can be evaluated are locked" in out
     assert "Warning: that is little" in err
+
+
+def test_a_cohort_that_was_edited_is_refused_until_that_is_said(leadline, tmp_path, simulated_path):
+    cohort = shutil.copytree(simulated_path, tmp_path / "cohort")
+    code, out, _ = leadline("relock", cohort)
+    assert (code, "nothing had changed" in out) == (0, True)
+    table = cohort / "phq9.parquet"
+    edited = pl.read_parquet(table).with_columns(total=27 - pl.col("total"))
+    edited.write_parquet(table)
+    code, _, err = leadline("inspect", cohort)
+    assert code == 2
+    assert "leadline relock" in " ".join(err.split())
+    code, out, _ = leadline("relock", cohort, "--json")
+    assert (code, json.loads(out)["files"]) == (0, ["phq9.parquet"])
+    assert leadline("inspect", cohort)[0] == 0

@@ -39,6 +39,7 @@ VERBS = {
     ),
     "inspect": Verb("Counts, dates, labels and suspicious spans of a cohort.", data.build_inspect),
     "lock": Verb("Set people of a cohort aside as the locked test.", data.build_lock),
+    "relock": Verb("Say that a cohort was changed on purpose.", data.build_relock),
     "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
@@ -54,7 +55,7 @@ VERBS = {
 
 GROUPS = {
     "Start": ("demo",),
-    "Data": ("import", "simulate", "inspect", "lock"),
+    "Data": ("import", "simulate", "inspect", "lock", "relock"),
     "Model": (
         "reader",
         "train",

@@ -175,6 +175,32 @@ def build_lock() -> click.Command:
     return lock
 
 
+def build_relock() -> click.Command:
+    """The verb `relock`."""
+
+    @click.command("relock")
+    @path_argument("cohort")
+    @JSON
+    def relock(cohort: Path, as_json: bool) -> None:
+        """Say that the tables of COHORT were changed on purpose.
+
+        Every verb refuses a table that is not the one in the manifest. This hashes the tables as
+        they are now and keeps a record of the change. Who is locked cannot be changed so. Runs and
+        labels of before are then of another cohort.
+        """
+        from leadline.cohort.relock import relock_cohort
+
+        change = relock_cohort(cohort)
+        if as_json:
+            show_json(change)
+        elif change["files"]:
+            click.echo(f"{cohort}: the change of {', '.join(change['files'])} is on record.")
+        else:
+            click.echo(f"{cohort}: nothing had changed.")
+
+    return relock
+
+
 def _say_dropped(cohort: Path, dropped: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(dropped)
