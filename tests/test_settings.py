@@ -96,10 +96,10 @@ def test_a_count_a_share_or_a_seed_is_not_negative(config, name):
 
 
 def settings_classes():
-    """Every class of settings of every room."""
+    """Every class of settings of every room, and of the modules beside the rooms."""
     for room in pkgutil.iter_modules(leadline.__path__):
-        place = f"leadline.{room.name}.config"
-        if room.ispkg and importlib.util.find_spec(place):
+        place = f"leadline.{room.name}" + (".config" if room.ispkg else "")
+        if room.name != "__main__" and importlib.util.find_spec(place):
             for value in vars(importlib.import_module(place)).values():
                 if dataclasses.is_dataclass(value) and value.__module__ == place:
                     yield value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 
 from leadline import tables
-from leadline.artefact import write_manifest
+from leadline.artefact import sha256, write_manifest
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.phq9.items import CUTS, ITEM_COLUMNS
@@ -75,6 +76,9 @@ def test_each_table_of_a_cohort_is_checked_when_it_is_read(tmp_path, cohort_path
         for file in cohort_path.glob("*.*"):
             (copied / file.name).write_bytes(file.read_bytes())
         change_column(copied / f"{name}.parquet", column)
+        manifest = json.loads((copied / "manifest.json").read_text())
+        manifest["files"][f"{name}.parquet"] = sha256(copied / f"{name}.parquet")
+        (copied / "manifest.json").write_text(json.dumps(manifest))  # as a forger would
         with pytest.raises(LeadlineError, match=f"Column '{column}' should be") as caught:
             read_cohort(copied)
         assert caught.value.file == copied / f"{name}.parquet"
