@@ -1,5 +1,7 @@
 """The one error that people see."""
 
+import pickle
+
 from leadline.errors import EXIT_CODE, LeadlineError, missing_package
 
 
@@ -10,3 +12,11 @@ def test_an_error_says_where_and_what_to_do():
     assert str(LeadlineError("x.", remedy="y.")).startswith("x.")
     assert "pip install 'leadline[models]'" in str(missing_package("peft", "models", "LoRA"))
     assert EXIT_CODE == 2
+
+
+def test_an_error_of_a_worker_is_whole_in_another_process():
+    error = LeadlineError("Total 31.", remedy="Check the row.", file="a.csv", row=3)
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is LeadlineError
+    assert vars(copied) == vars(error)
+    assert str(copied) == str(error)

@@ -174,14 +174,19 @@ def locked(
     """
     handle = os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE)
     try:
-        _take_lock(handle, problem, remedy, file or path)
+        take_lock(handle, problem, remedy, file or path)
         os.utime(handle)
         yield
     finally:
         os.close(handle)
 
 
-def _take_lock(handle: int, problem: str | None, remedy: str, file: Path) -> None:
+def take_lock(handle: int, problem: str | None, remedy: str, file: Path) -> None:
+    """Lock an open file or folder until its handle is closed; the arguments are `locked`'s.
+
+    Raises:
+        LeadlineError: another process has the lock, or nothing can be locked here.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if problem is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -282,7 +287,6 @@ def check_files(
     names: Iterable[str],
     *,
     remedy: str,
-    absent: bool = False,
 ) -> None:
     """Check files of an artefact against the hashes in its manifest, read in pieces.
 
@@ -291,7 +295,6 @@ def check_files(
         manifest: its manifest.
         names: the files that are about to be read.
         remedy: what to do about one that is not as it was written.
-        absent: pass a file for which the manifest has no hash, as those of earlier versions.
 
     Raises:
         LeadlineError: a file is absent or not the one that was written, or has no hash.
@@ -301,8 +304,6 @@ def check_files(
     for name in names:
         digest, file = recorded.get(name), directory / name
         if digest is None:
-            if absent:
-                continue
             problem = f"The manifest has no hash of {name}, so nobody can tell what was changed."
             raise LeadlineError(problem, remedy=remedy, file=directory / MANIFEST)
         try:

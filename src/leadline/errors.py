@@ -8,7 +8,9 @@ Messages never quote transcript text or names: they point at a file and a row in
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 EXIT_CODE = 2
 
@@ -48,6 +50,11 @@ class LeadlineError(Exception):
         self.file = None if file is None else Path(file)
         self.row = row
         super().__init__(str(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it pass between processes, from a worker to whoever says it."""
+        build = partial(type(self), remedy=self.remedy, file=self.file, row=self.row)
+        return build, (self.problem,)
 
     def where(self) -> str:
         """File and row as ``FILE, row N``; empty where neither is known."""

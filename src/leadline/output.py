@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.artefact import (
+    FILE_MODE,
     MANIFEST,
     NO_SYNC,
     SCRATCH,
@@ -32,8 +32,11 @@ from leadline.artefact import (
     close_to_others,
     pending_name,
     sync,
+    take_lock,
 )
 from leadline.errors import LeadlineError
+
+BUSY = "Another process is writing here.", "Wait until it ends, or choose another --out."
 
 AWAY = "Choose another --out, or move it away yourself."
 
@@ -220,16 +223,10 @@ def _take(path: Path) -> tuple[int, Path | None]:
     while True:
         handle, has_file = _open_lock(path, lock)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            take_lock(handle, *BUSY, path)
+        except LeadlineError:
             os.close(handle)
-            if isinstance(error, BlockingIOError):
-                raise LeadlineError(
-                    "Another process is writing here.",
-                    remedy="Wait until it ends, or choose another --out.",
-                    file=path,
-                ) from error
-            raise _unmade(path, error) from error
+            raise
         if not has_file:
             return handle, None
         if _still_named(handle, lock):
@@ -248,7 +245,7 @@ def _open_lock(path: Path, lock: Path) -> tuple[int, bool]:
     """A handle to lock: of the file `lock`, or of the folder itself where no file can be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600), True
+        return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE), True
     except OSError as error:
         if path.is_dir():
             return os.open(path, os.O_RDONLY), False

@@ -6,9 +6,11 @@ import pytest
 from tests.support.adapted_rounds import stand_in
 from tests.support.number_models import NumberTrainer
 from tests.support.people import NumberSource, make_cohort, make_labels
+from tests.support.readers import tiny_reader
 from tests.support.rounds import SIZES, go
 
 from leadline.cohort.store import read_cohort
+from leadline.runs.config import TrainConfig
 from leadline.selftrain import selftrain as selftrain_module
 
 
@@ -62,3 +64,18 @@ def number_fits(monkeypatch):
 @pytest.fixture
 def trainer(number_fits):
     return number_fits(NumberTrainer())
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """People, and settings by which a real, tiny reader is adapted in seconds."""
+    folder = tmp_path_factory.mktemp("tiny")
+    truth = make_cohort(folder / "cohort", gold=130, unlabelled=40, locked=20)
+    cohort = read_cohort(folder / "cohort")
+    locked = set(cohort.people.filter("locked")["person_id"])
+    make_labels(folder / "labels", truth, locked, cohort=cohort)
+    train = TrainConfig(
+        reader=str(tiny_reader(folder)), adapt="lora", layers=("0.5",), folds=4, epochs=1.0,
+        batch_people=16, save_steps=2, baselines=False,
+    )  # fmt: skip
+    return folder, cohort, train

@@ -12,14 +12,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 from tests.support import ROOT
-from tests.support.people import make_cohort, make_labels
-from tests.support.readers import tiny_reader
 from tests.support.rounds import LENIENT
 
 from leadline.artefact import sha256
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import read_cohort
-from leadline.runs.config import TrainConfig
 from leadline.selftrain.adapted import AdaptedStudents, Setting
 from leadline.selftrain.ancestry import AncestryLedger
 from leadline.selftrain.config import SelftrainConfig
@@ -28,20 +24,6 @@ from leadline.selftrain.roster import load_labels, open_roster
 from leadline.selftrain.selftrain import selftrain_run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    truth = make_cohort(folder / "cohort", gold=130, unlabelled=40, locked=20)
-    cohort = read_cohort(folder / "cohort")
-    locked = set(cohort.people.filter("locked")["person_id"])
-    make_labels(folder / "labels", truth, locked, cohort=cohort)
-    train = TrainConfig(
-        reader=str(tiny_reader(folder)), adapt="lora", layers=("0.5",), folds=4, epochs=1.0,
-        batch_people=16, save_steps=2, baselines=False,
-    )  # fmt: skip
-    return folder, cohort, train
 
 
 def weights(tiny, run, *, swap: bool) -> dict[str, str]:

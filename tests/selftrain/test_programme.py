@@ -10,12 +10,14 @@ from leadline.errors import LeadlineError
 from leadline.selftrain.config import SelftrainConfig
 from leadline.selftrain.plan import PAPER, RAW, TEACHER
 from leadline.selftrain.programme import open_students
+from leadline.selftrain.roster import load_labels
 
 
 def opened(people, run, **change):
     folder, cohort, _ = people
     configs = (SelftrainConfig(**change), TRAIN, WindowConfig())
-    return open_students(cohort, folder / "labels", run, configs)
+    labels = load_labels(folder / "labels", cohort, WindowConfig())
+    return open_students(cohort, labels, run, configs)
 
 
 def test_two_processes_open_the_same_students(people, trainer, tmp_path):

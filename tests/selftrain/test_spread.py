@@ -5,12 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 from tests.support.adapted_rounds import go
-from tests.support.people import make_cohort, make_labels
-from tests.support.readers import tiny_reader
 from tests.support.rounds import LENIENT
 
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.runs.config import TrainConfig
 from leadline.selftrain import spread
@@ -80,22 +77,38 @@ def _inputs(cohort=None):
 
 
 @pytest.mark.slow
-def test_workers_of_ray_give_the_numbers_of_one_process(tmp_path):
+def test_workers_of_ray_give_the_numbers_of_one_process(tiny, tmp_path):
     pytest.importorskip("ray")
-    truth = make_cohort(tmp_path / "cohort", gold=130, unlabelled=40, locked=20)
-    cohort = read_cohort(tmp_path / "cohort")
-    locked = set(cohort.people.filter("locked")["person_id"])
-    make_labels(tmp_path / "labels", truth, locked, cohort=cohort)
-    train = TrainConfig(
-        reader=str(tiny_reader(tmp_path)), adapt="lora", layers=("0.5",), folds=4, epochs=1.0,
-        batch_people=16, save_steps=2, baselines=False,
-    )  # fmt: skip
     tables = []
     for engine in ("local", "ray"):
-        config = SelftrainConfig(
-            rounds=1, scheme="paper", members=2, canary=0.0, engine=engine, **LENIENT
-        )
-        out = tmp_path / engine
-        selftrain_run(cohort, tmp_path / "labels", out, config, train, WindowConfig())
-        tables.append(pl.read_parquet(out / "predictions.parquet"))
+        _go_tiny(tiny, tmp_path / engine, engine)
+        tables.append(pl.read_parquet(tmp_path / engine / "predictions.parquet"))
     assert tables[0].equals(tables[1])
+
+
+@pytest.mark.slow
+def test_a_mistake_that_a_worker_meets_reads_as_in_this_process(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    folder, _, _ = tiny
+    opened = spread.FitPool._run
+
+    def spoil(pool, students, names):
+        (folder / "labels" / "manifest.json").rename(folder / "labels" / "away")
+        try:
+            opened(pool, students, names)
+        finally:
+            (folder / "labels" / "away").rename(folder / "labels" / "manifest.json")
+
+    monkeypatch.setattr(spread.FitPool, "_run", spoil)
+    with pytest.raises(LeadlineError, match="unfinished") as caught:
+        _go_tiny(tiny, tmp_path / "run", "ray")
+    assert caught.value.file == folder / "labels"
+    assert caught.value.remedy
+
+
+def _go_tiny(tiny, out, engine):
+    folder, cohort, train = tiny
+    config = SelftrainConfig(
+        rounds=1, scheme="paper", members=2, canary=0.0, engine=engine, **LENIENT
+    )
+    selftrain_run(cohort, folder / "labels", out, config, train, WindowConfig())

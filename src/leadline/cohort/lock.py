@@ -8,7 +8,6 @@ rule that knows nothing of them but their id (or, by time, the date of their fir
 from __future__ import annotations
 
 import shutil
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -17,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import MANIFEST, commit, pending_name, read_manifest, sha256
+from leadline.artefact import MANIFEST, commit, pending_name, read_manifest, replacing, sha256
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import (
@@ -256,9 +255,8 @@ def _write_lock(
     """Lock exactly `chosen` in the tables, then say so in the manifest, and return that."""
     people = cohort.people.with_columns(pl.col("person_id").is_in(list(chosen)).alias("locked"))
     pending = path / pending_name(PEOPLE_FILE)
-    pending.touch(mode=0o600)
-    people.write_parquet(pending, compression="zstd")
-    pending.chmod(stat.S_IMODE((path / PEOPLE_FILE).stat().st_mode))
+    with replacing(pending) as scratch:
+        people.write_parquet(scratch, compression="zstd")
     manifest = cohort.manifest
     manifest.pop("locked_test", None)
     if record is not None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ def person_tokens(
     return [encode(person, tokens, budget).tokens for person in people]
 
 
-def text_configuration(path: Path):  # type: ignore[no-untyped-def]
+def text_configuration(path: Path) -> Any:
     """The text part of a reader's configuration."""
     from transformers import AutoConfig
 

@@ -18,7 +18,6 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from leadline.arrays import Ints
-from leadline.artefact import sha256
 from leadline.cohort.store import FILES, Cohort, check_cohort, read_turns
 from leadline.cohort.timeline import Timeline, timelines_of
 from leadline.errors import LeadlineError
@@ -83,9 +82,8 @@ def index_cohort(cohort: Cohort | Path) -> CohortIndex:
         names = (cohort.turns["person_id"],)
         digest = hashlib.sha256(cohort.turns.hash_rows().to_numpy().tobytes()).hexdigest()
         return CohortIndex(_starts(iter(names), cohort.path), digest)
-    check_cohort(cohort)
-    file = cohort / FILES[0]
-    return CohortIndex(_starts(_identifiers(file), cohort), sha256(file))
+    digest = check_cohort(cohort)["files"][FILES[0]]  # which it has just been held against
+    return CohortIndex(_starts(_identifiers(cohort / FILES[0]), cohort), digest)
 
 
 def _identifiers(file: Path) -> Iterator[pl.Series]:

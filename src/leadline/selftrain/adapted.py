@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -206,22 +207,27 @@ class AdaptedStudents:
 
     def _say_progress(self, student: Student) -> None:
         """Which fit is begun, and how long the rest takes at the speed so far."""
-        names = self.setting.plan.students
-        finished = sum(self.store.has(name) for name in names)
-        words = f"Fit {finished + 1} of at most {len(names)}: {student.kind}, round {student.round}"
+        finished, most = self._finished()
+        words = f"Fit {finished + 1} of at most {most}: {student.kind}, round {student.round}"
         if self.seconds:
-            seconds_left = (len(names) - finished) * sum(self.seconds) / len(self.seconds)
-            mean = sum(self.seconds) / len(self.seconds)
-            words += f"; {mean:,.0f} s each, {seconds_left / 60:,.0f} min left"
+            words += f"; {fmean(self.seconds):,.0f} s each, {self._minutes_left():,.0f} min left"
         self.setting.say(words)
+
+    def _finished(self) -> tuple[int, int]:
+        """How many students are at hand, and how many there can be."""
+        names = self.setting.plan.students
+        return sum(map(self.store.has, names)), len(names)
+
+    def _minutes_left(self) -> float:
+        """For the students that are not at hand, at the speed so far."""
+        finished, most = self._finished()
+        return (most - finished) * fmean(self.seconds) / 60
 
     def say_fitted(self, name: str) -> None:
         """Which fit has ended in a worker, and how long the rest takes at the speed so far."""
-        student, names = self.setting.plan.students[name], self.setting.plan.students
-        finished = sum(self.store.has(name) for name in names)
-        seconds_left = (len(names) - finished) * sum(self.seconds) / len(self.seconds)
-        words = f"{finished} of at most {len(names)} fits: {student.kind}, round {student.round}"
-        self.setting.say(f"{words}; {seconds_left / 60:,.0f} min left")
+        student, (finished, most) = self.setting.plan.students[name], self._finished()
+        words = f"{finished} of at most {most} fits: {student.kind}, round {student.round}"
+        self.setting.say(f"{words}; {self._minutes_left():,.0f} min left")
 
     def seed(self, student: Student) -> int:
         """Seed of a fit: that of `leadline train` for the same fold, whatever the labels.

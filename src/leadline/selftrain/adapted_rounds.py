@@ -216,25 +216,21 @@ def cross_calibration(
 
 def adapted_rounds(
     cohort: Cohort,
-    labels_dir: Path | None,
-    run: Path,
-    configs: tuple[SelftrainConfig, TrainConfig, WindowConfig],
+    labels: pl.DataFrame | None,
+    inputs: FitInputs,
     settings: dict[str, Any],
     questionnaires: QuestionnaireCounts,
     *,
-    home: Path | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Make the run in the directory `run` and return its manifest.
+    """Make the run in the directory `inputs.run` and return its manifest.
 
     Args:
         cohort: people with conversations, some with PHQ-9s.
-        labels_dir: the teachers' labels; None trains with the student alone.
-        run: the run directory in the making.
-        configs: rounds, what is trained, and which text counts.
+        labels: the teachers' labels; None trains with the student alone.
+        inputs: where both and the run in the making lie, and the settings.
         settings: as they are recorded.
         questionnaires: those in the text that is read.
-        home: where readers are kept.
         say: told what the plan takes before anything is fitted, and how far it is.
 
     Returns:
@@ -244,13 +240,13 @@ def adapted_rounds(
         LeadlineError: too few people, a plan over budget, or a reader that is absent.
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
-    config, train, window = configs
+    run, home, (config, train, window) = inputs.run, inputs.home, inputs.configs
     students, programme, reason = open_students(
-        cohort, labels_dir, run, configs, home=home, say=say
+        cohort, labels, run, inputs.configs, home=home, say=say
     )
     plan, roster = students.setting.plan, students.roster
     cost = say_cost(plan, programme, roster, (config, train), home, say)
-    with spread_fits(students, FitInputs(cohort.path, labels_dir, run, configs, home)):
+    with spread_fits(students, inputs):
         course = AdaptedRounds(students)
         kept_round, ensemble = _rounds(course, programme, config)
         _ablation(course, programme, ensemble)

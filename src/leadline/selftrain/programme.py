@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
+
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.splits import refuse_locked_people
 from leadline.cohort.store import Cohort
@@ -30,7 +32,7 @@ from leadline.selftrain.plan import (
     crossfit_plan,
     paper_plan,
 )
-from leadline.selftrain.roster import Roster, load_labels, open_roster
+from leadline.selftrain.roster import Roster, open_roster
 from leadline.selftrain.true_totals import true_totals
 from leadline.teacher.label_model import MIN_LABELLED
 
@@ -40,7 +42,7 @@ Configs = tuple[SelftrainConfig, TrainConfig, WindowConfig]
 
 def open_students(
     cohort: Cohort,
-    labels_dir: Path | None,
+    labels: pl.DataFrame | None,
     run: Path,
     configs: Configs,
     *,
@@ -51,19 +53,18 @@ def open_students(
 
     Args:
         cohort: people with conversations, some with PHQ-9s.
-        labels_dir: the teachers' labels; None trains with the student alone.
+        labels: the teachers' labels; None trains with the student alone.
         run: the run directory in the making.
         configs: the settings.
         home: where readers are kept.
         say: told of each fit that is begun.
 
     Raises:
-        LeadlineError: too few people, labels of locked people, or a reader that is absent.
+        LeadlineError: too few people, or a reader that is absent.
     """
     config, train, window = configs
     for reader in {train.reader, config.intermediate or train.reader}:
         reader_path(reader, home=home)
-    labels = load_labels(labels_dir, cohort, window)
     roster, _ = open_roster(cohort, labels, None, train, window)
     refuse_locked_people(set(roster.left_out()), cohort, "self-training")
     programme, reason = possible_programme(roster, config, train, simulated=cohort.simulated)

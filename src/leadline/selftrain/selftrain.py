@@ -226,11 +226,12 @@ def selftrain_run(
     settings = named | {"inputs": inputs}
     if train.adapt != "frozen":
         from leadline.selftrain.adapted_rounds import adapted_rounds
+        from leadline.selftrain.spread import FitInputs
 
-        configs = (config, train, window)
         with run_directory(out, settings, overwrite) as run:
+            inputs_of_fits = FitInputs(cohort.path, labels_dir, run, (config, train, window), home)
             manifest = adapted_rounds(
-                cohort, labels_dir, run, configs, settings, questionnaires, home=home, say=say
+                cohort, labels, inputs_of_fits, settings, questionnaires, say=say
             )
         if processes.is_first():
             shutil.rmtree(out / NODES)

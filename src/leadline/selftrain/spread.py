@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.selftrain.adapted import AdaptedStudents
 from leadline.selftrain.programme import Configs, open_students
+from leadline.selftrain.roster import load_labels
 
 TRIES = 3
 """Times that a fit is begun if its worker dies each time."""
@@ -54,17 +56,16 @@ class StudentFitter:
     """A worker: students opened from the disk, fitted by name."""
 
     def __init__(self, inputs: FitInputs) -> None:
-        import torch
+        self.inputs = inputs
 
-        torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
-        assert inputs.cohort is not None, "checked by spread_fits"
-        self.students, _, _ = open_students(
-            read_cohort(inputs.cohort),
-            inputs.labels_dir,
-            inputs.run,
-            inputs.configs,
-            home=inputs.home,
-        )
+    @cached_property
+    def students(self) -> AdaptedStudents:
+        """Opened with the first fit: what is wrong with them is then the error of that fit."""
+        place = self.inputs
+        assert place.cohort is not None, "checked by spread_fits"
+        cohort = read_cohort(place.cohort)
+        labels = load_labels(place.labels_dir, cohort, place.configs[2])
+        return open_students(cohort, labels, place.run, place.configs, home=place.home)[0]
 
     def fit(self, name: str) -> tuple[str, float]:
         """Make the node of a student; its name and the seconds that its fit took."""
@@ -127,7 +128,10 @@ class FitPool:
             self._run(students, ready)
 
     def _run(self, students: AdaptedStudents, names: list[str]) -> None:
-        """Have fits run that need nothing of each other."""
+        """Have fits run that need nothing of each other.
+
+        Their workers go at the end: what is decided next is worked out on the same devices.
+        """
         ray, workers = self.ray, self.inputs.configs[0].workers
         count, gpus = workers_and_gpus(ray.cluster_resources(), workers, len(names))
         actor = ray.remote(
