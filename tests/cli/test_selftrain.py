@@ -76,7 +76,7 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     assert len(locked) == 12
     assert check_ancestry(run, locked, left_out, relabels=scheme == "paper") > 0
     report = (run / "report.html").read_text()
-    assert report.index("<figcaption>Gold only") < report.index("<figcaption>Round 1")
+    assert report.index("<figcaption><b>Gold only") < report.index("<figcaption><b>Round 1")
     few = "The development set, one fold of 3, has 32 people" if scheme == "paper" else None
     assert (few or "Cross-validation has 96 people") in err
     if scheme == "paper":
