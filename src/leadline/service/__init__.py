@@ -1,0 +1,1 @@
+"""Monitoring over HTTP: what comes in, what a care team reads."""
