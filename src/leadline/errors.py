@@ -68,6 +68,10 @@ class LeadlineError(Exception):
         return f"{where + ': ' if where else ''}{self.problem}\n  What to do: {self.remedy}"
 
 
+class Unreachable(LeadlineError):
+    """A database or an app that did not answer, and may answer when it is asked again."""
+
+
 def missing_package(package: str, extra: str, purpose: str) -> LeadlineError:
     """The error for an optional package that is not installed."""
     return LeadlineError(

@@ -384,3 +384,29 @@ def test_adapted_readers_go_on_as_well(exact, simulated, tmp_path):
         course = scorer.store.get(timeline.person_id)
         read = sum(context.memory is not None for context in course.contexts)
         assert read == (1 if timeline.person_id in trained_on_them else 2)
+
+
+def test_a_person_who_is_forgotten_is_read_as_if_new(light, simulated, tmp_path):
+    people = said_by(few(simulated, 3))
+    first, *others = people
+    with light(folder=tmp_path / "s") as scorer:
+        before = {name: scorer.add(name, said, before=0) for name, said in people.items()}
+        scorer.store.flush()
+        scorer.forget_person(first)
+        assert len(list((tmp_path / "s").glob("*.safetensors"))) == 2
+        assert scorer.add(first, people[first], before=0).equals(before[first])
+        scorer.store.flush()
+        assert scorer.store.keep_only(others) == 2  # the file, and what was in memory
+        assert len(list((tmp_path / "s").glob("*.safetensors"))) == 2
+
+
+def test_each_estimate_says_what_it_rests_on(light, simulated):
+    people = said_by(few(simulated, 3))
+    table = light().add_with_windows(people)
+    for (name,), rows in table.group_by("person_id", maintain_order=True):
+        user = [message for message in people[name] if message.role == "user"]
+        for at, row in enumerate(rows.iter_rows(named=True)):
+            since = user[at].time - timedelta(days=14)
+            window = [message for message in user[: at + 1] if message.time > since]
+            assert row["window_turns"] == len(window)
+            assert row["window_words"] == sum(len(m.text.split()) for m in window)

@@ -4,21 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert
 from tests.support.stores import START, add_person
 
 from leadline.errors import LeadlineError
 from leadline.store.estimates import (
     FIGURES,
     EstimateRow,
-    live_model,
     pack_distribution,
     read_estimates,
     supersede_estimates,
     unpack_distribution,
     write_estimates,
 )
-from leadline.store.schema import run_model
 
 
 def row(seq, mean=3.0):
@@ -66,13 +63,3 @@ def test_superseding_many_is_done_in_parts(sqlite_store):
     sqlite_store.database.write(lambda c: supersede_estimates(c, ada, "m", numbers, START + 1))
     left = sqlite_store.database.read(lambda c: read_estimates(c, ada, "m"))
     assert [one["seq"] for one in left] == [1]
-
-
-def test_the_live_model_is_the_one_that_is_shown(store):
-    assert store.database.read(live_model) is None
-    rows = [
-        {"model_id": name, "run": "r", "status": status, "without_labels": False, "since": START}
-        for name, status in (("a", "retired"), ("b", "live"), ("c", "shadow"))
-    ]
-    store.database.write(lambda c: c.execute(insert(run_model), rows))
-    assert store.database.read(live_model)["model_id"] == "b"

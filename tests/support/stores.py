@@ -3,9 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from tests.support import postgres
 
 from leadline.store.database import Database
+from leadline.store.estimates import FIGURES, EstimateRow, write_estimates
 from leadline.store.messages import NewMessage, store_messages
 from leadline.store.migrate import upgrade
 from leadline.store.people import PersonChange, find_people, put_person
@@ -79,3 +81,13 @@ def answered(name: str, total: float | None = 12, *, person: str = "ada", days: 
 def send_phq9s(store: Store, *batch: NewPhq9, at: int = START + 40 * DAY, **how):
     """Store PHQ-9s; what became of each."""
     return store.database.write(lambda c: store_phq9s(c, store.vault, batch, at, **how))
+
+
+def put_estimates(store, person, rows, model="m", revision=0, at=START + DAY):
+    """Estimates of (number, mean, words), a day apart."""
+    made = [
+        EstimateRow(seq, START + seq * DAY, np.full(28, 1 / 28),
+                    dict.fromkeys(FIGURES, 1.0) | {"mean": mean}, None, None, 1, words)
+        for seq, mean, words in rows
+    ]  # fmt: skip
+    store.database.write(lambda c: write_estimates(c, person, model, revision, made, at))

@@ -48,6 +48,7 @@ from leadline.settings import check_choices, setting
 from leadline.tables import ESTIMATES
 
 GIGABYTE = 1e9
+WINDOWS: dict[str, pl.DataType] = {"window_turns": pl.Int32(), "window_words": pl.Int32()}
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,17 @@ class RunningScorer:
             LeadlineError: earlier messages are needed and `history` does not give them. Nobody's
                 state has changed then.
         """
+        return self.add_with_windows(news, before=before).select(list(ESTIMATES))
+
+    def add_with_windows(
+        self, news: Mapping[str, Sequence[TimedMessage]], *, before: Mapping[str, int] | None = None
+    ) -> pl.DataFrame:
+        """As `add_many`, and what each estimate rests on.
+
+        Returns:
+            A table of `ESTIMATES` with `window_turns` and `window_words`: the person's turns in
+            the window, and their words.
+        """
         people = [
             self._begin(person_id, messages, (before or {}).get(person_id))
             for person_id, messages in news.items()
@@ -181,13 +193,17 @@ class RunningScorer:
         except OtherHistory:
             people = [self._anew(person.person_id, person.new) for person in people]
             courses = self._read(people)
-        table, reported = self._estimates(people, courses)
+        table, new = self._estimates(people, courses)
         recent_courses = {
             person.person_id: forget(course, self.window.days)
             for person, course in zip(people, courses, strict=True)
         }
         self.store.put(recent_courses)
-        return table.filter(pl.Series(reported, dtype=pl.Boolean))
+        return table.filter(pl.Series(new, dtype=pl.Boolean))
+
+    def forget_person(self, person_id: str) -> None:
+        """Let nothing be left of what was read of a person, in memory and on disk."""
+        self.store.drop(person_id)
 
     def _begin(self, person_id: str, new: Sequence[TimedMessage], before: int | None) -> _Person:
         if not self.ensemble.members_for(person_id):
@@ -302,13 +318,16 @@ class RunningScorer:
             spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
             reported += [first + at >= new for at in range(len(starts))]
         if not spans:
-            return pl.DataFrame(schema=ESTIMATES), []
+            return pl.DataFrame(schema=ESTIMATES | WINDOWS), []
         moved, without = readings_before_turn(spans)
         both = self._distributions(timelines, courses, spans + without)
         totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
         departure = aged_out(self.ensemble, timelines, spans, totals, (moved, before_turn.mean()))
         table = estimates_table(self.ensemble, timelines, spans, totals, departure, self.model_id)
-        return table, reported
+        words = [int(courses[s.person].words[s.first : s.last + 1].sum()) for s in spans]
+        turns = pl.Series("window_turns", [s.last + 1 - s.first for s in spans], pl.Int32())
+        windows = (turns, pl.Series("window_words", words, pl.Int32()))
+        return table.with_columns(windows), reported
 
     def _distributions(
         self, timelines: Sequence[Timeline], courses: Sequence[ReadingState], spans: Sequence[Span]

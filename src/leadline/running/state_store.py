@@ -17,7 +17,7 @@ import json
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -321,6 +321,29 @@ class StateStore:
             self._unsaved.add(person_id)
             self._lost.discard(person_id)
         self._make_room()
+
+    def drop(self, person_id: str) -> None:
+        """Remove the course of a person, as if nothing of them had been read."""
+        self._courses.pop(person_id, None)
+        self._bytes.pop(person_id, None)
+        self._unsaved.discard(person_id)
+        self._lost.discard(person_id)
+        path = self._path(person_id)
+        if path is not None:
+            path.unlink(missing_ok=True)
+            self._files.pop(path, None)
+
+    def keep_only(self, person_ids: Collection[str]) -> int:
+        """Remove the courses of everybody else, of whom there is no name left; how many."""
+        wanted = {self._path(person_id) for person_id in person_ids}
+        here = set() if self.folder is None else set(self.folder.glob(f"*{SUFFIX}"))
+        for path in here - wanted:
+            path.unlink(missing_ok=True)
+            self._files.pop(path, None)
+        others = [name for name in self._courses if name not in person_ids]
+        for name in others:
+            self.drop(name)
+        return len(here - wanted) + len(others)
 
     def flush(self) -> None:
         """Write what is not on disk yet; does nothing without a folder."""

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from leadline.artefact import private
-from leadline.errors import LeadlineError, missing_package
+from leadline.errors import LeadlineError, Unreachable, missing_package
 
 T = TypeVar("T")
 ATTEMPTS = 8
@@ -64,7 +64,7 @@ class Database:
         """What `work` makes, once it is committed.
 
         Raises:
-            LeadlineError: the database cannot be reached, or was busy for too long.
+            Unreachable: the database cannot be reached, or was busy for too long.
         """
         with self._errors_told():
             for attempt in range(ATTEMPTS):
@@ -118,7 +118,7 @@ class _Told:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-            raise LeadlineError(
+            raise Unreachable(
                 f"The database did not do what it was asked ({type(error.orig).__name__}).",
                 file=self.place,
                 remedy=_remedy(error),

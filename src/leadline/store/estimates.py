@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, or_, select, update
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.phq9.items import TOTALS
-from leadline.store.schema import estimate, run_model
+from leadline.store.schema import estimate
 
 DISTRIBUTION_TYPE = "<f8"
 FIGURES = ("mean", "variance", "median", "lower", "upper", "p_ge_5", "p_ge_10", "p_ge_15",
@@ -141,9 +141,3 @@ def counted(columns: Any, asof: int | None, made: str, ended: str) -> Any:
     if asof is None:
         return columns[ended].is_(None)
     return (columns[made] <= asof) & or_(columns[ended].is_(None), columns[ended] > asof)
-
-
-def live_model(connection: Connection) -> Any:
-    """The row of the model whose estimates are shown; None before there is one."""
-    query = select(run_model).where(run_model.c.status == "live")
-    return connection.execute(query).mappings().first()

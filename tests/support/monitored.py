@@ -1,0 +1,73 @@
+"""A tiny run and stores that were made with it, for tests of monitoring."""
+
+from pathlib import Path
+
+import polars as pl
+from tests.support.cohorts import some_people
+from tests.support.stores import new_store
+
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.store import write_cohort
+from leadline.monitor.load import LoadConfig, load_cohort
+from leadline.monitor.scorer import Scorer, ScorerConfig
+from leadline.running.scorer import RunningConfig
+from leadline.runs.checkpoint import run_identity
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
+from leadline.scoring.score import score_cohort
+from leadline.store import times
+from leadline.store.models import register_model
+
+EVIDENCE = "simulated people"
+
+
+def labelled(simulated) -> list[str]:
+    """People with gold, in the order of the cohort."""
+    return simulated.phq9["person_id"].unique(maintain_order=True).to_list()
+
+
+def tiny_run(folder: Path, simulated, reader: str) -> Path:
+    """A run on twelve people."""
+    config = TrainConfig(reader=str(reader), folds=2, inner_folds=2, fit="ridge", baselines=False)
+    cohort = some_people(simulated, set(labelled(simulated)[:12]))
+    train_run(cohort, folder / "run", config, WindowConfig(), home=folder / "home")
+    return folder / "run"
+
+
+def strangers(folder: Path, simulated, count: int = 6) -> Path:
+    """People on whom the run was not trained, on disk."""
+    some = some_people(simulated, set(labelled(simulated)[12 : 12 + count]))
+    write_cohort(folder, some.turns, some.phq9, some.people, command="test", settings={}, inputs={})
+    return folder
+
+
+def live_store(kind: str, folder: Path, run: Path):
+    """A store without anybody whose live model is `run`."""
+    store = new_store(kind, folder)
+    store.database.write(
+        lambda c: register_model(c, run_identity(run), str(run), times.now(), status="live")
+    )
+    return store
+
+
+def load(store, cohort: Path) -> dict[str, int]:
+    """Load a cohort into a store."""
+    return load_cohort(cohort, store, LoadConfig(EVIDENCE))
+
+
+def scorer_of(store, run: Path, folder: Path, **how) -> Scorer:
+    """A scorer with states in `folder`."""
+    config = ScorerConfig(run, folder / "states", RunningConfig(), run.parent / "home")
+    return Scorer(store, config, **how)
+
+
+def work_off(scorer: Scorer) -> None:
+    """Let a scorer read all that there is."""
+    while scorer.step():
+        pass
+
+
+def scored(cohort: Path, run: Path, folder: Path) -> pl.DataFrame:
+    """What `leadline score` says of the same messages, in the order of the cohort."""
+    score_cohort(cohort, run, folder / "estimates.parquet", home=run.parent / "home")
+    return pl.read_parquet(folder / "estimates.parquet")
