@@ -51,7 +51,7 @@ def lanes(store, person):
 def test_a_view_is_the_end_of_the_course(live, ada):
     refresh_people(live, [ada], NOW)
     row = view(live, ada)
-    ground = live.database.write(lambda c: read_ground(c, NOW))
+    ground = live.database.read(read_ground)
     record = live.database.read(lambda c: read_records(c, [ada], ground.model_id))[ada]
     course = smoothed_course(record.history, [day(NOW)], ground.parameters)
     assert row["mean"] == pytest.approx(course.mean[0], abs=1e-6)

@@ -82,6 +82,11 @@ class History:
     estimates: tuple[DatedEstimate, ...] = ()
     answers: tuple[DatedAnswer, ...] = ()
 
+    @property
+    def days(self) -> list[float]:
+        """The days of everything in it, estimates first."""
+        return [one.day for one in self.estimates] + [one.day for one in self.answers]
+
     def asof(self, day: float) -> History:
         """What was known of the days up to `day` on that day."""
         return History(

@@ -45,23 +45,23 @@ class Ground:
     Attributes:
         model_id: of the live model; empty before there is one.
         parameters: of the course.
-        params_id: of them in the store.
         config: of the team.
+        without_labels: whether the model has never seen a label.
     """
 
     model_id: str
     parameters: CourseParameters
-    params_id: str
     config: MonitorConfig
+    without_labels: bool
 
 
-def read_ground(connection: Connection, now: int) -> Ground:
+def read_ground(connection: Connection) -> Ground:
     """The live model, its parameters and the team's settings."""
     model = live_model(connection)
     model_id = "" if model is None else str(model["model_id"])
+    without_labels = bool(model is not None and model["without_labels"])
     parameters = read_parameters(connection, model_id)
-    params_id = keep_parameters(connection, parameters, model_id, now)
-    return Ground(model_id, parameters, params_id, read_config(connection))
+    return Ground(model_id, parameters, read_config(connection), without_labels)
 
 
 def refresh_people(store: Store, person_ids: Sequence[str], now: int) -> None:
@@ -81,7 +81,7 @@ def refresh_due(store: Store, now: int, count: int = AT_ONCE) -> int:
 
 def _refresh(connection: Connection, store: Store, person_ids: list[str], now: int) -> None:
     people = people_by_id(connection, store.vault, person_ids, lock=True)
-    ground = read_ground(connection, now)
+    ground = read_ground(connection)
     ids = list(people)
     records = read_records(connection, ids, ground.model_id)
     starts = [
@@ -89,7 +89,8 @@ def _refresh(connection: Connection, store: Store, person_ids: list[str], now: i
         for row in (people[one].row["treatment_start"] for one in ids)
     ]
     found, paths = beliefs([records[one] for one in ids], starts, ground.parameters)
-    _write_beliefs(connection, dict(zip(ids, found, strict=True)), ground)
+    params_id = keep_parameters(connection, ground.parameters, ground.model_id, now)
+    _write_beliefs(connection, dict(zip(ids, found, strict=True)), ground.model_id, params_id)
     before = standings_before(connection, ids)
     views = []
     for one, belief, path in zip(ids, found, paths, strict=True):
@@ -208,15 +209,17 @@ def _last_ask(connection: Connection, person_id: str) -> int | None:
     return connection.execute(query.order_by(ask.c.asked_at.desc()).limit(1)).scalar()
 
 
-def _write_beliefs(connection: Connection, found: dict[str, Belief | None], ground: Ground) -> None:
+def _write_beliefs(
+    connection: Connection, found: dict[str, Belief | None], model_id: str, params_id: str
+) -> None:
     belief = schema.belief
-    mine = belief.c.person_id.in_(list(found)) & (belief.c.model_id == ground.model_id)
+    mine = belief.c.person_id.in_(list(found)) & (belief.c.model_id == model_id)
     connection.execute(delete(belief).where(mine))
     rows = [
         {
             "person_id": person_id,
-            "model_id": ground.model_id,
-            "params_id": ground.params_id,
+            "model_id": model_id,
+            "params_id": params_id,
             "day": one.day,
             "reference_day": one.reference_day,
             "events": 0,

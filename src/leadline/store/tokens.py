@@ -33,11 +33,15 @@ class Bearer:
         actor_id: of the store.
         scopes: what they may do.
         team_id: whose people they see; None: everybody.
+        token_id: of the token.
+        last_used: microseconds; None: never.
     """
 
     actor_id: str
     scopes: frozenset[str]
     team_id: int | None
+    token_id: str
+    last_used: int | None
 
 
 def make_token(
@@ -61,6 +65,11 @@ def make_token(
         raise LeadlineError(
             "A token needs at least one scope that there is.",
             remedy=f"Give --scope, of: {', '.join(SCOPES)}.",
+        )
+    if team is not None and set(scopes) != {"care"}:
+        raise LeadlineError(
+            "A team bounds what a care team reads, and nothing else.",
+            remedy="Give --team with --scope care alone, and another token for the rest.",
         )
     token_id, secret, actor_id = secrets.token_hex(6), secrets.token_urlsafe(32), uuid.uuid4().hex
     connection.execute(
@@ -91,7 +100,8 @@ def bearer(connection: Connection, text: str, now: int) -> Bearer | None:
         return None
     if row["revoked_at"] is not None or row["expires_at"] <= now:
         return None
-    return Bearer(row["actor_id"], frozenset(row["scopes"].split()), row["team_id"])
+    scopes = frozenset(row["scopes"].split())
+    return Bearer(row["actor_id"], scopes, row["team_id"], row["id"], row["last_used"])
 
 
 def note_use(connection: Connection, token_id: str, now: int) -> None:

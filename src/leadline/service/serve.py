@@ -1,0 +1,81 @@
+"""Serve the application with uvicorn, whose own log would hold addresses with people in them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+import uvicorn
+
+from leadline.errors import LeadlineError
+from leadline.monitor.hooks import Hook, HookConfig, call_until
+from leadline.service.access import ServiceConfig
+from leadline.service.app import framed, make_app
+from leadline.settings import check_choices, setting
+from leadline.store.store import Store
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where the service listens, and how much it takes."""
+
+    host: str = setting("127.0.0.1", "Address on which the service listens.")
+    port: int = setting(8080, "Port.", least=0, most=65535)
+    cert: str | None = setting(None, "Certificate for TLS (PEM).")
+    cert_key: str | None = setting(None, "Key of the certificate (PEM).")
+    behind_proxy: bool = setting(
+        False, "A proxy in front of this service does TLS: allow an address of the network without."
+    )
+    backlog: int = setting(
+        200_000, "Messages that may wait to be read before no more are taken.", least=1
+    )
+    lag_seconds: float = setting(
+        600.0, "Seconds that a message may wait before the service is not ready.", above=0
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.host not in LOCAL and self.cert is None and not self.behind_proxy:
+            raise LeadlineError(
+                "The service would send what people said over the network in clear.",
+                remedy="Give --cert and --cert-key, or --behind-proxy where a proxy does TLS.",
+            )
+        if (self.cert is None) != (self.cert_key is None):
+            raise LeadlineError(
+                "--cert and --cert-key go together.", remedy="Give both, or neither."
+            )
+
+    @property
+    def bounds(self) -> ServiceConfig:
+        """Bounds of the application."""
+        return ServiceConfig(self.backlog, self.lag_seconds)
+
+
+def serve(store: Store, config: ServeConfig, hooks: HookConfig) -> None:
+    """Serve until the process is told to end; calls of the hook are made meanwhile."""
+    stop = threading.Event()
+    hook = Hook.of(hooks)
+    caller = None
+    if hook is not None:
+        caller = threading.Thread(target=call_until, args=(store, hook, stop), daemon=True)
+        caller.start()
+    logging.getLogger("leadline").setLevel(logging.INFO)
+    try:
+        uvicorn.run(
+            framed(make_app(store, config.bounds)),
+            host=config.host,
+            port=config.port,
+            ssl_certfile=config.cert,
+            ssl_keyfile=config.cert_key,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+        )
+    finally:
+        stop.set()
+        if caller is not None:
+            caller.join()
