@@ -53,7 +53,7 @@ def test_someone_of_whom_nothing_is_known(live):
 def test_what_was_known_on_a_day(live):
     ada = add_person(live)
     put_estimates(live, ada, [(1, 8.0, 30)], at=START + 10)
-    live.database.write(lambda c: supersede_estimates(c, ada, "m", [1], START + 20))
+    live.database.write(lambda c: supersede_estimates(c, ada, [1], START + 20))
     put_estimates(live, ada, [(1, 3.0, 30)], revision=1, at=START + 20)
     (outcome,) = send_phq9s(live, answered("q", 12), at=START + 15)
     live.database.write(lambda c: retract_phq9(c, live.vault, "ada", outcome.number, START + 30))

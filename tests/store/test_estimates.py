@@ -41,7 +41,7 @@ def test_estimates_of_a_day_gone_by_are_rebuilt(store):
         store.database.write(lambda c: write_estimates(c, ada, "m", revision, rows, at))
 
     write(0, [row(1), row(2)], START + 10)
-    store.database.write(lambda c: supersede_estimates(c, ada, "m", [2], START + 20))
+    store.database.write(lambda c: supersede_estimates(c, ada, [2], START + 20))
     write(1, [row(2, 9.0), row(3)], START + 20)
 
     def means(asof=None, model="m"):
@@ -60,6 +60,6 @@ def test_superseding_many_is_done_in_parts(sqlite_store):
     rows = [row(seq) for seq in range(1, 1202)]
     sqlite_store.database.write(lambda c: write_estimates(c, ada, "m", 0, rows, START))
     numbers = range(2, 1202)
-    sqlite_store.database.write(lambda c: supersede_estimates(c, ada, "m", numbers, START + 1))
+    sqlite_store.database.write(lambda c: supersede_estimates(c, ada, numbers, START + 1))
     left = sqlite_store.database.read(lambda c: read_estimates(c, ada, "m"))
     assert [one["seq"] for one in left] == [1]

@@ -18,6 +18,7 @@ from leadline.about import __version__
 from leadline.artefact import private
 from leadline.cli import data, failure, model
 from leadline.cli.flags import say
+from leadline.cli.monitor import build_monitor
 from leadline.errors import EXIT_CODE, LeadlineError
 
 
@@ -51,6 +52,7 @@ VERBS = {
     "report": Verb("Write the report of an evaluated run.", model.build_report),
     "export": Verb("Write a run's model for ONNX Runtime or vLLM.", model.build_export),
     "reader": Verb("Fetch readers, once; list what is here.", model.build_reader),
+    "monitor": Verb("Follow people over months: a store, a service, a night.", build_monitor),
 }
 
 GROUPS = {
@@ -67,6 +69,7 @@ GROUPS = {
         "report",
         "export",
     ),
+    "Monitoring": ("monitor",),
 }
 
 

@@ -37,8 +37,8 @@ class MonitorConfig:
         0.1, "Share of the asks that is drawn at random.", least=0, most=1
     )
     keep_days: float = setting(
-        0.0, "Days after which superseded estimates and the texts of messages are deleted "
-        "(0: never).", least=0,
+        0.0, "Days for which superseded estimates and the texts of messages that were corrected "
+        "or taken back are kept (0: for good).", least=0,
     )  # fmt: skip
     turning_at: float = same(StandingConfig, "turning_at")
     turning_until: float = same(StandingConfig, "turning_until")

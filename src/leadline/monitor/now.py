@@ -25,7 +25,7 @@ from leadline.monitor.standing import Direction, Facts, Standing, next_standing
 from leadline.monitor.statespace import OFFSET, SEVERITY, STATES, CourseParameters
 from leadline.phq9.distribution import Totals
 from leadline.store import schema
-from leadline.store.lanes import enter_lane, leave_lane
+from leadline.store.lanes import replace_entries
 from leadline.store.models import live_model
 from leadline.store.people import StoredPerson, people_by_id
 from leadline.store.schema import person, person_now
@@ -35,6 +35,7 @@ from leadline.store.times import DAY, day
 INTERVAL = 0.9
 SPARK_DAYS = 30
 AT_ONCE = 200  # people refreshed in one transaction
+LANES_OF_VIEWS = ("everyone", "changed", "silent")
 CHANGED = ("turning worse", "turning better", "reliably worse", "reliably better")
 
 
@@ -143,6 +144,7 @@ def view_of(seen: Seen, ground: Ground, now: int) -> dict[str, Any]:
         "p_worse": None if change is None else change.p_worse,
         "p_better": None if change is None else change.p_better,
         "words_of_change": None if change is None else change.words,
+        "words": record.words,
         "standing": standing.name,
         "standing_since": int(standing.since * DAY),
         "standing_state": standing.to_json(),
@@ -222,7 +224,6 @@ def _write_beliefs(
             "params_id": params_id,
             "day": one.day,
             "reference_day": one.reference_day,
-            "events": 0,
             "state": one.pack(),
         }
         for person_id, one in found.items()
@@ -241,23 +242,30 @@ def write_views(
     ids = [view["person_id"] for view in views]
     connection.execute(delete(person_now).where(person_now.c.person_id.in_(ids)))
     connection.execute(insert(person_now), list(views))
-    for view in views:
-        _enter_lanes(connection, people[view["person_id"]], view)
+    entries = [
+        {
+            "lane": lane,
+            "person_id": view["person_id"],
+            "team_id": people[view["person_id"]].row["team_id"],
+            "rank": rank,
+        }
+        for view in views
+        for lane, rank in _ranks(view).items()
+    ]
+    replace_entries(connection, LANES_OF_VIEWS, ids, entries)
 
 
-def _enter_lanes(connection: Connection, stored: StoredPerson, view: dict[str, Any]) -> None:
-    """The lanes that follow from a view; those of item 9 and of asks have their own rules."""
+def _ranks(view: dict[str, Any]) -> dict[str, float]:
+    """The lanes that follow from a view, and the places in them.
+
+    Those of item 9 and of asks have rules of their own.
+    """
     ranks = {"everyone": float(view["last_message_at"] or 0)}
     if view["standing"] in CHANGED:
         worse = "worse" in view["standing"]
         sure = view["standing"].startswith("reliably")
-        ranks["changed"] = (
-            4.0 * worse + 2.0 * sure + float(view["p_worse" if worse else "p_better"] or 0)
-        )
+        chance = float(view["p_worse" if worse else "p_better"] or 0)
+        ranks["changed"] = 4.0 * worse + 2.0 * sure + chance
     if view["standing"] == "silent":
         ranks["silent"] = -float(view["last_message_at"] or 0)
-    for lane in ("everyone", "changed", "silent"):
-        if lane in ranks:
-            enter_lane(connection, lane, stored, ranks[lane])
-        else:
-            leave_lane(connection, lane, stored.id)
+    return ranks

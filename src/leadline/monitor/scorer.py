@@ -116,16 +116,26 @@ class Scorer:
         refresh_due(self.store, times.now())
         return len(claims)
 
-    def run(self, stop: threading.Event, pause: float = PAUSE) -> None:
-        """Work until `stop` is set."""
+    def run(self, stop: threading.Event, pause: float = PAUSE) -> int:
+        """Work until `stop` is set; readings of people."""
+        readings = 0
         while not stop.is_set():
             try:
                 people = self.step()
             except Unreachable as error:
                 LOG.warning("%s", error.problem)
                 people = 0
+            readings += people
             if not people:
                 stop.wait(pause)
+        return readings
+
+    def run_once(self) -> int:
+        """Work until nothing waits; readings of people."""
+        readings = 0
+        while people := self.step():
+            readings += people
+        return readings
 
     def _live_model(self) -> str:
         model = self.store.database.read(live_model)

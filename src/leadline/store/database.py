@@ -47,7 +47,9 @@ class Database:
 
     @property
     def place(self) -> str:
-        """The address without its password, for messages."""
+        """The file, or the address without its password, for messages."""
+        if self.is_sqlite:
+            return str(self.url.database)
         return str(self.url.render_as_string(hide_password=True))
 
     @property

@@ -101,16 +101,18 @@ def _finite(figure: float) -> float:
 
 
 def supersede_estimates(
-    connection: Connection, person_id: str, model_id: str, seqs: Iterable[int], now: int
+    connection: Connection, person_id: str, seqs: Iterable[int], now: int
 ) -> None:
-    """Say that the estimates after these messages no longer count; they stay to be looked up."""
+    """Say that the estimates after these messages no longer count, whatever model made them.
+
+    They stay to be looked up.
+    """
     numbers = list(seqs)
     for first in range(0, len(numbers), 500):  # databases bound the length of a list
         connection.execute(
             update(estimate)
             .where(
                 estimate.c.person_id == person_id,
-                estimate.c.model_id == model_id,
                 estimate.c.seq.in_(numbers[first : first + 500]),
                 estimate.c.superseded_at.is_(None),
             )

@@ -6,6 +6,7 @@ than the first, and none is counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,19 @@ def leave_lane(connection: Connection, lane: str, person_id: str) -> None:
             tuple_(lane_entry.c.lane, lane_entry.c.person_id) == (lane, person_id)
         )
     )
+
+
+def replace_entries(
+    connection: Connection,
+    lanes: Sequence[str],
+    person_ids: Sequence[str],
+    entries: Sequence[dict[str, Any]],
+) -> None:
+    """Put entries in the place of those that some people have in some lanes."""
+    mine = lane_entry.c.person_id.in_(person_ids)
+    connection.execute(delete(lane_entry).where(lane_entry.c.lane.in_(lanes), mine))
+    if entries:
+        connection.execute(insert(lane_entry), list(entries))
 
 
 def lane_page(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from leadline.errors import LeadlineError
-from leadline.store.schema import params, person, run_model
+from leadline.store.schema import estimate, message, params, person, run_model
 
 ModelStatus = Literal["live", "shadow", "retired"]
 
@@ -62,6 +62,27 @@ def promote(connection: Connection, model_id: str, now: int) -> None:
             "The store has no such model.", remedy="Score with it first: leadline monitor nightly."
         )
     connection.execute(update(person).values(refresh_due=now))
+    _read_the_rest(connection, model_id)
+
+
+def _read_the_rest(connection: Connection, model_id: str) -> None:
+    """Have read again whatever the model has made no estimate after."""
+    made = select(estimate.c.seq).where(
+        estimate.c.person_id == message.c.person_id,
+        estimate.c.seq == message.c.seq,
+        estimate.c.model_id == model_id,
+        estimate.c.superseded_at.is_(None),
+    )
+    first = (
+        select(message.c.person_id, func.min(message.c.time))
+        .join(person, person.c.id == message.c.person_id)
+        .where(message.c.role == "user", message.c.superseded_at.is_(None))
+        .where(message.c.seq <= person.c.scored_upto, ~made.exists())
+        .group_by(message.c.person_id)
+    )
+    for person_id, time in connection.execute(first).all():
+        again = {"read_again_from": time, "revision": person.c.revision + 1}
+        connection.execute(update(person).where(person.c.id == person_id).values(again))
 
 
 def put_params(

@@ -188,7 +188,7 @@ belief = Table(
     Column("params_id", String(64), ForeignKey("params.id"), nullable=False),
     Column("day", Float, nullable=False),
     Column("reference_day", Float),
-    Column("events", Integer, nullable=False),
+    Column("courses_at", Float),  # the day whose belief `course_day` was last written for
     Column("state", LargeBinary, nullable=False),
 )  # fmt: skip
 
@@ -201,6 +201,7 @@ person_now = Table(
     *(Column(name, Float) for name in (
         "mean", "lower", "upper", "sd", "p_ge_10", "p_ge_20", "p_worse", "p_better", "value")),
     Column("words_of_change", String(40)),
+    Column("words", Integer),  # in the window of the last estimate
     Column("standing", String(24), nullable=False),
     _time("standing_since", optional=False),
     Column("standing_state", String, nullable=False),  # JSON of the machine's own memory

@@ -176,7 +176,7 @@ def finish(
         return False
     if not claim.goes_on:
         numbers = [one["seq"] for one in claim.new] + _gone(connection, claim)
-        supersede_estimates(connection, claim.stored.id, model_id, numbers, now)
+        supersede_estimates(connection, claim.stored.id, numbers, now)
     write_estimates(connection, claim.stored.id, model_id, revision, rows, now)
     return True
 
@@ -196,6 +196,12 @@ def give_up(connection: Connection, claim: Claim, why: str, now: int) -> None:
         .where(person.c.id == claim.stored.id, person.c.lease_epoch == claim.epoch)
         .values(failed=why[:200], lease_until=0, refresh_due=now)
     )
+
+
+def try_again(connection: Connection, now: int) -> int:
+    """Have those who could not be estimated read once more; how many."""
+    failed = update(person).where(person.c.failed.is_not(None), person.c.forgotten_at.is_(None))
+    return int(connection.execute(failed.values(failed=None, refresh_due=now)).rowcount)
 
 
 def backlog(connection: Connection) -> tuple[int, int]:
