@@ -14,7 +14,14 @@ from tests.support.kills import kill_at, steps_of
 from leadline import output
 from leadline.artefact import MANIFEST, sha256, write_manifest
 from leadline.errors import LeadlineError
-from leadline.output import check_apart, holding, new_directory, strangers
+from leadline.output import (
+    check_apart,
+    check_begun,
+    check_file,
+    holding,
+    new_directory,
+    strangers,
+)
 
 
 def make(path, word, *, kind="export", inputs=(), overwrite=True):
@@ -148,6 +155,63 @@ def test_an_output_lies_in_no_artefact(tmp_path):
     for name in ("run/out", "run/deep/out"):
         with pytest.raises(LeadlineError, match="lies in an artefact"):
             make(tmp_path / name, "new")
+
+
+def test_what_is_begun_in_place_is_ours_empty_or_not_there(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+
+    def check():
+        check_begun(out, "labels", ("requests.sqlite",), [source])
+
+    check()
+    out.mkdir()
+    check()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(LeadlineError, match="no labels that Leadline began"):
+        check()
+    (out / "requests.sqlite").touch()
+    check()
+    make_manifest(out, "run")
+    with pytest.raises(LeadlineError, match="is a 'run', not a 'labels'"):
+        check()
+    make_manifest(out, "labels")
+    with pytest.raises(LeadlineError, match="holds something that Leadline did not write"):
+        check()
+    (out / "thesis.txt").unlink()
+    check()
+    with pytest.raises(LeadlineError, match="is read for it"):
+        check_begun(source / "out", "labels", (), [source])
+
+
+def make_manifest(path, kind):
+    write_manifest(path, kind=kind, command="x", settings={}, inputs={}, files={})
+
+
+def test_one_file_is_replaced_on_request_and_by_its_own_kind(tmp_path):
+    out = tmp_path / "out.parquet"
+
+    def check(overwrite, is_own=lambda path: path.read_text() == "ours", inputs=()):
+        check_file(out, inputs, is_own, overwrite=overwrite)
+
+    check(overwrite=False)
+    out.write_text("ours")
+    with pytest.raises(LeadlineError, match="already exists"):
+        check(overwrite=False)
+    check(overwrite=True)
+    with pytest.raises(LeadlineError, match="is read for it"):
+        check(overwrite=True, inputs=[out])
+    out.write_text("mine")
+    with pytest.raises(LeadlineError, match="no file of this kind"):
+        check(overwrite=True)
+    out.unlink()
+    out.symlink_to("nowhere")
+    with pytest.raises(LeadlineError, match="is a link"):
+        check(overwrite=True)
+    out.unlink()
+    out.mkdir()
+    with pytest.raises(LeadlineError, match="already exists"):
+        check(overwrite=True)
 
 
 def swaps(path):

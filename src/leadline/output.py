@@ -18,7 +18,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,65 @@ def check_output(
             file=path,
         )
     check_own(path, kind)
+
+
+def check_begun(
+    path: Path, kind: str, signs: Iterable[str], inputs: Iterable[Path | None] = ()
+) -> None:
+    """Raise unless an artefact of `kind` may be begun at `path`, or gone on with, in place.
+
+    Args:
+        path: the place.
+        kind: of the artefact.
+        signs: names of files of which an unfinished one has at least one.
+        inputs: whatever is read to make it.
+
+    Raises:
+        LeadlineError: as `check_apart`, or something else lies there.
+    """
+    check_apart(path, inputs)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    manifest = _manifest_of(path)
+    if manifest is not None:
+        check_own(path, kind)
+    elif not any((path / name).is_file() for name in signs):
+        raise LeadlineError(
+            f"The output exists and is no {kind} that Leadline began.", remedy=AWAY, file=path
+        )
+
+
+def check_file(
+    out: Path,
+    inputs: Iterable[Path | None],
+    is_own: Callable[[Path], bool],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Raise unless one file may be made at `out`.
+
+    Args:
+        out: the place.
+        inputs: whatever is read to make it.
+        is_own: whether a file is of the kind that is to be made.
+        overwrite: a file of that kind may be replaced.
+
+    Raises:
+        LeadlineError: as `check_apart`, or something lies there that may not be replaced.
+    """
+    check_apart(out, inputs)
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise LeadlineError(
+            "The output already exists.",
+            remedy="Choose another --out, or add --overwrite to replace the file.",
+            file=out,
+        )
+    if out.exists() and not is_own(out):
+        raise LeadlineError(
+            "The output exists and is no file of this kind, so it is not replaced.",
+            remedy=AWAY,
+            file=out,
+        )
 
 
 def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -304,6 +363,14 @@ def clear_leftovers(path: Path) -> None:
     for entry in path.parent.iterdir():
         if pattern.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
+            LOG.warning("Removed what an interrupted command had left here: %s", entry)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder`, which the caller holds."""
+    for entry in folder.rglob(".*"):
+        if re.fullmatch(SCRATCH, entry.name) and entry.is_file() and not entry.is_symlink():
+            entry.unlink()
             LOG.warning("Removed what an interrupted command had left here: %s", entry)
 
 

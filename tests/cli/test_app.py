@@ -93,7 +93,9 @@ BAD = {
     "out is a file": (("train", "{cohort}", "--out", "{tmp}/file", "--reader", "{reader}"),
                       "The output is a file"),
     "out is no run": (("train", "{cohort}", "--out", "{cohort}", "--reader", "{reader}",
-                       "--overwrite"), "Expected a run, found 'cohort'"),
+                       "--overwrite"), "is read for it"),
+    "out is another kind": (("train", "{cohort}", "--out", "{other}", "--reader", "{reader}",
+                             "--overwrite"), "What lies here is a 'cohort', not a 'run'"),
     "out is a thesis": (("train", "{cohort}", "--out", "{tmp}/folder", "--reader", "{reader}",
                          "--overwrite"), "is not a run"),
     "finished": (("train", "{cohort}", "--out", "{run}", "--reader", "{reader}"), "is finished"),
@@ -130,7 +132,8 @@ def test_a_mistake_is_one_message_and_leaves_nothing(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.txt").write_text("mine")
-    places = {"tmp": tmp_path, "run": run, "cohort": cohort_path, "reader": sentence_reader}
+    places = {"tmp": tmp_path, "run": run, "cohort": cohort_path, "reader": sentence_reader,
+              "other": shutil.copytree(cohort_path, tmp_path / "other")}  # fmt: skip
     arguments, message = BAD[case]
     before = files_of(tmp_path)
     folders = sorted(path for path in tmp_path.rglob("*") if path.is_dir())

@@ -11,7 +11,7 @@ from tests.support.commands import one_message
 from tests.support.teacher_cohort import make_cohort, texts
 from tests.support.teacher_server import TeacherServer
 
-from leadline.artefact import write_json
+from leadline.artefact import sha256, write_json
 
 
 def test_the_whole_course(leadline, tmp_path, sentence_reader):
@@ -45,6 +45,13 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     assert "The locked test, still closed, has 6 people" in err
     assert "that is little" in err
     assert "--open-locked-test" in err
+    assert (run / "report.html").is_file()
+    for name in ("results.json", "report.html"):  # as a kill after the training leaves it
+        (run / name).unlink()
+    code, text, err = leadline("train", cohort, "--out", run, *quick, "--json")
+    assert code == 0, err
+    assert "only its results were missing" in err
+    assert json.loads(text)["sets"] == results["sets"]
     assert (run / "report.html").is_file()
     fast = ("--resamples", "100", "--curve-resamples", "100")
     code, text, _ = leadline("evaluate", run, "--cohort", cohort, *fast, "--json")
@@ -82,9 +89,17 @@ def break_weights(run):
     return str(path)
 
 
-def break_format(run):
+def edit_model(run):
     path = run / "checkpoint" / "model.json"
     write_json(path, {**json.loads(path.read_text()), "format": 99})
+    return "not the one that was written"
+
+
+def break_format(run):
+    edit_model(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"]["checkpoint/model.json"] = sha256(run / "checkpoint" / "model.json")
+    write_json(run / "manifest.json", manifest)
     return "has format 99"
 
 
@@ -93,7 +108,7 @@ def break_manifest(run):
     return "cannot be read as JSON"
 
 
-@pytest.mark.parametrize("damage", [break_weights, break_format, break_manifest])
+@pytest.mark.parametrize("damage", [break_weights, edit_model, break_format, break_manifest])
 def test_a_damaged_run_is_one_message(leadline, tmp_path, simulated_path, trained, damage):
     run = shutil.copytree(trained, tmp_path / "run")
     message = damage(run)

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.support import ROOT
 from tests.support.adapted import EXACT, PEOPLE, disturb
 from tests.support.readers import talk, tiny_reader
@@ -118,3 +120,36 @@ def test_a_checkpoint_of_the_first_version_loads(path, model, tmp_path):
     old = {k: v for k, v in about["config"].items() if k not in ("base_weights", "shard")}
     file.write_text(json.dumps({**about, "config": {**old, "checkpointing": True}}))
     assert FinetunedModel.load(tmp_path / "model").config.checkpointing == "recompute"
+
+
+def nan_in(tensors):
+    tensors[min(tensors)].view(-1)[0] = float("nan")
+
+
+FORGED_WEIGHTS = {
+    "not a number": (nan_in, "are not finite"),
+    "one less": (lambda tensors: tensors.popitem(), "do not fit"),
+    "another shape": (lambda tensors: tensors.update({min(tensors): torch.zeros(3)}), "do not fit"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED_WEIGHTS)
+def test_forged_weights_are_refused(path, model, tmp_path, name):
+    change, message = FORGED_WEIGHTS[name]
+    model.save(tmp_path / "model")
+    tensors = load_file(tmp_path / "model" / WEIGHTS)
+    change(tensors)
+    save_file(tensors, tmp_path / "model" / WEIGHTS)
+    with pytest.raises(LeadlineError, match=message) as caught:
+        FinetunedModel.load(tmp_path / "model")
+    assert caught.value.file == tmp_path / "model" / WEIGHTS
+
+
+@pytest.mark.parametrize("config", [None, {}, {"layers": 3}, {"layers": [1.0], "colour": "red"}])
+def test_forged_settings_are_refused(path, model, tmp_path, config):
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps({**about, "config": config}))
+    with pytest.raises(LeadlineError, match="settings of this checkpoint are not"):
+        FinetunedModel.load(tmp_path / "model")

@@ -5,7 +5,8 @@ from tests.support.inputs import NEW, X, Y
 
 from leadline.errors import LeadlineError
 from leadline.heads.config import FROZEN_HEADS
-from leadline.heads.head import fit_head, head_state, restore_head
+from leadline.heads.head import ARRAY_SHAPES, fit_head, head_state, restore_head
+from leadline.heads.lexical import LexicalRidge
 from leadline.phq9.distribution import Totals
 
 CLOSED = [name for name in FROZEN_HEADS if name != "network"]  # test_network.py has that
@@ -57,3 +58,64 @@ def test_one_row_and_equal_totals(name):
     np.testing.assert_allclose(mean, 9.0, atol=0.5)
     assert np.isfinite(Totals.normal(mean, sd).probabilities).all()
     assert (sd > 0).all()
+
+
+def spoiled(name, tensors, change):
+    """Arrays of a head with one of them changed: the first that is not one of columns."""
+    array = next(key for key in ARRAY_SHAPES[name] if key != "columns")
+    return {**tensors, array: change(tensors[array].copy())}
+
+
+def with_first(value):
+    def change(array):
+        array.flat[0] = value
+        return array
+
+    return change
+
+
+SPOILT_ARRAYS = {
+    "a row less": lambda array: array[:-1],
+    "another shape": lambda array: array[None],
+    "not a number": with_first(np.nan),
+    "text": lambda array: array.astype("S8"),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("damage", SPOILT_ARRAYS)
+def test_arrays_that_do_not_fit_are_refused(name, damage):
+    plain, tensors = head_state(fit_head(name, X, Y))
+    restore_head(plain, tensors)
+    with pytest.raises(LeadlineError, match="do not fit"):
+        restore_head(plain, spoiled(name, tensors, SPOILT_ARRAYS[damage]))
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_head_has_all_its_arrays_and_settings_are_finite_numbers(name):
+    plain, tensors = head_state(fit_head(name, X, Y))
+    assert set(ARRAY_SHAPES[name]) == set(tensors)
+    numbers = [key for key, value in plain.items() if isinstance(value, float)]
+    for key in numbers:
+        for value in (np.nan, np.inf, "3", None, True):
+            with pytest.raises(LeadlineError, match="are not those of one"):
+                restore_head({**plain, key: value}, tensors)
+    with pytest.raises(LeadlineError, match="are not those of one"):
+        restore_head({**plain, "views": [1]}, tensors)
+
+
+def test_a_scale_is_no_zero_a_deviation_positive_and_columns_ascend():
+    plain, tensors = head_state(fit_head("ridge", X, Y))
+    with pytest.raises(LeadlineError, match="do not fit"):
+        restore_head(plain, {**tensors, "scaler.sd": 0 * tensors["scaler.sd"]})
+    with pytest.raises(LeadlineError, match="are not those of one"):
+        restore_head({**plain, "deviation": 0.0}, tensors)
+    head = LexicalRidge(np.array([3, 8]), np.ones(2), np.ones(2), 5.0, 1.0, 0.5)
+    plain, tensors = head_state(head)
+    assert restore_head(plain, tensors).intercept == 5.0
+    for columns in (tensors["columns"][::-1], tensors["columns"] - 10**9):
+        with pytest.raises(LeadlineError, match="do not fit"):
+            restore_head(plain, {**tensors, "columns": np.ascontiguousarray(columns)})
+    plain, tensors = head_state(fit_head("histogram", X, Y))
+    with pytest.raises(LeadlineError, match="histogram head do not fit"):
+        restore_head(plain, {**tensors, "coefficients": tensors["coefficients"][:-1]})

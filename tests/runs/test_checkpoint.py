@@ -1,8 +1,10 @@
 import json
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from leadline.artefact import read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
@@ -80,9 +82,11 @@ def flip(path):
 )
 def test_a_damaged_run_is_refused(run, home, name, damage):
     damage(run / name)
-    with pytest.raises(LeadlineError, match="not as training wrote it") as caught:
+    problem = "not as training wrote it|not the one that was written|cannot be read"
+    with pytest.raises(LeadlineError, match=problem) as caught:
         load_ensemble(run, home=home)
     assert caught.value.file == run / name
+    assert "Restore the run from a copy" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,40 @@ def test_a_damaged_run_is_refused(run, home, name, damage):
 def test_a_checkpoint_of_another_version_is_refused(run, home, change, message):
     edit(run / CHECKPOINT / "model.json", change)
     with pytest.raises(LeadlineError, match=message):
+        load_ensemble(run, home=home)
+
+
+def forge_weights(run, change):
+    """Change arrays of one model and make both hashes know it."""
+    tensors = load_file(run / CHECKPOINT / WEIGHTS)
+    change(tensors)
+    save_file(tensors, run / CHECKPOINT / WEIGHTS)
+
+    def rehash(about):
+        entry = next(e for e in about["members"] if f"{e['file']}.safetensors" == WEIGHTS)
+        entry["sha256"] = sha256(run / CHECKPOINT / WEIGHTS)
+
+    edit(run / CHECKPOINT / "model.json", rehash)
+
+
+def test_forged_weights_are_refused_before_they_estimate_anybody(run, home):
+    def spoil(tensors):
+        name = next(iter(tensors))
+        tensors[name] = np.full_like(tensors[name], np.nan)
+
+    for change in (spoil, lambda tensors: tensors.popitem()):
+        forge_weights(run, change)
+        with pytest.raises(LeadlineError, match=r"head") as caught:
+            load_ensemble(run, home=home)
+        assert caught.value.file == run / CHECKPOINT / WEIGHTS
+
+
+def test_a_member_outside_the_run_is_not_read(run, home):
+    edit(
+        run / CHECKPOINT / "model.json",
+        lambda about: about["members"][0].update(file="../../elsewhere"),
+    )
+    with pytest.raises(LeadlineError, match="not named after it"):
         load_ensemble(run, home=home)
 
 

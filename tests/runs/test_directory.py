@@ -12,7 +12,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
 from leadline.runs import directory
 from leadline.runs.config import TrainConfig
-from leadline.runs.directory import run_directory, to_toml
+from leadline.runs.directory import RunIsTrained, run_directory, to_toml
 
 SETTINGS = {"train": asdict(TrainConfig()), "window": asdict(WindowConfig()),
             "inputs": {"turns.parquet": "ab", 'odd "name" é': "cd"}}  # fmt: skip
@@ -20,6 +20,10 @@ SETTINGS = {"train": asdict(TrainConfig()), "window": asdict(WindowConfig()),
 
 def finish(path):
     write_manifest(path, kind="run", command="train", settings={}, inputs={})
+
+
+def evaluate(path):
+    (path / directory.RESULTS).write_text("{}")
 
 
 def test_settings_are_written_as_toml_that_says_the_same():
@@ -43,26 +47,116 @@ def test_an_unfinished_run_goes_on_with_the_same_settings_only(tmp_path):
     assert (out / "half").exists()
 
 
+def finished_run(out, name="old.parquet"):
+    with run_directory(out, SETTINGS, overwrite=False) as run:
+        (run / name).touch()
+        finish(run)
+    evaluate(out)
+
+
 def test_a_finished_run_is_replaced_only_on_request_and_only_by_a_finished_one(tmp_path):
     out = tmp_path / "run"
-    with run_directory(out, SETTINGS, overwrite=False) as run:
-        (run / "old").touch()
-        finish(run)
+    finished_run(out)
     with pytest.raises(LeadlineError, match="finished"), run_directory(out, SETTINGS, False):
         pass
-    before = files_of(out)
+    before = {f"run/{name}": content for name, content in files_of(out).items()}
     error = LeadlineError("too little", remedy="more")
     with pytest.raises(LeadlineError, match="too little"), run_directory(out, SETTINGS, True):
         raise error
-    assert files_of(tmp_path) == {f"run/{name}": content for name, content in before.items()}
-    with pytest.raises(KeyboardInterrupt), run_directory(out, SETTINGS, True):
+    assert files_of(tmp_path) == before
+    with pytest.raises(KeyboardInterrupt), run_directory(out, SETTINGS, True) as run:  # noqa: PT012
+        (run / "new.parquet").touch()
         raise KeyboardInterrupt
-    assert not (out / "old").exists()
-    assert (tmp_path / ".run.replaced" / "old").exists(), "not lost before the new one is there"
+    kept = files_of(tmp_path)
+    assert before.items() <= kept.items(), "the old run stays whole until the new one is there"
+    assert ".run.begun/new.parquet" in kept
     with run_directory(out, SETTINGS, True) as run:
+        assert (run / "new.parquet").is_file(), "and what was begun goes on"
         finish(run)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert not (out / "old").exists()
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.toml", "manifest.json", "new.parquet"
+    ]  # fmt: skip
+
+
+def test_a_run_that_holds_something_else_is_not_replaced(tmp_path):
+    out = tmp_path / "run"
+    finished_run(out, "thesis.txt")
+    before = files_of(tmp_path)
+    with (
+        pytest.raises(LeadlineError, match="holds something that Leadline did not write"),
+        run_directory(out, SETTINGS, True),
+    ):
+        pass
+    assert files_of(tmp_path) == before
+
+
+def test_a_run_is_apart_from_what_it_is_made_from_and_behind_no_link(tmp_path):
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    for out in (cohort, cohort / "run", tmp_path):
+        with (
+            pytest.raises(LeadlineError, match="something that is read for it"),
+            run_directory(out, SETTINGS, True, [None, cohort]),
+        ):
+            pass
+    finished_run(tmp_path / "run")
+    (tmp_path / ".run.begun").symlink_to(cohort)
+    with (
+        pytest.raises(LeadlineError, match="A link lies where"),
+        run_directory(tmp_path / "run", SETTINGS, True),
+    ):
+        pass
+    assert not any(cohort.iterdir())
+
+
+def test_a_run_that_was_killed_before_its_results_goes_on_with_them(tmp_path):
+    out = tmp_path / "run"
+    finished_run(out)
+    (out / directory.RESULTS).unlink()
+    before = files_of(tmp_path)
+    with (
+        pytest.raises(RunIsTrained, match="leadline evaluate"),
+        run_directory(out, SETTINGS, False),
+    ):
+        pass
+    other = {**SETTINGS, "inputs": {}}
+    with pytest.raises(LeadlineError, match="is finished"), run_directory(out, other, False):
+        pass
+    assert files_of(tmp_path) == before
+
+
+def test_a_kill_before_the_new_run_takes_its_place_costs_no_training(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    finished_run(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "put_in_place", killed)
+        with pytest.raises(KeyboardInterrupt), run_directory(out, SETTINGS, True) as run:  # noqa: PT012
+            (run / "new.parquet").touch()
+            finish(run)
+    assert (out / "old.parquet").is_file()
+    with pytest.raises(RunIsTrained), run_directory(out, SETTINGS, True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (out / "new.parquet").is_file()
+    with run_directory(out, SETTINGS, True) as run:  # asked for once more, it is made anew
+        assert not (run / "new.parquet").exists()
+        finish(run)
+    assert not (out / "new.parquet").exists()
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_what_was_left_half_written_goes_when_the_run_goes_on(tmp_path):
+    with run_directory(tmp_path / "run", SETTINGS, False) as run:
+        (run / "checkpoint").mkdir()
+        for name in (".config.toml.12-0123abcd", "checkpoint/.model.json.345-0123abcd"):
+            (run / name).touch()
+        (run / ".mine").touch()
+    with run_directory(tmp_path / "run", SETTINGS, False) as run:
+        assert sorted(path.name for path in run.rglob(".*")) == [".mine"]
 
 
 def test_a_mistake_removes_a_new_directory_but_not_what_was_begun(tmp_path):
@@ -90,7 +184,7 @@ def test_what_is_not_a_run_is_left_alone(tmp_path, overwrite):
         ("file", "is a file"),
         ("file/below", "cannot be made here"),
         ("folder", "is not a run"),
-        ("cohort", "Expected a run, found 'cohort'|finished"),
+        ("cohort", "What lies here is a 'cohort', not a 'run'"),
     ):
         with (
             pytest.raises(LeadlineError, match=message),

@@ -110,8 +110,10 @@ def test_locked_people_are_estimated_by_every_model_of_the_run(run, cohort_path,
 
     open_locked_test(run, cohort_path, home=home)
     own = pl.read_parquet(run / "predictions-locked.parquet").filter(pl.col("model") == "leadline")
-    score_cohort(read_cohort(cohort_path), run, run / "scores.parquet", home=home)
-    scores = pl.read_parquet(run / "scores.parquet").group_by("person_id").last()
+    with pytest.raises(LeadlineError, match="is read for it"):
+        score_cohort(read_cohort(cohort_path), run, run / "scores.parquet", home=home)
+    score_cohort(read_cohort(cohort_path), run, run.parent / "scores.parquet", home=home)
+    scores = pl.read_parquet(run.parent / "scores.parquet").group_by("person_id").last()
     last = own.sort("time").group_by("person_id").last()
     both = last.join(scores, on="person_id", suffix="_delivered")
     assert both.height == 10

@@ -307,6 +307,11 @@ def test_the_output_appears_whole_or_not_at_all(trained, simulated, home, tmp_pa
         score_cohort(simulated, trained, tmp_path, home=home, overwrite=True)
     with pytest.raises(LeadlineError, match="cannot be made here"):
         score_cohort(simulated, trained, out / "below" / "it", home=home)
+    with pytest.raises(LeadlineError, match="no file of this kind"):
+        score_cohort(simulated, trained, out, home=home, overwrite=True)
+    assert files_of(tmp_path) == {"out.parquet": b"mine"}
+    pl.DataFrame(schema=ESTIMATES).write_parquet(out)
+    before = files_of(tmp_path)
     calls = iter(range(9))
 
     def fail(*arguments):
@@ -320,7 +325,7 @@ def test_the_output_appears_whole_or_not_at_all(trained, simulated, home, tmp_pa
             score_cohort(
                 simulated, trained, out, ScoreConfig(batch_people=5), overwrite=True, home=home
             )
-    assert files_of(tmp_path) == {"out.parquet": b"mine"}, "no part was finished"
+    assert files_of(tmp_path) == before, "no part was finished"
     score_cohort(simulated, trained, out, overwrite=True, home=home)
     assert pl.read_parquet(out).height > 0
 

@@ -10,7 +10,17 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from tests.support.teacher_cohort import BOTH, MODES, PRICES, START, config, make_cohort, texts
+from tests.support.kills import kill_at, steps_of
+from tests.support.teacher_cohort import (
+    BOTH,
+    MODES,
+    PRICES,
+    START,
+    add_truth,
+    config,
+    make_cohort,
+    texts,
+)
 
 from leadline.about import code_version
 from leadline.artefact import read_manifest
@@ -254,3 +264,24 @@ def test_what_another_version_planned_and_never_sent_is_asked_in_the_words_of_th
     assert label_cohort(cohort, out, settings)["labels"] == 3
     assert len(server.asked) == 3
     assert all("(end)" in text for text in server.asked)
+
+
+def test_labels_are_made_where_nothing_else_lies_and_take_their_place_at_one_instant(tmp_path):
+    cohort, out = make_cohort(tmp_path / "c", texts(3)), tmp_path / "l"
+    add_truth(cohort, 3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(LeadlineError, match="no labels that Leadline began"):
+        label_cohort(cohort, tmp_path / "mine", LabelConfig(limit=1))
+    with pytest.raises(LeadlineError, match="is read for it"):
+        label_cohort(cohort, cohort / "l", LabelConfig(limit=1))
+    label_cohort(cohort, out, LabelConfig(limit=1))
+    first = read_labels(out)
+    (out / ".labels.parquet.12-0123abcd").touch()  # as a kill leaves it
+    count = steps_of(lambda: label_cohort(cohort, tmp_path / "again", LabelConfig(limit=1)))
+    for place in range(count - 6, count):  # around the manifest
+        kill_at(place, lambda: label_cohort(cohort, out, LabelConfig(limit=2)))
+        assert read_labels(out).height in (first.height, 2 * first.height), place
+        label_cohort(cohort, out, LabelConfig(limit=2))
+        assert read_labels(out).height == 2 * first.height
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]

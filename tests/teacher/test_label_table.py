@@ -8,6 +8,7 @@ import pytest
 from tests.support.teacher_cohort import PRICES, add_truth, config
 from tests.teacher.test_label import make_cohort, texts
 
+from leadline.artefact import read_manifest, sha256, write_json
 from leadline.errors import LeadlineError
 from leadline.tables import LABELS
 from leadline.teacher.config import LabelConfig
@@ -18,6 +19,13 @@ from leadline.teacher.rubric import load_rubric
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
 
+def hash_again(labels):
+    """Make the manifest know the table as it is now."""
+    manifest = read_manifest(labels, "labels")
+    manifest["files"] = {"labels.parquet": sha256(labels / "labels.parquet")}
+    write_json(labels / "manifest.json", manifest)
+
+
 def test_unfinished_or_malformed_labels_are_refused(tmp_path):
     cohort = make_cohort(tmp_path / "c", texts(3))
     add_truth(cohort, 3)
@@ -25,9 +33,13 @@ def test_unfinished_or_malformed_labels_are_refused(tmp_path):
     table = read_labels(tmp_path / "l")
     assert table["person_id"].n_unique() == 1
     table.drop("weight").write_parquet(tmp_path / "l" / "labels.parquet")
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        read_labels(tmp_path / "l")
+    hash_again(tmp_path / "l")
     with pytest.raises(LeadlineError, match="'weight'"):
         read_labels(tmp_path / "l")
     (tmp_path / "l" / "labels.parquet").write_bytes(b"no")
+    hash_again(tmp_path / "l")
     with pytest.raises(LeadlineError, match="cannot be read"):
         read_labels(tmp_path / "l")
     (tmp_path / "l" / "manifest.json").unlink()
@@ -49,6 +61,7 @@ def test_a_table_of_before_reads_as_labels_without_a_price(tmp_path, server):
     label_cohort(cohort, tmp_path / "l", config(server, "openai", draws=1))
     labels = read_labels(tmp_path / "l")
     labels.select(*LABELS).write_parquet(tmp_path / "l" / "labels.parquet")
+    hash_again(tmp_path / "l")
     before = read_labels(tmp_path / "l")
     assert before.columns == labels.columns
     assert before["usd"].null_count() == before["reasoning"].null_count() == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +100,9 @@ def build_train() -> click.Command:
         people = read_cohort(cohort)
         if is_first():
             _say_precision(people, config, window)
-        if not train_run(people, out, config, window, overwrite=overwrite):
-            return  # another process of the group writes the run
+        with _going_on():
+            if not train_run(people, out, config, window, overwrite=overwrite):
+                return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
@@ -273,10 +276,11 @@ def build_selftrain() -> click.Command:
         tell = say if is_first() else _say_nothing
         if is_first():
             _say_precision(people, train, window, aside=config.scheme == PAPER)
-        if not selftrain_run(
-            people, labels, out, config, train, window, overwrite=overwrite, say=tell
-        ):
-            return  # another process of the group writes the run
+        with _going_on():
+            if not selftrain_run(
+                people, labels, out, config, train, window, overwrite=overwrite, say=tell
+            ):
+                return  # another process of the group writes the run
         results = evaluate_run(out)
         report_run(out)
         _show_results(out, results, as_json)
@@ -308,11 +312,13 @@ def build_score() -> click.Command:
         as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
+        from leadline.output import check_apart
         from leadline.scoring.score import score_cohort
 
         if labels is not None:
             from leadline.selftrain.fusion import check_fusion, fuse_file
 
+            check_apart(out, [labels])
             check_fusion(run, labels, cohort)
         counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
         if labels is not None:
@@ -391,6 +397,17 @@ def _further(run: Path, cohort: Path | None, *, open_locked_test: bool) -> Path 
         return cohort
     evaluate_later(run, cohort)
     return None
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Go on with the evaluation where the run was trained by a command that ended before it."""
+    from leadline.runs.directory import RunIsTrained
+
+    try:
+        yield
+    except RunIsTrained:
+        say("This run was trained before; only its results were missing.")
 
 
 def _say_precision(

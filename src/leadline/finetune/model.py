@@ -43,6 +43,8 @@ MODEL_FORMAT = 1
 
 WEIGHTS = "model.safetensors"
 
+RESTORE = "Restore the file from a copy, or train again."
+
 
 class FinetunedModel:
     """A trained regressor with what it takes to read messages.
@@ -287,6 +289,61 @@ class FinetunedModel:
             what="checkpoint",
             problem="This is no checkpoint: its config.json is absent or damaged.",
         )
+        config, building = _configs(description, path)
+        model = cls.untrained(
+            reader or str(description.get("reader")), building, home=home, shared=shared
+        )
+        if model.revision != description.get("revision") or asdict(
+            model.tokens.template
+        ) != description.get("template"):
+            raise LeadlineError(
+                f"This checkpoint was trained on another revision of the reader "
+                f"{description.get('reader')!r}.",
+                remedy="Fetch the revision that it was trained on, or train again.",
+                file=path,
+            )
+        model.load_weights(path)
+        model.config = config
+        return model
+
+    def load_weights(self, path: Path) -> None:
+        """Put in the weights of another checkpoint of the same reader and settings.
+
+        Raises:
+            LeadlineError: the file is damaged, or its arrays do not fit or are not finite.
+        """
+        try:
+            tensors = load_file(path / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise LeadlineError(
+                "The weights of this checkpoint cannot be read.",
+                remedy=RESTORE,
+                file=path / WEIGHTS,
+            ) from error
+        shapes = {name: x.shape for name, x in self.regressor.trained_parameters().items()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise LeadlineError(
+                "The weights of this checkpoint do not fit its reader and settings.",
+                remedy=RESTORE,
+                file=path / WEIGHTS,
+            )
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise LeadlineError(
+                "The weights of this checkpoint are not finite.",
+                remedy=RESTORE,
+                file=path / WEIGHTS,
+            )
+        self.regressor.restore(tensors)
+        self.regressor.eval()
+
+
+def _configs(description: Mapping[str, Any], path: Path) -> tuple[FinetuneConfig, FinetuneConfig]:
+    """The settings of a checkpoint: as it was trained, and as its module is built.
+
+    Raises:
+        LeadlineError: they are not those of a checkpoint.
+    """
+    try:
         fields = {**description["config"], "layers": tuple(description["config"]["layers"])}
         if isinstance(fields.get("checkpointing"), bool):  # what the first version wrote
             fields["checkpointing"] = "recompute" if fields["checkpointing"] else "none"
@@ -294,42 +351,13 @@ class FinetunedModel:
         building: dict[str, Any] = {"head_start": False, "shard": False}
         if fields["dtype"] == "auto":
             building["dtype"] = BEFORE_IT_WAS_KEPT
-        model = cls.untrained(
-            reader or description["reader"],
-            FinetuneConfig(**{**fields, **building}),
-            home=home,
-            shared=shared,
-        )
-        if (
-            model.revision != description["revision"]
-            or asdict(model.tokens.template) != description["template"]
-        ):
-            raise LeadlineError(
-                f"This checkpoint was trained on another revision of the reader "
-                f"{description['reader']!r}.",
-                remedy="Fetch the revision that it was trained on, or train again.",
-                file=path,
-            )
-        model.load_weights(path)
-        model.config = FinetuneConfig(**fields)
-        return model
-
-    def load_weights(self, path: Path) -> None:
-        """Put in the weights of another checkpoint of the same reader and settings.
-
-        Raises:
-            LeadlineError: the file is damaged.
-        """
-        try:
-            tensors = load_file(path / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise LeadlineError(
-                "The weights of this checkpoint cannot be read.",
-                remedy="Restore the file from a copy, or train again.",
-                file=path / WEIGHTS,
-            ) from error
-        self.regressor.restore(tensors)
-        self.regressor.eval()
+        return FinetuneConfig(**fields), FinetuneConfig(**{**fields, **building})
+    except (KeyError, TypeError, ValueError) as error:
+        raise LeadlineError(
+            "The settings of this checkpoint are not as training wrote them.",
+            remedy=RESTORE,
+            file=path / "config.json",
+        ) from error
 
 
 def context_budget(backbone: Any, max_tokens: int) -> int:

@@ -9,6 +9,7 @@ turn states instead, and `lexical` words and characters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Protocol, Self
@@ -17,11 +18,12 @@ import numpy as np
 
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
-from leadline.heads.gaussian_process import GaussianProcess
+from leadline.heads.gaussian_process import HYPERPARAMETERS, GaussianProcess
 from leadline.heads.inputs import Inputs, Scaler
 from leadline.heads.lexical import LexicalRidge
 from leadline.heads.linear import Histogram, Ridge
 from leadline.heads.network import Network
+from leadline.phq9.items import TOTALS
 
 Tensors = dict[str, Array]
 
@@ -115,5 +117,97 @@ def restore_head(settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> H
             "The checkpoint's head is not one that this version of Leadline knows.",
             remedy="Train the run again with this version.",
         )
+    check_arrays(str(settings["head"]), tensors)
+    check_numbers(str(settings["head"]), values)
     head: Head = kind(**values)
     return head
+
+
+ARRAY_SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
+    "gp": {
+        "states": ("rows", "width"), "anchors": ("rows", "scores"), "dual": ("rows",),
+        "noise": ("rows",), "state_scaler.mean": ("width",), "state_scaler.sd": ("width",),
+        "anchor_scaler.mean": ("scores",), "anchor_scaler.sd": ("scores",),
+        "log_scales": (len(HYPERPARAMETERS),), "medians": (2,),
+    },
+    "ridge": {"scaler.mean": ("width",), "scaler.sd": ("width",), "coefficients": ("width",)},
+    "histogram": {
+        "scaler.mean": ("width",), "scaler.sd": ("width",), "coefficients": ("and one", TOTALS),
+    },
+    "network": {
+        "scaler.mean": ("width",), "scaler.sd": ("width",), "first": ("units", "width"),
+        "first_bias": ("units",), "second": ("units", "units"), "second_bias": ("units",),
+        "score": ("units",), "coefficients": ("units",),
+    },
+    "lexical": {"columns": ("terms",), "rarity": ("terms",), "coefficients": ("terms",)},
+}  # fmt: skip
+"""Lengths of the arrays of each head; equal names are equal lengths, a number is itself."""
+
+
+DAMAGED_HEAD = "Restore the run from a copy, or train it again."
+
+
+def check_arrays(head: str, tensors: Mapping[str, Array]) -> None:
+    """Raise unless the arrays of a head fit together and every number in them is one.
+
+    A deviation by which a column is scaled may be infinite: a constant column becomes 0.
+
+    Raises:
+        LeadlineError: they do not.
+    """
+    lengths: dict[str, int] = {}
+    for name, shape in ARRAY_SHAPES[head].items():
+        array = tensors.get(name)
+        if array is None or not _fits(array, shape, lengths) or not _are_numbers(name, array):
+            raise LeadlineError(
+                f"The arrays of the checkpoint's {head} head do not fit, or are not finite.",
+                remedy=DAMAGED_HEAD,
+            )
+    if head == "histogram" and lengths["and one"] != lengths["width"] + 1:
+        raise LeadlineError(
+            "The arrays of the checkpoint's histogram head do not fit.", remedy=DAMAGED_HEAD
+        )
+
+
+def _fits(array: Array, shape: tuple[str | int, ...], lengths: dict[str, int]) -> bool:
+    """Whether an array has a shape; `lengths` holds those of names that were met before."""
+    return array.ndim == len(shape) and all(
+        size == (length if isinstance(length, int) else lengths.setdefault(length, size))
+        for length, size in zip(shape, array.shape, strict=True)
+    )
+
+
+def _are_numbers(name: str, array: Array) -> bool:
+    """Whether an array of a head holds what one of its name can hold."""
+    if name == "columns":  # of a table of counts: ascending, as they are looked up
+        steps = np.diff(array, prepend=-1) if array.dtype.kind in "iu" else np.zeros(1)
+        return bool((steps > 0).all())
+    if array.dtype.kind != "f" or np.isnan(array).any():
+        return False
+    if name.endswith(".sd"):
+        return bool((array > 0).all())
+    return bool(np.isfinite(array).all())
+
+
+def check_numbers(head: str, values: Mapping[str, Any]) -> None:
+    """Raise unless the settings of a head are names of views and finite numbers.
+
+    Raises:
+        LeadlineError: they are not.
+    """
+    for name, value in values.items():
+        if isinstance(value, (Scaler, np.ndarray)):
+            continue
+        if name == "views":
+            fits = isinstance(value, tuple) and all(isinstance(view, str) for view in value)
+        else:
+            is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = is_real and math.isfinite(value) and (value > 0 or name not in POSITIVE)
+        if not fits:
+            raise LeadlineError(
+                f"The settings of the checkpoint's {head} head are not those of one.",
+                remedy=DAMAGED_HEAD,
+            )
+
+
+POSITIVE = ("deviation", "spread")

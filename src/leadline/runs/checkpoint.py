@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from leadline.artefact import read_json, read_manifest, sha256, write_json
+from leadline.artefact import check_files, read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
 from leadline.errors import LeadlineError, LeadlineWarning
+from leadline.evaluate.run_results import read_table
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.head import head_state, restore_head
@@ -28,6 +29,7 @@ from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, default_arithmetic
 from leadline.readers.backbone import default_device
 from leadline.readers.config import ReaderConfig
 from leadline.runs.config import TrainConfig
+from leadline.runs.description import DAMAGED, REMEDY, check_ledger, checked_members, damaged
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member, Model
 from leadline.runs.ledger import read_ledger
 from leadline.runs.state_source import StateSource
@@ -62,9 +64,7 @@ SLOW_HERE = (
 )
 CHECKPOINT_FORMAT = 2
 
-DAMAGED = "This file of the run is absent, or not as training wrote it."
-
-REMEDY = "Restore the run from a copy, or train again with this version of Leadline."
+MODEL_FILE, LEDGER_FILE = f"{CHECKPOINT}/model.json", "ledger.parquet"
 
 
 def save_ensemble(
@@ -137,9 +137,11 @@ def check_run(run: Path) -> dict[str, Any]:
         LeadlineError: unfinished run, damaged checkpoint, or a checkpoint of another format.
     """
     manifest = read_manifest(run, "run")
-    description = _read_model_json(run / CHECKPOINT / "model.json")
-    for name in (f"{CHECKPOINT}/model.json", "ledger.parquet"):
-        _check_hash(run / name, (manifest.get("files") or {}).get(name))
+    check_files(run, manifest, (MODEL_FILE, LEDGER_FILE), remedy=REMEDY)
+    description = _read_model_json(run / MODEL_FILE)
+    members = checked_members(description, run / MODEL_FILE)
+    ledger = read_table(run / LEDGER_FILE)
+    check_ledger(ledger, members, int(description["train"]["folds"]), run / LEDGER_FILE)
     return description
 
 
@@ -164,12 +166,11 @@ def load_ensemble(
     """
     run = Path(run)
     description = check_run(run)
-    file = run / CHECKPOINT / "model.json"
+    file = run / MODEL_FILE
     train, window = run_training(run)
-    try:
-        readers, entries = dict(description["readers"]), list(description["members"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file) from error
+    readers, entries = description.get("readers"), description["members"]
+    if not isinstance(readers, dict):
+        raise damaged(file)
     source = None
     if readers:
         source = open_source(train, home=home, use_cache=use_cache)
@@ -187,7 +188,7 @@ def load_ensemble(
     members = tuple(
         Member(entry["repeat"], entry["fold"], load(run / CHECKPOINT, entry)) for entry in entries
     )
-    left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
+    left_out = read_ledger(read_table(run / LEDGER_FILE))
     return Ensemble(members, left_out, source, train.pool), window
 
 
@@ -207,11 +208,9 @@ def load_step(run: Path, folder: str, ensemble: Ensemble, *, home: Path | None =
     Raises:
         LeadlineError: its files are absent or damaged.
     """
-    file = run / folder / "model.json"
-    try:
-        entries = list(_read_model_json(file)["members"])
-    except (KeyError, TypeError) as error:
-        raise _damaged(file) from error
+    name = f"{folder}/model.json"
+    check_files(run, read_manifest(run, "run"), [name], remedy=REMEDY)
+    entries = checked_members(_read_model_json(run / name), run / name)
     load = _adapted_loader(home) if ensemble.source is None else _load_frozen
     members = tuple(
         Member(entry["repeat"], entry["fold"], load(run / folder, entry)) for entry in entries
@@ -226,7 +225,7 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
         LeadlineError: unfinished run, damaged checkpoint, or one of another format.
     """
     read_manifest(run, "run")
-    file = run / CHECKPOINT / "model.json"
+    file = run / MODEL_FILE
     description = _read_model_json(file)
     try:
         # What is absent was not there when the run was trained.
@@ -234,7 +233,7 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
         train = TrainConfig(**{**fields, "layers": tuple(fields["layers"])})
         return train, WindowConfig(**description["window"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file) from error
+        raise damaged(file) from error
 
 
 def checkpoint_members(run: Path) -> list[dict[str, Any]]:
@@ -243,12 +242,7 @@ def checkpoint_members(run: Path) -> list[dict[str, Any]]:
     Raises:
         LeadlineError: damaged checkpoint, or one of another format.
     """
-    file = run / CHECKPOINT / "model.json"
-    description = _read_model_json(file)
-    try:
-        return [dict(entry) for entry in description["members"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file) from error
+    return checked_members(_read_model_json(run / MODEL_FILE), run / MODEL_FILE)
 
 
 def load_adapted(run: Path, entry: Mapping[str, Any], *, home: Path | None = None) -> AdaptedModel:
@@ -262,14 +256,10 @@ def load_adapted(run: Path, entry: Mapping[str, Any], *, home: Path | None = Non
     return model
 
 
-def _check_hash(path: Path, expected: str | None) -> None:
+def _check_hash(path: Path, expected: str) -> None:
     """Raise `LeadlineError` if a file is absent or not the one that training wrote."""
-    if not path.is_file() or expected not in (None, sha256(path)):
-        raise _damaged(path)
-
-
-def _damaged(path: Path) -> LeadlineError:
-    return LeadlineError(DAMAGED, remedy=REMEDY, file=path)
+    if not path.is_file() or sha256(path) != expected:
+        raise damaged(path)
 
 
 def open_source(
@@ -321,21 +311,16 @@ def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
     calibration = Calibration.from_plain(entry["calibration"])
     path = folder / f"{entry['file']}.safetensors"
     _check_hash(path, entry["sha256"])
-    tensors = load_file(path)
-    parts = tuple(
-        (
-            tuple(part["views"]),
-            restore_head(
-                part["settings"],
-                {
-                    key.removeprefix(f"{number}."): value
-                    for key, value in tensors.items()
-                    if key.startswith(f"{number}.")
-                },
-            ),
+    try:
+        tensors = load_file(path)
+        parts = tuple(
+            (tuple(part["views"]), restore_head(part["settings"], _of_part(tensors, number)))
+            for number, part in enumerate(entry["parts"])
         )
-        for number, part in enumerate(entry["parts"])
-    )
+    except LeadlineError as error:
+        raise LeadlineError(error.problem, remedy=error.remedy, file=path) from error
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise damaged(path) from error
     candidate_entry = entry["candidate"]
     candidate = Candidate(
         candidate_entry["head"],
@@ -344,3 +329,9 @@ def _load_frozen(folder: Path, entry: Mapping[str, Any]) -> Model:
         lexical=candidate_entry.get("lexical", 0.0),
     )
     return FrozenModel(candidate, parts, calibration)
+
+
+def _of_part(tensors: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The arrays of one head of a model, by the names that the head gives them."""
+    prefix = f"{number}."
+    return {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}

@@ -109,7 +109,7 @@ def train_run(
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
     settings = {"train": asdict(config), "window": asdict(window), "inputs": cohort_hashes(cohort)}
-    with run_directory(out, settings, overwrite) as run:
+    with run_directory(out, settings, overwrite, [cohort.path]) as run:
         if processes.is_first():
             keep_drawn_folds(cohort, left_out, config)
         ensemble, selection, states = (

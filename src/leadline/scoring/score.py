@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from leadline.artefact import check_place, sha256
+import polars as pl
+
+from leadline.artefact import sha256
 from leadline.cohort.store import Cohort
-from leadline.errors import LeadlineError
+from leadline.output import check_file
 from leadline.progress import Advance, progress_bar
 from leadline.runs.checkpoint import CHECKPOINT, check_run
 from leadline.scoring.blocks import PeopleBlock, index_cohort
@@ -61,13 +63,8 @@ def score_cohort(
     """
     cohort = Path(cohort) if isinstance(cohort, str) else cohort
     run, out, config = Path(run), Path(out), config or ScoreConfig()
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise LeadlineError(
-            "The output already exists.",
-            remedy="Choose another --out, or add --overwrite to replace the file.",
-            file=out,
-        )
-    check_place(out)
+    source = cohort.path if isinstance(cohort, Cohort) else cohort
+    check_file(out, [source, run], is_estimates, overwrite=overwrite)
     check_run(run)
     index = index_cohort(cohort)
     blocks = index.blocks(config.part_people)
@@ -83,6 +80,15 @@ def score_cohort(
         total = score_parts(work, blocks, config, len(index))
         parts.join(out, ESTIMATES)
     return total
+
+
+def is_estimates(file: Path) -> bool:
+    """Whether a file is a Parquet file of estimates, of whatever version."""
+    try:
+        columns = set(pl.read_parquet_schema(file))
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    return columns >= {"person_id", "turn", "mean", "lower", "upper"}
 
 
 def score_parts(

@@ -228,7 +228,7 @@ def selftrain_run(
         from leadline.selftrain.adapted_rounds import adapted_rounds
         from leadline.selftrain.spread import FitInputs
 
-        with run_directory(out, settings, overwrite) as run:
+        with run_directory(out, settings, overwrite, [cohort.path, labels_dir]) as run:
             inputs_of_fits = FitInputs(cohort.path, labels_dir, run, (config, train, window), home)
             manifest = adapted_rounds(
                 cohort, labels, inputs_of_fits, settings, questionnaires, say=say
@@ -236,7 +236,7 @@ def selftrain_run(
         if processes.is_first():
             shutil.rmtree(out / NODES)
         return manifest
-    with run_directory(out, settings, overwrite) as run:
+    with run_directory(out, settings, overwrite, [cohort.path, labels_dir]) as run:
         source = open_source(train, home=home)
         course = _begin(cohort, labels, (config, train, window), source, run)
         gold_only = course.gold_only(train)

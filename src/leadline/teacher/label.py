@@ -18,12 +18,21 @@ import numpy as np
 import polars as pl
 
 from leadline.about import code_version
-from leadline.artefact import MANIFEST, read_manifest, replacing, sha256, write_manifest
+from leadline.artefact import (
+    check_files,
+    finish_commit,
+    pending_name,
+    read_manifest,
+    replacing,
+    sha256,
+    write_manifest,
+)
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
 from leadline.cohort.questionnaire import check_questionnaires, readings_of
 from leadline.cohort.store import FILES, Cohort, read_cohort
 from leadline.errors import LeadlineError
+from leadline.output import check_begun, clear_scratch
 from leadline.progress import progress_bar, step_by
 from leadline.tables import COSTS
 from leadline.teacher.choice import choose_people
@@ -36,7 +45,13 @@ from leadline.teacher.dispatch import (
     run_direct,
     run_local,
 )
-from leadline.teacher.label_table import LABELS_FILE, REQUESTS, refuse_locked_labels, teacher_labels
+from leadline.teacher.label_table import (
+    ANSWERS_KEPT,
+    LABELS_FILE,
+    REQUESTS,
+    refuse_locked_labels,
+    teacher_labels,
+)
 from leadline.teacher.reasoning import EXPECTED_SHARE
 from leadline.teacher.request_store import (
     Planned,
@@ -109,7 +124,9 @@ def label_cohort(
 
     if config.dry_run:  # binds nothing: what is only thought of decides no setup
         return {**_forecast(planned(), config, teacher, out / REQUESTS), **choice.report()}
+    check_begun(out, "labels", (REQUESTS,), [cohort_dir])
     with open_store(out / REQUESTS) as store:
+        clear_scratch(out)
         store.bind("cohort", cohort_hash(cohort))
         store.bind("window", window_identity(window))
         store.bind(f"setup of {config.model or config.teacher}", teacher)
@@ -223,12 +240,7 @@ def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowC
             "leadline label (with a new --out) and here.",
             file=labels,
         )
-    if sha256(labels / LABELS_FILE) != manifest["files"].get(LABELS_FILE):
-        raise LeadlineError(
-            "The labels table is not the one that was written.",
-            remedy="Run leadline label again with the same --out; answers are kept.",
-            file=labels / LABELS_FILE,
-        )
+    check_files(labels, manifest, [LABELS_FILE], remedy=ANSWERS_KEPT)
 
 
 def _window_words(manifest: dict[str, Any], window: WindowConfig) -> str:
@@ -456,21 +468,22 @@ def _write(
     window: WindowConfig,
     report: dict[str, Any],
 ) -> None:
-    """The table by an atomic rename, then the manifest that completes the directory."""
-    with replacing(out / LABELS_FILE) as scratch:
+    """The table and the manifest that completes the directory, at one instant."""
+    pending = out / pending_name(LABELS_FILE)
+    with replacing(pending) as scratch:
         labels.write_parquet(scratch, compression="zstd")
-        # Only now: a run that fails before leaves the labels of an earlier one as they were.
-        (out / MANIFEST).unlink(missing_ok=True)
-    write_manifest(
+    # Only now: a run that fails before leaves the labels of an earlier one as they were.
+    manifest = write_manifest(
         out,
         kind="labels",
         command="label",
         settings={**dataclasses.asdict(config), "window": dataclasses.asdict(window)},
         inputs=dict(cohort.manifest.get("files", {})),
-        files={LABELS_FILE: sha256(out / LABELS_FILE)},
+        files={LABELS_FILE: sha256(pending)},
         window_identity=window_identity(window),
         rubric=load_rubric(config.rubric).version,
         code=code_version(),
         simulated=cohort.simulated,
         **report,
     )
+    finish_commit(out, manifest)

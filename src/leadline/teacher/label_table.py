@@ -14,13 +14,15 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import read_manifest
+from leadline.artefact import check_files, read_manifest
 from leadline.errors import LeadlineError
 from leadline.tables import LABELS, TEACHER_LABELS, check_columns
 from leadline.teacher.request_store import RequestStore
 from leadline.teacher.rubric import Rating, parse_rating
 
 LABELS_FILE = "labels.parquet"
+
+ANSWERS_KEPT = "Run `leadline label` again with the same --out; answers are kept."
 
 REQUESTS = "requests.sqlite"
 
@@ -80,12 +82,13 @@ def read_labels(path: Path) -> pl.DataFrame:
         LeadlineError: unfinished, of another format, or the table is malformed.
     """
     manifest = read_manifest(path, "labels")
+    check_files(path, manifest, [LABELS_FILE], remedy=ANSWERS_KEPT)
     try:
         table = pl.read_parquet(path / LABELS_FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LeadlineError(
             "The labels cannot be read.",
-            remedy="Run `leadline label` again with the same --out; answers are kept.",
+            remedy=ANSWERS_KEPT,
             file=path / LABELS_FILE,
         ) from error
     remedy = "Run `leadline label` again with this version of Leadline."
