@@ -104,6 +104,7 @@ class Course:
         self.go("report", run, "--examples")
         if find_spec("onnxruntime"):
             self.go("export", run, "--out", out / "onnx")
+        self.go("verify", run)
         self.go("reader", "list")
         self.go("simulate", "--out", folder / "simulated", "--preset", "small", "--limit")
 

@@ -94,10 +94,17 @@ def test_a_ledger_of_another_schema_is_refused_before_it_is_followed(tmp_path):
 
 
 def test_labels_of_another_schema_are_refused(tmp_path):
-    write_manifest(tmp_path, kind="labels", command="label", settings={}, inputs={})
+    def bind():
+        files = {"labels.parquet": sha256(tmp_path / "labels.parquet")}
+        write_manifest(
+            tmp_path, kind="labels", command="label", settings={}, inputs={}, files=files
+        )
+
     pl.DataFrame(schema=tables.LABELS).write_parquet(tmp_path / "labels.parquet")
+    bind()
     assert read_labels(tmp_path).height == 0
     change_column(tmp_path / "labels.parquet", "draw")
+    bind()
     with pytest.raises(LeadlineError, match=r"Column 'draw' should be .*\n.*leadline label"):
         read_labels(tmp_path)
 

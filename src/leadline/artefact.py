@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from leadline.about import __version__
@@ -245,6 +245,11 @@ def pending_name(name: str) -> str:
     return f"{folder}/.{last}.pending" if folder else f".{last}.pending"
 
 
+def is_inside(name: str) -> bool:
+    """Whether a file name of a manifest lies in its directory: relative, and never upwards."""
+    return not (PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts)
+
+
 def commit(directory: Path, manifest: Mapping[str, Any], new_files: Iterable[str]) -> None:
     """Change files of a finished artefact together with its manifest, at one instant.
 
@@ -257,15 +262,21 @@ def commit(directory: Path, manifest: Mapping[str, Any], new_files: Iterable[str
     finish_commit(directory, manifest)
 
 
+def files_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> SHA-256 of the files that a manifest binds; empty where it is no such table."""
+    files = manifest.get("files")
+    return files if isinstance(files, dict) else {}
+
+
 def finish_commit(directory: Path, manifest: Mapping[str, Any]) -> None:
     """Give their names to the files of a change that was committed and then interrupted.
 
     Raises:
         LeadlineError: the artefact may not be written.
     """
-    for name, digest in (manifest.get("files") or {}).items():
+    for name, digest in files_of(manifest).items():
         pending = directory / pending_name(name)
-        if not pending.is_file() or pending.is_symlink():
+        if not is_inside(name) or not pending.is_file() or pending.is_symlink():
             continue
         try:
             if sha256(pending) == digest:
@@ -299,10 +310,12 @@ def check_files(
     Raises:
         LeadlineError: a file is absent or not the one that was written, or has no hash.
     """
-    recorded = manifest.get("files")
-    recorded = recorded if isinstance(recorded, dict) else {}
+    recorded = files_of(manifest)
     for name in names:
         digest, file = recorded.get(name), directory / name
+        if not is_inside(name):
+            problem = "The manifest names a file outside its directory."
+            raise LeadlineError(problem, remedy=remedy, file=directory / MANIFEST)
         if digest is None:
             problem = f"The manifest has no hash of {name}, so nobody can tell what was changed."
             raise LeadlineError(problem, remedy=remedy, file=directory / MANIFEST)
@@ -318,6 +331,16 @@ def check_files(
                 remedy=remedy,
                 file=file,
             )
+
+
+def manifest_of(directory: Path) -> dict[str, Any] | None:
+    """The manifest of an artefact of Leadline, of any kind; None of what is none."""
+    try:
+        content = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
+    return content if is_own else None
 
 
 def read_manifest(directory: Path, kind: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import logging
 import os
 import re
@@ -30,6 +29,8 @@ from leadline.artefact import (
     SCRATCH,
     check_place,
     close_to_others,
+    files_of,
+    manifest_of,
     pending_name,
     sync,
     take_lock,
@@ -101,7 +102,7 @@ def check_begun(
     check_apart(path, inputs)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    manifest = _manifest_of(path)
+    manifest = manifest_of(path)
     if manifest is not None:
         check_own(path, kind)
     elif not any((path / name).is_file() for name in signs):
@@ -166,7 +167,7 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
                 file=out,
             )
     for folder in Path(os.path.realpath(out)).parents:
-        if _manifest_of(folder) is not None:
+        if manifest_of(folder) is not None:
             raise LeadlineError(
                 "The output lies in an artefact that Leadline wrote.",
                 remedy=f"Choose an --out outside {folder}.",
@@ -195,23 +196,13 @@ def _same(path: Path, second: Path) -> bool:
         return False
 
 
-def _manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of an artefact of Leadline; None of any other folder."""
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    is_own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
-    return content if is_own else None
-
-
 def check_own(path: Path, kind: str) -> None:
     """Raise unless `path` is an artefact of `kind` in which everything is Leadline's.
 
     Raises:
         LeadlineError: it is not, and so is not replaced.
     """
-    manifest = _manifest_of(path) if path.is_dir() else None
+    manifest = manifest_of(path) if path.is_dir() else None
     if manifest is None:
         raise LeadlineError(
             "The output exists and was not written by Leadline, so it is not replaced.",
@@ -236,7 +227,7 @@ def check_own(path: Path, kind: str) -> None:
 
 def strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[Path]:
     """What lies in an artefact under a name that Leadline does not give there."""
-    names = [*(manifest.get("files") or {}), MANIFEST]
+    names = [*files_of(manifest), MANIFEST]
     listed = {*names, *(pending_name(name) for name in names)}
     listed |= {str(folder) for name in names for folder in Path(name).parents}
     own_names = re.compile(f"{OWN_FILES.get(kind, '')}|{ANYTHING}|(.*/)?{SCRATCH}")
@@ -382,12 +373,12 @@ def replaced_name(path: Path) -> Path:
 def recover_replaced(path: Path) -> None:
     """Put back what a process, killed while replacing it, had moved aside; the caller holds it."""
     aside = replaced_name(path)
-    if not aside.is_dir() or aside.is_symlink() or _manifest_of(aside) is None:
+    if not aside.is_dir() or aside.is_symlink() or manifest_of(aside) is None:
         return
     if not path.exists():
         aside.replace(path)
         LOG.warning("Put back what an interrupted command had moved aside: %s", path)
-    elif _manifest_of(path) is not None:
+    elif manifest_of(path) is not None:
         shutil.rmtree(aside, ignore_errors=True)
         LOG.warning("Removed what an interrupted command had left here: %s", aside)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from leadline.errors import LeadlineError
-from leadline.phq9.items import CUTS, ITEM_COLUMNS
+from leadline.phq9.items import CUTS, ITEM_COLUMNS, TOTALS
 
 UTC_TIME = pl.Datetime("us", "UTC")
 
@@ -48,6 +48,17 @@ PEOPLE: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "locked": pl.Boolean(),  # True: a locked test person; no verb trains or selects on them
 }  # further columns (age, gender, site ...) are kept as the source gave them
+
+ON_SCALE = ("mean", "median", "lower", "upper")
+"""Columns of `ESTIMATES` that are points of the PHQ-9."""
+
+IDENTIFYING = {"person_id", "turn", "mean", "lower", "upper"}
+"""Columns by which a table of estimates is known, of whatever version."""
+
+MADE_BY = "leadline.made_by"
+"""Key of the metadata in which a file of estimates names its run: SHA-256 of files by name."""
+
+SLACK = 1e-6  # of sums and bounds: numbers are rounded
 
 DISTRIBUTION = pl.List(pl.Float64())  # TOTALS probabilities that sum to 1
 
@@ -155,3 +166,45 @@ def check_columns(
                 remedy=remedy,
                 file=file,
             )
+
+
+def check_estimates(
+    table: pl.DataFrame, file: str | Path | None, *, first: int = 1, part: str = ""
+) -> None:
+    """Check that every estimate of a table of `ESTIMATES` is one: finite, on the scale, in order.
+
+    Tables of before may lack columns other than those of `IDENTIFYING`.
+
+    Args:
+        table: the table, or rows of one.
+        file: where it lies, for the message.
+        first: number of its first row.
+        part: which part of the file it is, where the row counts within a part.
+
+    Raises:
+        LeadlineError: a number is absent, not finite or off the scale. The row is named.
+    """
+    has = set(table.columns)
+    shares, masses = [f"p_ge_{cut}" for cut in CUTS], pl.col("distribution")
+    conditions = [
+        *(pl.col(name).is_between(-SLACK, TOTALS - 1 + SLACK) for name in ON_SCALE if name in has),
+        *(pl.col(name).is_between(-SLACK, 1 + SLACK) for name in shares if name in has),
+        *(pl.col(name).is_finite() for name in ("increment", "departure") if name in has),
+        pl.col("lower") <= pl.col("upper"),
+    ]
+    if "distribution" in has:
+        conditions += [
+            masses.list.len() == TOTALS,
+            masses.list.min() >= -SLACK,
+            (masses.list.sum() - 1).abs() <= SLACK,
+        ]
+    holds = pl.all_horizontal(condition.fill_null(value=False) for condition in conditions)
+    rows = table.select(pl.arg_where(~holds)).to_series()
+    if len(rows):
+        row = int(rows[0]) + first
+        raise LeadlineError(
+            "An estimate is absent, not finite or off the scale.",
+            remedy="Use nothing of this; check the run with leadline verify, and score again.",
+            file=file,
+            row=f"{part}, row {row}" if part else row,
+        )

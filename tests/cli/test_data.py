@@ -206,3 +206,29 @@ def test_a_cohort_that_was_edited_is_refused_until_that_is_said(leadline, tmp_pa
     code, out, _ = leadline("relock", cohort, "--json")
     assert (code, json.loads(out)["files"]) == (0, ["phq9.parquet"])
     assert leadline("inspect", cohort)[0] == 0
+
+
+def test_verify_says_what_does_not_match_a_line_each(leadline, tmp_path, cohort_path):
+    code, out, err = leadline("verify", cohort_path)
+    assert (code, out) == (0, f"{cohort_path} (cohort): 4 files as they were written, 0 not.\n")
+    assert "No hash binds" in err
+    people = pl.read_parquet(cohort_path / "people.parquet")
+    person = people["person_id"][0]
+    people.with_columns(locked=False).write_parquet(cohort_path / "people.parquet")
+    (cohort_path / f"about {person}\n.txt").write_text("words")
+    code, out, err = leadline("verify", cohort_path)
+    assert code == 2
+    lines = out.splitlines()
+    assert lines[-1].endswith("(cohort): 3 files as they were written, 2 not.")
+    assert lines[0].startswith(f"'about {person}\\n.txt': Leadline did not write this.")
+    assert lines[1].startswith("people.parquet: This file is not the one that was written")
+    assert "leadline relock COHORT" in lines[1]
+    assert len(lines) == 3
+    code, out, _ = leadline("verify", cohort_path, "--json")
+    said = json.loads(out)
+    assert (code, said["kind"], said["matches"]) == (2, "cohort", False)
+    states = {entry["file"]: entry["state"] for entry in said["files"]}
+    assert (states["people.parquet"], states["phq9.parquet"]) == ("wrong", "matches")
+    code, out, err = leadline("verify", tmp_path / "none")
+    assert (code, out) == (2, "")
+    assert "nothing here that can be verified" in err

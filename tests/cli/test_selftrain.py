@@ -21,6 +21,7 @@ from leadline.cohort.store import read_cohort
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.recipe import recipe_settings
+from leadline.runs.verify import verify
 from leadline.selftrain import selftrain
 from leadline.selftrain.ancestry import check_ancestry
 from leadline.selftrain.config import SelftrainConfig
@@ -71,6 +72,7 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     assert "fits (" in err
     run = tmp_path / "run"
     assert json.loads((run / "manifest.json").read_text())["selftraining"]["kept"] == 1
+    every_file_is_verified(run)
     left_out = load_ensemble(run)[0].left_out
     locked = read_cohort(folder / "cohort").locked_ids
     assert len(locked) == 12
@@ -81,6 +83,16 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     assert (few or "Cross-validation has 96 people") in err
     if scheme == "paper":
         every_figure_of_the_page(leadline, folder, run)
+
+
+def every_file_is_verified(run):
+    assert verify(run).wrong == ()
+    for file in run.rglob("repeat-*/config.json"):
+        before = file.read_text()
+        file.write_text(before + " ")
+        (finding,) = verify(run).wrong
+        assert finding.file == str(file.relative_to(run))
+        file.write_text(before)
 
 
 def every_figure_of_the_page(leadline, folder, run):

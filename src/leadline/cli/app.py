@@ -41,6 +41,9 @@ VERBS = {
     "inspect": Verb("Counts, dates, labels and suspicious spans of a cohort.", data.build_inspect),
     "lock": Verb("Set people of a cohort aside as the locked test.", data.build_lock),
     "relock": Verb("Say that a cohort was changed on purpose.", data.build_relock),
+    "verify": Verb(
+        "Say what of a cohort, run, labels or export is not as written.", data.build_verify
+    ),
     "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
@@ -57,7 +60,7 @@ VERBS = {
 
 GROUPS = {
     "Start": ("demo",),
-    "Data": ("import", "simulate", "inspect", "lock", "relock"),
+    "Data": ("import", "simulate", "inspect", "lock", "relock", "verify"),
     "Model": (
         "reader",
         "train",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from leadline.cli.flags import JSON, OUT, OVERWRITE, flags, path_argument, say, settings, show_json
+from leadline.errors import EXIT_CODE
+
+if TYPE_CHECKING:
+    from leadline.runs.verify import Verification
 
 
 def build_import() -> click.Command:
@@ -199,6 +204,49 @@ def build_relock() -> click.Command:
             click.echo(f"{cohort}: nothing had changed.")
 
     return relock
+
+
+def build_verify() -> click.Command:
+    """The verb `verify`."""
+
+    @click.command("verify")
+    @path_argument("path")
+    @JSON
+    def verify_(path: Path, as_json: bool) -> None:
+        """Say what of PATH is not as Leadline wrote it.
+
+        PATH is a cohort, labels, a run, an export, a file in one of these, or a file of estimates.
+        Each file is held against its hash in the manifest, and what Leadline did not write is
+        named. The locked test's record, the checkpoint of a run and estimates are also held against
+        what can be written. Ends with 2 where something does not match, one line for each.
+        """
+        from leadline.runs.verify import verify
+
+        verification = verify(path)
+        if as_json:
+            show_json(verification.as_dict())
+        else:
+            _say_verified(path, verification)
+        if verification.wrong:
+            sys.exit(EXIT_CODE)
+
+    return verify_
+
+
+def _say_verified(path: Path, verification: Verification) -> None:
+    from leadline.runs.verify import UNBOUND
+
+    for finding in verification.wrong:
+        name = finding.file if finding.file.isprintable() else ascii(finding.file)
+        click.echo(f"{name}: {finding.problem} What to do: {finding.remedy}")
+    free = [finding.file for finding in verification.findings if finding.state == UNBOUND]
+    wrong = len(verification.wrong)
+    matching = len(verification.findings) - wrong - len(free)
+    click.echo(
+        f"{path} ({verification.kind}): {matching:,} files as they were written, {wrong:,} not."
+    )
+    if free:
+        say(f"No hash binds {', '.join(map(ascii, free))}.")
 
 
 def _say_dropped(cohort: Path, dropped: dict[str, Any], *, as_json: bool) -> None:

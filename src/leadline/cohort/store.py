@@ -193,13 +193,22 @@ def check_cohort(path: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(path, "cohort")
     check_files(path, manifest, FILES, remedy=CHANGED)
+    check_tables(path, manifest)
+    return manifest
+
+
+def check_tables(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Check columns and heights of the tables of a cohort, without reading a row.
+
+    Raises:
+        LeadlineError: a table is missing, malformed or of another height than the manifest says.
+    """
     for name, schema in zip(FILES, (TURNS, PHQ9, PEOPLE), strict=True):
         with _reading(path / name):
             columns = pl.read_parquet_schema(path / name)
             height = pl.scan_parquet(path / name).select(pl.len()).collect().item()
         check_columns(pl.DataFrame(schema=columns), schema, path / name, REMEDY)
         _check_height(manifest, path / name, height)
-    return manifest
 
 
 def _check_height(manifest: Mapping[str, Any], file: Path, height: int) -> None:

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -41,7 +42,7 @@ from leadline.readers.tokens import Tokens, chat_template
 
 MODEL_FORMAT = 1
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 
 RESTORE = "Restore the file from a copy, or train again."
 
@@ -255,7 +256,7 @@ class FinetunedModel:
                 "template": asdict(self.tokens.template),
                 "config": asdict(self.config),
             }
-            write_json(scratch / "config.json", description)
+            write_json(scratch / SETTINGS, description)
             if self.curve is not None:
                 write_json(scratch / CURVE, self.curve.description())
             write_manifest(
@@ -282,13 +283,7 @@ class FinetunedModel:
         Raises:
             LeadlineError: damaged, of another format, or the base is absent or another one.
         """
-        description = read_json(
-            path / "config.json",
-            format=MODEL_FORMAT,
-            remedy="Give the directory that training wrote, or train again with this version.",
-            what="checkpoint",
-            problem="This is no checkpoint: its config.json is absent or damaged.",
-        )
+        description = _read_description(path)
         config, building = _configs(description, path)
         model = cls.untrained(
             reader or str(description.get("reader")), building, home=home, shared=shared
@@ -312,14 +307,10 @@ class FinetunedModel:
         Raises:
             LeadlineError: the file is damaged, or its arrays do not fit or are not finite.
         """
-        try:
+        with _reading_weights(path):
             tensors = load_file(path / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise LeadlineError(
-                "The weights of this checkpoint cannot be read.",
-                remedy=RESTORE,
-                file=path / WEIGHTS,
-            ) from error
+        for tensor in tensors.values():
+            _check_finite(tensor, path)
         shapes = {name: x.shape for name, x in self.regressor.trained_parameters().items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise LeadlineError(
@@ -327,14 +318,47 @@ class FinetunedModel:
                 remedy=RESTORE,
                 file=path / WEIGHTS,
             )
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            raise LeadlineError(
-                "The weights of this checkpoint are not finite.",
-                remedy=RESTORE,
-                file=path / WEIGHTS,
-            )
         self.regressor.restore(tensors)
         self.regressor.eval()
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise unless settings and weights of a checkpoint can be those of one; no base is opened.
+
+    Raises:
+        LeadlineError: a file is damaged, of another format, or holds what training cannot write.
+    """
+    _configs(_read_description(path), path)
+    with _reading_weights(path), safe_open(path / WEIGHTS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - the file is no mapping
+            _check_finite(file.get_tensor(name), path)
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    return read_json(
+        path / SETTINGS,
+        format=MODEL_FORMAT,
+        remedy="Give the directory that training wrote, or train again with this version.",
+        what="checkpoint",
+        problem="This is no checkpoint: its config.json is absent or damaged.",
+    )
+
+
+@contextmanager
+def _reading_weights(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise LeadlineError(
+            "The weights of this checkpoint cannot be read.", remedy=RESTORE, file=path / WEIGHTS
+        ) from error
+
+
+def _check_finite(tensor: Tensor, path: Path) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise LeadlineError(
+            "The weights of this checkpoint are not finite.", remedy=RESTORE, file=path / WEIGHTS
+        )
 
 
 def _configs(description: Mapping[str, Any], path: Path) -> tuple[FinetuneConfig, FinetuneConfig]:
@@ -356,7 +380,7 @@ def _configs(description: Mapping[str, Any], path: Path) -> tuple[FinetuneConfig
         raise LeadlineError(
             "The settings of this checkpoint are not as training wrote them.",
             remedy=RESTORE,
-            file=path / "config.json",
+            file=path / SETTINGS,
         ) from error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from leadline.artefact import check_files, read_json, read_manifest, sha256, write_json
+from leadline.artefact import MANIFEST, check_files, read_json, read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
 from leadline.errors import LeadlineError, LeadlineWarning
@@ -98,7 +98,7 @@ def save_ensemble(
 def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
     calibration = model.calibration.to_plain()
     if isinstance(model, AdaptedModel):
-        from leadline.finetune.model import WEIGHTS
+        from leadline.finetune.model import SETTINGS, WEIGHTS
 
         # Its own directory was written when it was trained.
         return {
@@ -106,6 +106,7 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
             "scalar": model.scalar,
             "keeps_form": model.keeps_form,
             "sha256": sha256(folder / name / WEIGHTS),
+            "settings_sha256": sha256(folder / name / SETTINGS),
             "calibration": calibration,
         }
     tensors: dict[str, Any] = {}
@@ -208,9 +209,7 @@ def load_step(run: Path, folder: str, ensemble: Ensemble, *, home: Path | None =
     Raises:
         LeadlineError: its files are absent or damaged.
     """
-    name = f"{folder}/model.json"
-    check_files(run, read_manifest(run, "run"), [name], remedy=REMEDY)
-    entries = checked_members(_read_model_json(run / name), run / name)
+    entries = step_members(run, folder)
     load = _adapted_loader(home) if ensemble.source is None else _load_frozen
     members = tuple(
         Member(entry["repeat"], entry["fold"], load(run / folder, entry)) for entry in entries
@@ -262,6 +261,57 @@ def _check_hash(path: Path, expected: str) -> None:
         raise damaged(path)
 
 
+def _check_adapted_hashes(checkpoint: Path, entry: Mapping[str, Any]) -> None:
+    from leadline.finetune.model import SETTINGS, WEIGHTS
+
+    _check_hash(checkpoint / WEIGHTS, entry["sha256"])
+    if "settings_sha256" in entry:  # runs of before do not have it
+        _check_hash(checkpoint / SETTINGS, entry["settings_sha256"])
+
+
+def member_files(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of what a model's entry in the checkpoint stands for, below the checkpoint's folder."""
+    name = entry["file"]
+    if entry["kind"] == "frozen":
+        return (f"{name}.safetensors",)
+    files = ("model.safetensors", "config.json", "curve.json", MANIFEST)
+    return tuple(f"{name}/{file}" for file in files)
+
+
+def hashed_files(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of `member_files` whose hash the entry holds."""
+    if entry["kind"] == "frozen":
+        return member_files(entry)
+    bound = ["model.safetensors"] + ["config.json"] * ("settings_sha256" in entry)
+    return tuple(f"{entry['file']}/{file}" for file in bound)
+
+
+def check_member(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Check the files of one model as far as can be told without its reader.
+
+    Args:
+        folder: of the checkpoint or step.
+        entry: of the model, checked by `checked_members`.
+
+    Raises:
+        LeadlineError: a file is absent, not as it was written, or holds what training cannot write.
+    """
+    if entry["kind"] == "frozen":
+        _load_frozen(folder, entry)
+        return
+    from leadline.finetune.model import check_checkpoint
+
+    _check_adapted_hashes(folder / entry["file"], entry)
+    check_checkpoint(folder / entry["file"])
+
+
+def step_members(run: Path, folder: str) -> list[dict[str, Any]]:
+    """The entries of the models of a step, as `checkpoint_members`."""
+    name = f"{folder}/model.json"
+    check_files(run, read_manifest(run, "run"), [name], remedy=REMEDY)
+    return checked_members(_read_model_json(run / name), run / name)
+
+
 def open_source(
     train: TrainConfig, *, home: Path | None = None, use_cache: bool = True
 ) -> StateSource:
@@ -289,13 +339,12 @@ def _read_model_json(path: Path) -> dict[str, Any]:
 def _adapted_loader(home: Path | None) -> Callable[[Path, Mapping[str, Any]], Model]:
     """What loads the adapted members of a run, on one base."""
     from leadline.finetune.members import SharedBase, StoredModel
-    from leadline.finetune.model import WEIGHTS
 
     base = SharedBase(home)
 
     def load(folder: Path, entry: Mapping[str, Any]) -> Model:
         checkpoint = folder / entry["file"]
-        _check_hash(checkpoint / WEIGHTS, entry["sha256"])
+        _check_adapted_hashes(checkpoint, entry)
         base.load(checkpoint)  # a checkpoint that does not fit is refused here, not later
         calibration = Calibration.from_plain(entry["calibration"])
         keeps_form = bool(entry.get("keeps_form", False))

@@ -36,6 +36,7 @@ from leadline.artefact import (
     write_manifest,
 )
 from leadline.errors import LeadlineError, LeadlineWarning
+from leadline.tables import MADE_BY
 
 LOCK = "lock"
 
@@ -95,15 +96,23 @@ class PartFolder:
         counts_by_part = {number: self.counts(number) for number in range(self.count)}
         return {number: counts for number, counts in counts_by_part.items() if counts is not None}
 
-    def join(self, out: Path, schema: Mapping[str, pl.DataType]) -> None:
-        """Join all parts in order into the Parquet file `out`, whole or not at all."""
+    def join(
+        self, out: Path, schema: Mapping[str, pl.DataType], made_by: Mapping[str, str]
+    ) -> None:
+        """Join all parts in order into the Parquet file `out`, whole or not at all.
+
+        Its pages have checksums, and it says by which run it was made, SHA-256 of file by name.
+        """
         arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
         for stale in self.folder.glob(f".{glob.escape(out.name)}.*"):
             stale.unlink()  # left by a process that was killed while joining
         with (
             replacing(out, folder=self.folder) as scratch,
-            pq.ParquetWriter(scratch, arrow, compression="zstd") as writer,
+            pq.ParquetWriter(
+                scratch, arrow, compression="zstd", write_page_checksum=True
+            ) as writer,
         ):
+            writer.add_key_value_metadata({MADE_BY: json.dumps(dict(made_by), sort_keys=True)})
             tables: list[pa.Table] = []
             for number in range(self.count):
                 part = pq.read_table(self.file(number)).replace_schema_metadata(None)

@@ -25,7 +25,7 @@ from leadline.scoring.blocks import PeopleBlock, index_cohort
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import open_parts
 from leadline.scoring.worker import Counts, Scorer, Work
-from leadline.tables import ESTIMATES
+from leadline.tables import ESTIMATES, IDENTIFYING
 
 
 def score_cohort(
@@ -68,17 +68,16 @@ def score_cohort(
     check_run(run)
     index = index_cohort(cohort)
     blocks = index.blocks(config.part_people)
-    inputs = {
-        "turns": index.digest,
+    made_by = {
         "model": sha256(run / CHECKPOINT / "model.json"),
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
-    with open_parts(out, settings, inputs, len(blocks)) as parts:
+    with open_parts(out, settings, {"turns": index.digest, **made_by}, len(blocks)) as parts:
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
         work = Work(turns, run, parts, config.batch_people, config.cache, home)
         total = score_parts(work, blocks, config, len(index))
-        parts.join(out, ESTIMATES)
+        parts.join(out, ESTIMATES, made_by)
     return total
 
 
@@ -88,7 +87,7 @@ def is_estimates(file: Path) -> bool:
         columns = set(pl.read_parquet_schema(file))
     except (OSError, pl.exceptions.PolarsError):
         return False
-    return columns >= {"person_id", "turn", "mean", "lower", "upper"}
+    return columns >= IDENTIFYING
 
 
 def score_parts(

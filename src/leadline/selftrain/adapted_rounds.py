@@ -474,8 +474,10 @@ def _kept_checkpoints(folder: Path, ensemble: Ensemble) -> Ensemble:
         assert isinstance(model, AdaptedModel), "rounds of adapted readers have no other"
         place = folder / f"repeat-{member.repeat}-fold-{member.fold}"
         if processes.rank() == 0 and not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(model.model.checkpoint, place)
+            copy = place.with_name(f".{place.name}.copy")
+            shutil.rmtree(copy, ignore_errors=True)  # left by a kill
+            shutil.copytree(model.model.checkpoint, copy)
+            copy.replace(place)
         processes.barrier()
         stored = replace(model.model, checkpoint=place)
         members.append(replace(member, model=replace(model, model=stored)))
