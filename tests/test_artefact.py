@@ -16,7 +16,10 @@ from leadline import __version__
 from leadline.artefact import (
     MANIFEST,
     SCRATCH,
+    bind,
+    check_files,
     locked,
+    pending_name,
     private,
     read_json,
     read_manifest,
@@ -371,3 +374,44 @@ def test_an_absent_directory_and_a_file_in_its_place(tmp_path):
     for name in ("absent", "file"):
         with pytest.raises(LeadlineError, match="no run directory here"):
             read_manifest(tmp_path / name, "run")
+
+
+def waiting(folder, name, content):
+    pending = folder / pending_name(name)
+    pending.parent.mkdir(exist_ok=True)
+    pending.write_text(content)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_files_are_bound_to_a_finished_artefact_and_a_reader_may_be_first(tmp_path):
+    manifest = write(tmp_path, kind="run", command="x", settings={}, inputs={})
+    for _ in range(2):  # the second time with what is there already
+        waiting(tmp_path, "a.json", "1")
+        waiting(tmp_path, "deep/b.json", "2")
+        manifest = read_manifest(tmp_path, "run")  # which puts equal files in place
+        bind(tmp_path, manifest, ["a.json", "deep/b.json"])
+        manifest = read_manifest(tmp_path, "run")
+        check_files(tmp_path, manifest, ["a.json", "deep/b.json"], remedy="none")
+        assert (tmp_path / "deep" / "b.json").read_text() == "2"
+        assert not list(tmp_path.rglob("*.pending"))
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "a/../../outside"])
+def test_a_manifest_is_followed_nowhere_outside(tmp_path, name):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    digest = waiting(tmp_path, "outside", "forged")
+    (tmp_path / "outside").write_text("mine")
+    write(folder, kind="run", command="x", settings={}, inputs={}, files={name: digest})
+    manifest = read_manifest(folder, "run")
+    assert (tmp_path / "outside").read_text() == "mine"
+    with pytest.raises(LeadlineError, match="outside its directory"):
+        check_files(folder, manifest, [name], remedy="none")
+
+
+@pytest.mark.parametrize("files", [[], "all", None, 3])
+def test_a_manifest_whose_files_are_no_table_binds_nothing(tmp_path, files):
+    write(tmp_path, kind="run", command="x", settings={}, inputs={}, files=files)
+    manifest = read_manifest(tmp_path, "run")
+    with pytest.raises(LeadlineError, match="has no hash"):
+        check_files(tmp_path, manifest, ["a.json"], remedy="none")

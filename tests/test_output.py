@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from leadline import output
 from leadline.artefact import MANIFEST, sha256, write_manifest
 from leadline.errors import LeadlineError
 from leadline.output import (
+    changing,
     check_apart,
     check_begun,
     check_file,
@@ -338,3 +341,15 @@ def test_files_of_a_change_that_waits_are_no_strangers(tmp_path):
     assert not list(strangers(tmp_path / "out", "export", manifest))
     shutil.copy(tmp_path / "out" / MANIFEST, tmp_path / "out" / "mine")
     assert [path.name for path in strangers(tmp_path / "out", "export", manifest)] == ["mine"]
+
+
+def test_what_a_process_that_runs_is_writing_stays(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    kept = [f".a.{os.getppid()}-0123abcd", ".a.txt", ".a.12-short"]
+    left = [f".a.{gone.pid}-0123abcd", f"deep/.b.c.{gone.pid}-0123abcd", f".a.{10**30}-0123abcd"]
+    (tmp_path / "out" / "deep").mkdir(parents=True)
+    for name in (*kept, *left):
+        (tmp_path / "out" / name).touch()
+    with changing(tmp_path / "out"):
+        assert set(files_of(tmp_path / "out")) == set(kept)

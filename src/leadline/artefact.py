@@ -262,6 +262,22 @@ def commit(directory: Path, manifest: Mapping[str, Any], new_files: Iterable[str
     finish_commit(directory, manifest)
 
 
+def bind(directory: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Add files to a finished artefact, or replace them, together with their hashes.
+
+    Each waits under `pending_name`. The caller holds the artefact and has read its manifest before
+    the first of them was written.
+    """
+    names = list(names)
+    waiting = [name for name in names if (directory / pending_name(name)).is_file()]
+    # One that is what it was before may have been put in place by a reader meanwhile.
+    digests = {
+        name: sha256(directory / (pending_name(name) if name in waiting else name))
+        for name in names
+    }
+    commit(directory, {**manifest, "files": {**files_of(manifest), **digests}}, waiting)
+
+
 def files_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> SHA-256 of the files that a manifest binds; empty where it is no such table."""
     files = manifest.get("files")

@@ -267,6 +267,18 @@ def holding(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """As `holding`, of a finished artefact whose files change: what a kill left in it goes first.
+
+    Raises:
+        LeadlineError: as `holding`.
+    """
+    with holding(path):
+        clear_scratch(path)
+        yield
+
+
 def _take(path: Path) -> tuple[int, Path | None]:
     """The handle of a lock on `path`, and the file that was made for it."""
     lock = path.with_name(f".{path.name}.lock")
@@ -358,11 +370,25 @@ def clear_leftovers(path: Path) -> None:
 
 
 def clear_scratch(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`, which the caller holds."""
+    """Remove what processes that are gone left half written in `folder`, which the caller holds."""
     for entry in folder.rglob(".*"):
-        if re.fullmatch(SCRATCH, entry.name) and entry.is_file() and not entry.is_symlink():
-            entry.unlink()
+        if re.fullmatch(SCRATCH, entry.name) is None or _is_at_work(entry.name):
+            continue
+        if entry.is_file() and not entry.is_symlink():
+            entry.unlink(missing_ok=True)
             LOG.warning("Removed what an interrupted command had left here: %s", entry)
+
+
+def _is_at_work(scratch: str) -> bool:
+    """Whether the process that gave a scratch file its name is another one that still runs."""
+    number = int(scratch.rpartition(".")[2].partition("-")[0])
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return number != os.getpid()
 
 
 def replaced_name(path: Path) -> Path:

@@ -1,10 +1,16 @@
 """Predictions that a run got after training, and what is said of them."""
 
+import json
+
 import pytest
+from tests.support.cohorts import files_of as files_in
+from tests.support.evaluated import make_run
 from tests.support.predictions import predictions
 
-from leadline.errors import LeadlineError
+from leadline.artefact import files_of, read_manifest, write_json
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.further import (
+    FURTHER,
     LOCKED,
     PROSPECTIVE,
     openings_text,
@@ -63,26 +69,64 @@ def test_every_split_has_its_names():
     assert len({short_title(split) for split in SPLITS}) == len(SPLITS)
 
 
-def test_predictions_are_kept_with_their_hash_and_facts(tmp_path):
-    assert read_further(tmp_path) == {}
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "run", predictions(12))
+
+
+def test_predictions_are_kept_with_their_hash_and_facts(run):
+    assert read_further(run) == {}
     for split in (LOCKED, PROSPECTIVE):
-        write_further(tmp_path, split, predictions(12, split=split), {"split": split})
-    write_further(tmp_path, LOCKED, predictions(15, split=LOCKED), {"split": LOCKED})
-    update_facts(tmp_path, PROSPECTIVE, {"more": 1})
-    kept = read_further(tmp_path)
+        write_further(run, split, predictions(12, split=split), {"split": split})
+    write_further(run, LOCKED, predictions(15, split=LOCKED), {"split": LOCKED})
+    update_facts(run, PROSPECTIVE, {"more": 1})
+    kept = read_further(run)
     assert {split: entry[0]["person_id"].n_unique() for split, entry in kept.items()} == {
         LOCKED: 15, PROSPECTIVE: 12,
     }  # fmt: skip
     assert kept[LOCKED][1] == {"split": LOCKED}
     assert kept[PROSPECTIVE][1] == {"more": 1}
-    predictions(12).write_parquet(tmp_path / "predictions-locked.parquet")
+    assert set(files_of(read_manifest(run, "run"))) >= {
+        "further.json", "predictions-locked.parquet", "predictions-prospective.parquet"
+    }  # fmt: skip
+    predictions(12).write_parquet(run / "predictions-locked.parquet")
     with pytest.raises(LeadlineError, match="not those that were written"):
-        read_further(tmp_path)
+        read_further(run)
 
 
-def test_facts_of_what_was_never_predicted_are_not_kept(tmp_path):
-    update_facts(tmp_path, LOCKED, {"a": 1})
-    assert not list(tmp_path.iterdir())
+def test_what_is_said_of_an_opened_test_is_bound_to_the_run(run):
+    write_further(run, LOCKED, predictions(12, split=LOCKED), {"openings": 2})
+    content = json.loads((run / FURTHER).read_text())
+    content[LOCKED]["facts"] = {"openings": 0}
+    write_json(run / FURTHER, content)
+    for read in (
+        lambda: read_further(run),
+        lambda: update_facts(run, LOCKED, {"openings": 1}),
+        lambda: write_further(run, PROSPECTIVE, predictions(12, split=PROSPECTIVE), {}),
+    ):
+        with pytest.raises(LeadlineError, match="not the one that was written") as caught:
+            read()
+        assert "--open-locked-test" in caught.value.remedy
+    (run / FURTHER).unlink()  # as the remedy says
+    with pytest.raises(LeadlineError, match="cannot be read"):
+        read_further(run)
+    write_further(run, LOCKED, predictions(12, split=LOCKED), {"openings": 3})
+    assert read_further(run)[LOCKED][1] == {"openings": 3}
+
+
+def test_further_predictions_of_before_are_read_with_a_warning(run):
+    write_further(run, LOCKED, predictions(12, split=LOCKED), {"openings": 2})
+    manifest = read_manifest(run, "run")
+    del manifest["files"][FURTHER]
+    write_json(run / "manifest.json", manifest)
+    with pytest.warns(LeadlineWarning, match="has no hash of further.json"):
+        assert read_further(run)[LOCKED][1] == {"openings": 2}
+
+
+def test_facts_of_what_was_never_predicted_are_not_kept(run):
+    before = files_in(run)
+    update_facts(run, LOCKED, {"a": 1})
+    assert files_in(run) == before
 
 
 def later_labels_of(table):

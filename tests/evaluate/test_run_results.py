@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
-from tests.support.evaluated import QUICK, make_run
+from tests.support.evaluated import QUICK, hash_again, make_run
+from tests.support.kills import kill_at, steps_of
 from tests.support.predictions import predictions
 
+from leadline.artefact import files_of, read_manifest, sha256, write_json
 from leadline.cohort.store import write_cohort
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.limit import LIMIT_FILE, LIMIT_LABELS
-from leadline.evaluate.run_results import evaluate_run, read_results
+from leadline.evaluate.run_results import evaluate_run, own_estimates, read_results
 from leadline.tables import PEOPLE, PHQ9, TURNS
 
 
@@ -82,6 +86,7 @@ def test_cohort_confirms_the_labels_and_lends_its_limit(tmp_path) -> None:
     gap = leadline["scores"]["mae"]["value"] - one["limit"]["mae"]
     assert leadline["explainable"]["gap_to_limit"]["mae"] == pytest.approx(gap)
     rows[:30].select("label", "distribution").write_parquet(run / LIMIT_FILE)
+    hash_again(run, LIMIT_FILE)
     assert evaluate_run(run, settings=QUICK)["sets"][0]["limit"]["labels"] == 30
 
 
@@ -112,6 +117,7 @@ def test_unfinished_changed_or_missing_artefacts_are_refused(tmp_path) -> None:
     with pytest.raises(LeadlineError, match="not evaluated yet"):
         read_results(run)
     (run / "predictions.parquet").write_bytes(b"not parquet")
+    hash_again(run, "predictions.parquet")
     with pytest.raises(LeadlineError, match="cannot be read"):
         evaluate_run(run, settings=QUICK)
     (run / "predictions.parquet").unlink()
@@ -120,3 +126,77 @@ def test_unfinished_changed_or_missing_artefacts_are_refused(tmp_path) -> None:
     (run / "manifest.json").unlink()
     with pytest.raises(LeadlineError, match="unfinished"):
         evaluate_run(run, settings=QUICK)
+
+
+def forge(run: Path, mae: float = 0.01) -> None:
+    results = json.loads((run / "results.json").read_text())
+    results["sets"][0]["models"]["leadline"]["scores"]["mae"]["value"] = mae
+    write_json(run / "results.json", results)
+
+
+def test_results_are_bound_to_the_run_and_forged_ones_are_refused(tmp_path) -> None:
+    run = make_run(tmp_path / "run", predictions(40))
+    results = evaluate_run(run, settings=QUICK)
+    assert read_results(run) == json.loads(json.dumps(results))
+    assert files_of(read_manifest(run, "run"))["results.json"] == sha256(run / "results.json")
+    forge(run)
+    with pytest.raises(LeadlineError, match="not the one that was written") as caught:
+        read_results(run)
+    assert caught.value.file == run / "results.json"
+    assert "leadline evaluate" in caught.value.remedy
+    evaluate_run(run, settings=QUICK)  # which makes them anew from the predictions
+    assert read_results(run) == json.loads(json.dumps(results))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_results_of_before_are_read_with_a_warning(tmp_path) -> None:
+    run = make_run(tmp_path / "run", predictions(40))
+    evaluate_run(run, settings=QUICK)
+    manifest = read_manifest(run, "run")
+    del manifest["files"]["results.json"]
+    write_json(run / "manifest.json", manifest)
+    with pytest.warns(LeadlineWarning, match="has no hash of results.json"):
+        read_results(run)
+    write_json(run / "manifest.json", {**manifest, "files": {}})
+    with pytest.warns(LeadlineWarning, match="has no hash of predictions.parquet"):
+        evaluate_run(run, settings=QUICK)
+
+
+def test_a_kill_while_results_are_written_leaves_the_old_or_the_new(tmp_path) -> None:
+    run = make_run(tmp_path / "run", predictions(20))
+    evaluate_run(run, settings=QUICK)
+    old = read_results(run)
+    other = replace(QUICK, seed=5)
+    count = steps_of(lambda: evaluate_run(run, settings=other))
+    new = read_results(run)
+    assert old != new
+    for step in range(count):
+        evaluate_run(run, settings=QUICK)
+        kill_at(step, lambda: evaluate_run(run, settings=other))
+        assert read_results(run) in (old, new), step
+        evaluate_run(run, settings=other)
+        assert read_results(run) == new
+        assert not [path.name for path in run.iterdir() if path.name.startswith(".")], step
+
+
+def test_estimates_of_another_run_are_refused(tmp_path) -> None:
+    run = make_run(tmp_path / "run", predictions(20))
+    table = pl.read_parquet(run / "estimates.parquet")
+    model = sha256(run / "predictions.parquet")  # any file will do
+    (run / "checkpoint").mkdir()
+    assert own_estimates(run).height == table.height
+    (run / "checkpoint" / "model.json").write_bytes((run / "predictions.parquet").read_bytes())
+    with pytest.raises(LeadlineError, match="estimates of another run"):
+        own_estimates(run)
+    table.with_columns(model_id=pl.lit(model[:16])).write_parquet(run / "estimates.parquet")
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        own_estimates(run)
+    hash_again(run, "estimates.parquet")
+    assert own_estimates(run).height == table.height
+    spoilt = pl.when(pl.int_range(pl.len()) == 4).then(np.nan).otherwise("mean").alias("mean")
+    table.with_columns(spoilt).write_parquet(run / "estimates.parquet")
+    hash_again(run, "estimates.parquet")
+    with pytest.raises(LeadlineError, match="not finite") as caught:
+        own_estimates(run)
+    assert (caught.value.file, caught.value.row) == (run / "estimates.parquet", 5)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.support.evaluated import QUICK, make_run
+from tests.support.evaluated import QUICK, hash_again, make_run
 from tests.support.predictions import predictions
 
 from leadline import NOTICE, SIMULATED_NOTICE
@@ -138,6 +138,7 @@ def test_how_many_labels_a_limit_speaks_of_is_said(tmp_path) -> None:
     run = make_run(tmp_path / "run", table)
     rows = table.filter(pl.col("model") == "leadline")
     rows[:30].select("label", "distribution").write_parquet(run / LIMIT_FILE)
+    hash_again(run, LIMIT_FILE)
     evaluate_run(run, settings=QUICK)
     assert "on 30 PHQ-9s of 30 people" in report_run(run).read_text()
 
@@ -146,12 +147,19 @@ def test_report_of_other_predictions_or_broken_results_is_refused(tmp_path) -> N
     run = make_run(tmp_path / "run", predictions(30))
     evaluate_run(run, settings=QUICK)
     predictions(30, seed=5).write_parquet(run / "predictions.parquet")
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        report_run(run)
+    hash_again(run, "predictions.parquet")
     with pytest.raises(LeadlineError, match="other predictions"):
         report_run(run)
     (run / "results.json").write_text('{"format": 99}')
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        report_run(run)
+    hash_again(run, "results.json")
     with pytest.raises(LeadlineError, match="format 99; this version reads 4"):
         report_run(run)
     (run / "results.json").write_text("{")
+    hash_again(run, "results.json")
     with pytest.raises(LeadlineError, match="not valid JSON"):
         report_run(run)
     assert not (run / "report.html").exists()

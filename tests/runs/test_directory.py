@@ -1,6 +1,7 @@
 """The directory of a run: whose it is, what is kept of it, what is replaced."""
 
 import json
+import os
 import tomllib
 from dataclasses import asdict
 
@@ -152,7 +153,10 @@ def killed(*_):
 def test_what_was_left_half_written_goes_when_the_run_goes_on(tmp_path):
     with run_directory(tmp_path / "run", SETTINGS, False) as run:
         (run / "checkpoint").mkdir()
-        for name in (".config.toml.12-0123abcd", "checkpoint/.model.json.345-0123abcd"):
+        for name in (
+            f".config.toml.{os.getpid()}-0123abcd",
+            "checkpoint/.model.json.999999999-0123abcd",
+        ):
             (run / name).touch()
         (run / ".mine").touch()
     with run_directory(tmp_path / "run", SETTINGS, False) as run:

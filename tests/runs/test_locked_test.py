@@ -13,7 +13,7 @@ from leadline.cohort.lock import drop_lock, known_history, lock_cohort
 from leadline.cohort.relock import relock_cohort
 from leadline.cohort.store import read_cohort
 from leadline.cohort.windows import label_readings
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.run_results import evaluate_run
 from leadline.report.run_report import report_run
@@ -133,13 +133,18 @@ def test_a_run_of_an_earlier_version_keeps_working_and_says_what_its_training_di
     manifest = read_manifest(run, "run")
     del manifest["files"]["predictions.parquet"]
     (run / "manifest.json").write_text(json.dumps(manifest))
-    results = evaluate_run(run, cohort_path, QUICK)
+    del manifest["files"]["further.json"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.warns(LeadlineWarning, match="no hash of predictions.parquet"):
+        results = evaluate_run(run, cohort_path, QUICK)
     assert splits(results) == ["out-of-fold", "locked"]
     assert "was opened by its training" in results["further"]["locked"]["text"]
     before = len(known_history(read_cohort(cohort_path)).openings())
     assert before == 1, "to evaluate is not to open"
-    open_locked_test(run, cohort_path, home=home)
-    again = evaluate_run(run, cohort_path, QUICK)
+    with pytest.warns(LeadlineWarning, match="no hash of predictions.parquet"):
+        open_locked_test(run, cohort_path, home=home)
+    with pytest.warns(LeadlineWarning, match="no hash of predictions.parquet"):
+        again = evaluate_run(run, cohort_path, QUICK)
     assert again["sets"] == results["sets"]
     assert "opened 2 times" in again["further"]["locked"]["text"]
 

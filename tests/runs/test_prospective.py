@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from tests.support.evaluated import hash_again
 
 from leadline.cohort.store import read_cohort, write_cohort
 from leadline.errors import LeadlineError
@@ -199,5 +200,6 @@ def test_without_later_phq9s_or_dates_there_is_nothing_to_evaluate(course, run, 
         table = pl.read_parquet(run / f"{name}.parquet")
         never = pl.lit(None, dtype=table.schema["time"]).alias("time")
         table.with_columns(never).write_parquet(run / f"{name}.parquet")
+        hash_again(run, f"{name}.parquet")
     with pytest.raises(LeadlineError, match="has a date"):
         evaluate_later(run, folder / "old", home=home)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.support.cohorts import SMALL, scored_people
+from tests.support.evaluated import hash_again
 
 from leadline.artefact import read_manifest, write_json
 from leadline.cohort.config import WindowConfig
@@ -95,6 +96,7 @@ def test_both_ways_past_a_questionnaire_and_both_arms_in_the_report(fit, quick, 
     for part in results["sets"]:
         del part["questionnaire"]  # as results of before have it
     write_json(kept / "results.json", results)
+    hash_again(kept, "results.json")
     assert "With a questionnaire in the chat" not in report_run(kept).read_text(encoding="utf-8")
     _, window = load_ensemble(kept, home=home)
     assert (window.keep_questionnaire, window.mask_questionnaire) == (True, False)

@@ -149,7 +149,9 @@ def test_a_member_outside_the_run_and_a_file_that_no_member_names_do_not_match(r
 
 
 def test_files_that_no_hash_binds_are_said(run, cohort):
-    assert states(verify(run))["config.toml"] == UNBOUND
+    for name in ("config.toml", "ledger.parquet"):
+        assert states(verify(run))[name] == MATCHES
+    assert states(verify(cohort))["folds.parquet"] == UNBOUND
     assert states(verify(cohort))["locked-test.jsonl"] == MATCHES
 
 

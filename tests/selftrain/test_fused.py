@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from leadline.artefact import sha256
 from leadline.cohort.config import WindowConfig
+from leadline.runs.estimates import run_of_estimates
 from leadline.runs.locked_test import open_locked_test
 from leadline.scoring.score import score_cohort
 from leadline.selftrain.fused import FUSED, TEACHER_ALONE, fused_locked
@@ -27,6 +29,9 @@ def test_the_evaluated_fused_estimate_is_the_delivered_one(data, finished, tmp_p
     run, _ = finished
     score_cohort(cohort, run, tmp_path / "scores.parquet")
     assert fuse_file(run, tmp_path / "scores.parquet", folder / "labels") > 0
+    made_by = run_of_estimates(tmp_path / "scores.parquet")
+    assert made_by["labels.parquet"] == sha256(folder / "labels" / "labels.parquet")
+    assert made_by["model"] == sha256(run / "checkpoint" / "model.json")
     delivered = pl.read_parquet(tmp_path / "scores.parquet").filter(pl.col("turn") == 1)
     evaluated = rows_of(run, FUSED)
     both = evaluated.join(delivered, on="person_id", suffix="_delivered")

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+from tests.support.evaluated import hash_again
 from tests.support.people import make_cohort, make_labels
 from tests.support.rounds import SIZES, TRAIN
 
@@ -146,4 +147,7 @@ def test_a_run_of_before_is_fused_with_nominal_widths(finished, tmp_path):
     for entry in content["models"]:
         del entry["widths"]
     write_json(run / FUSION_FILE, content)
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        load_fusion(run)
+    hash_again(run, FUSION_FILE)
     assert set(load_fusion(run).widths.values()) == {WIDTH_LEVELS}

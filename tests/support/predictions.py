@@ -88,6 +88,7 @@ def running_estimates(people: list[str], turns: int = 10, seed: int = 0) -> pl.D
             ends = (max(0.0, mean[turn] - 4), min(27.0, mean[turn] + 4))
             step = mean[turn] - (mean[turn - 1] if turn else 10)
             left = -0.5 if turn > 5 else 0.0
-            said = (None, mean[turn], mean[turn], *ends, 0.9, 0.5, 0.2, 0.1, step, left, "m")
+            masses = np.eye(28)[round(mean[turn])].tolist()
+            said = (masses, mean[turn], mean[turn], *ends, 0.9, 0.5, 0.2, 0.1, step, left, "m")
             rows.append((person, "conversation", 2 * turn, time, *said))
     return pl.DataFrame(rows, schema=ESTIMATES, orient="row")

@@ -31,7 +31,7 @@ from leadline.cohort.splits import choose_locked, falls_in_share, person_severit
 from leadline.cohort.store import Cohort, check_cohort, read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
-from leadline.output import holding
+from leadline.output import changing
 from leadline.phq9.items import MODERATE
 
 PEOPLE_FILE = "people.parquet"
@@ -70,7 +70,7 @@ def lock_cohort(
     Raises:
         LeadlineError: people are locked already, or `choose_locked` cannot choose.
     """
-    with holding(path):
+    with changing(path):
         return _lock(path, read_cohort(path), (share, seed, by), window, include_phq8, preview)
 
 
@@ -120,7 +120,7 @@ def drop_lock(path: Path, reason: str) -> dict[str, Any]:
     Raises:
         LeadlineError: nobody is locked, or no reason is given.
     """
-    with holding(path):
+    with changing(path):
         cohort = read_cohort(path)
         if not cohort.locked_ids:
             raise LeadlineError(

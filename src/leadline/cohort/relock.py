@@ -18,7 +18,7 @@ from leadline.artefact import MANIFEST, read_manifest, sha256, write_json
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import FILES, read_tables
 from leadline.errors import LeadlineError
-from leadline.output import holding
+from leadline.output import changing
 
 MEND = "Mend the table, or import the cohort again."
 
@@ -38,7 +38,7 @@ def relock_cohort(path: Path | str) -> dict[str, Any]:
             ``locked`` is not as `lock` left it.
     """
     path = Path(path)
-    with holding(path):
+    with changing(path):
         manifest = read_manifest(path, "cohort")
         turns, phq9, people = read_tables(path)
         digests = {name: sha256(path / name) for name in FILES}

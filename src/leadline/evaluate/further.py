@@ -6,20 +6,42 @@ they came about, and are evaluated with it. In words: `set_title` and `openings_
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from leadline.artefact import read_json, replacing, sha256, write_json
-from leadline.errors import LeadlineError
+from leadline.artefact import (
+    bind,
+    check_files,
+    files_of,
+    pending_name,
+    read_json,
+    read_manifest,
+    replacing,
+    sha256,
+    write_json,
+)
+from leadline.errors import LeadlineError, LeadlineWarning
+from leadline.output import changing
 
 LOCKED, PROSPECTIVE, OUT_OF_FOLD = "locked", "prospective", "out-of-fold"
 
 FURTHER = "further.json"
 
 FURTHER_FORMAT = 1
+
+AGAIN = (
+    f"Restore the file from a copy; or remove {FURTHER} and evaluate once more with the cohort and "
+    "--open-locked-test, or with later PHQ-9s."
+)
+
+UNBOUND = (
+    f"The run has no hash of {FURTHER}: whether it was changed, and with it what is said of how "
+    "often a test was opened, cannot be told."
+)
 
 TITLES = {
     LOCKED: "Locked test people",
@@ -36,39 +58,51 @@ OPENED_BY_TRAINING = (
 
 
 def write_further(run: Path, split: str, table: pl.DataFrame, facts: Mapping[str, Any]) -> None:
-    """Keep the predictions of one split in a run, in place of those of before."""
-    file = run / f"predictions-{split}.parquet"
-    with replacing(file) as scratch:
-        table.write_parquet(scratch, compression="zstd")
-    entry = {"file": file.name, "sha256": sha256(file), "facts": dict(facts)}
-    write_json(run / FURTHER, _read(run) | {split: entry, "format": FURTHER_FORMAT})
+    """Keep the predictions of one split in a run, in place of those of before.
+
+    Raises:
+        LeadlineError: what the run holds of another split is not as it was written.
+    """
+    name = f"predictions-{split}.parquet"
+    with changing(run):
+        manifest = read_manifest(run, "run")
+        content = _read(run) if (run / FURTHER).is_file() else {}
+        with replacing(run / pending_name(name)) as scratch:
+            table.write_parquet(scratch, compression="zstd")
+        digest = sha256(run / pending_name(name))
+        content[split] = {"file": name, "sha256": digest, "facts": dict(facts)}
+        write_json(run / pending_name(FURTHER), {**content, "format": FURTHER_FORMAT})
+        bind(run, manifest, [name, FURTHER])
 
 
 def update_facts(run: Path, split: str, facts: Mapping[str, Any]) -> None:
     """Say anew what is known of the predictions of a split; nothing where there are none."""
-    content = _read(run)
-    if split in content and content[split]["facts"] != facts:
-        content[split]["facts"] = dict(facts)
-        write_json(run / FURTHER, content)
+    with changing(run):
+        manifest, content = read_manifest(run, "run"), _read(run)
+        if split in content and content[split]["facts"] != facts:
+            content[split]["facts"] = dict(facts)
+            write_json(run / pending_name(FURTHER), content)
+            bind(run, manifest, [FURTHER])
 
 
 def read_further(run: Path) -> dict[str, tuple[pl.DataFrame, dict[str, Any], str]]:
     """By split the predictions, what is known of them, and their SHA-256; empty without any.
 
     Raises:
-        LeadlineError: a table is absent or not the one that was written.
+        LeadlineError: a file is absent or not the one that was written.
     """
     out = {}
+    content = _read(run)
     for split in (LOCKED, PROSPECTIVE):
-        entry = _read(run).get(split)
+        entry = content.get(split)
         if entry is None:
             continue
-        file = run / entry["file"]
+        file = run / f"predictions-{split}.parquet"
         if not file.is_file() or sha256(file) != entry["sha256"]:
             raise LeadlineError(
                 "These predictions are absent, or not those that were written (their SHA-256 "
                 "differs).",
-                remedy=f"Restore the file, or remove {FURTHER} and evaluate again.",
+                remedy=AGAIN,
                 file=file,
             )
         out[split] = (pl.read_parquet(file), entry["facts"], entry["sha256"])
@@ -76,11 +110,14 @@ def read_further(run: Path) -> dict[str, tuple[pl.DataFrame, dict[str, Any], str
 
 
 def _read(run: Path) -> dict[str, Any]:
-    path = run / FURTHER
-    if not path.is_file():
+    path, manifest = run / FURTHER, read_manifest(run, "run")
+    if FURTHER in files_of(manifest):
+        check_files(run, manifest, [FURTHER], remedy=AGAIN)
+    elif not path.is_file():
         return {}
-    remedy = "Restore the file from a copy, or remove it and evaluate again."
-    return read_json(path, format=FURTHER_FORMAT, remedy=remedy)
+    else:
+        warnings.warn(UNBOUND, LeadlineWarning, stacklevel=2)
+    return read_json(path, format=FURTHER_FORMAT, remedy=AGAIN)
 
 
 def set_title(split: str) -> str:

@@ -6,16 +6,26 @@ predictions that it got since (`further`): nothing is trained or predicted here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from leadline.artefact import read_json, read_manifest, sha256, write_json
+from leadline.artefact import (
+    bind,
+    check_files,
+    files_of,
+    pending_name,
+    read_json,
+    read_manifest,
+    sha256,
+    write_json,
+)
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort, read_cohort
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.config import EvaluateConfig
 from leadline.evaluate.further import (
     LOCKED,
@@ -28,6 +38,8 @@ from leadline.evaluate.further import (
 )
 from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
+from leadline.output import changing
+from leadline.tables import ESTIMATES, check_columns, check_estimates
 
 PREDICTIONS_FILE = "predictions.parquet"
 
@@ -57,8 +69,12 @@ def evaluate_run(
     'out-of-fold'
     """
     run = Path(run)
-    manifest = read_manifest(run, "run")
-    facts = dict(manifest)
+    with changing(run):
+        return _evaluate(run, cohort, settings)
+
+
+def _evaluate(run: Path, cohort: Path | None, settings: EvaluateConfig | None) -> dict[str, Any]:
+    facts = read_manifest(run, "run")
     if cohort is not None:
         trained_on = read_cohort(cohort)
         facts = _with_cohort(facts, trained_on, all_predictions(run)[0])
@@ -66,16 +82,9 @@ def evaluate_run(
         if history.openings():
             update_facts(run, LOCKED, history.summary())
     predictions, files, further = all_predictions(run)
-    digest = files[PREDICTIONS_FILE]
-    recorded = (manifest.get("files") or {}).get(PREDICTIONS_FILE)
-    if recorded not in (None, digest):
-        raise LeadlineError(
-            "The predictions are not those that the run wrote (their SHA-256 differs).",
-            remedy="Restore the file, or train again.",
-            file=run / PREDICTIONS_FILE,
-        )
+    manifest = read_manifest(run, "run")
     facts = dict(manifest)
-    limit = read_table(run / LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
+    limit = own_table(run, LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
     if cohort is not None:
         read = read_cohort(cohort)
         facts = _with_cohort(facts, read, predictions)
@@ -83,7 +92,8 @@ def evaluate_run(
     results = evaluate_predictions(predictions, settings, manifest=facts, limit=limit)
     results["files"] = files
     results["further"] = further
-    write_json(run / RESULTS_FILE, results)
+    write_json(run / pending_name(RESULTS_FILE), results)
+    bind(run, manifest, [RESULTS_FILE])
     return results
 
 
@@ -93,7 +103,7 @@ def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, 
     Locked people of an opened test are those of the opening. Where training itself estimated
     them, as in runs of earlier versions, and nothing was opened since, that is said.
     """
-    table = read_table(run / PREDICTIONS_FILE)
+    table = own_table(run, PREDICTIONS_FILE)
     files = {PREDICTIONS_FILE: sha256(run / PREDICTIONS_FILE)}
     origins: dict[str, Any] = {}
     if "split" in table.columns and (table["split"] == LOCKED).any():
@@ -109,17 +119,68 @@ def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, 
 
 
 def read_results(run: Path) -> dict[str, Any]:
-    """RUN/results.json, checked to be of the format of this version."""
+    """RUN/results.json, checked to be the one that was written and of this version's format.
+
+    Raises:
+        LeadlineError: the run was not evaluated, or its results are not those that were written.
+    """
     path = run / RESULTS_FILE
     remedy = f"Run: leadline evaluate {run}"
     if not path.is_file():
         raise LeadlineError("This run was not evaluated yet.", remedy=remedy, file=path)
+    check_own(run, RESULTS_FILE, remedy)
     return read_json(
         path,
         format=RESULTS_FORMAT,
         remedy=remedy,
         what="file of results",
         problem="The results are not valid JSON of Leadline.",
+    )
+
+
+def own_table(run: Path, name: str) -> pl.DataFrame:
+    """A table of a run, held against its manifest; with a warning where that has no hash of it.
+
+    Raises:
+        LeadlineError: it is absent, damaged, or not the one that was written.
+    """
+    if (run / name).is_file():
+        check_own(run, name, RESTORE)
+    return read_table(run / name)
+
+
+def own_estimates(run: Path) -> pl.DataFrame:
+    """The running estimates of a run: its own, and all by its own model.
+
+    Raises:
+        LeadlineError: as `own_table`, or they are of another run.
+    """
+    table, file = own_table(run, ESTIMATES_FILE), run / ESTIMATES_FILE
+    check_columns(table, ESTIMATES, file, "Score again with this version of Leadline.")
+    check_estimates(table, file)
+    model = run / "checkpoint" / "model.json"
+    if model.is_file() and not (table["model_id"] == sha256(model)[:16]).all():
+        raise LeadlineError("These are estimates of another run.", remedy=RESTORE, file=file)
+    return table
+
+
+RESTORE = "Restore the file from a copy, or train again."
+
+
+def check_own(run: Path, name: str, remedy: str) -> None:
+    """Hold a file of a run against its manifest; warn where the run is of before it had a hash.
+
+    Raises:
+        LeadlineError: it is not the one that was written.
+    """
+    manifest = read_manifest(run, "run")
+    if name in files_of(manifest):
+        check_files(run, manifest, [name], remedy=remedy)
+        return
+    warnings.warn(
+        f"The run has no hash of {name}: whether it was changed cannot be told.",
+        LeadlineWarning,
+        stacklevel=2,
     )
 
 

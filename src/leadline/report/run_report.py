@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import read_json, read_manifest
+from leadline.artefact import bind, pending_name, read_json, read_manifest
 from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import (
     ESTIMATES_FILE,
     RESULTS_FILE,
     all_predictions,
+    own_estimates,
     read_results,
-    read_table,
 )
+from leadline.output import changing
 from leadline.report.report import render_report
-from leadline.tables import ESTIMATES, check_columns
 
 REPORT_FILE = "report.html"
 
@@ -38,6 +38,11 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
     'report.html'
     """
     run = Path(run)
+    with changing(run):
+        return _report(run, examples=examples)
+
+
+def _report(run: Path, *, examples: bool) -> Path:
     manifest = read_manifest(run, "run")
     results = read_results(run)
     predictions, files, _ = all_predictions(run)
@@ -49,16 +54,16 @@ def report_run(run: Path | str, *, examples: bool = False) -> Path:
         )
     estimates = None
     if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
-        estimates = read_table(run / ESTIMATES_FILE)
-        remedy = "Score again with this version of Leadline."
-        check_columns(estimates, ESTIMATES, run / ESTIMATES_FILE, remedy)
-    return render_report(
+        estimates = own_estimates(run)
+    render_report(
         results,
         predictions,
         estimates=estimates,
         curves=_read_curves(run, manifest),
-        out=run / REPORT_FILE,
+        out=run / pending_name(REPORT_FILE),
     )
+    bind(run, manifest, [REPORT_FILE])
+    return run / REPORT_FILE
 
 
 def _read_curves(run: Path, manifest: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from leadline.arrays import Array, Ints
 from leadline.cohort.config import WindowConfig
@@ -17,7 +20,7 @@ from leadline.phq9.distribution import Totals
 from leadline.phq9.items import CUTS
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
-from leadline.tables import ESTIMATES
+from leadline.tables import ESTIMATES, MADE_BY
 
 
 def batched(people: Sequence[Timeline], size: int) -> Iterator[Sequence[Timeline]]:
@@ -147,3 +150,30 @@ def estimate_columns(totals: Totals, width: float | Array) -> dict[str, Any]:
         "upper": upper,
         **{f"p_ge_{k}": totals.at_least(k) for k in CUTS},
     }
+
+
+def write_estimates(table: pl.DataFrame, file: Path, made_by: Mapping[str, str]) -> None:
+    """Write a table of `ESTIMATES`, with checksums of its pages and the run that `made_by` names.
+
+    Args:
+        table: the estimates.
+        file: where.
+        made_by: files of the run and others, SHA-256 by name.
+    """
+    arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+    with pq.ParquetWriter(
+        file, arrow.schema, compression="zstd", write_page_checksum=True
+    ) as writer:
+        writer.add_key_value_metadata({MADE_BY: json.dumps(dict(made_by), sort_keys=True)})
+        writer.write_table(arrow)
+
+
+def run_of_estimates(file: Path) -> dict[str, str]:
+    """What a file of estimates names as what made it, SHA-256 by name; empty in files of before."""
+    with pq.ParquetFile(file) as parquet:
+        entries = parquet.metadata.metadata or {}
+    try:
+        content = json.loads(entries.get(MADE_BY.encode(), b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}

@@ -21,9 +21,15 @@ from leadline.cohort.lock_record import LockHistory, append_event
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.further import LOCKED, write_further
-from leadline.evaluate.run_results import PREDICTIONS_FILE
-from leadline.output import holding
-from leadline.runs.checkpoint import load_ensemble, load_step, run_identity, run_training
+from leadline.evaluate.run_results import PREDICTIONS_FILE, own_table
+from leadline.output import changing
+from leadline.runs.checkpoint import (
+    LEDGER_FILE,
+    load_ensemble,
+    load_step,
+    run_identity,
+    run_training,
+)
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.ledger import read_ledger
 from leadline.runs.predictions import locked_baselines, whole_predictions
@@ -59,7 +65,7 @@ def open_locked_test(
     _check_own(people, manifest, run)
     history = known_history(people)
     table = pl.concat(_locked_predictions(run, people, manifest, home, fused))
-    with holding(folder):
+    with changing(folder):
         event = append_event(
             folder,
             "opened",
@@ -101,7 +107,8 @@ def _locked_predictions(
     fused: Fused | None,
 ) -> list[pl.DataFrame]:
     """Predictions of the locked people by every model of the run, in the order of its table."""
-    old = pl.read_parquet(run / PREDICTIONS_FILE).filter(pl.col("split") == LOCKED)
+    predictions = own_table(run, PREDICTIONS_FILE)
+    old = predictions.filter(pl.col("split") == LOCKED)
     if old.height:
         return [old]  # the training of an earlier version made them
     train, window = run_training(run)
@@ -127,8 +134,8 @@ def _locked_predictions(
     further = fused(run, cohort, labelled, window, of_run) if fused is not None else None
     tables += [] if further is None else [further]
     if train.baselines:
-        left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
-        names = set(pl.read_parquet(run / PREDICTIONS_FILE, columns=["model"])["model"])
+        left_out = read_ledger(own_table(run, LEDGER_FILE))
+        names = set(predictions["model"])
         every = locked_baselines(labelled, train, left_out, states, home)
         tables += [table for table in every if table["model"][0] in names]
     return tables

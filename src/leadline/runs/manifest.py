@@ -25,6 +25,9 @@ RUN_FILES = (
 )
 """What every run holds when it is finished."""
 
+FURTHER_FILES = ("config.toml", "fusion.json")
+"""What a run is bound to where it is there."""
+
 
 def write_run_manifest(
     run: Path,
@@ -52,6 +55,7 @@ def write_run_manifest(
     if best is not None:
         best.write_parquet(run / LIMIT_FILE)
         files = (*files, LIMIT_FILE)
+    files = (*files, *(name for name in FURTHER_FILES if (run / name).is_file()))
     return write_manifest(
         run,
         kind="run",

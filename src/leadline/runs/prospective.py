@@ -20,9 +20,9 @@ from leadline.artefact import read_manifest
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.further import PROSPECTIVE, write_further
-from leadline.evaluate.run_results import ESTIMATES_FILE, PREDICTIONS_FILE
+from leadline.evaluate.run_results import ESTIMATES_FILE, PREDICTIONS_FILE, own_table
 from leadline.runs.baselines import predict_constant
-from leadline.runs.checkpoint import load_ensemble, run_training
+from leadline.runs.checkpoint import LEDGER_FILE, load_ensemble, run_training
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.predictions import NO_FOLD, prediction_table, whole_predictions
 from leadline.runs.state_source import read_states
@@ -64,7 +64,7 @@ def evaluate_later(
     run, newer = Path(run), read_cohort(cohort)
     after = _seen_until(run)
     train, window = run_training(run)
-    ledger = pl.read_parquet(run / "ledger.parquet")
+    ledger = own_table(run, LEDGER_FILE)
     # A test locked by time keeps later PHQ-9s of others from training, not from this.
     manifest = {k: v for k, v in newer.manifest.items() if k != "locked_test"}
     labelled = labelled_people(replace(newer, manifest=manifest), train, window)
@@ -95,10 +95,7 @@ def _seen_until(run: Path) -> datetime:
     if recorded is not None:
         return datetime.fromisoformat(recorded)
     # Runs of earlier versions: the last PHQ-9 or turn in their tables.
-    times = [
-        pl.read_parquet(run / name, columns=["time"])["time"].max()
-        for name in (PREDICTIONS_FILE, ESTIMATES_FILE)
-    ]
+    times = [own_table(run, name)["time"].max() for name in (PREDICTIONS_FILE, ESTIMATES_FILE)]
     dated = [time for time in times if isinstance(time, datetime)]
     if not dated:
         raise LeadlineError(
@@ -143,7 +140,7 @@ def _later_rows(
 
 def _comparators(run: Path, newer: Cohort, later: Labelled, rows: Ints) -> list[pl.DataFrame]:
     """What needs no text: the totals of the training people, and the person's last PHQ-9."""
-    old = pl.read_parquet(run / PREDICTIONS_FILE).filter(pl.col("split") == "out-of-fold")
+    old = own_table(run, PREDICTIONS_FILE).filter(pl.col("split") == "out-of-fold")
     old = old.unique("label").sort("label")
     gold = old["total"].to_numpy().astype(np.float64)
     people = np.array(old["person_id"].to_list(), dtype=np.str_)

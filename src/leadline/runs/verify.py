@@ -7,9 +7,9 @@ checkpoint of a run, estimates that are finite. No reader is opened, nothing of 
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,14 +20,16 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from leadline.artefact import MANIFEST, check_files, files_of, manifest_of, read_manifest
+from leadline.artefact import MANIFEST, check_files, files_of, manifest_of, read_manifest, sha256
 from leadline.cohort.lock_record import HEAD, RECORD, read_history
 from leadline.cohort.store import CHANGED, FILES, check_tables
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.further import read_further
+from leadline.evaluate.run_results import ESTIMATES_FILE, RESULTS_FILE, read_results
 from leadline.output import strangers
 from leadline.runs.checkpoint import (
     CHECKPOINT,
+    MODEL_FILE,
     STEPS,
     check_member,
     check_run,
@@ -37,8 +39,9 @@ from leadline.runs.checkpoint import (
     step_members,
 )
 from leadline.runs.description import REMEDY
+from leadline.runs.estimates import run_of_estimates
 from leadline.runs.manifest import RUN_FILES
-from leadline.tables import IDENTIFYING, MADE_BY, check_estimates
+from leadline.tables import IDENTIFYING, check_estimates
 from leadline.teacher.label_table import ANSWERS_KEPT, LABELS_FILE, read_labels
 
 MATCHES, UNBOUND, WRONG = "matches", "no hash", "wrong"
@@ -228,7 +231,9 @@ def _impossible(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[
     }
     for check in checks[kind](path, manifest):
         try:
-            check()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LeadlineWarning)  # files without a hash are listed
+                check()
         except LeadlineError as error:
             file = path if error.file is None else error.file
             name = file.relative_to(path).as_posix() if file.is_relative_to(path) else MANIFEST
@@ -255,7 +260,11 @@ def _run_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
         if folder:
             yield partial(step_members, path, str(folder))
     yield partial(read_further, path)
-    yield partial(check_estimates_file, path / "estimates.parquet")
+    if (path / RESULTS_FILE).is_file():
+        yield partial(read_results, path)
+    if (path / MODEL_FILE).is_file():
+        model = sha256(path / MODEL_FILE)
+        yield partial(check_estimates_file, path / ESTIMATES_FILE, model=model)
 
 
 def _verify_estimates(file: Path) -> tuple[Finding, ...]:
@@ -266,8 +275,12 @@ def _verify_estimates(file: Path) -> tuple[Finding, ...]:
     return (Finding(file.name, MATCHES if says_of_what else UNBOUND),)
 
 
-def check_estimates_file(file: Path) -> bool:
+def check_estimates_file(file: Path, *, model: str | None = None) -> bool:
     """Check every row of a file of estimates, some rows at a time.
+
+    Args:
+        file: the estimates.
+        model: SHA-256 of the model that they have to be of; the one that the file names if None.
 
     Returns:
         Whether it says of which model it was made; files of before, and those of a run, do not.
@@ -281,14 +294,14 @@ def check_estimates_file(file: Path) -> bool:
         with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             if not set(parquet.schema_arrow.names) >= IDENTIFYING:
                 raise LeadlineError("This is no file of estimates.", remedy=SCORE_AGAIN, file=file)
-            model = _model_of(parquet)
+            model = model or run_of_estimates(file).get("model")
             for batch in parquet.iter_batches():
                 table = pl.DataFrame(pl.from_arrow(batch))
                 check_estimates(table, file, first=row)
                 row += table.height
                 if model and not (table["model_id"] == model[:16]).all():
                     raise LeadlineError(
-                        "Estimates are of another model than this file was made with.",
+                        "Estimates are of another model than they should be.",
                         remedy=SCORE_AGAIN,
                         file=file,
                     )
@@ -297,12 +310,3 @@ def check_estimates_file(file: Path) -> bool:
             "These estimates cannot be read.", remedy=SCORE_AGAIN, file=file
         ) from error
     return model is not None
-
-
-def _model_of(parquet: pq.ParquetFile) -> str | None:
-    """The SHA-256 of the model that a file of estimates names; None where it names none."""
-    entries = parquet.metadata.metadata or {}
-    try:
-        return str(json.loads(entries[MADE_BY.encode()])["model"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None

@@ -24,19 +24,21 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.artefact import read_json, read_manifest, replacing, write_json
+from leadline.artefact import read_json, read_manifest, replacing, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import check_cohort
 from leadline.errors import LeadlineError
+from leadline.evaluate.run_results import RESTORE, check_own, own_table
 from leadline.heads.calibration import WIDTH_LEVELS, conformal_widths, width_at
 from leadline.phq9.distribution import Totals
+from leadline.runs.checkpoint import LEDGER_FILE
 from leadline.runs.config import INTERVAL
-from leadline.runs.estimates import estimate_columns
+from leadline.runs.estimates import estimate_columns, run_of_estimates, write_estimates
 from leadline.runs.ledger import read_ledger
 from leadline.tables import ESTIMATES
 from leadline.teacher.label import refuse_other_labels
 from leadline.teacher.label_model import STUDENT, LabelModel, fuse
-from leadline.teacher.label_table import read_labels
+from leadline.teacher.label_table import LABELS_FILE, read_labels
 
 Models = Mapping[tuple[int, int], LabelModel]
 
@@ -137,8 +139,12 @@ def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
 def fuse_file(run: Path, estimates: Path, labels: Path) -> int:
     """Fuse the estimates in a file with LABELS in place, whole or not at all; how many were."""
     table, fused = fuse_estimates(run, pl.read_parquet(estimates), read_labels(labels))
+    made_by = run_of_estimates(estimates) | {
+        FUSION_FILE: sha256(run / FUSION_FILE),
+        LABELS_FILE: sha256(labels / LABELS_FILE),
+    }
     with replacing(estimates) as scratch:
-        table.write_parquet(scratch, compression="zstd")
+        write_estimates(table, scratch, made_by)
     return fused
 
 
@@ -179,7 +185,7 @@ def fuse_estimates(
     draws, rows = _draws_at(numbered, labels, fusion.teachers)
     if not len(rows):
         return estimates, 0
-    left_out = read_ledger(pl.read_parquet(run / "ledger.parquet"))
+    left_out = read_ledger(own_table(run, LEDGER_FILE))
     rated_estimates = estimates[rows.tolist()]
     folds = [left_out.get(person) for person in rated_estimates["person_id"]]
     totals = fusion.totals(folds, rated_estimates["mean"].to_numpy(), draws)
@@ -269,6 +275,7 @@ def load_fusion(run: Path, *, alone: bool = False) -> Fusion:
             remedy="Use a run of `leadline selftrain` that had teacher labels.",
             file=path,
         )
+    check_own(run, FUSION_FILE, RESTORE)
     problem = "The label models of this run cannot be read."
     remedy = "Restore the file from a copy, or run `leadline selftrain` again."
     content = read_json(
