@@ -17,6 +17,7 @@ from tests.support.predictions import predictions
 from leadline.artefact import files_of, read_manifest, sha256, write_json
 from leadline.cohort.store import write_cohort
 from leadline.errors import LeadlineError, LeadlineWarning
+from leadline.evaluate.further import write_further
 from leadline.evaluate.limit import LIMIT_FILE, LIMIT_LABELS
 from leadline.evaluate.run_results import evaluate_run, own_estimates, read_results
 from leadline.tables import PEOPLE, PHQ9, TURNS
@@ -200,3 +201,28 @@ def test_estimates_of_another_run_are_refused(tmp_path) -> None:
     with pytest.raises(LeadlineError, match="not finite") as caught:
         own_estimates(run)
     assert (caught.value.file, caught.value.row) == (run / "estimates.parquet", 5)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("mean", pl.lit(np.nan)), ("median", pl.lit(np.inf)),
+     ("distribution", pl.lit([np.nan] * 28)), ("upper", pl.lit(np.nan))],
+)  # fmt: skip
+@pytest.mark.parametrize("split", ["out-of-fold", "locked"])
+def test_predictions_that_are_none_are_refused_by_file_and_row(
+    tmp_path, split, column, value
+) -> None:
+    here = pl.int_range(pl.len()) == 6
+    table = predictions(40, split=split)
+    spoilt = table.with_columns(pl.when(here).then(value).otherwise(column).alias(column))
+    if split == "locked":
+        run = make_run(tmp_path / "run", predictions(40))
+        write_further(run, split, spoilt, {})
+        file = run / "predictions-locked.parquet"
+    else:
+        run = make_run(tmp_path / "run", spoilt)
+        file = run / "predictions.parquet"
+    with pytest.raises(LeadlineError) as caught:
+        evaluate_run(run, settings=QUICK)
+    assert (caught.value.file, caught.value.row) == (file, 7)
+    assert not (run / "results.json").exists()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from leadline.cohort.windows import Span
 from leadline.heads import network
+from leadline.heads.calibration import Calibration
 from leadline.heads.config import FROZEN_HEADS
 from leadline.heads.design import Design, PersonStates
 from leadline.heads.head import HEAD_CLASSES, fit_head, head_state
@@ -227,3 +228,45 @@ def test_hyperparameters_of_an_earlier_fit_are_kept_by_a_head_that_has_some(name
     else:
         own_choice = fit_head(name, TRAIN, TOTALS_OF, seed=2)
         assert_same(fitted.predict(NEW), own_choice.predict(NEW))
+
+
+# Numbers
+
+
+@st.composite
+def wild_people(draw):
+    """People with states of any size that single precision holds, and any number of words."""
+    people = []
+    for _ in range(draw(st.integers(1, 3))):
+        turns = draw(st.integers(1, 5))
+        random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        sizes = draw(st.lists(st.sampled_from(SIZES), min_size=turns, max_size=turns))
+        states = {
+            view: (random.normal(size=(turns, width)) * np.array(sizes)[:, None]).astype(np.float32)
+            for view, width in WIDTHS.items()
+        }
+        words = draw(st.lists(st.sampled_from([0, 1, 10**6]), min_size=turns, max_size=turns))
+        people.append(PersonStates(states, np.array(words)))
+    return people
+
+
+SIZES = (0.0, 1e-40, 1e-3, 1.0, 1e4, 1e15, 1e37)
+
+POOLS = ("mean", "words", "last")
+
+
+@settings(max_examples=60)
+@given(people=wild_people(), pool=st.sampled_from(POOLS), first=st.integers(0, 4))
+def test_an_estimate_is_finite_whatever_the_states_are(head, people, pool, first):
+    spans = [Span(row, min(first, len(one.words) - 1), len(one.words) - 1)
+             for row, one in enumerate(people)]  # fmt: skip
+    design = Design.of(DIRECTIONS, people, spans, pool)
+    mean, sd = head.predict(design.inputs(VIEWS, ("a",)))
+    assert np.isfinite(mean).all()
+    assert np.isfinite(sd).all()
+    assert (sd > 0).all()
+    calibration = Calibration(10.0, 0.8, 30.0, 1.1, 5.0)
+    totals = calibration.distribution(mean, sd, design.words)
+    np.testing.assert_allclose(totals.probabilities.sum(axis=1), 1.0)
+    for numbers in (totals.mean(), totals.median(), *totals.delivered_interval(0.9)):
+        assert ((numbers >= 0) & (numbers <= 27)).all()

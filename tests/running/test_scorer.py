@@ -16,6 +16,7 @@ from tests.support.readers import tiny_reader
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.errors import LeadlineError
+from leadline.phq9.distribution import Totals
 from leadline.running.scorer import RunningConfig, RunningScorer, TimedMessage
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
@@ -360,6 +361,11 @@ def test_a_failed_call_changes_nothing(light, simulated):
     naive = replace(said[6], role="user", time=said[6].time.replace(tzinfo=None))
     with pytest.raises(LeadlineError, match="without a zone"):
         scorer.add(name, [naive])
+    assert scorer.store.get(name) is was
+    with pytest.MonkeyPatch.context() as patch:  # a reader that overflows
+        patch.setattr(Totals, "mean", lambda totals: np.full(len(totals), np.nan))
+        with pytest.raises(LeadlineError, match="not finite"):
+            scorer.add(name, [replace(said[6], role="user")])
     assert scorer.store.get(name) is was
     assert scorer.add(name, []).height == 0
     late = replace(said[6], time=said[6].time + timedelta(days=1))

@@ -62,3 +62,17 @@ def test_states_are_kept_between_runs_unless_told_otherwise(sentence_reader, tmp
     assert len(again.read(people)) == len(people)
     StateSource(str(sentence_reader), home=tmp_path / "not", use_cache=False).read(people)
     assert not (tmp_path / "not").exists()
+
+
+def test_a_state_that_is_not_finite_is_refused(sentence_reader, tmp_path, people, monkeypatch):
+    source = StateSource(str(sentence_reader), home=tmp_path, use_cache=False)
+    read = source.readers[0].states
+
+    def overflown(*arguments, **more):
+        states = read(*arguments, **more)
+        states[1][0, 3] = np.inf
+        return states
+
+    monkeypatch.setattr(source.readers[0], "states", overflown)
+    with pytest.raises(LeadlineError, match="a state that is not finite"):
+        source.read(people)

@@ -11,6 +11,7 @@ from tests.support.cohorts import cohort_of, turn_rows
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
+from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibrated, Calibration
 from leadline.phq9.items import TOTALS
 from leadline.runs.checkpoint import run_identity
@@ -94,3 +95,26 @@ def test_a_scorer_makes_the_part_of_a_block_and_counts_it(
         .equals(pl.read_parquet(whole).select("person_id", "turn"))
     )
     np.testing.assert_allclose(pl.concat(tables)["mean"], pl.read_parquet(whole)["mean"], atol=1e-6)
+
+
+class NoNumber(ByName):
+    """Of one reading no number comes."""
+
+    def estimates(self, people, spans):
+        calibrated = super().estimates(people, spans)
+        calibrated.location[2] = np.nan
+        return calibrated
+
+
+def test_an_estimate_that_is_none_is_refused_by_file_and_row(
+    simulated_path, trained, home, tmp_path
+):
+    blocks = list(index_cohort(simulated_path).blocks(5))
+    out = tmp_path / "out.parquet"
+    with open_parts(out, {}, {}, len(blocks)) as parts:
+        scorer = Scorer(Work(simulated_path, trained, parts, 1, True, home))
+        scorer.ensemble = Ensemble((Member(0, 0, NoNumber(None, PLAIN, True)),), {}, None, "mean")
+        with pytest.raises(LeadlineError, match="not finite") as caught:
+            scorer.make(blocks[1])
+        assert not parts.finished()
+    assert (caught.value.file, caught.value.row) == (out, "part 1, row 3")

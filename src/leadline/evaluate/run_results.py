@@ -38,14 +38,17 @@ from leadline.evaluate.further import (
 )
 from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
+from leadline.evaluate.sample import check_numbers
 from leadline.output import changing
-from leadline.tables import ESTIMATES, check_columns, check_estimates
+from leadline.tables import ESTIMATES, PREDICTIONS, check_columns, check_estimates
 
 PREDICTIONS_FILE = "predictions.parquet"
 
 ESTIMATES_FILE = "estimates.parquet"
 
 RESULTS_FILE = "results.json"
+
+NUMBERS = {name: PREDICTIONS[name] for name in ("mean", "median", "distribution")}
 
 
 def evaluate_run(
@@ -104,6 +107,8 @@ def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, 
     them, as in runs of earlier versions, and nothing was opened since, that is said.
     """
     table = own_table(run, PREDICTIONS_FILE)
+    check_columns(table, NUMBERS, run / PREDICTIONS_FILE, RESTORE)
+    check_numbers(table, run / PREDICTIONS_FILE)
     files = {PREDICTIONS_FILE: sha256(run / PREDICTIONS_FILE)}
     origins: dict[str, Any] = {}
     if "split" in table.columns and (table["split"] == LOCKED).any():
@@ -111,6 +116,7 @@ def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, 
     for split, (later, facts, digest) in read_further(run).items():
         if split == LOCKED:
             table = table.filter(pl.col("split") != LOCKED)
+        check_numbers(later, run / f"predictions-{split}.parquet")
         table = pl.concat([table, later])
         files[f"predictions-{split}.parquet"] = digest
         text = openings_text(facts) if split == LOCKED else prospective_text(facts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -104,9 +105,11 @@ def band_of(totals: Array) -> np.ndarray:
     return np.searchsorted(starts, np.floor(totals + 0.5), side="right")
 
 
-def refuse(problem: str, remedy: str, row: int | str | None = None) -> LeadlineError:
+def refuse(
+    problem: str, remedy: str, row: int | str | None = None, file: str | Path = TABLE
+) -> LeadlineError:
     """The error for a table of predictions that cannot be evaluated."""
-    return LeadlineError(problem, remedy=remedy, file=TABLE, row=row)
+    return LeadlineError(problem, remedy=remedy, file=file, row=row)
 
 
 def check_predictions(table: pl.DataFrame) -> None:
@@ -121,7 +124,7 @@ def check_predictions(table: pl.DataFrame) -> None:
     _check_columns(table)
     _check_labels(table)
     _check_people(table)
-    _check_estimates(table)
+    check_numbers(table)
 
 
 def _check_columns(table: pl.DataFrame) -> None:
@@ -225,7 +228,16 @@ def _check_people(table: pl.DataFrame) -> None:
         )
 
 
-def _check_estimates(table: pl.DataFrame) -> None:
+def check_numbers(table: pl.DataFrame, file: str | Path = TABLE) -> None:
+    """Refuse estimates that are not finite, off the scale, or no distribution.
+
+    Args:
+        table: with the columns of `tables.PREDICTIONS`.
+        file: where it lies, for the message.
+
+    Raises:
+        LeadlineError: the first of them, by its row.
+    """
     for column in ("mean", "median"):
         row = _first(table, ~(pl.col(column).is_finite() & pl.col(column).is_between(-27, 54)))
         if row is not None:
@@ -233,8 +245,9 @@ def _check_estimates(table: pl.DataFrame) -> None:
                 f"The {column} is not a finite number near the range 0-27.",
                 "Look for a diverged training run; estimates must be finite.",
                 row,
+                file,
             )
-    _check_intervals(table)
+    _check_intervals(table, file)
     has_distribution = pl.col("distribution").is_not_null()
     values = pl.col("distribution")
     sound = (
@@ -248,10 +261,11 @@ def _check_estimates(table: pl.DataFrame) -> None:
             f"A distribution is not {TOTALS} probabilities that sum to 1.",
             "Give P(total = 0) to P(total = 27), or null for a model without one.",
             row,
+            file,
         )
 
 
-def _check_intervals(table: pl.DataFrame) -> None:
+def _check_intervals(table: pl.DataFrame, file: str | Path) -> None:
     if DELIVERED[0] not in table.columns:
         return
     lower, upper = (pl.col(column) for column in DELIVERED)
@@ -263,6 +277,7 @@ def _check_intervals(table: pl.DataFrame) -> None:
             "An interval is not a lower and an upper end on the scale of 0 to 27.",
             "Give both ends in order, or null in both for a model without an interval.",
             row,
+            file,
         )
 
 

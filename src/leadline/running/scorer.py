@@ -45,7 +45,7 @@ from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import AdaptedModel, Ensemble
 from leadline.runs.estimates import aged_out, estimates_table, readings_before_turn
 from leadline.settings import check_choices, setting
-from leadline.tables import ESTIMATES
+from leadline.tables import ESTIMATES, check_estimates
 
 GIGABYTE = 1e9
 WINDOWS: dict[str, pl.DataType] = {"window_turns": pl.Int32(), "window_words": pl.Int32()}
@@ -194,6 +194,7 @@ class RunningScorer:
             people = [self._anew(person.person_id, person.new) for person in people]
             courses = self._read(people)
         table, new = self._estimates(people, courses)
+        check_estimates(table, None)
         recent_courses = {
             person.person_id: forget(course, self.window.days)
             for person, course in zip(people, courses, strict=True)

@@ -23,7 +23,7 @@ from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, running_estimates
 from leadline.runs.labelled import Labelled, people_of_fold
 from leadline.runs.state_source import StateSource
-from leadline.tables import PREDICTIONS
+from leadline.tables import PREDICTIONS, check_estimates
 
 NO_FOLD = -1
 
@@ -250,8 +250,10 @@ def labelled_estimates(
     window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
     with progress_bar("Running estimates") as advance:
-        tables = []
+        tables: list[pl.DataFrame] = []
         for batch in batched(people, size):
-            tables.append(running_estimates(ensemble, batch, window_without_mask, model_id))
+            table = running_estimates(ensemble, batch, window_without_mask, model_id)
+            check_estimates(table, run / "estimates.parquet", part=f"part {len(tables)}")
+            tables.append(table)
             advance(min(len(tables) * size, len(people)), len(people))
     return pl.concat(tables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from scipy.sparse import csr_matrix
 
 from leadline.arrays import Array
@@ -99,8 +100,15 @@ class StateSource:
         """Turn states of each person, by view."""
         talks = [timeline.messages for timeline in people]
         reader_states = []
-        for reader in self.readers:
-            reader_states.append(cached_states(reader, talks, self._cache(reader), progress))
+        for name, reader in zip(self.names, self.readers, strict=True):
+            states = cached_states(reader, talks, self._cache(reader), progress)
+            if not all(np.isfinite(array).all() for array in states):
+                raise LeadlineError(
+                    f"The reader {name} gave a state that is not finite.",
+                    remedy="Read in --dtype float32, or with another reader; a state that was kept "
+                    "so goes with the folder states of $LEADLINE_HOME.",
+                )
+            reader_states.append(states)
         return [
             PersonStates(
                 {

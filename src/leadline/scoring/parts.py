@@ -38,7 +38,7 @@ from leadline.artefact import (
 from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.tables import MADE_BY
 
-LOCK = "lock"
+LOCK, SUFFIX = "lock", ".parts"
 
 ATTEMPTS = ".attempts"  # suffix of files that count how often something was begun
 
@@ -70,6 +70,11 @@ class PartFolder:
     folder: Path
     key: str
     count: int
+
+    @property
+    def out(self) -> Path:
+        """The file that the parts become."""
+        return self.folder.with_name(self.folder.name.removeprefix(".").removesuffix(SUFFIX))
 
     def file(self, number: int) -> Path:
         """Where part `number` lies."""
@@ -135,7 +140,7 @@ def open_parts(
     Raises:
         LeadlineError: another process makes the same file, or the folder holds something else.
     """
-    folder = out.with_name(f".{out.name}.parts")
+    folder = out.with_name(f".{out.name}{SUFFIX}")
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     entries = {"code": code_version(), "settings": dict(settings), "inputs": dict(inputs)}

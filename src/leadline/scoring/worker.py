@@ -17,7 +17,7 @@ from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, running_estimates
 from leadline.scoring.blocks import PeopleBlock, read_people
 from leadline.scoring.parts import PartFolder
-from leadline.tables import ESTIMATES
+from leadline.tables import ESTIMATES, check_estimates
 
 Counts = dict[str, int]
 
@@ -69,6 +69,7 @@ class Scorer:
             "trained_on": len(people) - len(unseen),
             "estimates": table.height,
         }
+        check_estimates(table, self.work.parts.out, part=f"part {block.number}")
         self.work.parts.write(block.number, table, counts)
         return counts
 
