@@ -17,6 +17,7 @@ from bench.protocol import CALL, call_today, load_bench
 HERE = Path(__file__).resolve().parent
 PARTS = {
     ("README.md", "bench"): "checkins.md.j2",
+    ("docs/artefacts.md", "bench:verification"): "verification.md.j2",
     ("docs/evaluation.md", "bench:coverage"): "coverage.md.j2",
     ("docs/leakage.md", "bench:questionnaires"): "questionnaires.md.j2",
     ("docs/evaluation.md", "bench:intervals"): "intervals.md.j2",
