@@ -51,7 +51,7 @@ def test_a_test_file_stands_where_its_module_stands_or_tests_several() -> None:
     several = {
         "cli": {"selftrain"},
         "heads": {"laws"},
-        "importing": {"bad_input", "field", "fuzz", "laws", "real_corpora", "speed"},
+        "importing": {"bad_input", "field", "fuzz", "laws", "quotes", "real_corpora", "speed"},
         "readers": {"laws"},
         "selftrain": {"adapted_weights"},
     }

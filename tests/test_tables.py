@@ -163,3 +163,14 @@ def test_gold_and_labels_of_models_cannot_be_taken_for_each_other():
     assert not provenance & set(PHQ9)
     assert "instrument" in PHQ9
     assert "instrument" not in LABELS
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pl.Struct({"hopeless": pl.String()}), pl.List(pl.Struct({"hopeless": pl.String()})),
+     pl.Enum(["hopeless"]), pl.Array(pl.Struct({"hopeless": pl.String()}), 2)],
+)  # fmt: skip
+def test_a_type_is_told_without_what_a_file_calls_its_parts(kind):
+    with pytest.raises(LeadlineError, match=r"found (Struct|List|Enum|Array)") as caught:
+        check(pl.DataFrame(schema={**tables.PEOPLE, "person_id": kind}), tables.PEOPLE)
+    assert "hopeless" not in str(caught.value)

@@ -145,6 +145,17 @@ TEACHER_LABELS: dict[str, pl.DataType] = {
 """Labels of teachers; tables of before have the columns of `LABELS` alone, and null here."""
 
 
+def type_name(kind: pl.DataType | None) -> str:
+    """A type in one word; in full it may quote names of fields and categories out of a file.
+
+    >>> type_name(pl.Struct({"so tired": pl.String()}))
+    'Struct'
+    """
+    if isinstance(kind, pl.Struct | pl.List | pl.Array | pl.Enum):
+        return str(kind.base_type())
+    return str(kind)
+
+
 def check_columns(
     table: pl.DataFrame, schema: Mapping[str, pl.DataType], file: str | Path | None, remedy: str
 ) -> None:
@@ -160,9 +171,10 @@ def check_columns(
         LeadlineError: a column is absent or of another type.
     """
     for column, kind in schema.items():
-        if table.schema.get(column) != kind:
+        column_type = table.schema.get(column)
+        if column_type != kind:
             raise LeadlineError(
-                f"Column {column!r} should be {kind}, found {table.schema.get(column)}.",
+                f"Column {column!r} should be {kind}, found {type_name(column_type)}.",
                 remedy=remedy,
                 file=file,
             )

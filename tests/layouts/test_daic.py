@@ -47,7 +47,7 @@ def test_a_participant_twice(tmp_path: Path) -> None:
     folder = tmp_path / "d"
     session(folder, 300, "1\t2\tParticipant\ta\n")
     session(folder / "300_P", 300, "1\t2\tParticipant\ta\n")
-    with pytest.raises(LeadlineError, match="two transcripts of participant 300"):
+    with pytest.raises(LeadlineError, match="two transcripts of 1 of the participants"):
         import_beside(folder)
 
 

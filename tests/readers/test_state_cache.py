@@ -140,6 +140,9 @@ def test_a_lock_or_a_full_disk_is_an_error_and_no_damage(tmp_path):
     cached_states(reader, [ONE], cache)
     with pytest.raises(LeadlineError, match="disk is full"):
         cache._set_aside(sqlite3.OperationalError("database or disk is full"))
+    with pytest.raises(LeadlineError) as caught:
+        cache._set_aside(sqlite3.OperationalError("no such column: hopeless"))
+    assert "hopeless" not in str(caught.value)
     reader.read.clear()
     cached_states(reader, [ONE], cache)
     assert reader.read == []

@@ -9,7 +9,7 @@ from tests.support.teacher_cohort import config, make_cohort, texts
 from tests.support.teacher_server import TeacherServer
 
 from leadline.errors import LeadlineError
-from leadline.teacher.client import resolve_url
+from leadline.teacher.client import plain_code, resolve_url
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
 
@@ -50,3 +50,10 @@ def test_missing_key_names_the_variable(tmp_path, monkeypatch):
     cohort = make_cohort(tmp_path / "c", texts(3), text_may_leave=True)
     with pytest.raises(LeadlineError, match="ANTHROPIC_API_KEY"):
         label_cohort(cohort, tmp_path / "l", LabelConfig(teacher="anthropic", model="m"))
+
+
+def test_a_code_of_a_provider_is_shown_only_in_the_usual_words():
+    for code in ("invalid_request", "rate_limit_error", "batch_expired", "no response"):
+        assert plain_code(code) == code
+    assert plain_code("invalid_request: I feel hopeless") == "another code"
+    assert plain_code("error " * 40) == "another code"

@@ -36,12 +36,13 @@ def build_import() -> click.Command:
         from rich.console import Console
 
         from leadline.importing.importing import import_files
-        from leadline.importing.summary import render_import
+        from leadline.importing.summary import render_import, shown_columns
 
         manifest = import_files(source, config, out, overwrite=overwrite)
         counts, import_facts = manifest["counts"], manifest["import"]
         if as_json:
-            show_json({"cohort": str(out), **counts, **import_facts})
+            columns = shown_columns(import_facts["columns"])
+            show_json({"cohort": str(out), **counts, **import_facts, "columns": columns})
             return
         Console().print(*render_import(manifest), sep="\n", markup=False, highlight=False)
         click.echo(

@@ -43,7 +43,7 @@ from leadline.sources.files import (
     table_batches,
     table_header,
 )
-from leadline.sources.names import listed
+from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
 
 TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
@@ -215,7 +215,7 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
         if stranger is not None:
             raise stranger
     evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
-    names = listed(sorted(str(key) for key in record))
+    names = listed(record, what="key")
     error = unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
     if fits:
         raise error

@@ -33,7 +33,7 @@ from leadline.sources.times import (
     latest,
     to_utc,
 )
-from leadline.tables import TURNS
+from leadline.tables import TURNS, type_name
 
 BUCKET = 500_000  # rows that are sorted and written at a time
 
@@ -58,7 +58,7 @@ def clean(
         text.dtype, pl.Categorical | pl.Enum
     ):
         raise LeadlineError(
-            f"The text column holds {text.dtype}, not text.",
+            f"The text column holds {type_name(text.dtype)}, not text.",
             remedy="Say which column holds the text with --column text=NAME.",
             file=file,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from leadline.errors import LeadlineError
 from leadline.sources.names import usual_place
+from leadline.sources.quoting import sayable
 
 ENDINGS = {
     ".zip": "a ZIP archive",
@@ -132,9 +133,10 @@ def stranger_record(record: Mapping[str, Any], source: Path) -> LeadlineError | 
         if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
             if usual_place(key, SPEECHES) is None:
                 continue
+            name = sayable(key, "KEY")
             return LeadlineError(
-                f"The utterances under {key} have no speakers, so that Leadline cannot read them.",
-                remedy=three_lines(f'pandas.read_json("{source.name}").explode("{key}")')
+                f"The utterances under {name} have no speakers, so that Leadline cannot read them.",
+                remedy=three_lines(f'pandas.read_json("{source.name}").explode("{name}")')
                 + " Say who speaks in each row, for example by turns.",
                 file=source,
             )

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from leadline.layouts.dialogue import LEVEL as MESSAGE_LEVEL
+from leadline.questionnaires.fhir import CODE_LEVEL
+from leadline.sources.files import JSON
+from leadline.sources.quoting import sayable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 ASIDE = "left aside"
+
+LEVELS = (MESSAGE_LEVEL, CODE_LEVEL)
 
 
 def render_import(manifest: Mapping[str, Any]) -> list[RenderableType]:
@@ -21,7 +30,23 @@ def render_import(manifest: Mapping[str, Any]) -> list[RenderableType]:
         What rich prints, in its order. It quotes no transcript: names, counts and rules alone.
     """
     facts = manifest["import"]
-    return [_columns(facts["columns"]), *_messages(facts)]
+    return [_columns(shown_columns(facts["columns"])), *_messages(facts)]
+
+
+def shown_columns(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The rows of columns and keys of a manifest, as they may be shown: see `sources.quoting`.
+
+    A column of a table that was read has the name that its header gives. A key is shown only if it
+    can be nobody's name or words; another is called by its number.
+    """
+    places: Counter[tuple[str, str]] = Counter()
+    rows_shown = []
+    for row in rows:
+        level = next((level for level in LEVELS if row["name"].startswith(level)), "")
+        places[row["file"], level] += 1
+        name = _shown(row, level, places[row["file"], level])
+        rows_shown.append({**row, "name": name})
+    return rows_shown
 
 
 def _columns(rows: list[dict[str, str]]) -> RenderableType:
@@ -35,6 +60,12 @@ def _columns(rows: list[dict[str, str]]) -> RenderableType:
         kind = row["taken_for"] or ASIDE
         table.add_row(row["file"], row["name"], kind, row["note"], style=style)
     return table
+
+
+def _shown(row: Mapping[str, str], level: str, place: int) -> str:
+    """A name of a table's header; of keys and codes only what can be nobody's name."""
+    is_header = not level and Path(row["file"]).suffix.lower() not in JSON
+    return row["name"] if is_header else level + sayable(row["name"][len(level) :], f"key {place}")
 
 
 def _messages(facts: Mapping[str, Any]) -> list[RenderableType]:

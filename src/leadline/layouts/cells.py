@@ -19,8 +19,9 @@ from leadline.errors import LeadlineError
 from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import listed, looks_like
+from leadline.sources.names import looks_like
 from leadline.sources.people import PeopleColumns
+from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import KNOWN, roles_of
 from leadline.sources.source import Source
@@ -103,7 +104,8 @@ def dialogue_column(frame: pl.DataFrame, roles: Mapping[str, str]) -> str | None
     """
     pattern = label_pattern(list(roles))
     columns = []
-    for name in frame.columns:
+    header = [name for name in frame.columns if name != "__row"]
+    for name in header:
         if frame[name].dtype != pl.String:
             continue
         cells = frame[name].drop_nulls().head(SAMPLE).to_list()
@@ -112,7 +114,7 @@ def dialogue_column(frame: pl.DataFrame, roles: Mapping[str, str]) -> str | None
             columns.append(name)
     if len(columns) > 1:
         raise LeadlineError(
-            f"More than one column holds whole dialogues: {listed(columns)}.",
+            f"More than one column holds whole dialogues: {listed(columns, header)}.",
             remedy="Say which with --format cells --column text=NAME.",
         )
     return columns[0] if columns else None
@@ -162,7 +164,7 @@ def only_column(header: Sequence[str], kind: str, used: Sequence[str], source: P
     likely = [name for name in header if looks_like(name) == kind and name not in used]
     if len(likely) > 1 and kind != "conversation":
         raise LeadlineError(
-            f"More than one column could be the {kind}: {', '.join(likely)}.",
+            f"More than one column could be the {kind}: {listed(likely, header)}.",
             remedy=f"Say which with --column {kind}=NAME.",
             file=source,
             row=1,

@@ -30,6 +30,7 @@ from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
 from leadline.sources.names import looks_like, normal, usual_place, words
 from leadline.sources.people import PeopleColumns, picked
+from leadline.sources.quoting import listed
 from leadline.sources.records import RawTurns, at, first_of, identifier
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
@@ -115,8 +116,9 @@ def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any
     for where, value in json_values(source, ledger, CHAT_KEYS):
         key = _wrapper(value)
         if key is None and _is_by_name(value):
-            for name, messages in value.items():
-                yield f"{where}, {name}", {"conversation_id": name, "messages": messages}
+            for number, (name, messages) in enumerate(value.items(), 1):
+                place = f"{where}, conversation {number}"
+                yield place, {"conversation_id": name, "messages": messages}
             continue
         if key is None:
             yield where, _open_chat(value)
@@ -330,7 +332,11 @@ class ChatReader:
             return messages, "mapping", current
         keys = turn_keys(record)
         if len(keys) != 1:
-            detail = f"It has {', '.join(keys)}." if keys else "It has none of the usual keys."
+            detail = (
+                f"It has {listed(keys, list(record), what='key')}."
+                if keys
+                else "It has none of the usual keys."
+            )
             self.writer.rows.lose(
                 where,
                 f"The conversation needs one list of messages. {detail}",
@@ -436,7 +442,8 @@ def person_key(record: Mapping[str, Any], file: Path, where: str) -> str:
         if len(choices) == 1:
             return choices[0]
         if len(choices) > 1:
-            raise _unclear_person(f"could be under {', '.join(sorted(choices))}", file, where)
+            paths_shown = listed(sorted(choices), list(paths), what="key")
+            raise _unclear_person(f"could be under {paths_shown}", file, where)
         if len(group) == 1 and paths[group[0]] is None:
             return group[0]
     raise _unclear_person("is not named", file, where)

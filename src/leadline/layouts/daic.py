@@ -76,8 +76,8 @@ def read_daic(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Sou
     twice = sorted({name for name, _ in sessions if [n for n, _ in sessions].count(name) > 1})
     if twice:
         raise LeadlineError(
-            f"There are two transcripts of participant {', '.join(twice[:5])}.",
-            remedy="Keep one transcript of each participant.",
+            f"There are two transcripts of {len(twice)} of the participants.",
+            remedy="Keep one transcript of each participant: file names begin with their number.",
             file=source,
         )
     people = PeopleColumns(settings.people_column)

@@ -16,7 +16,8 @@ from leadline.layouts.branches import active_branch
 from leadline.layouts.message import ID_KEYS, Keys, LogMessage, fields_of, read_message
 from leadline.layouts.unsaid import BRANCHES, REPEATS
 from leadline.sources.config import ImportConfig
-from leadline.sources.names import listed, looks_like, normal, usual_place
+from leadline.sources.names import looks_like, normal, usual_place
+from leadline.sources.quoting import listed
 from leadline.sources.records import RawTurns, identifier
 from leadline.sources.rejects import RejectedRows
 
@@ -189,7 +190,7 @@ class DialogueWriter:
         unknown = [kind for kind, value in (("role", speaker), ("text", message.text))
                    if value is None and kind not in message.used.values()]  # fmt: skip
         if unknown:
-            names = listed(sorted(str(key) for key in raw))
+            names = listed(raw, what="key")
             problem = f"The {unknown[0]} is missing: no key of the message is known for it."
             remedy = f"Name it with --{unknown[0]}-key KEY. The message has: {names}."
             self.rows.lose(place, problem, remedy)
@@ -335,7 +336,7 @@ def check_one_time(record: Mapping[str, Any], file: Path, where: str) -> None:
     keys = [key for key in record if looks_like(key) == "time" and _is_time(record[key])]
     if len(keys) > 1:
         raise LeadlineError(
-            f"More than one key could be the time: {', '.join(sorted(keys))}.",
+            f"More than one key could be the time: {listed(keys, list(record), what='key')}.",
             remedy="Say which with --time-key KEY.",
             file=file,
             row=where,

@@ -20,8 +20,9 @@ from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.columns import find_columns, need
 from leadline.sources.config import TABLE_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import table_batches, table_header
-from leadline.sources.names import listed, looks_like, usual_place, words
+from leadline.sources.names import looks_like, usual_place, words
 from leadline.sources.people import PeopleColumns
+from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
@@ -189,7 +190,7 @@ def columns_of(
         elif len(likely) > 1 and kind != "conversation":
             survey = " If each row is a person's answers, give --mapping FILE.toml."
             raise LeadlineError(
-                f"More than one column could be the {kind}: {', '.join(likely)}.",
+                f"More than one column could be the {kind}: {listed(likely, header)}.",
                 remedy=f"Say which with --column {kind}=NAME.{survey if kind == 'text' else ''}",
                 file=path,
                 row=1,

@@ -24,8 +24,9 @@ from leadline.sources.batch import RawTurnBatch, as_identifier
 from leadline.sources.config import ImportConfig, check_people_columns
 from leadline.sources.files import read_text, table_batches, table_header
 from leadline.sources.label import Label
-from leadline.sources.names import instrument_of, listed
+from leadline.sources.names import instrument_of
 from leadline.sources.people import PeopleColumns
+from leadline.sources.quoting import listed, toml_place
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.roles import roles_of
 from leadline.sources.source import Source
@@ -90,7 +91,9 @@ def read_mapping(path: Path) -> SurveyMap:
         raw = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise LeadlineError(
-            f"This is not valid TOML: {error}.", remedy="Correct the mapping file.", file=path
+            f"This is not valid TOML{toml_place(error)}.",
+            remedy="Correct the mapping file.",
+            file=path,
         ) from error
     _check_keys(raw, KEYS, "", path)
     phq9 = _table(raw, "phq9", path)
@@ -228,7 +231,7 @@ def _check_columns(mapping: SurveyMap, header: list[str], source: Path) -> None:
     unused = [name for name in header if name and name not in mentioned_columns]
     if unused and EVERYTHING not in mapping.ignore:
         raise LeadlineError(
-            f"The mapping file does not mention the column {listed(unused)}.",
+            f"The mapping file does not mention the column {listed(unused, header)}.",
             remedy='Map it, or list it under ignore (ignore = ["*"] ignores all others).',
             file=source,
             row=1,

@@ -19,11 +19,11 @@ from leadline.sources.names import (
     SCORE,
     TIME,
     instrument_of,
-    listed,
     looks_like,
     usual_place,
     words,
 )
+from leadline.sources.quoting import listed, sayable
 
 FLAG = "--phq9-column"
 
@@ -108,7 +108,7 @@ def label_columns(
         items = _items(spare, texts, file)
     spare = [name for name in spare if name not in items.values()]
     if "person" not in columns:
-        person = _person(spare, file)
+        person = _person(spare, header, file)
         columns |= {"person": person} if person else {}
     if "person" not in columns:
         raise LeadlineError(
@@ -121,12 +121,13 @@ def label_columns(
     if "instrument" not in columns and any(name.lower() == "instrument" for name in spare):
         columns["instrument"] = next(name for name in spare if name.lower() == "instrument")
     if "total" not in columns:
-        total = _total(spare, instrument, file)
+        total = _total(spare, header, instrument, file)
         columns |= {"total": total} if total else {}
     if "total" not in columns and not items:
         raise _no_answers(header, file)
     if "time" not in columns:
-        time = _time([name for name in spare if name != columns.get("total")], file)
+        rest = [name for name in spare if name != columns.get("total")]
+        time = _time(rest, header, file)
         columns |= {"time": time} if time else {}
     return LabelColumns(
         columns["person"],
@@ -146,15 +147,16 @@ def _no_answers(header: Sequence[str], file: Path) -> LeadlineError:
     problem = "The table has no column for the total."
     remedy = f"Say which one it is with {FLAG} total=NAME."
     if len(phq) > 1:
-        problem = f"The table has several columns of a PHQ: {', '.join(phq[:12])}."
+        problem = f"The table has several columns of a PHQ: {listed(phq, header, 12)}."
         remedy = (
             f"If one of them is meant, give {FLAG} total=NAME; if they are several times of a "
             "person, write one row each: person_id,time,total."
         )
     elif answers and items:
-        problem = f"Each row seems to be one answer ({items[0]}, {answers[0]})."
+        item, answer = sayable(items[0]), sayable(answers[0])
+        problem = f"Each row seems to be one answer ({listed([items[0], answers[0]], header)})."
         remedy = (f'Write one row an administration: table.pivot(index=["person_id", "time"], '
-                  f'columns="{items[0]}", values="{answers[0]}") in pandas.')  # fmt: skip
+                  f'columns="{item}", values="{answer}") in pandas.')  # fmt: skip
     return LeadlineError(problem, remedy=remedy, file=file, row=1)
 
 
@@ -174,11 +176,11 @@ def _items(header: Sequence[str], texts: Mapping[str, str], file: Path) -> dict[
     return items
 
 
-def _one(kind: str, names: Sequence[str], file: Path) -> str:
+def _one(kind: str, names: Sequence[str], header: Sequence[str], file: Path) -> str:
     """The only one of some names; "" where there is none."""
     if len(names) > 1:
         raise LeadlineError(
-            f"More than one column could be the {kind}: {', '.join(names)}.",
+            f"More than one column could be the {kind}: {listed(names, header)}.",
             remedy=f"Say which with {FLAG} {kind}=NAME.",
             file=file,
             row=1,
@@ -186,28 +188,28 @@ def _one(kind: str, names: Sequence[str], file: Path) -> str:
     return names[0] if names else ""
 
 
-def _person(header: Sequence[str], file: Path) -> str:
-    exact = [name for name in header if name.strip().lower() in ("person", "person_id")]
-    usual = [name for name in header if usual_place(name, PERSONS[:-1]) is not None]
-    likely = [name for name in header if looks_like(name) == "person"]
-    bare_id = [name for name in header if name.strip().lower() == "id"]
-    return _one("person", exact or usual or likely or bare_id, file)
+def _person(spare: Sequence[str], header: Sequence[str], file: Path) -> str:
+    exact = [name for name in spare if name.strip().lower() in ("person", "person_id")]
+    usual = [name for name in spare if usual_place(name, PERSONS[:-1]) is not None]
+    likely = [name for name in spare if looks_like(name) == "person"]
+    bare_id = [name for name in spare if name.strip().lower() == "id"]
+    return _one("person", exact or usual or likely or bare_id, header, file)
 
 
-def _time(header: Sequence[str], file: Path) -> str:
-    exact = [name for name in header if name.strip().lower() == "time"]
-    likely = [name for name in header if looks_like(name) == "time"
+def _time(spare: Sequence[str], header: Sequence[str], file: Path) -> str:
+    exact = [name for name in spare if name.strip().lower() == "time"]
+    likely = [name for name in spare if looks_like(name) == "time"
               or usual_place(name, TIMES) is not None]  # fmt: skip
     of_phq = [name for name in likely if instrument_of(name) in ("phq9", "phq8", "phq")]
-    ends = [name for name in header if set(words(name)) & {"end", "ended", "finished"}
+    ends = [name for name in spare if set(words(name)) & {"end", "ended", "finished"}
             and set(words(name)) & TIME]  # fmt: skip
-    return _one("time", exact or of_phq or likely or ends, file)
+    return _one("time", exact or of_phq or likely or ends, header, file)
 
 
-def _total(header: Sequence[str], instrument: str, file: Path) -> str:
-    likely = [name for name in header if looks_like(name) == "score"
+def _total(spare: Sequence[str], header: Sequence[str], instrument: str, file: Path) -> str:
+    likely = [name for name in spare if looks_like(name) == "score"
               and set(words(name)) <= PLAIN_SCORES]  # fmt: skip
-    likely += [name for name in header if name not in likely and looks_like(name) == "score"
+    likely += [name for name in spare if name not in likely and looks_like(name) == "score"
                and instrument_of(name)]  # fmt: skip
     likely = [name for name in likely if not set(words(name)) & NO_TOTALS]
     order: tuple[str | None, ...] = ("phq9", None, "phq", "phq8", "phq2")
@@ -218,7 +220,7 @@ def _total(header: Sequence[str], instrument: str, file: Path) -> str:
         if kind is None and exact:
             group = exact
         if group:
-            return _one("total", group, file)
+            return _one("total", group, header, file)
     return ""
 
 
@@ -236,8 +238,8 @@ def _instrument(
     by_total = instrument_of(total) if total else None
     if by_total and set(words(total)) & TEENS:
         raise LeadlineError(
-            f"The column {total} seems to be of the PHQ-9 modified for teens, an instrument of its "
-            "own.",
+            f"The column {listed([total], header)} seems to be of the PHQ-9 modified for teens, "
+            "an instrument of its own.",
             remedy="Leadline estimates the PHQ-9 for adults. If it is that one, say so: "
             "--instrument phq9.",
             file=file,
@@ -256,7 +258,7 @@ def _instrument(
         if any(usual_place(name, EDAIC) is not None for name in header):
             return "phq8"
         raise LeadlineError(
-            f"The column {total} does not say which PHQ it is.",
+            f"The column {listed([total], header)} does not say which PHQ it is.",
             remedy="Say so: --instrument phq9 (nine items, 0-27) or --instrument phq8 (0-24).",
             file=file,
             row=1,

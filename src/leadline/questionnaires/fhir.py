@@ -7,6 +7,7 @@ are taken together. A file that gives no label at all is refused, with what was 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,31 @@ TIME_KEYS = ("authored", "effectiveDateTime", "effectiveInstant", "effectivePeri
 CODE_LEVEL = "code "  # of the names in the table that ends an import
 
 SHOWN = 12  # codes and linkIds that an error lists
+
+TYPES = frozenset((
+    "Bundle", "Parameters", "Patient", "Person", "RelatedPerson", "Practitioner", "Organization",
+    "Location", "Encounter", "EpisodeOfCare", "Condition", "Observation", "Questionnaire",
+    "QuestionnaireResponse", "DiagnosticReport", "DocumentReference", "Composition", "CarePlan",
+    "MedicationRequest", "MedicationStatement", "Procedure", "ServiceRequest", "Consent",
+    "Communication", "Appointment", "Device", "Provenance", "OperationOutcome",
+))  # fmt: skip
+"""Types of resources that an error names; what else stands there may be anything."""
+
+LOINC = re.compile(r"^(\d{3,5})-(\d)$")
+
+
+def is_loinc(code: str) -> bool:
+    """Whether a code is one of LOINC by its form and its check digit (mod 10, Luhn).
+
+    >>> is_loinc("44261-6"), is_loinc("44261-7"), is_loinc("PHQ.1")
+    (True, False, False)
+    """
+    match = LOINC.match(code)
+    if match is None:
+        return False
+    digits = [int(digit) for digit in reversed(match[1])]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[::2]]
+    return (sum(doubled) + sum(digits[1::2]) + int(match[2])) % 10 == 0
 
 
 def fhir_labels(path: Path, ledger: RejectedRows) -> Iterator[Label]:
@@ -82,9 +108,12 @@ OWN = "Leadline estimates the PHQ-9 for adults; take such resources out of the f
 def _nothing(
     path: Path, kinds: Counter[str], codes: Mapping[str, None], unfinished: int, others: int
 ) -> LeadlineError:
-    types = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
-    names = [code for code in codes if code][:SHOWN]
-    seen_codes = f"; codes and linkIds: {', '.join(names)}" if names else ""
+    type_counts = Counter(kind if kind in TYPES else "of other types" for kind in kinds.elements())
+    types = ", ".join(f"{count} {kind}" for kind, count in type_counts.most_common(SHOWN))
+    names = [code for code in codes if is_loinc(code)][:SHOWN]
+    seen_codes = f"; LOINC codes: {', '.join(names)}" if names else ""
+    strange = sum(bool(code) and not is_loinc(code) for code in codes)
+    seen_codes += f"; {strange} other codes and linkIds" if strange else ""
     aside = f"; {unfinished} not finished or entered in error" if unfinished else ""
     aside += f"; {others} of other instruments" if others else ""
     return LeadlineError(

@@ -302,8 +302,9 @@ def value_of(part: Mapping[str, Any]) -> Any:
         codings += [entry for entry in entries(concept, "coding") if isinstance(entry, Mapping)]
         texts.append(concept.get("text"))
     for entry in codings:
-        if entry.get("code") in LOINC_ANSWERS:
-            return LOINC_ANSWERS[entry["code"]]
+        code = entry.get("code")
+        if isinstance(code, str) and code in LOINC_ANSWERS:
+            return LOINC_ANSWERS[code]
     for entry in [*codings, part]:
         worth = _ordinal(entry)
         if worth is not None:

@@ -26,7 +26,7 @@ from leadline.sources.config import LABEL_COLUMNS, ImportConfig, pairs
 from leadline.sources.files import question_texts, table_batches, table_header
 from leadline.sources.identity import Identities, key_of
 from leadline.sources.label import Label
-from leadline.sources.names import listed
+from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
 from leadline.sources.times import (
     FUTURE,
@@ -80,7 +80,7 @@ def table_labels(path: Path, settings: ImportConfig, ledger: RejectedRows) -> It
     if not labels:
         raise LeadlineError(
             "No row of the table holds a PHQ-9: nothing is answered in "
-            f"{', '.join(columns.all()[:12])}.",
+            f"{listed(columns.all(), header, 12)}.",
             remedy=f"Name the columns with --phq9-column. The table has: {listed(header)}.",
             file=path,
         )
@@ -156,8 +156,10 @@ def from_zero(labels: Sequence[Label], coding: str, ledger: RejectedRows) -> lis
     proof = coding == "1-4" or (0 not in answers and 4 in answers and max(answers) == 4)
     complete = [label for label in labels if _is_whole(label)]
     if coding == "auto" and not proof and 0 not in answers and max(answers) <= 3 and complete:
-        sums = [sum(label.items) == label.total for label in complete if label.total is not None]
-        lower = [sum(label.items) - len(label.items) == label.total
+        sums = [
+            sum(_answered(label)) == label.total for label in complete if label.total is not None
+        ]
+        lower = [sum(_answered(label)) - len(_answered(label)) == label.total
                  for label in complete if label.total is not None]  # fmt: skip
         proof = bool(lower) and all(lower)
         if not proof and not (sums and all(sums)) and len(complete) >= ENOUGH_ROWS:
@@ -169,7 +171,7 @@ def from_zero(labels: Sequence[Label], coding: str, ledger: RejectedRows) -> lis
             )
     if not proof:
         return list(labels)
-    totals_too = all(label.total == sum(label.items) for label in complete
+    totals_too = all(label.total == sum(_answered(label)) for label in complete
                      if label.total is not None)  # fmt: skip
     ledger.note(CODED_FROM_1, sum(any(item is not None for item in label.items)
                                   for label in labels))  # fmt: skip
@@ -179,6 +181,10 @@ def from_zero(labels: Sequence[Label], coding: str, ledger: RejectedRows) -> lis
 def _is_whole(label: Label) -> bool:
     items = label.items[: {"phq8": 8, "phq2": 2}.get(label.instrument, 9)]
     return bool(items) and all(isinstance(item, int | float) for item in items)
+
+
+def _answered(label: Label) -> list[float]:
+    return [item for item in label.items if isinstance(item, int | float)]
 
 
 def _lowered(label: Label, totals_too: bool) -> Label:

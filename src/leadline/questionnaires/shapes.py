@@ -19,7 +19,8 @@ import polars as pl
 
 from leadline.errors import LeadlineError
 from leadline.questionnaires.answers import ENOUGH, items_of
-from leadline.sources.names import instrument_of, item_number, listed, looks_like, normal, words
+from leadline.sources.names import instrument_of, item_number, looks_like, normal, words
+from leadline.sources.quoting import listed, sayable
 from leadline.sources.rejects import RejectedRows
 
 OTHER_ROWS = "rows of other questionnaires than the PHQ, left out"
@@ -125,8 +126,9 @@ def _of_phq(
         of_phq = [value for value in values if instrument_of(value)
                   and looks_like(value) in ("score", None)]  # fmt: skip
         if not of_phq and len(values) > 1 and normal(name) in INSTRUMENT_NAMES:
+            named = sayable(name, f"number {frame.columns.index(name)}")
             raise LeadlineError(
-                f"The column {name} names several questionnaires, and none of them is a PHQ.",
+                f"The column {named} names several questionnaires, and none of them is a PHQ.",
                 remedy="Leave the rows of the PHQ-9 in the table, or write PHQ-9 in that column.",
                 file=file,
                 row=1,
@@ -290,12 +292,14 @@ def _unfolded(
     if undated:
         first = next(rest for rest in visits[undated[0]] if _is_answer(rest))
         kind = "total" if looks_like(first) == "score" else "item_1"
-        choice = f"{kind}={visits[undated[0]][first]}"
+        choice = f"{kind}={sayable(visits[undated[0]][first])}"
+        visit_list = listed(visits, most=12, what="visit")
+        date = sayable(undated[0], "VISIT")
         raise LeadlineError(
-            f"A row holds {len(visits)} visits of a person ({listed(visits, 12)}), and there is no "
-            f"column for the date of {listed(undated, 12)}.",
-            remedy=f"Add a date of each visit (date_{undated[0]} ...), so that no text after a "
-            f"PHQ-9 is read for it, or name the one that is meant: --phq9-column {choice}.",
+            f"A row holds {len(visits)} visits of a person ({visit_list}), and there is no "
+            f"column for the date of {listed(undated, list(visits), 12, 'visit')}.",
+            remedy=f"Add a date of each visit (date_{date} ...), so that no text after a PHQ-9 is "
+            f"read for it, or name the one that is meant: --phq9-column {choice}.",
             file=file,
             row=1,
         )

@@ -32,6 +32,12 @@ from leadline.readers.protocol import Conversation, Reader
 
 CACHE_FORMAT = 1
 
+FIXED_WORDS = (
+    "database or disk is full", "database is locked", "disk I/O error",
+    "attempt to write a readonly database", "unable to open database file",
+)  # fmt: skip
+"""What SQLite says of a disk or a lock; its other messages may quote what lies in a file."""
+
 # Conversations read between two writes: what a killed run loses at most.
 GROUP = 256
 
@@ -143,8 +149,9 @@ class StateCache:
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         # A full disk or a lock is no damage; a table that is gone is.
         if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            reason = str(error) if str(error) in FIXED_WORDS else type(error).__name__
             raise LeadlineError(
-                f"The state cache cannot be used: {error}.",
+                f"The state cache cannot be used ({reason}).",
                 remedy="Free space there, or set LEADLINE_HOME to another folder.",
                 file=self.path,
             ) from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from leadline.errors import LeadlineError
+from leadline.tables import type_name
 
 NOBODY = "\x00"  # the author of a row that names none, until their conversation says whose it is
 
@@ -58,7 +59,7 @@ def as_identifier(values: pl.Series, what: str, file: Path) -> pl.Series:
     if kind.is_integer() or kind == pl.Null or isinstance(kind, pl.Categorical | pl.Enum):
         return values.cast(pl.String)
     raise LeadlineError(
-        f"The {what} column holds {kind}, not text or whole numbers.",
+        f"The {what} column holds {type_name(kind)}, not text or whole numbers.",
         remedy=f"Name another column, or export the {what} as text.",
         file=file,
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from leadline.errors import LeadlineError
-from leadline.sources.names import listed, usual_place
+from leadline.sources.names import usual_place
+from leadline.sources.quoting import listed
 
 
 def check_present(
@@ -50,7 +51,7 @@ def find_columns(
         matches = exact or matches
         if len(matches) > 1:
             raise LeadlineError(
-                f"More than one column could be the {kind}: {', '.join(matches)}.",
+                f"More than one column could be the {kind}: {listed(matches, header)}.",
                 remedy=f"Say which with {flag_name} {kind}=NAME.",
                 file=file,
                 row=1,

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
 from leadline.sources.json_tables import flat_row, json_column, table_rows
-from leadline.sources.names import listed
 from leadline.sources.platforms import PREVIEWS, TableHead, head_of, is_preview, preview_places
+from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
 
 NESTED_BATCH = 1_000  # rows of a table of whole conversations
@@ -180,7 +180,9 @@ def parse_json(
         return decoder.decode(text)
     except json.JSONDecodeError as error:
         cut = error.pos >= len(text.rstrip())
-        problem = "The JSON ends too early." if cut else f"This is not valid JSON: {error.msg}."
+        # What stands after a colon in the parser's words may be out of the file.
+        what = error.msg.partition(":")[0]
+        problem = "The JSON ends too early." if cut else f"This is not valid JSON: {what}."
         row = f"line {line if line is not None else error.lineno}"
         remedy = "Export the file again; it may be cut off, or be another format."
         raise LeadlineError(problem, remedy=remedy, file=path, row=row) from error
@@ -374,7 +376,7 @@ def check_header(header: list[str], path: Path) -> None:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise LeadlineError(
-            f"The header names a column twice: {listed(twice)}.",
+            f"The header names a column twice: {listed(twice, header)}.",
             remedy="Rename one of them.",
             file=path,
             row=1,

@@ -78,10 +78,6 @@ IDENTITY = frozenset((
 KINDS = (("time", TIME), ("person", PERSON), ("conversation", CONVERSATION), ("role", ROLE),
          ("text", TEXT), ("score", SCORE))  # fmt: skip
 
-LONGEST_NAME = 40  # letters of a name that an error shows
-
-MOST_WORDS = 4  # of a name that an error shows
-
 SAYINGS = {
     "time": "a date",
     "other time": "a date of something else",
@@ -186,18 +182,6 @@ def say(name: str) -> str:
 def candidates(header: Iterable[str], kind: str) -> list[str]:
     """Names that look like a kind, in their order."""
     return [name for name in header if looks_like(name) == kind]
-
-
-def listed(names: Iterable[object], most: int = 30) -> str:
-    """Names for an error. What reads like a sentence is not shown: a file without a header has
-    somebody's words in the place of names.
-    """
-    shown_names = []
-    for name in list(names)[:most]:
-        text = str(name)
-        is_name = len(text) <= LONGEST_NAME and len(text.split()) <= MOST_WORDS
-        shown_names.append(text if is_name else "(a long name)")
-    return ", ".join(name for name in shown_names if name)
 
 
 @lru_cache(maxsize=65_536)

@@ -56,8 +56,6 @@ SAYABLE = frozenset(KNOWN) | frozenset(
         "expert",
         "true",
         "false",
-        *(str(number) for number in range(10)),
-        *"abcdefghijklmnopqrstuvwxyz",
     )
 )  # speaker words that an error may quote: they cannot be a person's name
 

@@ -19,6 +19,7 @@ from leadline.teacher.client import (
     SdkClient,
     batch_creation,
     batch_reading,
+    plain_code,
 )
 from leadline.teacher.reasoning import anthropic_fields
 from leadline.teacher.rubric import answer_schema, user_prompt
@@ -137,5 +138,5 @@ class AnthropicClient(SdkClient):
             return self._read(result.message)
         if result.type == "errored":
             code = result.error.error.type
-            return Answer("failed", error=code, again=code in TRANSIENT)
+            return Answer("failed", error=plain_code(code), again=code in TRANSIENT)
         return Answer("failed", error=result.type, again=True)  # not processed, not billed

@@ -124,6 +124,27 @@ class BatchClient(Client, Protocol):
         ...
 
 
+CODE_WORDS = frozenset((
+    "api", "authentication", "batch", "billing", "canceled", "cancelled", "content", "context",
+    "custom", "duplicate", "empty", "endpoint", "error", "exceeded", "expired", "file", "filter",
+    "found", "id", "insufficient", "invalid", "json", "large", "length", "limit", "line", "method",
+    "mismatched", "missing", "model", "no", "not", "overloaded", "parameter", "parse", "permission",
+    "policy", "quota", "rate", "request", "response", "schema", "server", "timeout", "token",
+    "tokens", "too", "unavailable", "unsupported", "url", "value",
+))  # fmt: skip
+"""Words of which providers make their error codes."""
+
+
+def plain_code(code: str) -> str:
+    """An error code of a provider as it is, if it is made of the usual words and of nothing else.
+
+    >>> plain_code("rate_limit_exceeded"), plain_code("near: I feel so tired")
+    ('rate_limit_exceeded', 'another code')
+    """
+    usual = len(code) < 80 and set(code.replace("_", " ").split()) <= CODE_WORDS
+    return code if usual else "another code"
+
+
 class Uncertain(Exception):
     """The connection broke while a batch was being created: it may exist or not."""
 

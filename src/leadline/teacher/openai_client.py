@@ -21,6 +21,7 @@ from leadline.teacher.client import (
     SdkClient,
     batch_creation,
     batch_reading,
+    plain_code,
 )
 from leadline.teacher.reasoning import openai_fields
 from leadline.teacher.rubric import answer_schema, user_prompt
@@ -124,8 +125,8 @@ class OpenAIClient(SdkClient):
         with batch_reading(self._sdk, self.provider):
             batch = self._client.batches.retrieve(provider_id)
         if batch.status == "failed":
-            codes = {item.code for item in (batch.errors and batch.errors.data) or []}
-            raise BatchRefused(", ".join(sorted(map(str, codes))))
+            codes = {str(item.code) for item in (batch.errors and batch.errors.data) or []}
+            raise BatchRefused(", ".join(sorted(map(plain_code, codes))))
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
                 yield from self._lines(file_id)
@@ -150,7 +151,8 @@ def _read_entry(entry: Mapping[str, Any]) -> tuple[str, Answer]:
         status = int(response.get("status_code") or 0)
         return key, Answer("failed", error=f"http {status}", again=status == 429 or status >= 500)
     code = str((error or {}).get("code") or "no response")
-    return key, Answer("failed", error=code, again=code in ("batch_expired", "batch_cancelled"))
+    again = code in ("batch_expired", "batch_cancelled")
+    return key, Answer("failed", error=plain_code(code), again=again)
 
 
 def read_completion(body: Mapping[str, Any]) -> Answer:

@@ -15,6 +15,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -115,7 +116,7 @@ def load_rubric(path: Path | None = None) -> Rubric:
         names = tuple(str(item["name"]) for item in content["items"])
         if names != ITEM_NAMES:
             raise LeadlineError(
-                f"The items of this rubric are {', '.join(names)}.",
+                f"Item {_first_other(names)} of this rubric is not the item of the PHQ-9.",
                 remedy=f"Name them {', '.join(ITEM_NAMES)}, in this order.",
                 file=path,
             )
@@ -126,11 +127,17 @@ def load_rubric(path: Path | None = None) -> Rubric:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LeadlineError(
-            f"This rubric cannot be read: {type(error).__name__} {error}.",
+            f"This rubric cannot be read ({type(error).__name__}).",
             remedy="Begin with a copy of leadline/teacher/rubric.toml: version, instructions, and "
             "for each of the nine items name and asks.",
             file=path,
         ) from error
+
+
+def _first_other(names: tuple[str, ...]) -> int:
+    """The number, from 1, of the first item that is absent or has another name."""
+    pairs = zip_longest(names, ITEM_NAMES)
+    return next(number for number, (name, right) in enumerate(pairs, 1) if name != right)
 
 
 @cache
