@@ -67,7 +67,7 @@ _QUESTION = re.compile(r"[?\uff1f\u061f]|か[。\s]*$")
 
 _DIGIT = re.compile(r"(?<![\d.,:/-])[0-3](?![\d:/%]|[.,]\d)")
 
-_ITEMS_LISTED = re.compile(r"(?:^|[\n;])\s*(?:[1-9][.):]|[-*\u2022])")
+_ITEMS_LISTED = re.compile(r"(?:^|[\n;])[^\S\n]*(?:[1-9][.):]|[-*\u2022])")
 
 
 class Cues(NamedTuple):

@@ -49,10 +49,10 @@ def active_branch(messages: Sequence[Any], current: str | None = None) -> Branch
             return None
         current = _last_leaf(children, identifiers, messages)
     leaf = current
-    path: list[str] = []
+    path: dict[str, None] = {}  # in order, and quick to look in: a chain may be a whole file
     above = leaf
     while above in identifiers and above not in path:
-        path.append(above)
+        path[above] = None
         above = parents[above]
     places = [identifiers[name] for name in reversed(path)]
     return Branch(places, len(messages) - len(places))
@@ -151,26 +151,36 @@ def opened_mapping(record: Mapping[str, Any]) -> tuple[list[Any], str | None]:
     nodes = {str(name): node for name, node in record["mapping"].items()
              if isinstance(node, Mapping)}  # fmt: skip
     messages: list[Any] = []
+    above: dict[str, str | None] = {}
     for name, node in nodes.items():
         message = node.get("message")
         if isinstance(message, Mapping):
-            parent = _message_above(nodes, node)
+            parent = _message_above(nodes, node, above)
             messages.append({**message, "id": name, "parent": parent, "children": []})
     current = identifier(record.get("current_node"))
     if current in nodes and not isinstance(nodes[current].get("message"), Mapping):
-        current = _message_above(nodes, nodes[current])
+        current = _message_above(nodes, nodes[current], above)
     return _in_order(messages), current
 
 
-def _message_above(nodes: Mapping[str, Any], node: Mapping[str, Any]) -> str | None:
+def _message_above(
+    nodes: Mapping[str, Any], node: Mapping[str, Any], above: dict[str, str | None]
+) -> str | None:
+    """The next message above a node; `above` has that of nodes without one that were passed."""
+    passed: list[str] = []
+    message = None
     for _ in range(len(nodes)):
         parent = node.get("parent")
         if parent is None or str(parent) not in nodes:
-            return None
-        node = nodes[str(parent)]
-        if isinstance(node.get("message"), Mapping):
-            return str(parent)
-    return None
+            break
+        name = str(parent)
+        node = nodes[name]
+        if isinstance(node.get("message"), Mapping) or name in above:
+            message = above.get(name, name)
+            break
+        passed.append(name)
+    above.update(dict.fromkeys(passed, message))
+    return message
 
 
 def _in_order(messages: list[Any]) -> list[Any]:

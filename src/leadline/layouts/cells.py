@@ -41,13 +41,17 @@ ENOUGH = 0.5  # share of the cells of a column that have to be dialogues
 
 
 def label_pattern(extra: Sequence[str] = ()) -> re.Pattern[str]:
-    """The pattern of a label, with further speakers that were named."""
+    """The pattern of a label, with further speakers that were named.
+
+    Every run before a name is bounded: a label may start at each place of a run of spaces.
+    """
     names = "|".join(re.escape(name) for name in (*extra, *LABELS))
     return re.compile(
         rf"(?:^|(?<=[\n\r\u3002\uff01\uff1f])|(?<=[.!?\u3002\uff01\uff1f\"'\u201d|)\]] )|(?<=  )"
         rf"|(?<= )(?-i:(?=[A-Z])))"
-        rf"(?:[\[(]?\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?[\])]?[ \t]*-?[ \t]*)?"
-        rf"[ \t>*#-]*[\[<(*]{{0,2}}"
+        rf"(?:[\[(]?\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d{{1,9}})?)?[\])]?"
+        rf"[ \t]{{0,9}}+-?[ \t]{{0,9}}+)?"
+        rf"[ \t>*#-]{{0,20}}+[\[<(*]{{0,2}}"
         rf"(?P<name>{names})(?:[ _]?\d{{1,2}})?[\]>)*]{{0,2}}[ ]?[:\uff1a][*]{{0,2}}[ \t]*",
         re.IGNORECASE,
     )

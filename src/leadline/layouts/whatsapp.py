@@ -83,10 +83,11 @@ def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
             row=1,
         )
     room = Room("line 1", source.stem)
+    further: dict[int, list[str]] = {}  # of a post the lines below its first
     for number, (line, match) in enumerate(zip(lines, matches, strict=True), 1):
         if match is None:
             if room.posts and line.strip(MARKS):
-                room.posts[-1].text = f"{room.posts[-1].text}\n{line}"
+                further.setdefault(len(room.posts) - 1, []).append(line)
             continue
         name, colon, text = _name_and_text(match["rest"])
         time = _iso(match["day"], match["clock"], order)
@@ -95,6 +96,8 @@ def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
             continue
         name = name.strip(MARKS + " ")
         room.posts.append(Post(f"line {number}", name, name, text.strip(MARKS), time))
+    for place, lines_below in further.items():
+        room.posts[place].text = "\n".join([str(room.posts[place].text), *lines_below])
     ledger.uses.meet(source, ("date", "name", "text"))
     for key, kind in (("date", "time"), ("name", "role, person"), ("text", "text")):
         ledger.uses.take(source, key, kind)

@@ -36,7 +36,9 @@ NUMBERING = re.compile(r"^\W*(?:phq[ -]?[89]?\b[\W_]*)?(?:(?:item|q|question)?\W
 
 LIST_ENTRY = re.compile(r"^(.*(?:answers|items|responses|phq|scores)[^.]*)\.(\d+)$", re.IGNORECASE)
 
-SERIES_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[^0-9]*?))[-_. ]?0?(\d{1,2})$", re.IGNORECASE)
+SERIES_ENTRY = re.compile(
+    r"^(?=.*\d$)(.*phq[-_ ]?[89]?(?:[^0-9]*?))[-_. ]?0?(\d{1,2})$", re.IGNORECASE
+)
 
 LETTER_ENTRY = re.compile(r"^(.*phq[-_ ]?[89]?(?:[-_. ]?1)?)[-_. ]?([a-j])$", re.IGNORECASE)
 

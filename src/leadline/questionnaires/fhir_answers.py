@@ -54,6 +54,13 @@ ORDINALS = ("ordinalValue", "itemWeight", "questionnaire-ordinalValue", "iso2109
 OTHER_ANSWERS = ("LA6572-7", "LA6573-5", "LA6574-3", "LA6575-0")  # of the question of difficulty
 
 
+def _add_others(values: list[Any], further: list[Any]) -> None:
+    """Add values that differ, up to two in all: more say no more, and may be a whole file."""
+    for value in further:
+        if len(values) < 2 and str(value) not in map(str, values):
+            values.append(value)
+
+
 @dataclass
 class Answers:
     """What one resource, or several of one person and time, say.
@@ -86,9 +93,9 @@ class Answers:
     def merge(self, answers: Answers) -> None:
         """Take what another resource of the same person and time says."""
         for place, values in answers.items.items():
-            self.items.setdefault(place, []).extend(values)
+            _add_others(self.items.setdefault(place, []), values)
         for instrument, values in answers.totals.items():
-            self.totals.setdefault(instrument, []).extend(values)
+            _add_others(self.totals.setdefault(instrument, []), values)
         self.asked_places |= answers.asked_places
         self.instrument = self.instrument or answers.instrument
 

@@ -117,8 +117,8 @@ def _of_phq(
     ledger: RejectedRows,
 ) -> pl.DataFrame:
     """The rows of a PHQ, where one column names the questionnaire of each row."""
-    for name in frame.columns:
-        if name in explicit.values() or frame.schema[name] != pl.String:
+    for name, kind in frame.schema.items():
+        if name in explicit.values() or kind != pl.String:
             continue
         values = frame[name].drop_nulls().unique().to_list()
         if len(values) > MOST_INSTRUMENTS or any(item_number(value) for value in values):

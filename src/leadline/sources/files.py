@@ -11,6 +11,7 @@ import ast
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -31,6 +32,8 @@ from leadline.sources.rejects import RejectedRows
 NESTED_BATCH = 1_000  # rows of a table of whole conversations
 
 WRAPPINGS = ("$oid", "$date", "$numberLong", "$numberInt", "$numberDouble", "_seconds")
+
+MOST_COLUMNS = 20_000  # of a table
 
 MOST_KEYS = 5_000  # keys that a decoder remembers; more are somebody's data
 
@@ -157,7 +160,7 @@ def decoder_of(keys: frozenset[str]) -> json.JSONDecoder:
         if right.issuperset(entry):
             return entry
         strange = [key for key in entry if key not in right]
-        wrong = [key for key in strange if names.get(key.lower(), key) not in (key, *entry)]
+        wrong = {key for key in strange if names.get(key.lower(), key) not in entry}
         if not wrong:
             if len(right) < MOST_KEYS:
                 right.update(strange)
@@ -373,7 +376,14 @@ def question_texts(path: Path) -> dict[str, str]:
 
 def check_header(header: list[str], path: Path) -> None:
     """Refuse a header with a repeated name."""
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise LeadlineError(
+            f"The table has {len(header):,} columns; up to {MOST_COLUMNS:,} are read.",
+            remedy="Export only the columns that are needed.",
+            file=path,
+            row=1,
+        )
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
         raise LeadlineError(
             f"The header names a column twice: {listed(twice, header)}.",

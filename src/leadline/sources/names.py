@@ -78,6 +78,10 @@ IDENTITY = frozenset((
 KINDS = (("time", TIME), ("person", PERSON), ("conversation", CONVERSATION), ("role", ROLE),
          ("text", TEXT), ("score", SCORE))  # fmt: skip
 
+LONGEST_NAME = 1_000  # letters of a name that are read; what is longer is words
+
+MOST_NAMES = 32_768  # whose words are remembered: more than a table has columns
+
 SAYINGS = {
     "time": "a date",
     "other time": "a date of something else",
@@ -90,14 +94,14 @@ SAYINGS = {
 }
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MOST_NAMES)
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in lower case and without accents; ``PHQ-9`` is one word, ``phq9``.
 
     >>> words("createdAt"), words("PHQ-9 Total"), words("Participant_ID")
     (('created', 'at'), ('phq9', 'total'), ('participant', 'id'))
     """
-    text = unicodedata.normalize("NFKC", name).strip()
+    text = unicodedata.normalize("NFKC", name[:LONGEST_NAME]).strip()
     # PHQ.9 and PHQ_9 are items; PHQ-9, and PHQ_9 before further words, is the questionnaire.
     text = re.sub(r"(?i)phq[ -]?([289])(?![0-9])", r"phq\1_", text)
     text = re.sub(r"(?i)phq[_.]([289])(?![0-9])(?=.*[a-z])", r"phq\1_", text)
@@ -111,7 +115,7 @@ def _bare(word: str) -> str:
     return latin if latin.isascii() else unicodedata.normalize("NFC", word.lower())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MOST_NAMES)
 def normal(name: str) -> str:
     """A name as its words in snake_case, so that createdAt and created_at are one."""
     return "_".join(words(name))
@@ -125,7 +129,7 @@ def instrument_of(name: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MOST_NAMES)
 def looks_like(name: str) -> str | None:
     """The kind of thing that a name looks like: a key of `SAYINGS`, or None."""
     parts = set(words(name))
@@ -159,7 +163,7 @@ ITEM = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=MOST_NAMES)
 def _item_number(name: str) -> int | None:
     text = normal(name)
     match = ITEM.match(text)
