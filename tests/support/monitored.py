@@ -9,7 +9,7 @@ from tests.support.stores import new_store
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import write_cohort
 from leadline.monitor.load import LoadConfig, load_cohort
-from leadline.monitor.scorer import Scorer, ScorerConfig
+from leadline.monitor.scorer import LiveScorer, ScorerConfig
 from leadline.running.scorer import RunningConfig
 from leadline.runs.checkpoint import run_identity
 from leadline.runs.config import TrainConfig
@@ -55,13 +55,13 @@ def load(store, cohort: Path) -> dict[str, int]:
     return load_cohort(cohort, store, LoadConfig(EVIDENCE))
 
 
-def scorer_of(store, run: Path, folder: Path, **how) -> Scorer:
+def scorer_of(store, run: Path, folder: Path, **how) -> LiveScorer:
     """A scorer with states in `folder`."""
     config = ScorerConfig(run, folder / "states", RunningConfig(), run.parent / "home")
-    return Scorer(store, config, **how)
+    return LiveScorer(store, config, **how)
 
 
-def work_off(scorer: Scorer) -> None:
+def work_off(scorer: LiveScorer) -> None:
     """Let a scorer read all that there is."""
     while scorer.step():
         pass

@@ -70,7 +70,7 @@ class ScorerConfig:
     at_once: int = 64
 
 
-class Scorer:
+class LiveScorer:
     """One scorer. For one thread; a second one keeps its leases alive.
 
     Args:

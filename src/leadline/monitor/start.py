@@ -186,7 +186,7 @@ def run_scorer(
     Raises:
         LeadlineError: the store has no model, or its run cannot be loaded.
     """
-    from leadline.monitor.scorer import Scorer, ScorerConfig
+    from leadline.monitor.scorer import LiveScorer, ScorerConfig
 
     log_to_stderr()
     states, running = budget
@@ -195,7 +195,7 @@ def run_scorer(
         if model is None:
             raise LeadlineError("The store has no model.", remedy="Run: leadline monitor init")
         config = ScorerConfig(Path(model["run"]), states, running)
-        scorer = Scorer(store, config, texts_of(store, history_url))
+        scorer = LiveScorer(store, config, texts_of(store, history_url))
         try:
             return scorer.run_once() if once else scorer.run(stop or threading.Event())
         finally:

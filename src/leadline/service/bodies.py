@@ -163,7 +163,7 @@ class Change(BaseModel):
     answered: Literal[-1, 0, 1] | None
 
 
-class Course(BaseModel):
+class PersonCourse(BaseModel):
     """The course of a person, as known at `as_of`."""
 
     statement: str = STATEMENT
@@ -198,7 +198,7 @@ class Estimate(BaseModel):
     distribution: list[float]
 
 
-class Estimates(BaseModel):
+class PersonEstimates(BaseModel):
     """Estimates of a person in the order of time, as known at `as_of`; `after` asks for more."""
 
     statement: str = STATEMENT

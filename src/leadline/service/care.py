@@ -44,12 +44,12 @@ def get_course(
     who: Care,
     asof: AsOf = None,
     days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = 180,
-) -> bodies.Course:
+) -> bodies.PersonCourse:
     """Severity on each of the last days, real PHQ-9s beside, as known now or at `asof`."""
     known, now = _known(asof), times.now()
     until = now if known is None else min(known, now)
 
-    def work(connection: Connection) -> bodies.Course:
+    def work(connection: Connection) -> bodies.PersonCourse:
         stored = person_of(connection, at, who, person)
         ground = read_ground(connection)
         record = read_records(connection, [stored.id], ground.model_id, known)[stored.id]
@@ -65,18 +65,18 @@ def get_estimates(
     who: Care,
     asof: AsOf = None,
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Estimates already seen.")] = 0,
-) -> bodies.Estimates:
+) -> bodies.PersonEstimates:
     """The estimates after each message, as known now or at `asof`."""
     known = _known(asof)
 
-    def work(connection: Connection) -> bodies.Estimates:
+    def work(connection: Connection) -> bodies.PersonEstimates:
         stored = person_of(connection, at, who, person)
         model = live_model(connection)
         model_id = "" if model is None else model["model_id"]
         rows = read_estimates(connection, stored.id, model_id, known)
         shown = rows[after : after + ESTIMATES_AT_ONCE]
         more = after + len(shown) if after + len(shown) < len(rows) else None
-        return bodies.Estimates(
+        return bodies.PersonEstimates(
             person=person, model=model_id,
             no_label_seen=bool(model is not None and model["without_labels"]),
             as_of=times.moment(times.now() if known is None else known),
@@ -166,7 +166,7 @@ def _course(
     record: Record,
     ground: Ground,
     asked: tuple[str, int, int | None, int],
-) -> bodies.Course:
+) -> bodies.PersonCourse:
     external, until, known, days = asked
     start = stored.row["treatment_start"]
     (belief,), _ = beliefs(
@@ -180,7 +180,7 @@ def _course(
         None if record.last_message is None else times.day(record.last_message),
     )  # fmt: skip
     series = [] if belief is None else _days(record, ground, until, days)
-    return bodies.Course(
+    return bodies.PersonCourse(
         person=external, as_of=times.moment(until), model=ground.model_id,
         no_label_seen=ground.without_labels, fitted=ground.parameters.fitted,
         standing="" if standing is None else standing.name, standing_words=words,

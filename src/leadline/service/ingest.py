@@ -16,7 +16,7 @@ from leadline.service import bodies
 from leadline.service.access import Desk, desk, may, not_found, person_of
 from leadline.service.errors import Refused
 from leadline.store import times
-from leadline.store.messages import NewMessage, Outcome, retract_messages, store_messages
+from leadline.store.messages import NewMessage, ItemOutcome, retract_messages, store_messages
 from leadline.store.people import PersonChange, find_people, put_person
 from leadline.store.phq9s import NewPhq9, retract_phq9, see_item9, store_phq9s
 from leadline.store.tokens import Bearer
@@ -140,20 +140,20 @@ def _refresh(at: Desk, externals: Sequence[str]) -> None:
         LOG.warning("Views are made later: %s", error.problem)
 
 
-def _one(at: Desk, person: str, outcome: Outcome) -> bodies.Result:
+def _one(at: Desk, person: str, outcome: ItemOutcome) -> bodies.Result:
     if outcome.status == "refused":
         raise not_found()
     _refresh(at, [person])
     return bodies.Result.model_validate(_fields(0, outcome))
 
 
-def _results(at: Desk, kind: str, outcomes: Sequence[Outcome]) -> bodies.Results:
+def _results(at: Desk, kind: str, outcomes: Sequence[ItemOutcome]) -> bodies.Results:
     at.metrics.items(kind, (outcome.status for outcome in outcomes))
     fields = [_fields(number, outcome) for number, outcome in enumerate(outcomes)]
     return bodies.Results.model_validate({"results": fields})
 
 
-def _fields(number: int, outcome: Outcome) -> dict[str, Any]:
+def _fields(number: int, outcome: ItemOutcome) -> dict[str, Any]:
     return {
         "item": number,
         "status": outcome.status,

@@ -54,7 +54,7 @@ class NewMessage:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ItemOutcome:
     """What became of an item.
 
     Attributes:
@@ -68,11 +68,11 @@ class Outcome:
     number: int | None = None
 
 
-NOBODY = Outcome("refused", "person not known, or forgotten")
-NOT_ALLOWED = Outcome("refused", "no consent to an estimate")
-FUTURE = Outcome("refused", "time more than a day ahead")
-OTHER_CONTENT = Outcome("conflict", "other content under this source and id")
-NOTHING_TO_REPLACE = Outcome("refused", "the message that it replaces is not there")
+NOBODY = ItemOutcome("refused", "person not known, or forgotten")
+NOT_ALLOWED = ItemOutcome("refused", "no consent to an estimate")
+FUTURE = ItemOutcome("refused", "time more than a day ahead")
+OTHER_CONTENT = ItemOutcome("conflict", "other content under this source and id")
+NOTHING_TO_REPLACE = ItemOutcome("refused", "the message that it replaces is not there")
 
 
 def store_messages(
@@ -82,7 +82,7 @@ def store_messages(
     now: int,
     *,
     keep_texts: bool = True,
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Store a batch in one transaction; what became of each, in order.
 
     Args:
@@ -96,7 +96,7 @@ def store_messages(
     keys = [vault.find("message", item.source, item.id) for item in batch]
     known = _known(connection, keys)
     received = {stored.id: int(stored.row["received"]) for stored in people.values()}
-    outcomes: list[Outcome] = []
+    outcomes: list[ItemOutcome] = []
     rows: list[dict[str, Any]] = []
     again: dict[str, int] = {}
     for item, key in zip(batch, keys, strict=True):
@@ -112,7 +112,7 @@ def store_messages(
             row = _row(stored, item, (key, digest), (number, now), keep_texts)
             rows.append(row)
             known[key] = row
-            outcome = Outcome("stored", number=number)
+            outcome = ItemOutcome("stored", number=number)
         outcomes.append(outcome)
     if rows:
         connection.execute(insert(message), rows)
@@ -122,7 +122,7 @@ def store_messages(
 
 def retract_messages(
     connection: Connection, vault: Vault, batch: Sequence[tuple[str, str, str]], now: int
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Take messages back, given by person, source and id: they count as never said from now on."""
     people = find_people(connection, vault, (item[0] for item in batch), lock=True)
     keys = [vault.find("message", source, name) for _, source, name in batch]
@@ -131,14 +131,14 @@ def retract_messages(
     for (external, _, _), key in zip(batch, keys, strict=True):
         stored, row = people.get(external), known.get(key)
         if stored is None or row is None or row["person_id"] != stored.id:
-            outcomes.append(Outcome("refused", "message not known"))
+            outcomes.append(ItemOutcome("refused", "message not known"))
         elif row["superseded_at"] is not None:
-            outcomes.append(Outcome("known", number=row["seq"]))
+            outcomes.append(ItemOutcome("known", number=row["seq"]))
         else:
             _supersede(connection, row, None, now)
             known[key] = {**row, "superseded_at": now}
             again[stored.id] = min(again.get(stored.id, row["time"]), row["time"])
-            outcomes.append(Outcome("stored", number=row["seq"]))
+            outcomes.append(ItemOutcome("stored", number=row["seq"]))
     _count(connection, people.values(), {}, again)
     return outcomes
 
@@ -161,7 +161,7 @@ def _known(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, Any]:
     return {bytes(row["key_hash"]): dict(row) for row in connection.execute(query).mappings()}
 
 
-def _refusal(stored: StoredPerson | None, item: NewMessage, now: int) -> Outcome | None:
+def _refusal(stored: StoredPerson | None, item: NewMessage, now: int) -> ItemOutcome | None:
     if stored is None:
         return NOBODY
     if not stored.row["estimate_allowed"]:
@@ -169,12 +169,12 @@ def _refusal(stored: StoredPerson | None, item: NewMessage, now: int) -> Outcome
     return FUTURE if item.time > now + AHEAD else None
 
 
-def _compared(row: Any, stored: StoredPerson, digest: bytes) -> Outcome | None:
+def _compared(row: Any, stored: StoredPerson, digest: bytes) -> ItemOutcome | None:
     """What is known of an item, None if it is new."""
     if row is None:
         return None
     same = row["person_id"] == stored.id and bytes(row["body_hmac"]) == digest
-    return Outcome("known", number=row["seq"]) if same else OTHER_CONTENT
+    return ItemOutcome("known", number=row["seq"]) if same else OTHER_CONTENT
 
 
 def _row(
@@ -221,7 +221,7 @@ def _replace(
     known: dict[bytes, Any],
     place: tuple[int, dict[str, int]],
     again: dict[str, int],
-) -> Outcome | None:
+) -> ItemOutcome | None:
     """Put a message in the place of an older one; an outcome where there is none to replace."""
     stored, item = new
     now, received = place

@@ -17,7 +17,7 @@ from leadline.errors import LeadlineError
 from leadline.phq9.items import SELF_HARM
 from leadline.phq9.scoring import Score, score
 from leadline.store.lanes import enter_lane, leave_lane
-from leadline.store.messages import AHEAD, FUTURE, NOBODY, NOT_ALLOWED, Outcome
+from leadline.store.messages import AHEAD, FUTURE, NOBODY, NOT_ALLOWED, ItemOutcome
 from leadline.store.people import StoredPerson, find_people
 from leadline.store.schema import ask, hook_call, person, phq9
 from leadline.store.vault import Vault
@@ -55,7 +55,7 @@ def store_phq9s(
     now: int,
     *,
     of_the_past: bool = False,
-) -> list[Outcome]:
+) -> list[ItemOutcome]:
     """Store a batch in one transaction; what became of each, in order.
 
     Args:
@@ -81,35 +81,35 @@ def store_phq9s(
 
 def retract_phq9(
     connection: Connection, vault: Vault, external: str, number: int, now: int
-) -> Outcome:
+) -> ItemOutcome:
     """Take a PHQ-9 back: it counts as never answered from now on."""
     stored = find_people(connection, vault, [external], lock=True).get(external)
     row = connection.execute(select(phq9).where(phq9.c.id == number)).mappings().first()
     if stored is None or row is None or row["person_id"] != stored.id:
-        return Outcome("refused", "PHQ-9 not known")
+        return ItemOutcome("refused", "PHQ-9 not known")
     if row["retracted_at"] is not None:
-        return Outcome("known", number=number)
+        return ItemOutcome("known", number=number)
     connection.execute(update(phq9).where(phq9.c.id == number).values(retracted_at=now))
     _due(connection, stored, now)
     _leave_item9(connection, stored.id)
-    return Outcome("stored", number=number)
+    return ItemOutcome("stored", number=number)
 
 
 def see_item9(
     connection: Connection, vault: Vault, external: str, number: int, by: tuple[str, int]
-) -> Outcome:
+) -> ItemOutcome:
     """Say that somebody looked at the answer to item 9 of a PHQ-9; `by` is who, and when."""
     actor, now = by
     stored = find_people(connection, vault, [external], lock=True).get(external)
     row = connection.execute(select(phq9).where(phq9.c.id == number)).mappings().first()
     if stored is None or row is None or row["person_id"] != stored.id:
-        return Outcome("refused", "PHQ-9 not known")
+        return ItemOutcome("refused", "PHQ-9 not known")
     if row["seen_at"] is not None:
-        return Outcome("known", number=number)
+        return ItemOutcome("known", number=number)
     seen = update(phq9).where(phq9.c.id == number).values(seen_at=now, seen_by=actor)
     connection.execute(seen)
     _leave_item9(connection, stored.id)
-    return Outcome("stored", number=number)
+    return ItemOutcome("stored", number=number)
 
 
 def item9(answers: str | None) -> int | None:
@@ -124,7 +124,7 @@ def _one(
     named: tuple[NewPhq9, bytes],
     known: dict[bytes, Any],
     now: int,
-) -> Outcome:
+) -> ItemOutcome:
     item, key = named
     if stored is None:
         return NOBODY
@@ -135,21 +135,21 @@ def _one(
     try:
         scored = score(item.items, item.total, item.instrument)
     except LeadlineError as error:
-        return Outcome("refused", error.problem)
+        return ItemOutcome("refused", error.problem)
     if scored.total is None:
-        return Outcome("refused", "too many answers are missing for a total")
+        return ItemOutcome("refused", "too many answers are missing for a total")
     digest = _digest(stored, item)
     row = known.get(key)
     if row is not None:
         same = row["person_id"] == stored.id and bytes(row["body_hmac"]) == digest
         return (
-            Outcome("known", number=row["id"])
+            ItemOutcome("known", number=row["id"])
             if same
-            else Outcome("conflict", "other content under this source and id")
+            else ItemOutcome("conflict", "other content under this source and id")
         )
     number = _insert(connection, stored, item, scored, (key, digest, now))
     known[key] = {"id": number, "person_id": stored.id, "body_hmac": digest}
-    return Outcome("stored", number=number)
+    return ItemOutcome("stored", number=number)
 
 
 def _digest(stored: StoredPerson, item: NewPhq9) -> bytes:
