@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 from sqlalchemy import select
-from tests.support.monitored import load, scored, scorer_of, work_off
+from tests.support.monitored import assert_as_scored, estimates, load, scored, scorer_of, work_off
 from tests.support.stores import add_person, person_row, said, send
 
 from leadline.cohort.store import read_cohort
@@ -18,27 +18,6 @@ from leadline.store.messages import retract_messages, store_messages
 from leadline.store.models import live_model, promote, register_model
 from leadline.store.people import external_id
 from leadline.store.schema import estimate, person, person_now
-
-NUMBERS = ("mean", "median", "lower", "upper", "p_ge_10", "increment", "departure")
-
-
-def estimates(store, external):
-    row = person_row(store, external)
-    model = store.database.read(live_model)["model_id"]
-    return store.database.read(lambda c: read_estimates(c, row["id"], model))
-
-
-def assert_as_scored(store, expected, names=None):
-    """The estimates of the store are those of `leadline score`, in order."""
-    for (name,), rows in expected.group_by("person_id", maintain_order=True):
-        if names is not None and name not in names:
-            continue
-        got = estimates(store, name)
-        assert [times.moment(row["time"]) for row in got] == rows["time"].to_list()
-        for column in NUMBERS:
-            values = [np.nan if row[column] is None else row[column] for row in got]
-            wanted = rows[column].fill_null(float("nan")).to_numpy()
-            np.testing.assert_allclose(values, wanted, atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """One form of an error, without a value that was sent."""
 
+import json
 import logging
 
 import pytest
@@ -11,6 +12,7 @@ from leadline.service.errors import describe
 
 FORM = {"error", "message", "remedy", "request"}
 CANARY = "canaryword"
+JSON = {"Content-Type": "application/json"}
 
 
 def test_places_are_ours_and_never_a_senders():
@@ -42,7 +44,7 @@ def test_every_error_has_the_form(sqlite_store, method, path, status):
 
 
 VALUES = st.recursive(
-    st.just(CANARY) | st.integers() | st.none() | st.floats(allow_nan=False),
+    st.just(CANARY) | st.integers() | st.none() | st.floats(),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.dictionaries(st.sampled_from([CANARY, "text", "id"]), inner, max_size=2)
@@ -66,10 +68,11 @@ def test_whatever_is_sent_never_comes_back_and_stands_in_no_log(sqlite_store, fi
     try:
         bodies = [{"messages": [message(CANARY, CANARY, person=CANARY) | {field: value}]}, whole]
         for body in bodies:
-            answer = client.post("/v1/messages", json=body)
+            answer = client.post("/v1/messages", content=json.dumps(body), headers=JSON)
             assert answer.status_code in (200, 422)
             assert CANARY not in answer.text
-        answer = client.put(f"/v1/people/{CANARY}", json={field: value, CANARY: whole})
+        content = json.dumps({field: value, CANARY: whole})
+        answer = client.put(f"/v1/people/{CANARY}", content=content, headers=JSON)
         assert CANARY not in answer.text
     finally:
         logging.getLogger().removeHandler(handler)

@@ -1,7 +1,6 @@
 """Seals that do not move, keys that are not guessed, a key that is changed."""
 
 import base64
-import os
 import pickle
 import stat
 import sys
@@ -94,7 +93,7 @@ def test_a_key_comes_from_the_environment_or_a_command(tmp_path, monkeypatch):
     assert read_key(KeyConfig(key_command=command)) == KEY[::-1]
 
 
-@pytest.mark.parametrize("text", ["", "secretsecret", base64.b64encode(os.urandom(16)).decode()])
+@pytest.mark.parametrize("text", ["", "secretsecret", base64.b64encode(bytes(16)).decode()])
 def test_what_is_no_key_is_refused_and_not_quoted(text, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLE, text)
     with pytest.raises(LeadlineError, match="no key") as refused:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from tests.support.cohorts import some_people
-from tests.support.stores import new_store
+from tests.support.stores import new_store, person_row
 
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import write_cohort
@@ -16,9 +17,11 @@ from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
 from leadline.scoring.score import score_cohort
 from leadline.store import times
-from leadline.store.models import register_model
+from leadline.store.estimates import read_estimates
+from leadline.store.models import live_model, register_model
 
 EVIDENCE = "simulated people"
+NUMBERS = ("mean", "median", "lower", "upper", "p_ge_10", "increment", "departure")
 
 
 def labelled(simulated) -> list[str]:
@@ -26,10 +29,10 @@ def labelled(simulated) -> list[str]:
     return simulated.phq9["person_id"].unique(maintain_order=True).to_list()
 
 
-def tiny_run(folder: Path, simulated, reader: str) -> Path:
-    """A run on twelve people."""
+def tiny_run(folder: Path, simulated, reader: str, names: list[str] | None = None) -> Path:
+    """A run on some people; the first twelve with gold where nobody is named."""
     config = TrainConfig(reader=str(reader), folds=2, inner_folds=2, fit="ridge", baselines=False)
-    cohort = some_people(simulated, set(labelled(simulated)[:12]))
+    cohort = some_people(simulated, set(names or labelled(simulated)[:12]))
     train_run(cohort, folder / "run", config, WindowConfig(), home=folder / "home")
     return folder / "run"
 
@@ -71,3 +74,23 @@ def scored(cohort: Path, run: Path, folder: Path) -> pl.DataFrame:
     """What `leadline score` says of the same messages, in the order of the cohort."""
     score_cohort(cohort, run, folder / "estimates.parquet", home=run.parent / "home")
     return pl.read_parquet(folder / "estimates.parquet")
+
+
+def estimates(store, external):
+    """Estimates of a person by the live model, in order."""
+    row = person_row(store, external)
+    model = store.database.read(live_model)["model_id"]
+    return store.database.read(lambda c: read_estimates(c, row["id"], model))
+
+
+def assert_as_scored(store, expected, names=None):
+    """The estimates of the store are those of `leadline score`, in order."""
+    for (name,), rows in expected.group_by("person_id", maintain_order=True):
+        if names is not None and name not in names:
+            continue
+        got = estimates(store, name)
+        assert [times.moment(row["time"]) for row in got] == rows["time"].to_list()
+        for column in NUMBERS:
+            values = [np.nan if row[column] is None else row[column] for row in got]
+            wanted = rows[column].fill_null(float("nan")).to_numpy()
+            np.testing.assert_allclose(values, wanted, atol=1e-5, rtol=0)

@@ -50,7 +50,7 @@ def _add_init(monitor: click.Group) -> None:
     @click.option("--run", type=click.Path(path_type=Path), required=True,
                   help="Finished run whose estimates are shown.")  # fmt: skip
     @click.option("--texts", type=click.Choice(["kept", "elsewhere"]), default="kept",
-                  show_default=True, help="Who keeps texts: the store, sealed, or the app.")  # fmt: skip
+                  show_default=True, help="In the store, sealed, or with the app.")  # fmt: skip
     @settings(KeyConfig, MonitorConfig)
     @JSON
     def init(
@@ -98,8 +98,8 @@ def _add_token(monitor: click.Group) -> None:
             tokens = shown_tokens(store, keys)
             if as_json:
                 show_json(tokens)
-            for one in [] if as_json else tokens:
-                click.echo("  ".join(str(value) for value in one.values()))
+            for fields in [] if as_json else tokens:
+                click.echo("  ".join(str(value) for value in fields.values()))
         elif revoke is not None:
             end_token(store, keys, revoke)
             say("The token has ended.")

@@ -40,8 +40,12 @@ class Answering:
 
     def chances(self, person_ids: Sequence[str]) -> Array:
         """Probability that each would answer, shape (P,)."""
-        ended = np.array([self.ended.get(one, 0) for one in person_ids], dtype=np.float64)
-        answered = np.array([self.answered.get(one, 0) for one in person_ids], dtype=np.float64)
+        ended = np.array(
+            [self.ended.get(person_id, 0) for person_id in person_ids], dtype=np.float64
+        )
+        answered = np.array(
+            [self.answered.get(person_id, 0) for person_id in person_ids], dtype=np.float64
+        )
         chances: Array = (answered + self.rate * PRIOR_ASKS) / (ended + PRIOR_ASKS)
         return chances
 

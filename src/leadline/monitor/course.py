@@ -85,7 +85,7 @@ class History:
     @property
     def days(self) -> list[float]:
         """The days of everything in it, estimates first."""
-        return [one.day for one in self.estimates] + [one.day for one in self.answers]
+        return [entry.day for entry in self.estimates] + [entry.day for entry in self.answers]
 
     def asof(self, day: float) -> History:
         """What was known of the days up to `day` on that day."""

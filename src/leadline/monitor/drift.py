@@ -40,8 +40,8 @@ def drift_figures(connection: Connection, number: int, now: int) -> dict[str, An
     model_id = str(model["model_id"])
     figures = _unlabelled(_last_estimates(connection, model_id, now))
     figures |= _labelled(connection, model_id, now)
-    mine = (drift_window.c.day == number) & (drift_window.c.model_id == model_id)
-    connection.execute(delete(drift_window).where(mine))
+    of_night = (drift_window.c.day == number) & (drift_window.c.model_id == model_id)
+    connection.execute(delete(drift_window).where(of_night))
     rows = [
         {"day": number, "model_id": model_id, "figure": name, "value": value, "people": people,
          "made_at": now}
@@ -100,9 +100,9 @@ def _labelled(connection: Connection, model_id: str, now: int) -> dict[str, tupl
     )
     pairs: dict[str, tuple[Any, Any]] = {}
     for row in connection.execute(query).mappings().all():
-        found = _estimate_before(connection, model_id, row)
-        if found is not None:
-            pairs[row["person_id"]] = (row, found)
+        before = _estimate_before(connection, model_id, row)
+        if before is not None:
+            pairs[row["person_id"]] = (row, before)
     drawn = [pair for pair in pairs.values() if pair[0]["drawn_at_random"]]
     return _held(list(pairs.values()), "") | _held(drawn, ", asked at random")
 
@@ -124,7 +124,7 @@ def _held(pairs: list[tuple[Any, Any]], who: str) -> dict[str, tuple[float, int]
         return {}
     total = np.array([row["total"] for row, _ in pairs])
     lower, upper, median = (
-        np.array([found[name] for _, found in pairs]) for name in ("lower", "upper", "median")
+        np.array([before[name] for _, before in pairs]) for name in ("lower", "upper", "median")
     )
     inside: Array = ((lower <= total) & (total <= upper)).astype(np.float64)
     people = len(pairs)

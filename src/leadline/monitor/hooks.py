@@ -97,15 +97,15 @@ class Hook:
 
     def _run(self, body: bytes) -> bool:
         try:
-            done = subprocess.run(
+            ended = subprocess.run(
                 self.command, input=body, capture_output=True, timeout=SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             LOG.warning("The hook of item 9 did not run: %s", type(error).__name__)
             return False
-        if done.returncode:
-            LOG.warning("The hook of item 9 ended with %d", done.returncode)
-        return done.returncode == 0
+        if ended.returncode:
+            LOG.warning("The hook of item 9 ended with %d", ended.returncode)
+        return ended.returncode == 0
 
     def _post(self, body: bytes, key: str) -> bool:
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
@@ -143,8 +143,8 @@ def call_next(store: Store, hook: Hook, now: int) -> bool:
     else:
         wait = min(FIRST_WAIT * 2 ** min(attempts, 20), LONGEST_WAIT)
         fields = {"due_at": times.now() + wait, "lease_until": 0}
-    mine = hook_call.c.phq9_id == number
-    store.database.write(lambda c: c.execute(update(hook_call).where(mine).values(fields)))
+    of_call = hook_call.c.phq9_id == number
+    store.database.write(lambda c: c.execute(update(hook_call).where(of_call).values(fields)))
     return True
 
 

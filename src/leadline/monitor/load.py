@@ -135,14 +135,14 @@ def _phq9s(cohort: Cohort) -> Iterator[NewPhq9]:
         time = _microseconds(row["time"])
         number[(row["person_id"], time)] += 1
         items = tuple(row[name] for name in ITEM_COLUMNS)
-        given = any(answer is not None for answer in items)
+        has_items = any(answer is not None for answer in items)
         yield NewPhq9(
             source=SOURCE,
             id=f"{row['person_id']}\x1f{time}\x1f{number[(row['person_id'], time)]}",
             person=row["person_id"],
             time=time,
-            total=None if given and row["prorated"] else row["total"],
-            items=items if given else (),
+            total=None if has_items and row["prorated"] else row["total"],
+            items=items if has_items else (),
             instrument=row["instrument"],
         )
 

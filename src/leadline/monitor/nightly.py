@@ -74,16 +74,16 @@ def run_night(
 ) -> dict[str, dict[str, Any]]:
     """Do what is left of a night's steps; what each did, in counts."""
     this = Night(store, when.toordinal() - EPOCH_DAY, now, seed)
-    done = _done(this)
+    steps = _done(this)
     for name, step in STEPS.items():
-        if name in done:
+        if name in steps:
             continue
         if progress is not None:
             progress(name)
         content = step(this)
         store.database.write(partial(_put_down, this=this, step=name, content=content))
-        done[name] = content
-    return done
+        steps[name] = content
+    return steps
 
 
 def _done(this: Night) -> dict[str, dict[str, Any]]:
@@ -93,8 +93,8 @@ def _done(this: Night) -> dict[str, dict[str, Any]]:
 
 
 def _put_down(connection: Connection, this: Night, step: str, content: dict[str, Any]) -> None:
-    known = select(night.c.step).where(night.c.day == this.number, night.c.step == step)
-    if connection.execute(known).first() is None:
+    earlier = select(night.c.step).where(night.c.day == this.number, night.c.step == step)
+    if connection.execute(earlier).first() is None:
         values = {"day": this.number, "step": step, "ended_at": this.now}
         connection.execute(insert(night).values(**values, content=json.dumps(content)))
 
@@ -130,14 +130,14 @@ def _age(connection: Connection, this: Night, person_ids: Sequence[str]) -> list
     """Age the views of people of whom nothing new was heard; those who need more are returned."""
     people = people_by_id(connection, this.store.vault, person_ids, lock=True)
     ground = read_ground(connection)
-    found = _beliefs(connection, list(people), ground)
+    belief_rows = _beliefs(connection, list(people), ground)
     before = standings_before(connection, list(people))
     views, rest = [], []
     old = _views(connection, list(people))
-    for one, stored in people.items():
-        row, view = found.get(one), old.get(one)
+    for person_id, stored in people.items():
+        row, view = belief_rows.get(person_id), old.get(person_id)
         if row is None or view is None or stored.row["refresh_due"] is not None:
-            rest.append(one)
+            rest.append(person_id)
             continue
         belief = Belief.unpack(bytes(row["state"]), row["day"], row["reference_day"])
         record = Record(
@@ -145,9 +145,9 @@ def _age(connection: Connection, this: Night, person_ids: Sequence[str]) -> list
             None if view["last_phq9_at"] is None
             else (view["last_phq9_at"], view["last_phq9_total"]),
         )  # fmt: skip
-        aged = view_of(Seen(stored, record, belief, before[one]), ground, this.now)
-        if aged["standing"] not in QUIET or before[one].name not in QUIET:
-            rest.append(one)
+        aged = view_of(Seen(stored, record, belief, before[person_id]), ground, this.now)
+        if aged["standing"] not in QUIET or before[person_id].name not in QUIET:
+            rest.append(person_id)
         else:
             views.append(aged | {"last_ask_at": view["last_ask_at"], "spark": view["spark"]})
     write_views(connection, people, views)
@@ -193,9 +193,13 @@ def _write_days(connection: Connection, person_ids: Sequence[str]) -> int:
     ground = read_ground(connection)
     records = read_records(connection, person_ids, ground.model_id)
     course, belief = schema.course_day, schema.belief
-    mine = course.c.person_id.in_(person_ids) & (course.c.model_id == ground.model_id)
-    connection.execute(delete(course).where(mine))
-    rows = [row for one in person_ids for row in course_days(records[one].history, one, ground)]
+    of_model = course.c.person_id.in_(person_ids) & (course.c.model_id == ground.model_id)
+    connection.execute(delete(course).where(of_model))
+    rows = [
+        row
+        for person_id in person_ids
+        for row in course_days(records[person_id].history, person_id, ground)
+    ]
     if rows:
         connection.execute(insert(course), rows)
     written = update(belief).where(belief.c.person_id.in_(person_ids))

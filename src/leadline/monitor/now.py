@@ -87,16 +87,16 @@ def _refresh(connection: Connection, store: Store, person_ids: list[str], now: i
     records = read_records(connection, ids, ground.model_id)
     starts = [
         None if row is None else day(row)
-        for row in (people[one].row["treatment_start"] for one in ids)
+        for row in (people[person_id].row["treatment_start"] for person_id in ids)
     ]
-    found, paths = beliefs([records[one] for one in ids], starts, ground.parameters)
+    ends, paths = beliefs([records[person_id] for person_id in ids], starts, ground.parameters)
     params_id = keep_parameters(connection, ground.parameters, ground.model_id, now)
-    _write_beliefs(connection, dict(zip(ids, found, strict=True)), ground.model_id, params_id)
+    _write_beliefs(connection, dict(zip(ids, ends, strict=True)), ground.model_id, params_id)
     before = standings_before(connection, ids)
     views = []
-    for one, belief, path in zip(ids, found, paths, strict=True):
-        seen = Seen(people[one], records[one], belief, before.get(one))
-        views.append(_view(connection, seen, ground, now) | {"spark": _spark(path, now)})
+    for person_id, belief, path in zip(ids, ends, paths, strict=True):
+        subject = Seen(people[person_id], records[person_id], belief, before.get(person_id))
+        views.append(_view(connection, subject, ground, now) | {"spark": _spark(path, now)})
     write_views(connection, people, views)
     connection.execute(update(person).where(person.c.id.in_(ids)).values(refresh_due=None))
 
@@ -118,26 +118,26 @@ def standings_before(connection: Connection, person_ids: Sequence[str]) -> dict[
     return {person_id: Standing.from_json(state) for person_id, state in rows}
 
 
-def _view(connection: Connection, seen: Seen, ground: Ground, now: int) -> dict[str, Any]:
-    last_ask = _last_ask(connection, seen.stored.id)
-    return view_of(seen, ground, now) | {"last_ask_at": last_ask}
+def _view(connection: Connection, subject: Seen, ground: Ground, now: int) -> dict[str, Any]:
+    last_ask = _last_ask(connection, subject.stored.id)
+    return view_of(subject, ground, now) | {"last_ask_at": last_ask}
 
 
-def view_of(seen: Seen, ground: Ground, now: int) -> dict[str, Any]:
+def view_of(subject: Seen, ground: Ground, now: int) -> dict[str, Any]:
     """The row of `person_now` of one person, without what only asks know."""
-    today, record = day(now), seen.record
-    belief = None if seen.belief is None else seen.belief.at(today, ground.parameters)
+    today, record = day(now), subject.record
+    belief = None if subject.belief is None else subject.belief.at(today, ground.parameters)
     change = (
         None
         if belief is None
         else belief.change(ground.config.points, fitted=ground.parameters.fitted)
     )
-    facts = _facts(seen, change)
-    standing = next_standing(seen.standing, facts, today, ground.config.standing)
+    facts = _facts(subject, change)
+    standing = next_standing(subject.standing, facts, today, ground.config.standing)
     numbers = _numbers(belief, record, ground)
     return {
-        "person_id": seen.stored.id,
-        "team_id": seen.stored.row["team_id"],
+        "person_id": subject.stored.id,
+        "team_id": subject.stored.row["team_id"],
         "model_id": ground.model_id,
         "at": now,
         **numbers,
@@ -154,19 +154,21 @@ def view_of(seen: Seen, ground: Ground, now: int) -> dict[str, Any]:
     }
 
 
-def _facts(seen: Seen, change: CourseChange | None) -> Facts:
+def _facts(subject: Seen, change: CourseChange | None) -> Facts:
     reliable: Direction = ""
     if change is not None and change.words.startswith("reliably"):
         reliable = "worse" if change.mean > 0 else "better"
-    last = seen.record.last_message
+    last = subject.record.last_message
     return Facts(
         p_worse=0.0 if change is None else change.p_worse,
         p_better=0.0 if change is None else change.p_better,
         reliable=reliable,
         last_message_day=None if last is None else day(last),
-        words=seen.record.words,
-        failed=seen.stored.row["failed"] is not None,
-        conversations=frozenset(int(one.day) for one in seen.record.history.estimates),
+        words=subject.record.words,
+        failed=subject.stored.row["failed"] is not None,
+        conversations=frozenset(
+            int(person_id.day) for person_id in subject.record.history.estimates
+        ),
     )
 
 
@@ -182,11 +184,11 @@ def _numbers(belief: Belief | None, record: Record, ground: Ground) -> dict[str,
     rule = ground.config.ask_rule(ground.parameters.sem)
     gain = _offset_gain(belief, ground.parameters)
     value = ask_value(np.array([mean]), np.array([variance]), np.array([gain]), rule)
-    shown = float(np.clip(mean, 0, 27))
+    bounded = float(np.clip(mean, 0, 27))
     nearest = min(rule.cuts, key=lambda cut: abs(cut - mean))
-    reason = ask_reason(shown, (lower, upper), nearest,
+    reason = ask_reason(bounded, (lower, upper), nearest,
                         answered=record.last_phq9 is not None, at_random=False)  # fmt: skip
-    figures = (shown, lower, upper, sd, totals.at_least(10)[0], totals.at_least(20)[0], value[0])
+    figures = (bounded, lower, upper, sd, totals.at_least(10)[0], totals.at_least(20)[0], value[0])
     return dict(zip(names, (*map(float, figures), reason), strict=True))
 
 
@@ -199,10 +201,10 @@ def _offset_gain(belief: Belief, parameters: CourseParameters) -> float:
 def _spark(path: Sequence[tuple[float, float]], now: int) -> str:
     """The last days of a course for a small drawing: days ago and points, the last of each."""
     today = day(now)
-    shown = {
+    bounded = {
         int(today) - int(when): round(mean, 1) for when, mean in path if today - when <= SPARK_DAYS
     }
-    return json.dumps(sorted(shown.items(), reverse=True))
+    return json.dumps(sorted(bounded.items(), reverse=True))
 
 
 def _last_ask(connection: Connection, person_id: str) -> int | None:
@@ -212,22 +214,22 @@ def _last_ask(connection: Connection, person_id: str) -> int | None:
 
 
 def _write_beliefs(
-    connection: Connection, found: dict[str, Belief | None], model_id: str, params_id: str
+    connection: Connection, ends: dict[str, Belief | None], model_id: str, params_id: str
 ) -> None:
     belief = schema.belief
-    mine = belief.c.person_id.in_(list(found)) & (belief.c.model_id == model_id)
-    connection.execute(delete(belief).where(mine))
+    of_model = belief.c.person_id.in_(list(ends)) & (belief.c.model_id == model_id)
+    connection.execute(delete(belief).where(of_model))
     rows = [
         {
             "person_id": person_id,
             "model_id": model_id,
             "params_id": params_id,
-            "day": one.day,
-            "reference_day": one.reference_day,
-            "state": one.pack(),
+            "day": end.day,
+            "reference_day": end.reference_day,
+            "state": end.pack(),
         }
-        for person_id, one in found.items()
-        if one is not None
+        for person_id, end in ends.items()
+        if end is not None
     ]
     if rows:
         connection.execute(insert(belief), rows)

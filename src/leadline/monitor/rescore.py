@@ -81,18 +81,18 @@ def _write_cohort(store: Store, texts: Texts, path: Path) -> dict[str, Read]:
         rows: list[tuple[Any, ...]] = []
         for stored, messages in part:
             name = external_id(stored)
-            said = texts.read(stored, messages)
+            contents = texts.read(stored, messages)
             rows += [
                 (name, bytes(row["conversation_hash"]).hex(), at, row["role"], text,
                  times.moment(row["time"]))
-                for at, (row, text) in enumerate(zip(messages, said, strict=True))
+                for at, (row, text) in enumerate(zip(messages, contents, strict=True))
             ]  # fmt: skip
-            own = [
+            user_rows = [
                 (int(row["seq"]), int(row["time"]), word_count(text))
-                for row, text in zip(messages, said, strict=True)
+                for row, text in zip(messages, contents, strict=True)
                 if row["role"] == "user"
             ]
-            seqs[name] = (stored.id, own)
+            seqs[name] = (stored.id, user_rows)
         tables.append(pl.DataFrame(rows, schema=TURNS, orient="row"))
     people = pl.DataFrame([(name, False) for name in seqs], schema=PEOPLE, orient="row")
     turns = pl.concat(tables) if tables else pl.DataFrame(schema=TURNS)
@@ -118,8 +118,8 @@ def _messages(
 ) -> list[tuple[StoredPerson, list[Any]]]:
     people = people_by_id(connection, store.vault, person_ids)
     out = []
-    for one, stored in people.items():
-        live = (message.c.person_id == one) & message.c.superseded_at.is_(None)
+    for person_id, stored in people.items():
+        live = (message.c.person_id == person_id) & message.c.superseded_at.is_(None)
         query = select(message).where(live).order_by(*PLACE)
         out.append((stored, list(connection.execute(query).mappings())))
     return out
@@ -129,20 +129,22 @@ def _load(
     store: Store, model_id: str, read: Read, rows: pl.DataFrame, when: tuple[int, float]
 ) -> int:
     """Put the estimates of one person down; how many."""
-    person_id, own = read
+    person_id, user_rows = read
     begun, window = when
-    made = [
-        estimate_row(seq, row | _window(own, at, window))
-        for at, ((seq, _, _), row) in enumerate(zip(own, rows.iter_rows(named=True), strict=True))
+    estimates = [
+        estimate_row(seq, row | _window(user_rows, at, window))
+        for at, ((seq, _, _), row) in enumerate(
+            zip(user_rows, rows.iter_rows(named=True), strict=True)
+        )
     ]
-    work = partial(_write, person_id=person_id, model_id=model_id, made=made, begun=begun)
+    work = partial(_write, person_id=person_id, model_id=model_id, estimates=estimates, begun=begun)
     return store.database.write(work)
 
 
-def _window(own: list[tuple[int, int, int]], at: int, days: float) -> dict[str, int]:
+def _window(user_rows: list[tuple[int, int, int]], at: int, days: float) -> dict[str, int]:
     """The turns and words that the estimate after one's own message number `at` rests on."""
-    since = own[at][1] - int(days * times.DAY) if days else -1
-    window = [words for _, time, words in own[: at + 1] if time > since]
+    since = user_rows[at][1] - int(days * times.DAY) if days else -1
+    window = [words for _, time, words in user_rows[: at + 1] if time > since]
     return {"window_turns": len(window), "window_words": sum(window)}
 
 
@@ -150,7 +152,7 @@ def _write(
     connection: Connection,
     person_id: str,
     model_id: str,
-    made: Sequence[EstimateRow],
+    estimates: Sequence[EstimateRow],
     begun: int,
 ) -> int:
     """Put estimates in the place of what the model said before; how many.
@@ -169,7 +171,7 @@ def _write(
         (message.c.received_at >= begun) | (message.c.superseded_at >= begun),
     )
     limit = connection.execute(changed).scalar()
-    rows = [row for row in made if limit is None or row.time < limit]
+    rows = [row for row in estimates if limit is None or row.time < limit]
     ended = update(estimate).where(
         estimate.c.person_id == person_id,
         estimate.c.model_id == model_id,

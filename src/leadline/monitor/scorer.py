@@ -162,7 +162,7 @@ class LiveScorer:
     def _read(self, claims: Sequence[Claim]) -> None:
         """Read people together; whoever cannot be read does not keep the others from it."""
         try:
-            made = self._estimates(claims)
+            estimates = self._estimates(claims)
         except Unreachable:
             raise
         except Exception as error:  # noqa: BLE001  said of the person, and the others go on
@@ -172,7 +172,7 @@ class LiveScorer:
                 for claim in claims:
                     self._read([claim])
             return
-        self._finish(claims, made)
+        self._finish(claims, estimates)
 
     def _give_up(self, claim: Claim, error: Exception) -> None:
         """Say of a person that they cannot be estimated; of an error of the program, its type."""
@@ -194,27 +194,28 @@ class LiveScorer:
             news[name] = _messages(claim.new, self.texts.read(claim.stored, claim.new))
         before = {name: claim.before for name, claim in named.items()}
         table = self.running.add_with_windows(_with_any(news), before=before)
-        made = _rows(table)
-        return [_joined(claim, made.get(name, [])) for name, claim in named.items()]
+        estimates = _rows(table)
+        return [_joined(claim, estimates.get(name, [])) for name, claim in named.items()]
 
     def _history(self, name: str) -> Sequence[TimedMessage]:
         claim = self._claims[name]
         rows = self.store.database.read(lambda c: read_history(c, claim))
         return _messages(rows, self.texts.read(claim.stored, rows))
 
-    def _finish(self, claims: Sequence[Claim], made: Sequence[Sequence[EstimateRow]]) -> None:
+    def _finish(self, claims: Sequence[Claim], estimates: Sequence[Sequence[EstimateRow]]) -> None:
         model = (self.model_id, self.owner)
         now = times.now()
         written = self.store.database.write(
             lambda c: [
-                finish(c, claim, model, rows, now) for claim, rows in zip(claims, made, strict=True)
+                finish(c, claim, model, rows, now)
+                for claim, rows in zip(claims, estimates, strict=True)
             ]
         )
         for claim, finished in zip(claims, written, strict=True):
             if not finished:  # somebody else has the person, or something changed meanwhile
                 self.running.forget_person(external_id(claim.stored))
-        done = [claim.stored.id for claim, fin in zip(claims, written, strict=True) if fin]
-        refresh_people(self.store, done, times.now())
+        finished_ids = [claim.stored.id for claim, fin in zip(claims, written, strict=True) if fin]
+        refresh_people(self.store, finished_ids, times.now())
 
     @contextmanager
     def _kept(self, claims: Sequence[Claim]) -> Iterator[None]:
@@ -264,30 +265,30 @@ def _with_any(news: Mapping[str, Sequence[TimedMessage]]) -> dict[str, Sequence[
 
 
 def _rows(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    made: dict[str, list[dict[str, Any]]] = {}
+    estimates: dict[str, list[dict[str, Any]]] = {}
     for row in table.iter_rows(named=True):
-        made.setdefault(row["person_id"], []).append(row)
-    return made
+        estimates.setdefault(row["person_id"], []).append(row)
+    return estimates
 
 
-def _joined(claim: Claim, made: Sequence[dict[str, Any]]) -> list[EstimateRow]:
+def _joined(claim: Claim, estimates: Sequence[dict[str, Any]]) -> list[EstimateRow]:
     """Each estimate with the number of the message that it came after."""
     user = [row for row in claim.new if row["role"] == "user"]
-    return [estimate_row(row["seq"], one) for row, one in zip(user, made, strict=True)]
+    return [estimate_row(row["seq"], fields) for row, fields in zip(user, estimates, strict=True)]
 
 
-def estimate_row(seq: int, made: Mapping[str, Any]) -> EstimateRow:
+def estimate_row(seq: int, estimates: Mapping[str, Any]) -> EstimateRow:
     """A row of `ESTIMATES` with its windows, as the store takes it."""
-    distribution = np.asarray(made["distribution"], dtype=np.float64)
+    distribution = np.asarray(estimates["distribution"], dtype=np.float64)
     variance = float(Totals(distribution[None]).variance()[0])
     names = ("mean", "median", "lower", "upper", "p_ge_5", "p_ge_10", "p_ge_15", "p_ge_20")
     return EstimateRow(
         seq=seq,
-        time=times.microseconds(made["time"]),
+        time=times.microseconds(estimates["time"]),
         distribution=distribution,
-        figures={name: float(made[name]) for name in names} | {"variance": variance},
-        increment=made["increment"],
-        departure=made["departure"],
-        window_turns=int(made["window_turns"]),
-        window_words=int(made["window_words"]),
+        figures={name: float(estimates[name]) for name in names} | {"variance": variance},
+        increment=estimates["increment"],
+        departure=estimates["departure"],
+        window_turns=int(estimates["window_turns"]),
+        window_words=int(estimates["window_words"]),
     )

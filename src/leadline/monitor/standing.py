@@ -164,7 +164,7 @@ def _name(
         returns = before.name == reliably or (before.name == SETTLING and before.direction == way)
         waited = day - turning.turning_since >= config.pending_days
         since = math.floor(turning.turning_since)
-        talked = sum(since <= one <= day for one in facts.conversations)
+        talked = sum(since <= talk_day <= day for talk_day in facts.conversations)
         enough = talked >= config.pending_conversations
         if returns or (waited and enough and facts.reliable == way):
             return reliably

@@ -244,11 +244,11 @@ def check_backup(path: Path, now: int) -> dict[str, Any]:
     else:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
             try:
-                whole = connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+                intact = connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
                 people = connection.execute("SELECT count(*) FROM person").fetchone()[0]
             except sqlite3.DatabaseError:
-                whole = False
-        problem = "" if whole else "is damaged, or no store"
+                intact = False
+        problem = "" if intact else "is damaged, or no store"
     if problem:
         raise LeadlineError(
             f"The copy of the store {problem}.", file=path,
@@ -294,8 +294,8 @@ def forget(address: str, keys: KeyConfig, person: str, *, really: bool) -> dict[
             for table in OF_A_PERSON:
                 if "person_id" in table.c:
                     query = select(func.count()).select_from(table)
-                    mine = query.where(table.c.person_id == stored.id)
-                    counts[table.name] = int(connection.execute(mine).scalar_one())
+                    of_person = query.where(table.c.person_id == stored.id)
+                    counts[table.name] = int(connection.execute(of_person).scalar_one())
             if really:
                 forget_person(connection, store.vault, person, times.now())
             return counts

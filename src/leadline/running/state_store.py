@@ -335,15 +335,15 @@ class StateStore:
 
     def keep_only(self, person_ids: Collection[str]) -> int:
         """Remove the courses of everybody else, of whom there is no name left; how many."""
-        wanted = {self._path(person_id) for person_id in person_ids}
+        paths = {self._path(person_id) for person_id in person_ids}
         here = set() if self.folder is None else set(self.folder.glob(f"*{SUFFIX}"))
-        for path in here - wanted:
+        for path in here - paths:
             path.unlink(missing_ok=True)
             self._files.pop(path, None)
         others = [name for name in self._courses if name not in person_ids]
         for name in others:
             self.drop(name)
-        return len(here - wanted) + len(others)
+        return len(here - paths) + len(others)
 
     def flush(self) -> None:
         """Write what is not on disk yet; does nothing without a folder."""

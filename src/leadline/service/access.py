@@ -42,8 +42,8 @@ class Desk:
 
 def desk(request: Request) -> Desk:
     """What the application was made with."""
-    found: Desk = request.app.state.desk
-    return found
+    holder: Desk = request.app.state.desk
+    return holder
 
 
 def _who(request: Request, at: Annotated[Desk, Depends(desk)]) -> Bearer:
@@ -54,16 +54,16 @@ def _who(request: Request, at: Annotated[Desk, Depends(desk)]) -> Bearer:
     """
     kind, _, text = request.headers.get("authorization", "").partition(" ")
     now = times.now()
-    found = None
+    holder = None
     if kind.lower() == "bearer":
-        found = at.store.database.read(lambda connection: bearer(connection, text.strip(), now))
-    if found is None:
+        holder = at.store.database.read(lambda connection: bearer(connection, text.strip(), now))
+    if holder is None:
         remedy = "Send Authorization: Bearer, with a token of leadline monitor token."
         raise Refused(401, "no_token", "The request has no token that holds.", remedy)
-    request.scope[ACTOR] = found.actor_id
-    if found.last_used is None or found.last_used < now - USED_EVERY:
-        at.store.database.write(lambda connection: note_use(connection, found.token_id, now))
-    return found
+    request.scope[ACTOR] = holder.actor_id
+    if holder.last_used is None or holder.last_used < now - USED_EVERY:
+        at.store.database.write(lambda connection: note_use(connection, holder.token_id, now))
+    return holder
 
 
 def may(*scopes: str) -> Callable[..., Bearer]:

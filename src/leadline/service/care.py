@@ -46,14 +46,14 @@ def get_course(
     days: Annotated[int, Query(ge=1, le=MOST_DAYS)] = 180,
 ) -> bodies.PersonCourse:
     """Severity on each of the last days, real PHQ-9s beside, as known now or at `asof`."""
-    known, now = _known(asof), times.now()
-    until = now if known is None else min(known, now)
+    known_at, now = _known(asof), times.now()
+    until = now if known_at is None else min(known_at, now)
 
     def work(connection: Connection) -> bodies.PersonCourse:
         stored = person_of(connection, at, who, person)
         ground = read_ground(connection)
-        record = read_records(connection, [stored.id], ground.model_id, known)[stored.id]
-        return _course(connection, stored, record, ground, (person, until, known, days))
+        record = read_records(connection, [stored.id], ground.model_id, known_at)[stored.id]
+        return _course(connection, stored, record, ground, (person, until, known_at, days))
 
     return at.store.database.read(work)
 
@@ -67,20 +67,20 @@ def get_estimates(
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Estimates already seen.")] = 0,
 ) -> bodies.PersonEstimates:
     """The estimates after each message, as known now or at `asof`."""
-    known = _known(asof)
+    known_at = _known(asof)
 
     def work(connection: Connection) -> bodies.PersonEstimates:
         stored = person_of(connection, at, who, person)
         model = live_model(connection)
         model_id = "" if model is None else model["model_id"]
-        rows = read_estimates(connection, stored.id, model_id, known)
-        shown = rows[after : after + ESTIMATES_AT_ONCE]
-        more = after + len(shown) if after + len(shown) < len(rows) else None
+        rows = read_estimates(connection, stored.id, model_id, known_at)
+        page_rows = rows[after : after + ESTIMATES_AT_ONCE]
+        next_place = after + len(page_rows) if after + len(page_rows) < len(rows) else None
         return bodies.PersonEstimates(
             person=person, model=model_id,
             no_label_seen=bool(model is not None and model["without_labels"]),
-            as_of=times.moment(times.now() if known is None else known),
-            estimates=[_estimate(row) for row in shown], after=more,
+            as_of=times.moment(times.now() if known_at is None else known_at),
+            estimates=[_estimate(row) for row in page_rows], after=next_place,
         )  # fmt: skip
 
     return at.store.database.read(work)
@@ -115,8 +115,8 @@ def post_ask(body: bodies.AskBody, at: At, who: Care) -> bodies.AskResult:
         stored = person_of(connection, at, who, body.person)
         before = open_ask(connection, stored.id)
         number = ask_person(connection, stored.id, by, body.channel)
-        known = before is not None and before["asked_at"] is not None
-        return bodies.AskResult(ask=number, status="known" if known else "stored")
+        known_at = before is not None and before["asked_at"] is not None
+        return bodies.AskResult(ask=number, status="known" if known_at else "stored")
 
     return at.store.database.write(work)
 
@@ -165,15 +165,15 @@ def _course(
     stored: StoredPerson,
     record: Record,
     ground: Ground,
-    asked: tuple[str, int, int | None, int],
+    terms: tuple[str, int, int | None, int],
 ) -> bodies.PersonCourse:
-    external, until, known, days = asked
+    external, until, known_at, days = terms
     start = stored.row["treatment_start"]
     (belief,), _ = beliefs(
         [record], [None if start is None else times.day(start)], ground.parameters
     )
     query = select(person_now).where(person_now.c.person_id == stored.id)
-    view = connection.execute(query).mappings().first() if known is None else None
+    view = connection.execute(query).mappings().first() if known_at is None else None
     standing = None if view is None else Standing.from_json(view["standing_state"])
     words = "" if standing is None else standing_words(
         standing, times.day(until),
@@ -186,7 +186,7 @@ def _course(
         standing="" if standing is None else standing.name, standing_words=words,
         now=series[-1] if series else None,
         change=None if belief is None else _change(record, belief.reference_day, ground, until),
-        phq9s=[_phq9(row) for row in _phq9_rows(connection, stored.id, known)], days=series,
+        phq9s=[_phq9(row) for row in _phq9_rows(connection, stored.id, known_at)], days=series,
     )  # fmt: skip
 
 
@@ -195,10 +195,10 @@ def _days(record: Record, ground: Ground, until: int, days: int) -> list[bodies.
     now = times.day(until)
     heard = record.history.days
     first = max(math.floor(min(heard)) + 1, math.floor(now) - days + 1)
-    whole = np.arange(first, math.floor(now) + 1, dtype=np.float64)
+    day_ends = np.arange(first, math.floor(now) + 1, dtype=np.float64)
     last = max(now, *heard)  # a sender's clock may be ahead
     course = smoothed_course(
-        record.history, np.append(whole[whole < last], last), ground.parameters
+        record.history, np.append(day_ends[day_ends < last], last), ground.parameters
     )
     lower, upper = course.interval()
     return [
@@ -231,11 +231,11 @@ def _moment(day: float) -> datetime:
     return times.moment(round(day * times.DAY))
 
 
-def _phq9_rows(connection: Connection, person_id: str, known: int | None) -> list[Any]:
+def _phq9_rows(connection: Connection, person_id: str, known_at: int | None) -> list[Any]:
     query = (
         select(phq9)
         .where(phq9.c.person_id == person_id)
-        .where(counted(phq9.c, known, "received_at", "retracted_at"))
+        .where(counted(phq9.c, known_at, "received_at", "retracted_at"))
         .order_by(phq9.c.time, phq9.c.id)
     )
     return list(connection.execute(query).mappings())
@@ -270,16 +270,16 @@ def _entry(at: Desk, row: Any, suggestion: Any) -> bodies.Entry:
     )  # fmt: skip
     figures = ("mean", "lower", "upper", "p_ge_10", "p_worse", "p_better", "standing",
                "last_phq9_total")  # fmt: skip
-    asked = suggestion is not None
+    terms = suggestion is not None
     return bodies.Entry(
         person=key.open(bytes(row["external_sealed"]), "external"),
         **{name: row[name] for name in figures},
         standing_words=words,
         last_message=_optional(last),
         last_phq9=_optional(row["last_phq9_at"]),
-        ask=suggestion["id"] if asked else None,
-        reason=suggestion["reason"] if asked and suggestion["reason"] else row["reason"],
-        drawn_at_random=bool(asked and suggestion["drawn_at_random"]),
+        ask=suggestion["id"] if terms else None,
+        reason=suggestion["reason"] if terms and suggestion["reason"] else row["reason"],
+        drawn_at_random=bool(terms and suggestion["drawn_at_random"]),
     )
 
 

@@ -107,12 +107,12 @@ def add_handlers(app: FastAPI) -> None:
 
 def describe(errors: Sequence[Any]) -> str:
     """Where and how a request is wrong, without a word of it."""
-    told = [
+    named = [
         f"{_place(error['loc'])} {KINDS.get(error['type'], 'is not what it may be')}"
         for error in errors[:SHOWN]
     ]
-    more = len(errors) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+    unnamed = len(errors) - len(named)
+    return "; ".join(named) + (f"; and {unnamed} more" if unnamed > 0 else "")
 
 
 def _place(parts: Sequence[int | str]) -> str:

@@ -70,14 +70,14 @@ def lag_seconds(connection: Connection) -> float:
 
 def _gauges(connection: Connection) -> dict[str, float]:
     people, messages = backlog(connection)
-    due = select(func.count()).select_from(person).where(person.c.refresh_due.is_not(None))
+    views = select(func.count()).select_from(person).where(person.c.refresh_due.is_not(None))
     failed = select(func.count()).select_from(person).where(person.c.failed.is_not(None))
     calls = select(func.count()).select_from(hook_call).where(hook_call.c.delivered_at.is_(None))
     return {
         "people_unread": people,
         "messages_unread": messages,
         "lag_seconds": lag_seconds(connection),
-        "views_due": connection.execute(due).scalar_one(),
+        "views_due": connection.execute(views).scalar_one(),
         "people_failed": connection.execute(failed).scalar_one(),
         "item9_calls_open": connection.execute(calls).scalar_one(),
     }

@@ -16,7 +16,7 @@ from leadline.service import bodies
 from leadline.service.access import Desk, desk, may, not_found, person_of
 from leadline.service.errors import Refused
 from leadline.store import times
-from leadline.store.messages import NewMessage, ItemOutcome, retract_messages, store_messages
+from leadline.store.messages import ItemOutcome, NewMessage, retract_messages, store_messages
 from leadline.store.people import PersonChange, find_people, put_person
 from leadline.store.phq9s import NewPhq9, retract_phq9, see_item9, store_phq9s
 from leadline.store.tokens import Bearer

@@ -42,9 +42,9 @@ class Suggestion:
 
 def suggest(connection: Connection, suggestion: Suggestion, now: int) -> int:
     """Put a suggestion down; the number of the ask that is open."""
-    known = open_ask(connection, suggestion.person_id)
-    if known is not None:
-        return int(known["id"])
+    open_row = open_ask(connection, suggestion.person_id)
+    if open_row is not None:
+        return int(open_row["id"])
     values = {
         "person_id": suggestion.person_id,
         "suggested_at": now,
@@ -68,16 +68,16 @@ def ask_person(
         channel: one of `CHANNELS`.
     """
     actor, now = by
-    asked = {"asked_at": now, "asked_by": actor, "channel": channel}
-    known = open_ask(connection, person_id)
+    asking = {"asked_at": now, "asked_by": actor, "channel": channel}
+    open_row = open_ask(connection, person_id)
     leave_lane(connection, "ask", person_id)
     _due(connection, person_id, now)
-    if known is None:
-        plain = {"person_id": person_id, "drawn_at_random": False}
-        return _number(connection, plain | asked)
-    if known["asked_at"] is None:
-        connection.execute(update(ask).where(ask.c.id == known["id"]).values(asked))
-    return int(known["id"])
+    if open_row is None:
+        bare = {"person_id": person_id, "drawn_at_random": False}
+        return _number(connection, bare | asking)
+    if open_row["asked_at"] is None:
+        connection.execute(update(ask).where(ask.c.id == open_row["id"]).values(asking))
+    return int(open_row["id"])
 
 
 def change_ask(

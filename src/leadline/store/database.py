@@ -83,8 +83,8 @@ class Database:
         self.engine.dispose()
 
     def _write_once(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as plain:
-            connection = plain.execution_options(**{WRITES: True})
+        with self.engine.connect() as raw:
+            connection = raw.execution_options(**{WRITES: True})
             with connection.begin():
                 return work(connection)
 

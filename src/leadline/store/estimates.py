@@ -138,8 +138,8 @@ def read_estimates(
     return list(connection.execute(query.order_by(estimate.c.time, estimate.c.seq)).mappings())
 
 
-def counted(columns: Any, asof: int | None, made: str, ended: str) -> Any:
+def counted(columns: Any, asof: int | None, made_name: str, ended: str) -> Any:
     """The rows that count now, or counted at `asof`."""
     if asof is None:
         return columns[ended].is_(None)
-    return (columns[made] <= asof) & or_(columns[ended].is_(None), columns[ended] > asof)
+    return (columns[made_name] <= asof) & or_(columns[ended].is_(None), columns[ended] > asof)

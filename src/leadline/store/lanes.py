@@ -51,8 +51,8 @@ def replace_entries(
     entries: Sequence[dict[str, Any]],
 ) -> None:
     """Put entries in the place of those that some people have in some lanes."""
-    mine = lane_entry.c.person_id.in_(person_ids)
-    connection.execute(delete(lane_entry).where(lane_entry.c.lane.in_(lanes), mine))
+    of_people = lane_entry.c.person_id.in_(person_ids)
+    connection.execute(delete(lane_entry).where(lane_entry.c.lane.in_(lanes), of_people))
     if entries:
         connection.execute(insert(lane_entry), list(entries))
 

@@ -94,7 +94,7 @@ def store_messages(
     """
     people = find_people(connection, vault, (item.person for item in batch), lock=True)
     keys = [vault.find("message", item.source, item.id) for item in batch]
-    known = _known(connection, keys)
+    stored_rows = _known(connection, keys)
     received = {stored.id: int(stored.row["received"]) for stored in people.values()}
     outcomes: list[ItemOutcome] = []
     rows: list[dict[str, Any]] = []
@@ -104,14 +104,16 @@ def store_messages(
         if outcome is None:
             stored = people[item.person]
             digest = body_digest(stored.key, item)
-            outcome = _compared(known.get(key), stored, digest)
+            outcome = _compared(stored_rows.get(key), stored, digest)
         if outcome is None and item.replaces is not None:
-            outcome = _replace(connection, vault, (stored, item), known, (now, received), again)
+            outcome = _replace(
+                connection, vault, (stored, item), stored_rows, (now, received), again
+            )
         if outcome is None:
             number = received[stored.id] = received[stored.id] + 1
             row = _row(stored, item, (key, digest), (number, now), keep_texts)
             rows.append(row)
-            known[key] = row
+            stored_rows[key] = row
             outcome = ItemOutcome("stored", number=number)
         outcomes.append(outcome)
     if rows:
@@ -126,17 +128,17 @@ def retract_messages(
     """Take messages back, given by person, source and id: they count as never said from now on."""
     people = find_people(connection, vault, (item[0] for item in batch), lock=True)
     keys = [vault.find("message", source, name) for _, source, name in batch]
-    known = _known(connection, keys)
+    stored_rows = _known(connection, keys)
     outcomes, again = [], dict[str, int]()
     for (external, _, _), key in zip(batch, keys, strict=True):
-        stored, row = people.get(external), known.get(key)
+        stored, row = people.get(external), stored_rows.get(key)
         if stored is None or row is None or row["person_id"] != stored.id:
             outcomes.append(ItemOutcome("refused", "message not known"))
         elif row["superseded_at"] is not None:
             outcomes.append(ItemOutcome("known", number=row["seq"]))
         else:
             _supersede(connection, row, None, now)
-            known[key] = {**row, "superseded_at": now}
+            stored_rows[key] = {**row, "superseded_at": now}
             again[stored.id] = min(again.get(stored.id, row["time"]), row["time"])
             outcomes.append(ItemOutcome("stored", number=row["seq"]))
     _count(connection, people.values(), {}, again)
@@ -185,7 +187,7 @@ def _row(
     keep_texts: bool,
 ) -> dict[str, Any]:
     number, now = place
-    kept = keep_texts
+    has_text = keep_texts
     return {
         "person_id": stored.id,
         "seq": number,
@@ -196,8 +198,8 @@ def _row(
         "role": item.role,
         "time": item.time,
         "received_at": now,
-        "sealed_text": stored.key.seal(item.text, "text", number) if kept else None,
-        "sealed_key": None if kept else _sealed_key(stored.key, item, number),
+        "sealed_text": stored.key.seal(item.text, "text", number) if has_text else None,
+        "sealed_key": None if has_text else _sealed_key(stored.key, item, number),
         "superseded_at": None,
         "superseded_by": None,
     }
@@ -218,7 +220,7 @@ def _replace(
     connection: Connection,
     vault: Vault,
     new: tuple[StoredPerson, NewMessage],
-    known: dict[bytes, Any],
+    stored_rows: dict[bytes, Any],
     place: tuple[int, dict[str, int]],
     again: dict[str, int],
 ) -> ItemOutcome | None:
@@ -226,13 +228,13 @@ def _replace(
     stored, item = new
     now, received = place
     key = vault.find("message", item.source, item.replaces or "")
-    row = known.get(key) or _known(connection, [key]).get(key)
+    row = stored_rows.get(key) or _known(connection, [key]).get(key)
     if row is None or row["person_id"] != stored.id or row["superseded_at"] is not None:
         return NOTHING_TO_REPLACE
     number = received[stored.id] + 1
     _supersede(connection, row, number, now)
     row.update(superseded_at=now, superseded_by=number)
-    known[key] = row
+    stored_rows[key] = row
     earliest = min(row["time"], item.time)
     again[stored.id] = min(again.get(stored.id, earliest), earliest)
     return None

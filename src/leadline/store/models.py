@@ -26,10 +26,10 @@ def register_model(
     without_labels: bool = False,
 ) -> bool:
     """Put a model down; whether it is new. One that is there keeps its status."""
-    known = select(run_model.c.model_id).where(run_model.c.model_id == model_id)
-    if connection.execute(known).first() is not None:
-        found = update(run_model).where(run_model.c.model_id == model_id).values(run=run)
-        connection.execute(found)
+    earlier = select(run_model.c.model_id).where(run_model.c.model_id == model_id)
+    if connection.execute(earlier).first() is not None:
+        changed = update(run_model).where(run_model.c.model_id == model_id).values(run=run)
+        connection.execute(changed)
         return False
     values = {"model_id": model_id, "run": run, "status": status, "since": now}
     connection.execute(insert(run_model).values(**values, without_labels=without_labels))
@@ -54,10 +54,10 @@ def promote(connection: Connection, model_id: str, now: int) -> None:
     Raises:
         LeadlineError: the store has no such model.
     """
-    found = update(run_model).where(run_model.c.model_id == model_id)
+    changed = update(run_model).where(run_model.c.model_id == model_id)
     retired = update(run_model).where(run_model.c.status == "live")
     connection.execute(retired.values(status="retired", since=now))
-    if not connection.execute(found.values(status="live", since=now)).rowcount:
+    if not connection.execute(changed.values(status="live", since=now)).rowcount:
         raise LeadlineError(
             "The store has no such model.", remedy="Score with it first: leadline monitor nightly."
         )
@@ -67,7 +67,7 @@ def promote(connection: Connection, model_id: str, now: int) -> None:
 
 def _read_the_rest(connection: Connection, model_id: str) -> None:
     """Have read again whatever the model has made no estimate after."""
-    made = select(estimate.c.seq).where(
+    estimated = select(estimate.c.seq).where(
         estimate.c.person_id == message.c.person_id,
         estimate.c.seq == message.c.seq,
         estimate.c.model_id == model_id,
@@ -77,7 +77,7 @@ def _read_the_rest(connection: Connection, model_id: str) -> None:
         select(message.c.person_id, func.min(message.c.time))
         .join(person, person.c.id == message.c.person_id)
         .where(message.c.role == "user", message.c.superseded_at.is_(None))
-        .where(message.c.seq <= person.c.scored_upto, ~made.exists())
+        .where(message.c.seq <= person.c.scored_upto, ~estimated.exists())
         .group_by(message.c.person_id)
     )
     for person_id, time in connection.execute(first).all():
@@ -90,8 +90,8 @@ def put_params(
 ) -> None:
     """Keep the parameters of a course; `content` is their JSON and the people they rest on."""
     text, people = content
-    known = select(params.c.id).where(params.c.id == params_id)
-    if connection.execute(known).first() is None:
+    earlier = select(params.c.id).where(params.c.id == params_id)
+    if connection.execute(earlier).first() is None:
         values = {"id": params_id, "model_id": model_id, "content": text, "people": people}
         connection.execute(insert(params).values(**values, made_at=now))
 

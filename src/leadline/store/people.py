@@ -74,8 +74,8 @@ def put_person(connection: Connection, vault: Vault, change: PersonChange, now: 
     if connection.execute(gone).first() is not None:
         return "refused"
     before = find_people(connection, vault, [change.external_id], lock=True)
-    made = change.external_id not in before
-    stored = _made(connection, vault, change, now) if made else before[change.external_id]
+    is_new = change.external_id not in before
+    stored = _made(connection, vault, change, now) if is_new else before[change.external_id]
     fields: dict[str, Any] = {}
     if change.team is not None:
         fields["team_id"] = team_id(connection, vault, change.team, make=True)
@@ -87,12 +87,12 @@ def put_person(connection: Connection, vault: Vault, change: PersonChange, now: 
         fields["estimate_allowed"] = change.consent["estimate"]
     if "team_id" in fields:
         for table in (schema.lane_entry, schema.person_now):
-            mine = table.c.person_id == stored.id
-            connection.execute(update(table).where(mine).values(team_id=fields["team_id"]))
+            of_person = table.c.person_id == stored.id
+            connection.execute(update(table).where(of_person).values(team_id=fields["team_id"]))
     if fields:
-        due = {"refresh_due": now}
-        connection.execute(update(person).where(person.c.id == stored.id).values(fields | due))
-    return "stored" if made or any(agreed) or set(fields) - {"estimate_allowed"} else "known"
+        refresh = {"refresh_due": now}
+        connection.execute(update(person).where(person.c.id == stored.id).values(fields | refresh))
+    return "stored" if is_new or any(agreed) or set(fields) - {"estimate_allowed"} else "known"
 
 
 def _made(connection: Connection, vault: Vault, change: PersonChange, now: int) -> StoredPerson:
@@ -124,11 +124,11 @@ def _agree(
         consent.c.purpose == purpose,
         consent.c.withdrawn_at.is_(None),
     )
-    given = connection.execute(standing).scalars().all()
-    if bool(given) == change.consent[purpose]:
+    standing_ids = connection.execute(standing).scalars().all()
+    if bool(standing_ids) == change.consent[purpose]:
         return False
-    if given:
-        withdrawn = update(consent).where(consent.c.id.in_(given)).values(withdrawn_at=now)
+    if standing_ids:
+        withdrawn = update(consent).where(consent.c.id.in_(standing_ids)).values(withdrawn_at=now)
         connection.execute(withdrawn)
         return True
     sealed = {
@@ -201,12 +201,12 @@ def team_id(connection: Connection, vault: Vault, name: str, *, make: bool = Fal
     """The team of a name; None where there is none and none is to be made."""
     hashed = vault.find("team", name)
     team = schema.team
-    known = connection.execute(select(team.c.id).where(team.c.name_hash == hashed)).scalar()
-    if known is not None or not make:
-        return known
+    number = connection.execute(select(team.c.id).where(team.c.name_hash == hashed)).scalar()
+    if number is not None or not make:
+        return number
     sealed = vault.seal(name, "team")
-    made = insert(team).values(name_hash=hashed, name_sealed=sealed).returning(team.c.id)
-    return int(connection.execute(made).scalar_one())
+    is_new = insert(team).values(name_hash=hashed, name_sealed=sealed).returning(team.c.id)
+    return int(connection.execute(is_new).scalar_one())
 
 
 def allowed(connection: Connection, person_id: str, purpose: str) -> bool:

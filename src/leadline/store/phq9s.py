@@ -69,10 +69,10 @@ def store_phq9s(
     keys = [vault.find("phq9", item.source, item.id) for item in batch]
     query = select(phq9.c.id, phq9.c.person_id, phq9.c.key_hash, phq9.c.body_hmac)
     rows = connection.execute(query.where(phq9.c.key_hash.in_(keys))).mappings()
-    known: dict[bytes, Any] = {bytes(row["key_hash"]): row for row in rows}
+    stored_rows: dict[bytes, Any] = {bytes(row["key_hash"]): row for row in rows}
     outcomes = []
     for item, key in zip(batch, keys, strict=True):
-        outcome = _one(connection, people.get(item.person), (item, key), known, now)
+        outcome = _one(connection, people.get(item.person), (item, key), stored_rows, now)
         outcomes.append(outcome)
         if outcome.status == "stored" and not of_the_past:
             _call_for_item9(connection, people[item.person], outcome.number, now)
@@ -106,8 +106,8 @@ def see_item9(
         return ItemOutcome("refused", "PHQ-9 not known")
     if row["seen_at"] is not None:
         return ItemOutcome("known", number=number)
-    seen = update(phq9).where(phq9.c.id == number).values(seen_at=now, seen_by=actor)
-    connection.execute(seen)
+    looked_at = update(phq9).where(phq9.c.id == number).values(seen_at=now, seen_by=actor)
+    connection.execute(looked_at)
     _leave_item9(connection, stored.id)
     return ItemOutcome("stored", number=number)
 
@@ -122,7 +122,7 @@ def _one(
     connection: Connection,
     stored: StoredPerson | None,
     named: tuple[NewPhq9, bytes],
-    known: dict[bytes, Any],
+    stored_rows: dict[bytes, Any],
     now: int,
 ) -> ItemOutcome:
     item, key = named
@@ -139,7 +139,7 @@ def _one(
     if scored.total is None:
         return ItemOutcome("refused", "too many answers are missing for a total")
     digest = _digest(stored, item)
-    row = known.get(key)
+    row = stored_rows.get(key)
     if row is not None:
         same = row["person_id"] == stored.id and bytes(row["body_hmac"]) == digest
         return (
@@ -148,7 +148,7 @@ def _one(
             else ItemOutcome("conflict", "other content under this source and id")
         )
     number = _insert(connection, stored, item, scored, (key, digest, now))
-    known[key] = {"id": number, "person_id": stored.id, "body_hmac": digest}
+    stored_rows[key] = {"id": number, "person_id": stored.id, "body_hmac": digest}
     return ItemOutcome("stored", number=number)
 
 
@@ -166,7 +166,7 @@ def _insert(
     marks: tuple[bytes, bytes, int],
 ) -> int:
     key, digest, now = marks
-    given = any(answer is not None for answer in scored.items)
+    has_answers = any(answer is not None for answer in scored.items)
     digits = "".join(UNANSWERED if answer is None else str(answer) for answer in scored.items)
     row = {
         "person_id": stored.id,
@@ -175,7 +175,7 @@ def _insert(
         "time": item.time,
         "received_at": now,
         "total": scored.total,
-        "answers": digits if given else None,
+        "answers": digits if has_answers else None,
         "instrument": scored.instrument,
         "prorated": scored.prorated,
         "ask_id": _answered(connection, stored.id, item.time, now),

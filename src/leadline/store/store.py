@@ -117,8 +117,8 @@ def _opened(database: Database, keys: KeyConfig) -> Store:
 
 
 def _new_or_given(keys: KeyConfig, file: Path | None) -> bytes:
-    given = KEY_VARIABLE in os.environ or keys.key_command is not None
-    if given or key_path(keys, file).exists():
+    is_given = KEY_VARIABLE in os.environ or keys.key_command is not None
+    if is_given or key_path(keys, file).exists():
         return read_key(keys, file)
     return new_key_file(key_path(keys, file))
 

@@ -223,7 +223,7 @@ def key_path(config: KeyConfig, beside: Path | None) -> Path:
 
 def _printed(command: str) -> str:
     try:
-        done = subprocess.run(
+        printed = subprocess.run(
             shlex.split(command), capture_output=True, timeout=COMMAND_SECONDS, check=True
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -231,7 +231,7 @@ def _printed(command: str) -> str:
             f"The command of --key-command failed ({type(error).__name__}).",
             remedy="Run it by hand and see that it prints the key and ends with 0.",
         ) from None
-    return done.stdout.decode("ascii", "replace")
+    return printed.stdout.decode("ascii", "replace")
 
 
 def _decoded(text: str, place: str | Path) -> bytes:

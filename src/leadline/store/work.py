@@ -79,13 +79,13 @@ def claim_people(
         .values(lease_owner=worker, lease_until=now + LEASE, lease_epoch=person.c.lease_epoch + 1)
     )
     stored = people_by_id(connection, vault, ids)
-    return [_claim(connection, one) for one in stored.values()]
+    return [_claim(connection, row_before) for row_before in stored.values()]
 
 
 def _claim(connection: Connection, stored: StoredPerson) -> Claim:
     row = stored.row
     new = list(connection.execute(_unread(row)).mappings())
-    place = min((_place(one) for one in new), default=LAST)
+    place = min((_place(row_before) for row_before in new), default=LAST)
     again = row["read_again_from"]
     read = _live(row).where(message.c.seq <= row["scored_upto"])
     last = (
@@ -175,7 +175,7 @@ def finish(
     if not written:
         return False
     if not claim.goes_on:
-        numbers = [one["seq"] for one in claim.new] + _gone(connection, claim)
+        numbers = [row_before["seq"] for row_before in claim.new] + _gone(connection, claim)
         supersede_estimates(connection, claim.stored.id, numbers, now)
     write_estimates(connection, claim.stored.id, model_id, revision, rows, now)
     return True
