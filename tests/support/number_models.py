@@ -69,6 +69,7 @@ class NumberTrainer:
         weights[0] += 1e-3 * (seed % 7)  # members differ by their seed
         out.mkdir(parents=True)
         (out / "weights.json").write_text(json.dumps(weights.tolist()))
+        (out / "config.json").write_text("{}")
         return NumberModel(weights)
 
 
