@@ -20,6 +20,7 @@ from leadline.cli.app import app
 from leadline.cohort.store import read_cohort
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
+from leadline.runs.estimates import run_of_estimates
 from leadline.runs.recipe import recipe_settings
 from leadline.runs.verify import verify
 from leadline.selftrain import selftrain
@@ -83,6 +84,8 @@ def test_the_whole_method_with_a_real_reader(leadline, folder, tmp_path, scheme)
     assert (few or "Cross-validation has 96 people") in err
     if scheme == "paper":
         every_figure_of_the_page(leadline, folder, run)
+    else:
+        fused_scores_are_there_when_they_are_fused(leadline, folder, run)
 
 
 def every_file_is_verified(run):
@@ -93,6 +96,27 @@ def every_file_is_verified(run):
         (finding,) = verify(run).wrong
         assert finding.file == str(file.relative_to(run))
         file.write_text(before)
+
+
+def fused_scores_are_there_when_they_are_fused(leadline, folder, run):
+    out = run.parent / "scores.parquet"
+    score = ("score", folder / "cohort", "--run", run, "--labels", folder / "labels", "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leadline.selftrain.fusion.write_estimates", interrupted)
+        assert leadline(*score)[0] == 130
+    assert not out.exists()
+    code, text, err = leadline(*score)
+    assert code == 0, err
+    assert "fused with a teacher's ratings" in text
+    assert {"model", "ledger", "fusion.json", "labels.parquet"} == set(run_of_estimates(out))
+    assert verify(out).wrong == ()
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+    code, _, err = leadline(*score)
+    assert (code, "already exists" in err) == (2, True)
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def every_figure_of_the_page(leadline, folder, run):

@@ -172,6 +172,44 @@ def test_the_cohort_in_memory_and_on_disk_give_the_same(whole, simulated, traine
     assert out.read_bytes() == whole[1]
 
 
+@pytest.fixture
+def left_over(whole, simulated_path, trained, home, tmp_path, monkeypatch):
+    """The file is there, and its parts too: the kill came before they were removed."""
+    out = tmp_path / "out.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(parts_module.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score_cohort(simulated_path, trained, out, CONFIG, home=home)
+    assert out.read_bytes() == whole[1]
+    assert folder_of(out).is_dir()
+    return out
+
+
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_what_was_joined_before_a_kill_is_finished_by_the_same_command(
+    whole, left_over, simulated_path, trained, home
+):
+    assert score_cohort(simulated_path, trained, left_over, CONFIG, home=home) == whole[0]
+    assert left_over.read_bytes() == whole[1]
+    assert list(files_of(left_over.parent)) == ["out.parquet"]
+
+
+@pytest.mark.parametrize("change", ["settings", "file"])
+def test_parts_beside_a_file_of_others_do_not_replace_it(
+    left_over, simulated_path, trained, home, change
+):
+    if change == "file":  # that somebody made with --overwrite, and was killed while replacing
+        pl.read_parquet(left_over).head(3).write_parquet(left_over)
+    config = CONFIG if change == "file" else replace(CONFIG, batch_people=4)
+    before = files_of(left_over.parent)
+    with pytest.raises(LeadlineError, match="already exists"):
+        score_cohort(simulated_path, trained, left_over, config, home=home)
+    assert files_of(left_over.parent) == before
+
+
 def test_without_a_cache_the_bits_are_those_of_an_empty_one(simulated_path, trained, tmp_path):
     for name, cache in (("with", True), ("without", False)):
         out, config = tmp_path / f"{name}.parquet", replace(CONFIG, part_people=60, batch_people=60)

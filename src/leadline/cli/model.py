@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leadline.cohort.config import WindowConfig
     from leadline.cohort.store import Cohort
     from leadline.runs.config import TrainConfig
+    from leadline.scoring.config import ScoreConfig
 
 
 def build_demo() -> click.Command:
@@ -312,17 +313,12 @@ def build_score() -> click.Command:
         as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
-        from leadline.output import check_apart
         from leadline.scoring.score import score_cohort
 
-        if labels is not None:
-            from leadline.selftrain.fusion import check_fusion, fuse_file
-
-            check_apart(out, [labels])
-            check_fusion(run, labels, cohort)
-        counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
-        if labels is not None:
-            counts["fused"] = fuse_file(run, out, labels)
+        if labels is None:
+            counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
+        else:
+            counts = _score_with_teacher((cohort, run, labels), out, config, overwrite=overwrite)
         if as_json:
             show_json({"estimates_file": str(out), **counts, "notice": NOTICE})
             return
@@ -339,6 +335,24 @@ def build_score() -> click.Command:
         say(NOTICE)
 
     return score
+
+
+def _score_with_teacher(
+    read: tuple[Path, Path, Path], out: Path, config: ScoreConfig, *, overwrite: bool
+) -> dict[str, int]:
+    """Score and fuse with the labels; `out` is there when both are done, not before."""
+    from leadline.output import check_file
+    from leadline.scoring.score import is_estimates, score_cohort
+    from leadline.selftrain.fusion import check_fusion, fuse_file
+
+    cohort, run, labels = read
+    check_file(out, read, is_estimates, overwrite=overwrite)
+    check_fusion(run, labels, cohort)
+    alone = out.with_name(f".{out.name}.alone")
+    counts = score_cohort(cohort, run, alone, config, overwrite=True)
+    counts["fused"] = fuse_file(run, alone, labels)
+    alone.replace(out)
+    return counts
 
 
 def build_evaluate() -> click.Command:

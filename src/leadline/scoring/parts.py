@@ -33,12 +33,13 @@ from leadline.artefact import (
     private_folder,
     read_manifest,
     replacing,
+    sha256,
     write_manifest,
 )
 from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.tables import MADE_BY
 
-LOCK, SUFFIX = "lock", ".parts"
+LOCK, JOINED, SUFFIX = "lock", "joined", ".parts"
 
 ATTEMPTS = ".attempts"  # suffix of files that count how often something was begun
 
@@ -46,7 +47,7 @@ OURS = "|".join(  # every name that this module or an engine writes, less the lo
     (
         re.escape(MANIFEST),
         SCRATCH,
-        "joined",  # of a folder that an earlier version began
+        JOINED,
         r"(\d{6}-[0-9a-f]{12}|loads)\..*",
     )
 )
@@ -108,15 +109,33 @@ class PartFolder:
 
         Its pages have checksums, and it says by which run it was made, SHA-256 of file by name.
         """
-        arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
         for stale in self.folder.glob(f".{glob.escape(out.name)}.*"):
             stale.unlink()  # left by a process that was killed while joining
-        with (
-            replacing(out, folder=self.folder) as scratch,
-            pq.ParquetWriter(
-                scratch, arrow, compression="zstd", write_page_checksum=True
-            ) as writer,
-        ):
+        with replacing(out, folder=self.folder) as scratch:
+            self._join(scratch, schema, made_by)
+
+    def are_joined(
+        self, out: Path, schema: Mapping[str, pl.DataType], made_by: Mapping[str, str]
+    ) -> bool:
+        """Whether `out` is what `join` makes of the parts, which are all there: a process that was
+        killed had only to remove them.
+        """
+        if len(self.finished()) < self.count:
+            return False
+        joined = self.folder / JOINED
+        try:
+            self._join(joined, schema, made_by)
+            return sha256(joined) == sha256(out)
+        finally:
+            joined.unlink(missing_ok=True)
+
+    def _join(
+        self, scratch: Path, schema: Mapping[str, pl.DataType], made_by: Mapping[str, str]
+    ) -> None:
+        arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        with pq.ParquetWriter(
+            scratch, arrow, compression="zstd", write_page_checksum=True
+        ) as writer:
             writer.add_key_value_metadata({MADE_BY: json.dumps(dict(made_by), sort_keys=True)})
             tables: list[pa.Table] = []
             for number in range(self.count):
@@ -127,6 +146,26 @@ class PartFolder:
                     tables = []
             if tables:
                 writer.write_table(pa.concat_tables(tables))
+
+
+def has_parts(
+    out: Path, settings: Mapping[str, Any] | None = None, inputs: Mapping[str, str] | None = None
+) -> bool:
+    """Whether parts of `out` lie beside it; with `settings` and `inputs`, those made with these."""
+    folder = parts_folder(out)
+    if settings is None or inputs is None:
+        return folder.is_dir()
+    entries = _entries(settings, inputs)
+    return _manifest(folder, entries) == entries
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the parts of `out` lie while it is made."""
+    return out.with_name(f".{out.name}{SUFFIX}")
+
+
+def _entries(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    return {"code": code_version(), "settings": dict(settings), "inputs": dict(inputs)}
 
 
 @contextmanager
@@ -140,10 +179,10 @@ def open_parts(
     Raises:
         LeadlineError: another process makes the same file, or the folder holds something else.
     """
-    folder = out.with_name(f".{out.name}{SUFFIX}")
+    folder = parts_folder(out)
     check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    entries = {"code": code_version(), "settings": dict(settings), "inputs": dict(inputs)}
+    entries = _entries(settings, inputs)
     key = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:12]
     parts = PartFolder(folder, key, count)
     private_folder(folder)

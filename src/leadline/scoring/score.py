@@ -23,7 +23,7 @@ from leadline.progress import Advance, progress_bar
 from leadline.runs.checkpoint import CHECKPOINT, check_run
 from leadline.scoring.blocks import PeopleBlock, index_cohort
 from leadline.scoring.config import ScoreConfig
-from leadline.scoring.parts import open_parts
+from leadline.scoring.parts import has_parts, open_parts
 from leadline.scoring.worker import Counts, Scorer, Work
 from leadline.tables import ESTIMATES, IDENTIFYING
 
@@ -64,7 +64,8 @@ def score_cohort(
     cohort = Path(cohort) if isinstance(cohort, str) else cohort
     run, out, config = Path(run), Path(out), config or ScoreConfig()
     source = cohort.path if isinstance(cohort, Cohort) else cohort
-    check_file(out, [source, run], is_estimates, overwrite=overwrite)
+    left_over = not overwrite and out.is_file() and has_parts(out)  # by a kill, perhaps
+    check_file(out, [source, run], is_estimates, overwrite=overwrite or left_over)
     check_run(run)
     index = index_cohort(cohort)
     blocks = index.blocks(config.part_people)
@@ -73,7 +74,12 @@ def score_cohort(
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
-    with open_parts(out, settings, {"turns": index.digest, **made_by}, len(blocks)) as parts:
+    inputs = {"turns": index.digest, **made_by}
+    if left_over and not has_parts(out, settings, inputs):
+        check_file(out, [source, run], is_estimates)
+    with open_parts(out, settings, inputs, len(blocks)) as parts:
+        if left_over and not parts.are_joined(out, ESTIMATES, made_by):
+            check_file(out, [source, run], is_estimates)
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
         work = Work(turns, run, parts, config.batch_people, config.cache, home)
         total = score_parts(work, blocks, config, len(index))
