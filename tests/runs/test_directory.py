@@ -1,5 +1,6 @@
 """The directory of a run: whose it is, what is kept of it, what is replaced."""
 
+import contextlib
 import json
 import os
 import tomllib
@@ -7,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 from tests.support.cohorts import files_of
+from tests.support.kills import kill_at, steps_of
 
 from leadline.artefact import write_manifest
 from leadline.cohort.config import WindowConfig
@@ -245,3 +247,34 @@ def test_a_kill_before_the_settings_are_written_leaves_a_place_to_begin_in(tmp_p
     with run_directory(tmp_path / "run", SETTINGS, False) as run:
         finish(run)
     assert not (tmp_path / "run" / directory.BEGUN).exists(), "a finished run has a manifest"
+
+
+def make(out, word, overwrite):
+    with run_directory(out, SETTINGS, overwrite) as run:
+        (run / "made.parquet").write_text(word)
+        finish(run)
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_kill_at_any_step_leaves_the_old_run_or_the_new_and_the_next_ends_well(tmp_path, old):
+    def begin(name):
+        if old is not None:
+            make(tmp_path / name / "run", old, overwrite=False)
+            evaluate(tmp_path / name / "run")
+        return tmp_path / name / "run"
+
+    counted = begin("counted")
+    count = steps_of(lambda: make(counted, "new", overwrite=True))
+    assert count > 10
+    for step in range(count):
+        out = begin(str(step))
+        kill_at(step, lambda out=out: make(out, "new", overwrite=True))
+        if (out / "manifest.json").is_file():
+            assert (out / "made.parquet").read_text() in ("new", old), step
+        else:
+            assert old is None, step
+        with contextlib.suppress(RunIsTrained):  # where it was the new one already
+            make(out, "new", overwrite=True)
+        assert (out / "made.parquet").read_text() == "new"
+        assert set(files_of(out.parent)) == set(files_of(counted.parent)), step
+        assert [path.name for path in out.parent.iterdir()] == ["run"], step

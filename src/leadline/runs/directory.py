@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from leadline import processes
 from leadline.about import code_version
-from leadline.artefact import MANIFEST, private_folder, replacing, write_json
+from leadline.artefact import MANIFEST, SCRATCH, private_folder, replacing, write_json
 from leadline.errors import LeadlineError
 from leadline.output import (
     check_apart,
@@ -109,10 +110,12 @@ def _settle(path: Path, config: str, overwrite: bool) -> Path:
         )
     was_made = (place / MANIFEST).is_file() and _is_run(path)
     if was_made:  # and its command was killed at the last step
+        (place / BEGUN).unlink(missing_ok=True)
         put_in_place(place, path)
         LOG.warning("Put in place a run that an interrupted command had finished: %s", path)
     if (path / MANIFEST).is_file():
         check_own(path, "run")
+        (path / BEGUN).unlink(missing_ok=True)
         _refuse_finished(path, config, overwrite, was_made=was_made)
     else:
         place = path
@@ -165,7 +168,7 @@ def _check_vacant(place: Path, config: str, overwrite: bool) -> None:
     """Raise `LeadlineError` unless a run of the settings `config` may be made at `place`."""
     if place.exists() and not place.is_dir():
         raise LeadlineError("The output is a file.", remedy="Choose another --out.", file=place)
-    if not place.exists() or not any(file.name != BEGUN for file in place.iterdir()):
+    if not place.exists() or all(_is_first(file.name) for file in place.iterdir()):
         return
     if not (place / CONFIG).is_file():
         raise LeadlineError(
@@ -191,6 +194,11 @@ def _check_vacant(place: Path, config: str, overwrite: bool) -> None:
             "or remove the directory.",
             file=place,
         )
+
+
+def _is_first(name: str) -> bool:
+    """Whether a file is of those that a run begins with, before its settings are written."""
+    return name == BEGUN or re.fullmatch(SCRATCH, name) is not None
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
