@@ -346,8 +346,9 @@ def test_files_of_a_change_that_waits_are_no_strangers(tmp_path):
 def test_what_a_process_that_runs_is_writing_stays(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    kept = [f".a.{os.getppid()}-0123abcd", ".a.txt", ".a.12-short"]
-    left = [f".a.{gone.pid}-0123abcd", f"deep/.b.c.{gone.pid}-0123abcd", f".a.{10**30}-0123abcd"]
+    kept = [f".a.{os.getppid()}-0123abcd", ".a.txt", ".a.12-short", ".tmpAbC123", "deep/.tmpAbC12"]
+    left = [f".a.{gone.pid}-0123abcd", f"deep/.b.c.{gone.pid}-0123abcd", f".a.{10**30}-0123abcd",
+            "deep/.tmpAbC123"]  # fmt: skip
     (tmp_path / "out" / "deep").mkdir(parents=True)
     for name in (*kept, *left):
         (tmp_path / "out" / name).touch()

@@ -53,6 +53,9 @@ OWN_FILES = {
 }
 """Names that Leadline gives in each kind of artefact beside those that its manifest lists."""
 
+WEIGHTS_SCRATCH = r"\.tmp[A-Za-z0-9]{6}"
+"""Names that safetensors gives to files of weights until they are whole."""
+
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -372,7 +375,9 @@ def clear_leftovers(path: Path) -> None:
 def clear_scratch(folder: Path) -> None:
     """Remove what processes that are gone left half written in `folder`, which the caller holds."""
     for entry in folder.rglob(".*"):
-        if re.fullmatch(SCRATCH, entry.name) is None or _is_at_work(entry.name):
+        of_weights = entry.parent != folder and re.fullmatch(WEIGHTS_SCRATCH, entry.name)
+        of_ours = re.fullmatch(SCRATCH, entry.name) and not _is_at_work(entry.name)
+        if not of_weights and not of_ours:
             continue
         if entry.is_file() and not entry.is_symlink():
             entry.unlink(missing_ok=True)

@@ -9,8 +9,13 @@ threads and wait for ever.)
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +90,40 @@ def kill_at(place: int, work: Callable[[], Any]) -> bool:
     finally:
         undo()
     return False
+
+
+CALLS = ("rename", "renameat", "renameat2", "fsync")
+"""System calls that give names or reach the disk."""
+
+
+def can_trace() -> bool:
+    """Whether this machine lets strace watch a process."""
+    command = ("strace", "-f", "-qq", "-e", "trace=rename", "true")
+    return shutil.which("strace") is not None and (
+        subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+def calls_of(command: Sequence[str], environment: dict[str, str]) -> list[tuple[str, int]]:
+    """Run a command; each of its `CALLS` as its name and its number among those of that name."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        trace = ("strace", "-f", "-qq", "-o", log.name, "-e", f"trace={','.join(CALLS)}")
+        subprocess.run([*trace, *command], env=environment, check=True, capture_output=True)
+        names = re.findall(r"^\d+ +(\w+)\(", log.read(), re.MULTILINE)
+    seen: Counter[str] = Counter()
+    places = []
+    for name in (name for name in names if name in CALLS):
+        seen[name] += 1
+        places.append((name, seen[name]))
+    return places
+
+
+def kill_in_call(
+    command: Sequence[str], environment: dict[str, str], place: tuple[str, int]
+) -> bool:
+    """Run a command that is sent SIGKILL in one of its `CALLS`; whether it came there."""
+    name, number = place
+    inject = f"inject={name}:signal=SIGKILL:when={number}"
+    trace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={name}", "-e", inject)
+    done = subprocess.run([*trace, *command], env=environment, check=False, capture_output=True)
+    return done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)

@@ -15,9 +15,17 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from leadline.artefact import MANIFEST, check_files, read_json, read_manifest, sha256, write_json
+from leadline.artefact import (
+    MANIFEST,
+    check_files,
+    read_json,
+    read_manifest,
+    replacing,
+    sha256,
+    write_json,
+)
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
 from leadline.errors import LeadlineError, LeadlineWarning
@@ -116,7 +124,8 @@ def _save_model(folder: Path, name: str, model: Model) -> dict[str, Any]:
         parts.append({"views": list(views), "settings": settings})
         tensors |= {f"{number}.{key}": np.ascontiguousarray(x) for key, x in arrays.items()}
     file = folder / f"{name}.safetensors"
-    save_file(tensors, file)
+    with replacing(file) as scratch:
+        scratch.write_bytes(save(tensors))  # save_file leaves scratch files of its own when killed
     return {
         "kind": "frozen",
         "sha256": sha256(file),
