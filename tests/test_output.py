@@ -339,6 +339,10 @@ def test_files_of_a_change_that_waits_are_no_strangers(tmp_path):
     (tmp_path / "out" / f".{MANIFEST}.12-0123abcd").touch()
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert not list(strangers(tmp_path / "out", "export", manifest))
+    (tmp_path / "out" / ".results.json.pending").touch()  # of results that no manifest knows yet
+    assert not list(strangers(tmp_path / "out", "run", manifest))
+    assert len(list(strangers(tmp_path / "out", "export", manifest))) == 1
+    (tmp_path / "out" / ".results.json.pending").unlink()
     shutil.copy(tmp_path / "out" / MANIFEST, tmp_path / "out" / "mine")
     assert [path.name for path in strangers(tmp_path / "out", "export", manifest)] == ["mine"]
 

@@ -233,7 +233,8 @@ def strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[Pa
     names = [*files_of(manifest), MANIFEST]
     listed = {*names, *(pending_name(name) for name in names)}
     listed |= {str(folder) for name in names for folder in Path(name).parents}
-    own_names = re.compile(f"{OWN_FILES.get(kind, '')}|{ANYTHING}|(.*/)?{SCRATCH}")
+    of_kind = OWN_FILES.get(kind, "")
+    own_names = re.compile(f"{of_kind}|\\.({of_kind})\\.pending|{ANYTHING}|(.*/)?{SCRATCH}")
     for folder, folders, files in os.walk(path):
         for name in [*folders, *files]:
             entry = Path(folder, name)
