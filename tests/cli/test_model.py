@@ -73,6 +73,13 @@ def test_the_whole_course(leadline, tmp_path, sentence_reader):
     assert "not a diagnosis" in err
     code, text, _ = leadline("report", run)
     assert text.strip() == str(run / "report.html")
+    assert leadline("verify", run)[0] == leadline("verify", cohort)[0] == 0
+    forged = (run / "results.json").read_text().replace('"value": ', '"value": 0')
+    (run / "results.json").write_text(forged)
+    code, text, err = leadline("report", run)
+    assert (code, text) == (2, "")
+    assert "results.json: This file is not the one that was written" in err
+    assert f"Run: leadline evaluate {run}" in err
     code, text, _ = leadline("score", cohort, "--run", run, "--out", out, "--json")
     assert json.loads(text)["estimates"] == pl.read_parquet(out).height
     code, text, err = leadline("score", cohort, "--run", run, "--out", out, "--overwrite")
