@@ -1,5 +1,6 @@
 """The one door for outputs: what it refuses, what a kill leaves, who may write at one time."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -7,9 +8,14 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.support.cohorts import files_of
 from tests.support.kills import kill_at, steps_of
 
@@ -29,10 +35,14 @@ from leadline.output import (
 
 def make(path, word, *, kind="export", inputs=(), overwrite=True):
     with new_directory(path, kind, inputs, overwrite=overwrite) as scratch:
-        (scratch / "deep").mkdir()
-        (scratch / "deep" / "a").write_text(word)
-        files = {"deep/a": sha256(scratch / "deep" / "a")}
-        write_manifest(scratch, kind=kind, command="x", settings={}, inputs={}, files=files)
+        fill(scratch, word, kind)
+
+
+def fill(scratch, word, kind="export"):
+    (scratch / "deep").mkdir()
+    (scratch / "deep" / "a").write_text(word)
+    files = {"deep/a": sha256(scratch / "deep" / "a")}
+    write_manifest(scratch, kind=kind, command="x", settings={}, inputs={}, files=files)
 
 
 def word_of(path):
@@ -358,3 +368,97 @@ def test_what_a_process_that_runs_is_writing_stays(tmp_path):
         (tmp_path / "out" / name).touch()
     with changing(tmp_path / "out"):
         assert set(files_of(tmp_path / "out")) == set(kept)
+
+
+class Writer(threading.Thread):
+    """Makes an artefact, and waits in the middle until it is told how to end."""
+
+    def __init__(self, path, word):
+        super().__init__(daemon=True)
+        self.path, self.word = path, word
+        self.inside, self.end, self.well = threading.Event(), threading.Event(), True
+
+    def run(self):
+        with (
+            contextlib.suppress(KeyError),
+            new_directory(self.path, "export", overwrite=True) as out,
+        ):
+            fill(out, self.word)
+            self.inside.set()
+            assert self.end.wait(30)
+            if not self.well:
+                raise KeyError
+
+    def finish(self, *, well):
+        self.well = well
+        self.end.set()
+        self.join(30)
+        assert not self.is_alive()
+
+
+WORDS = st.sampled_from(["one", "two", "three"])
+
+
+class Writers(RuleBasedStateMachine):
+    """Writers at one place, one after the other, at one time, and killed at any step."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.out, self.word, self.writer, self.clean = self.folder / "out", None, None, True
+
+    def teardown(self):
+        if self.writer is not None:
+            self.writer.finish(well=False)
+        shutil.rmtree(self.folder)
+
+    @precondition(lambda self: self.writer is None)
+    @rule(word=WORDS, overwrite=st.booleans())
+    def make(self, word, overwrite):
+        if self.word is not None and not overwrite:
+            with pytest.raises(LeadlineError, match="already exists"):
+                make(self.out, word, overwrite=False)
+            return
+        make(self.out, word, overwrite=overwrite)
+        self.word, self.clean = word, True
+
+    @precondition(lambda self: self.writer is None)
+    @rule(word=WORDS, step=st.integers(0, 40))
+    def kill(self, word, step):
+        kill_at(step, lambda: make(self.out, word))
+        found = word_of(self.out) if self.out.exists() else None
+        assert found in (self.word, word)
+        self.word, self.clean = found, False
+
+    @precondition(lambda self: self.writer is None)
+    @rule(word=WORDS)
+    def begin(self, word):
+        self.writer = Writer(self.out, word)
+        self.writer.start()
+        assert self.writer.inside.wait(30)
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(well=st.booleans())
+    def end(self, well):
+        self.writer.finish(well=well)
+        self.word = self.writer.word if well else self.word
+        self.writer, self.clean = None, True
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(word=WORDS)
+    def come_second(self, word):
+        with pytest.raises(LeadlineError, match="Another process is writing here"):
+            make(self.out, word)
+
+    @invariant()
+    def what_lies_there_is_whole_and_the_last_that_was_finished(self):
+        found = word_of(self.out) if self.out.exists() else None
+        assert found == self.word
+        if found is not None:
+            assert set(files_of(self.out)) == {"deep/a", MANIFEST}
+        if self.writer is None and self.clean:
+            assert names(self.folder) == ["out"] * (found is not None)
+
+
+Writers.TestCase.settings = settings(max_examples=15, stateful_step_count=15)
+test_any_course_of_writers_loses_nothing = Writers.TestCase
