@@ -26,7 +26,8 @@ def finish(path):
 
 
 def evaluate(path):
-    (path / directory.RESULTS).write_text("{}")
+    for name in directory.AFTER:
+        (path / name).write_text("{}")
 
 
 def test_settings_are_written_as_toml_that_says_the_same():
@@ -113,13 +114,14 @@ def test_a_run_is_apart_from_what_it_is_made_from_and_behind_no_link(tmp_path):
     assert not any(cohort.iterdir())
 
 
-def test_a_run_that_was_killed_before_its_results_goes_on_with_them(tmp_path):
+@pytest.mark.parametrize(("name", "verb"), directory.AFTER.items())
+def test_a_run_that_was_killed_before_its_results_or_report_goes_on_with_them(tmp_path, name, verb):
     out = tmp_path / "run"
     finished_run(out)
-    (out / directory.RESULTS).unlink()
+    (out / name).unlink()
     before = files_of(tmp_path)
     with (
-        pytest.raises(RunIsTrained, match="leadline evaluate"),
+        pytest.raises(RunIsTrained, match=f"leadline {verb}"),
         run_directory(out, SETTINGS, False),
     ):
         pass

@@ -415,13 +415,13 @@ def _further(run: Path, cohort: Path | None, *, open_locked_test: bool) -> Path 
 
 @contextmanager
 def _going_on() -> Iterator[None]:
-    """Go on with the evaluation where the run was trained by a command that ended before it."""
+    """Go on with results and report where the run was trained by a command that ended before."""
     from leadline.runs.directory import RunIsTrained
 
     try:
         yield
     except RunIsTrained:
-        say("This run was trained before; only its results were missing.")
+        say("This run was trained before; only its results or its report were missing.")
 
 
 def _say_precision(

@@ -28,7 +28,10 @@ from leadline.output import (
     recover_replaced,
 )
 
-CONFIG, RESULTS = "config.toml", "results.json"
+CONFIG = "config.toml"
+
+AFTER = {"results.json": "evaluate", "report.html": "report"}
+"""What the command line makes of a run when it is trained, and the verb that makes it alone."""
 
 BEGUN = "begun.json"  # which code began an unfinished run
 
@@ -36,9 +39,9 @@ LOG = logging.getLogger(__name__)
 
 
 class RunIsTrained(LeadlineError):
-    """A run of the same settings is finished, but was never evaluated: training was the long part.
+    """A run of the same settings is finished, and has no results or no report yet.
 
-    Whoever asked for it can go on with the evaluation.
+    Training was the long part: whoever asked for it can go on with these.
     """
 
 
@@ -64,7 +67,7 @@ def run_directory(
         inputs: whatever is read to make it; None among them is left out.
 
     Raises:
-        RunIsTrained: a run of the same settings is finished and has no results.
+        RunIsTrained: a run of the same settings is finished and has no results, or no report.
         LeadlineError: the run is finished, or unfinished with other settings or by another
             version, another process makes it, or the directory holds something else, touches an
             input, or cannot be made.
@@ -135,10 +138,11 @@ def _refuse_finished(path: Path, config: str, overwrite: bool, *, was_made: bool
     It is not where an interrupted command, which was to replace another, `was_made` it.
     """
     same = (path / CONFIG).is_file() and _config_of(path) == config
-    if same and (was_made or not overwrite) and not (path / RESULTS).is_file():
+    verb = next((verb for name, verb in AFTER.items() if not (path / name).is_file()), None)
+    if same and (was_made or not overwrite) and verb is not None:
         raise RunIsTrained(
-            "This run is finished and was not evaluated.",
-            remedy=f"Run: leadline evaluate {path}; or add --overwrite to train it again.",
+            f"This run is finished but for what leadline {verb} makes.",
+            remedy=f"Run: leadline {verb} {path}; or add --overwrite to train it again.",
             file=path,
         )
     if not overwrite:
