@@ -68,7 +68,7 @@ _SCALE_WORDS = r"not at all|several days|more than half (?:of )?the days|nearly 
 
 _ANSWER = re.compile(rf"\b(?:{_SCALE_WORDS})\b|(?<![\d.,/])[0-3](?![\d/]|[.,]\d)", re.IGNORECASE)
 
-_LIST = re.compile(r"(?<![\d.])(?:[0-3]\s*[,;/ ]\s*){6,8}[0-3](?![\d.])")
+_LIST = re.compile(r"(?<![\d.])(?:[0-3](?:\s*+[,;/]\s*+|[^\S ]*+ \s*+)){6,8}[0-3](?![\d.])")
 
 _NUMBER = (
     r"(?:1\d|2[0-7]|\d)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def import_files(
     """
     source, out = _existing(Path(source)), Path(out)
     read = [source, *(v for v in vars(settings).values() if isinstance(v, Path))]
-    with new_directory(out, "cohort", read, overwrite=overwrite) as scratch:
+    with bounded(source), new_directory(out, "cohort", read, overwrite=overwrite) as scratch:
         ledger = RejectedRows(settings.skip_bad)
         layout, evidence = _layout_of(source, settings, ledger)
         parts = READERS[layout](source, settings, ledger)
@@ -125,6 +126,25 @@ def import_files(
             text_may_leave=settings.text_may_leave,
         )
         return carry_lock(out, scratch)
+
+
+@contextmanager
+def bounded(source: Path) -> Iterator[None]:
+    """Refuse what is nested deeper than Python follows, or needs more memory than there is."""
+    try:
+        yield
+    except RecursionError as error:
+        raise LeadlineError(
+            "Something in these files is nested too deeply.",
+            remedy="Export them again; no layout of conversations needs so many levels.",
+            file=source,
+        ) from error
+    except MemoryError as error:
+        raise LeadlineError(
+            "These files need more memory than there is.",
+            remedy="Give fewer or smaller files, or a machine with more memory.",
+            file=source,
+        ) from error
 
 
 def _facts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,13 +26,19 @@ import pyarrow.parquet as pq
 
 from leadline.errors import LeadlineError
 from leadline.sources.json_tables import flat_row, json_column, table_rows
+from leadline.sources.parquet import parquet_frames, parquet_names
 from leadline.sources.platforms import PREVIEWS, TableHead, head_of, is_preview, preview_places
 from leadline.sources.quoting import listed
 from leadline.sources.rejects import RejectedRows
+from leadline.sources.unfolding import check_workbook
 
 NESTED_BATCH = 1_000  # rows of a table of whole conversations
 
 WRAPPINGS = ("$oid", "$date", "$numberLong", "$numberInt", "$numberDouble", "_seconds")
+
+MOST_DIGITS = 40  # of a whole number in JSON
+
+MOST_LITERAL = 1_000_000  # characters of a cell that are read as Python writes a list
 
 MOST_COLUMNS = 20_000  # of a table
 
@@ -133,7 +140,26 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_no_constant)
+def _finite(text: str) -> float:
+    """A number with a point or an exponent; ``1e999`` is refused as NaN is."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("an endless number is no measurement")
+    return number
+
+
+def _whole(text: str) -> int:
+    """A whole number, such as an identifier of up to 128 bits; longer ones mean nothing here."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError("a number of so many digits is no measurement")
+    return int(text)
+
+
+NUMBERS: dict[str, Any] = {
+    "parse_constant": _no_constant, "parse_float": _finite, "parse_int": _whole,
+}  # fmt: skip
+
+DECODER = json.JSONDecoder(**NUMBERS)
 
 
 def _unwrapped(entry: dict[str, Any], key: str) -> Any:
@@ -168,7 +194,7 @@ def decoder_of(keys: frozenset[str]) -> json.JSONDecoder:
         return {names.get(key.lower(), key) if key in wrong else key: inner
                 for key, inner in entry.items()}  # fmt: skip
 
-    return json.JSONDecoder(parse_constant=_no_constant, object_hook=renamed)
+    return json.JSONDecoder(**NUMBERS, object_hook=renamed)
 
 
 def parse_json(
@@ -273,6 +299,8 @@ def _opened_cell(cell: str) -> Any:
         return DECODER.decode(cell)
     except (ValueError, RecursionError):
         pass
+    if len(cell) > MOST_LITERAL:  # its tree takes hundreds of times what the cell does
+        return cell
     try:
         return ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -486,6 +514,7 @@ def _excel_frame(path: Path) -> pl.DataFrame:
             remedy="Install it with: pip install 'leadline[excel]', or save the sheet as CSV.",
             file=path,
         ) from error
+    check_workbook(path)
     try:
         book = fastexcel.read_excel(path)
         sheets = [book.load_sheet(name, header_row=None, dtypes="string")
@@ -536,20 +565,12 @@ def _parquet_batches(
     path: Path, columns: list[str] | None, size: int = 0
 ) -> Iterator[pl.DataFrame]:
     start = 1
-    try:
-        with reading(path), pq.ParquetFile(path) as file:
-            check_header(file.schema_arrow.names, path)
-            for batch in file.iter_batches(batch_size=size or BATCH, columns=columns):
-                frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
-                stop = start + frame.height
-                yield frame.with_columns(__row=pl.int_range(start, stop, dtype=pl.Int64))
-                start = stop
-    except (pa.ArrowException, pl.exceptions.PolarsError) as error:
-        raise LeadlineError(
-            "This is not a readable Parquet file.",
-            remedy="Export it again, or convert the table to CSV.",
-            file=path,
-        ) from error
+    with reading(path):
+        check_header(parquet_names(path), path)
+        for frame in parquet_frames(path, columns, size or BATCH):
+            stop = start + frame.height
+            yield frame.with_columns(__row=pl.int_range(start, stop, dtype=pl.Int64))
+            start = stop
 
 
 def table_header(path: Path, ledger: RejectedRows) -> list[str]:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 CLOCK = (
     r"(?:[T ,]+(?P<h>\d{1,2})[:.](?P<m>\d{2})(?:[:.](?P<s>\d{2})(?:[.,](?P<f>\d{1,9}))?)?"
-    r"[\s\u202f]*(?P<half>[AaPp]\.?[Mm]\.?)?)?"
-    r"\s*(?P<zone>Z|UTC|GMT)?\s*(?P<offset>[+-]\d{1,2}(?::?\d{2})?)?"
+    r"[\s\u202f]*+(?P<half>[AaPp]\.?[Mm]\.?)?)?"
+    r"\s*+(?P<zone>Z|UTC|GMT)?\s*+(?P<offset>[+-]\d{1,2}(?::?\d{2})?)?"
 )
 
 YEAR_FIRST = re.compile(rf"^(?P<y>\d{{4}})[-/.](?P<a>\d{{1,2}})[-/.](?P<b>\d{{1,2}}){CLOCK}$")
@@ -39,8 +39,8 @@ MONTH_DAY = re.compile(
 )
 
 YEAR_AT_END = re.compile(
-    rf"^{DAY_NAME}(?P<mon>[a-z]{{3}}) (?P<a>\d{{1,2}}){CLOCK} (?P<y>\d{{4}})$", re.IGNORECASE
-)
+    rf"^{DAY_NAME}(?P<mon>[a-z]{{3}}) (?P<a>\d{{1,2}}){CLOCK} ?(?<= )(?P<y>\d{{4}})$", re.IGNORECASE
+)  # the clock may have taken the space
 
 ZONE_NAME = re.compile(r"(?<=[+-]\d{4}) \([^()]{1,60}\)$")  # GMT+0200 (CEST), of JavaScript
 
