@@ -17,6 +17,7 @@ from leadline import silence
 from leadline.about import __version__
 from leadline.artefact import private
 from leadline.cli import data, failure, model
+from leadline.cli.extras import missing_extra
 from leadline.cli.flags import say
 from leadline.cli.monitor import build_monitor
 from leadline.errors import EXIT_CODE, LeadlineError
@@ -76,6 +77,10 @@ GROUPS = {
 }
 
 
+VERB = "leadline.verb"
+"""Where a context keeps the name of the verb that it runs."""
+
+
 @dataclass
 class Wishes:
     """What was asked for the whole command.
@@ -115,13 +120,24 @@ class Verbs(click.Group):
         """Names of the verbs in the order of the course."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Build a verb, importing its settings; each takes --traceback too."""
         if cmd_name not in VERBS:
             return None
+        ctx.meta[VERB] = cmd_name
         command = VERBS[cmd_name].build()
         command.params.append(_traceback_option(hidden=True))
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; an optional package that it lacks is named with the extra that brings it."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            problem = missing_extra(error, ctx.meta.get(VERB, ""))
+            if problem is None:
+                raise
+            raise problem from error
 
     def format_commands(
         self,

@@ -11,7 +11,7 @@ import click
 
 from leadline.about import NOTICE
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
-from leadline.errors import LeadlineError, missing_package
+from leadline.errors import LeadlineError
 
 if TYPE_CHECKING:
     from leadline.cohort.config import WindowConfig
@@ -40,10 +40,7 @@ def build_demo() -> click.Command:
         The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
         software does and says nothing about patients.
         """
-        try:
-            from leadline.cli.demo import run_demo
-        except ModuleNotFoundError as error:
-            raise missing_package(str(error.name), "teacher", "leadline demo") from error
+        from leadline.cli.demo import run_demo
 
         results = run_demo(out, adapt=adapt, people=people, seed=seed, say=say)
         _show_results(out / "run", results, as_json)
@@ -131,11 +128,8 @@ def build_label() -> click.Command:
         with --text-may-leave. Locked people are never rated. An interrupted run goes on when
         the same command is given again, and no request is paid twice.
         """
-        try:
-            from leadline.teacher.label import label_cohort
-            from leadline.teacher.thoughts import CUT_THOUGHT
-        except ModuleNotFoundError as error:
-            raise missing_package(str(error.name), "teacher", "leadline label") from error
+        from leadline.teacher.label import label_cohort
+        from leadline.teacher.thoughts import CUT_THOUGHT
 
         summary = label_cohort(cohort, out, config, window=window, announce=_say_plan)
         if summary.get("errors", {}).get(CUT_THOUGHT):
@@ -206,11 +200,8 @@ def build_audit() -> click.Command:
         """
         from rich.console import Console
 
-        try:
-            from leadline.teacher.audit import audit_labels, render_audit
-            from leadline.teacher.comparison import compare_labels, render_comparison
-        except ModuleNotFoundError as error:
-            raise missing_package(str(error.name), "teacher", "leadline audit") from error
+        from leadline.teacher.audit import audit_labels, render_audit
+        from leadline.teacher.comparison import compare_labels, render_comparison
 
         names = models["model"], models["against_model"]
         if against is None and any(names):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from leadline import processes
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, missing_package
 from leadline.finetune.config import FinetuneConfig
 from leadline.finetune.curve import Curve, curve_figures
 from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate
@@ -409,6 +410,8 @@ def _arguments(
     # Under LoRA the base itself lies in bfloat16; a whole reader is trained in mixed precision.
     # Divided weights are cast where they are gathered (`distributed.shard`).
     divided = config.shard and processes.world() > 1
+    if config.report_to == "tensorboard" and find_spec("tensorboard") is None:
+        raise missing_package("tensorboard", "tracking", "--report-to tensorboard")
     mixed = config.adapt == "full" and pick_dtype(config.dtype) == torch.bfloat16 and not divided
     return TrainingArguments(
         output_dir=str(work),
