@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test check slow lint types rooms readers clean
+.PHONY: demo test check slow lint types rooms audit readers clean
 
 demo: $(STAMP)
 	$(BIN)/leadline demo --out demo
@@ -29,6 +29,9 @@ types: $(STAMP)
 
 rooms: $(STAMP)
 	$(BIN)/lint-imports
+
+audit: $(STAMP)
+	$(BIN)/python dev/lock.py check
 
 readers: $(STAMP)
 	$(BIN)/leadline reader fetch minilm

@@ -52,7 +52,8 @@ def test_a_test_file_stands_where_its_module_stands_or_tests_several() -> None:
         "cli": {"kills", "selftrain"},
         "heads": {"laws"},
         "importing": {
-            "bad_input", "bombs", "field", "fuzz", "laws", "quotes", "real_corpora", "speed",
+            "bad_input", "bombs", "field", "fuzz", "grammar", "laws", "quotes", "real_corpora",
+            "speed",
         },
         "readers": {"laws"},
         "selftrain": {"adapted_weights"},

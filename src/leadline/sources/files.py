@@ -510,7 +510,7 @@ def _excel_frame(path: Path) -> pl.DataFrame:
         import fastexcel
     except ImportError as error:
         raise LeadlineError(
-            "Reading Excel files needs the package fastexcel.",
+            "Reading Excel files needs the package fastexcel, which is not installed.",
             remedy="Install it with: pip install 'leadline[excel]', or save the sheet as CSV.",
             file=path,
         ) from error
