@@ -95,3 +95,10 @@ def test_what_is_broken_is_told_without_what_stands_in_it(tmp_path: Path) -> Non
         with pytest.raises(LeadlineError, match="not a readable Parquet file") as caught:
             list(parquet_frames(path, None, 1_000))
         assert "hopeless" not in str(caught.value)
+
+
+def test_text_that_is_no_text_is_told(tmp_path: Path) -> None:
+    buffers = [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    path = written(tmp_path / "a.parquet", {"text": pa.Array.from_buffers(pa.string(), 1, buffers)})
+    with pytest.raises(LeadlineError, match="not a readable Parquet file"):
+        list(parquet_frames(path, None, 10))

@@ -130,13 +130,19 @@ def import_files(
 
 @contextmanager
 def bounded(source: Path) -> Iterator[None]:
-    """Refuse what is nested deeper than Python follows, or needs more memory than there is."""
+    """Refuse what is nested deeper than Python follows, is no text, or fills the memory."""
     try:
         yield
     except RecursionError as error:
         raise LeadlineError(
             "Something in these files is nested too deeply.",
             remedy="Export them again; no layout of conversations needs so many levels.",
+            file=source,
+        ) from error
+    except UnicodeEncodeError as error:
+        raise LeadlineError(
+            "Something in these files, or their name, holds half a character (a lone surrogate).",
+            remedy="Export them again as UTF-8, under names in UTF-8.",
             file=source,
         ) from error
     except MemoryError as error:

@@ -18,6 +18,7 @@ from leadline.errors import LeadlineError
 from leadline.questionnaires.fhir_answers import Answers, answers_of
 from leadline.questionnaires.fhir_resources import person_of, resources
 from leadline.sources.label import Label
+from leadline.sources.records import encodable
 from leadline.sources.rejects import RejectedRows
 
 FINISHED = {
@@ -190,7 +191,7 @@ def _in_utc(time: Any) -> Any:
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
-        return time
+        return time if encodable(time) else "half a character"  # which is no time either
     if moment.tzinfo is None:
         return time
     return moment.astimezone(UTC).isoformat()

@@ -58,6 +58,7 @@ def parquet_frames(path: Path, columns: list[str] | None, size: int) -> Iterator
         rows = min(size, _rows_at_a_time(path, state.st_size, state.st_mtime_ns))
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows, columns=columns):
+                batch.validate(full=True)  # polars takes bytes that are no UTF-8 as they are
                 yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
 
 

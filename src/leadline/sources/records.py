@@ -41,6 +41,10 @@ class RawTurns:
             self.reject(
                 row, "The text holds half a character (a lone surrogate).", "Export it again.", 1
             )
+        elif isinstance(time, str) and not encodable(time):
+            self.reject(
+                row, "The time holds half a character (a lone surrogate).", "Export it again.", 1
+            )
         else:
             when = None if time is None else str(time)
             self.rows.append((row, person, conversation, speaker, text, when))
