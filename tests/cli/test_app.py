@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -167,3 +168,13 @@ def test_the_entry_point_exits_with_2_and_no_traceback(tmp_path):
 def test_json_refuses_what_is_not_json():
     with pytest.raises(ValueError, match="JSON compliant"):
         flags.show_json({"a": float("nan")})
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_a_name_in_bytes_that_are_no_utf8_is_refused(leadline, tmp_path, place):
+    arguments = ["import", tmp_path / "a.csv", "--out", tmp_path / "cohort"]
+    arguments[place] = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    code, _, err = leadline(*arguments)
+    assert code == 2
+    assert f"Argument {place + 1} of the command holds bytes that are no UTF-8" in err
+    assert list(tmp_path.iterdir()) == []

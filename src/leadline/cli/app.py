@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import click
@@ -163,6 +163,22 @@ def app() -> None:
     """
 
 
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse names in bytes that are no UTF-8: no table, manifest or page could hold them.
+
+    Raises:
+        LeadlineError: there is one.
+    """
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LeadlineError(
+                f"Argument {number} of the command holds bytes that are no UTF-8.",
+                remedy="Rename the file or folder, for example with convmv, or choose another.",
+            ) from error
+
+
 def main() -> None:
     """Entry point of the `leadline` command.
 
@@ -176,6 +192,7 @@ def main() -> None:
         with private(), failure.quiet_streams() as wishes.show_streams:
             if wishes.traceback:
                 wishes.show_streams()
+            _check_arguments(sys.argv[1:])
             app(prog_name="leadline", standalone_mode=False, obj=wishes)
     except LeadlineError as error:
         click.echo(f"{click.style('Error', fg='red', bold=True)}: {error}", err=True)
