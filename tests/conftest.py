@@ -95,3 +95,19 @@ def trained(simulated, quick, home, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "run"
     train_run(simulated, out, replace(quick, fit="auto", repeats=2), WindowConfig(), home=home)
     return out
+
+
+@pytest.fixture(scope="session")
+def monitor_run(tmp_path_factory, simulated, sentence_reader):
+    """A run on a few simulated people, for monitoring; not to be changed."""
+    from tests.support.monitored import tiny_run
+
+    return tiny_run(tmp_path_factory.mktemp("monitor"), simulated, sentence_reader)
+
+
+@pytest.fixture(scope="session")
+def spread_cohort(tmp_path_factory, simulated):
+    """People on whom that run was not trained, as a cohort on disk."""
+    from tests.support.monitored import strangers
+
+    return strangers(tmp_path_factory.mktemp("spread") / "cohort", simulated)

@@ -1,15 +1,7 @@
-"""One run of a tiny reader, and stores that were made with it."""
-
-import shutil
+"""Stores whose live model is the tiny run."""
 
 import pytest
-from tests.support.monitored import live_store, tiny_run
-
-
-@pytest.fixture(scope="session")
-def monitor_run(tmp_path_factory, simulated, sentence_reader):
-    """A run on a few simulated people; not to be changed."""
-    return tiny_run(tmp_path_factory.mktemp("monitor"), simulated, sentence_reader)
+from tests.support.monitored import live_store
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,13 +18,3 @@ def sqlite_live(tmp_path, monitor_run):
     store = live_store("sqlite", tmp_path, monitor_run)
     yield store
     store.close()
-
-
-@pytest.fixture(scope="session")
-def spread_cohort(tmp_path_factory, simulated):
-    """People on whom the run was not trained, as a cohort on disk."""
-    from tests.support.monitored import strangers
-
-    folder = tmp_path_factory.mktemp("spread") / "cohort"
-    yield strangers(folder, simulated)
-    shutil.rmtree(folder)

@@ -4,8 +4,7 @@ import pytest
 
 from leadline.errors import LeadlineError
 from leadline.monitor.asks import AskRule
-from leadline.monitor.config import MonitorConfig, read_config, write_config
-from leadline.monitor.standing import StandingConfig
+from leadline.monitor.config import MonitorConfig, StandingConfig, read_config, write_config
 
 
 def test_settings_come_back_from_the_store(live):

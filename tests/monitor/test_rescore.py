@@ -127,7 +127,7 @@ def test_twice_is_the_same_and_a_broken_run_leaves_no_transcript(
 
     def fail(cohort, *how, **also):
         seen.extend(scratch.rglob("turns*"))
-        raise LeadlineError("no")
+        raise LeadlineError("no", remedy="none")
 
     monkeypatch.setattr(score, "score_cohort", fail)
     with pytest.raises(LeadlineError, match="no"):

@@ -5,7 +5,15 @@ import threading
 import numpy as np
 import pytest
 from sqlalchemy import select
-from tests.support.monitored import assert_as_scored, estimates, load, scored, scorer_of, work_off
+from tests.support.monitored import (
+    NUMBERS,
+    assert_as_scored,
+    estimates,
+    load,
+    scored,
+    scorer_of,
+    work_off,
+)
 from tests.support.stores import add_person, person_row, said, send
 
 from leadline.cohort.store import read_cohort

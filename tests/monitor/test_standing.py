@@ -1,6 +1,7 @@
 """Standings change after their time, do not flap, and never call the unknown steady."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,24 @@ def test_a_chance_that_wavers_between_the_limits_does_not_flap(chances):
         assert set(names) == {start}
 
 
+def test_days_of_less_chance_do_not_end_turning_before_they_last():
+    chances = [0.85, 0.55, 0.85, 0.3, 0.3, 0.85, 0.1, 0.1, 0.1, 0.1]
+    names, _ = walk([(100 + d, worse(100 + d, p, "")) for d, p in enumerate(chances)])
+    assert names == [TURNING["worse"]] * 9 + [STEADY]
+
+
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=60))
+def test_turning_ends_only_after_the_pending_time_of_less_chance(chances):
+    names, _ = walk([(100 + d, worse(100 + d, p, "")) for d, p in enumerate(chances)])
+    for day in range(1, len(names)):
+        if names[day - 1] == TURNING["worse"] and names[day] == STEADY:
+            before = chances[max(day - int(CONFIG.pending_days), 0) : day + 1]
+            assert len(before) == CONFIG.pending_days + 1
+            assert max(before) < CONFIG.turning_until
+    changes = sum(a != b for a, b in pairwise(names))
+    assert changes <= 2 * len(names) / CONFIG.pending_days
+
+
 def test_reliable_never_before_the_pending_time():
     for days in (0.0, 1.0, 2.9):
         first = next_standing(None, worse(100.0), 100.0, CONFIG)
@@ -150,3 +169,6 @@ def test_each_standing_has_its_words():
         words = standing_words(Standing(name, 90.0, "worse"), 100.0, 80.0)
         assert words
     assert standing_words(Standing(SILENT, 95.0), 100.0, 80.0) == "No message for 20 days"
+    assert standing_words(Standing(STEADY, 100.2), 100.9, 99.0) == "Steady, since today"
+    assert standing_words(Standing(STEADY, 99.2), 100.9, 99.0) == "Steady, since yesterday"
+    assert standing_words(Standing(STEADY, 97.2), 100.9, 99.0) == "Steady, for 3 days"

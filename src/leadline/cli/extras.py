@@ -20,6 +20,7 @@ PACKAGES = {
 
 NEEDED = {
     "demo": ("models", "teacher"),
+    "demo --monitor": ("models", "monitor"),
     "train": ("models",),
     "selftrain": ("models",),
     "score": ("models",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from leadline.about import NOTICE
+from leadline.cli.extras import missing_extra
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
 from leadline.errors import LeadlineError
 
@@ -30,22 +31,53 @@ def build_demo() -> click.Command:
                   type=click.Choice(("frozen", "lora")),
                   help="How much of the reader is trained: nothing, or adapters in each round "
                   "anew, which takes up to 15 minutes on two processor cores.")  # fmt: skip
+    @click.option("--monitor", is_flag=True,
+                  help="Follow simulated people over months instead: a store, its service, its "
+                  "scorer, a night, the list of whom to ask, and three courses.")  # fmt: skip
     @click.option("--people", type=int,
-                  help="People to simulate. [default: 500; 330 with --adapt lora]")  # fmt: skip
+                  help="People to simulate. [default: 500; 330 with --adapt lora; 60 with "
+                  "--monitor]")  # fmt: skip
     @click.option("--seed", default=0, show_default=True, help="Seed of everything.")
     @JSON
-    def demo(out: Path, adapt: str, people: int | None, seed: int, as_json: bool) -> None:
+    def demo(
+        out: Path, adapt: str, monitor: bool, people: int | None, seed: int, as_json: bool
+    ) -> None:
         """Simulate a cohort, label it, train in rounds, evaluate, and write the report.
 
         The ratings are those of a simulated teacher. Everyone is simulated: it shows what the
         software does and says nothing about patients.
         """
+        if monitor:
+            _demo_monitor(out, adapt, people, seed, as_json)
+            return
         from leadline.cli.demo import run_demo
 
         results = run_demo(out, adapt=adapt, people=people, seed=seed, say=say)
         _show_results(out / "run", results, as_json)
 
     return demo
+
+
+def _demo_monitor(out: Path, adapt: str, people: int | None, seed: int, as_json: bool) -> None:
+    """The demo of monitoring, shown."""
+    if adapt != "frozen":
+        raise click.UsageError("--monitor goes with --adapt frozen.")
+    try:
+        from leadline.cli.monitor_demo import course_lines, run_monitor_demo, worklist_lines
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "demo --monitor") or error from None
+    results = run_monitor_demo(out, people=people, seed=seed, say=say)
+    if as_json:
+        show_json(results)
+        return
+    click.echo("Whom to ask for a PHQ-9, the most worth first")
+    for line in worklist_lines(results["worklist"]):
+        click.echo(line)
+    for course in results["courses"]:
+        click.echo("")
+        for line in course_lines(course):
+            click.echo(line)
+    click.echo(NOTICE)
 
 
 def _take_recipe(ctx: click.Context, _: click.Parameter, name: str | None) -> None:

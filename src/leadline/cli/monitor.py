@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ def build_monitor() -> click.Command:
 def _store_option(function: Any) -> Any:
     """--store, or LEADLINE_STORE, which hides a password from the list of processes."""
     return click.option(
-        "--store", default=lambda: os.environ.get(STORE_VARIABLE), required=True,
-        show_default=STORE_VARIABLE,
+        "--store", required=True, envvar=STORE_VARIABLE, show_envvar=True,
         help="File of SQLite, or postgresql://USER@HOST/NAME.",
     )(function)  # fmt: skip
 
@@ -146,7 +145,7 @@ def _add_serve(monitor: click.Group) -> None:
     @monitor.command("serve")
     @_store_option
     @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-    @click.option("--port", default=8080, show_default=True, help="Port.")
+    @click.option("--port", default=8080, show_default=True, help="Port (0: any free).")
     @click.option("--cert", default=None, help="Certificate for TLS (PEM).")
     @click.option("--cert-key", default=None, help="Key of the certificate (PEM).")
     @click.option("--behind-proxy", is_flag=True, help="A proxy in front does TLS.")
@@ -162,9 +161,8 @@ def _add_serve(monitor: click.Group) -> None:
 
         config = ServeConfig(**fields)
         opened = open_store(store, keys)
-        scheme = "https" if config.cert else "http"
-        say(f"Serving {opened.database.place} on {scheme}://{config.host}:{config.port}")
-        serve_store(opened, config, hooks)
+        place = opened.database.place
+        serve_store(opened, config, hooks, lambda address: say(f"Serving {place} on {address}"))
 
 
 def _add_score(monitor: click.Group) -> None:
@@ -217,8 +215,22 @@ def _add_nightly(monitor: click.Group) -> None:
         if as_json:
             show_json(steps)
             return
-        for name, content in steps.items():
-            click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in content.items()))
+        for line in step_lines(steps):
+            click.echo(line)
+
+
+def step_lines(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the steps of a night did, as a person reads it."""
+    for name, content in steps.items():
+        yield f"{name}: " + ", ".join(f"{key} {_figure(value)}" for key, value in content.items())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, Mapping):  # a figure of drift
+        return f"{_figure(value['value'])} (of {value['people']:,} people)"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _add_rescore(monitor: click.Group) -> None:

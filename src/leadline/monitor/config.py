@@ -9,11 +9,34 @@ from sqlalchemy import Connection, delete, insert, select
 
 from leadline.errors import LeadlineError
 from leadline.monitor.asks import AskRule
-from leadline.monitor.standing import StandingConfig
 from leadline.settings import check_choices, same, setting
 from leadline.store.schema import setting as setting_table
 
 NAME = "monitor"
+
+
+@dataclass(frozen=True)
+class StandingConfig:
+    """When a standing changes."""
+
+    turning_at: float = setting(
+        0.8, "Probability of a change of the size that counts, at which turning begins.",
+        above=0, most=1,
+    )  # fmt: skip
+    turning_until: float = setting(0.6, "Probability below which turning ends.", least=0, most=1)
+    pending_days: float = setting(3.0, "Days for which a person turns before it is said.", least=0)
+    pending_conversations: int = setting(
+        2, "Separate days with a conversation within them.", least=1
+    )
+    settling_days: float = setting(
+        7.0, "Days in which a change that ended is still shown.", least=0
+    )
+    silent_days: float = setting(14.0, "Days without a message after which a person is silent.",
+                                 above=0)  # fmt: skip
+    least_words: int = setting(20, "Words of the person that an estimate has to rest on.", least=0)
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass(frozen=True)

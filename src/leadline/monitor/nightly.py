@@ -87,9 +87,12 @@ def run_night(
 
 
 def _done(this: Night) -> dict[str, dict[str, Any]]:
+    return this.store.database.read(partial(_done_by, this=this))
+
+
+def _done_by(connection: Connection, this: Night) -> dict[str, dict[str, Any]]:
     query = select(night.c.step, night.c.content).where(night.c.day == this.number)
-    rows = this.store.database.read(lambda connection: connection.execute(query).all())
-    return {step: json.loads(content) for step, content in rows}
+    return {step: json.loads(content) for step, content in connection.execute(query).all()}
 
 
 def _put_down(connection: Connection, this: Night, step: str, content: dict[str, Any]) -> None:
@@ -229,8 +232,13 @@ def _ask(this: Night) -> dict[str, Any]:
     """The asks of the day, and the lane of asks."""
 
     def work(connection: Connection) -> dict[str, Any]:
+        drawn = _done_by(connection, this).get("asks")
+        if drawn is not None:  # by a night that ran beside this one
+            return drawn
+        _put_down(connection, this, "asks", {})  # one that runs beside waits here, and comes back
         content = _choose(connection, this)
-        _put_down(connection, this, "asks", content)  # with the lot, or neither
+        of_asks = update(night).where(night.c.day == this.number, night.c.step == "asks")
+        connection.execute(of_asks.values(content=json.dumps(content)))  # with the lot, or neither
         return content
 
     return this.store.database.write(work)

@@ -3,9 +3,9 @@
 After the alerting states of Grafana (normal, pending, alerting, recovering, no data, error) in the
 words of this house: `steady`, `turning`, `reliably` worse or better, `settling`, and apart from
 them `silent`, `unknown` and `cannot be estimated`, which are never shown as low or steady. Turning
-begins where a change of the size that counts is probable, and ends only where it is clearly not;
-it becomes reliable after days and conversations that were separate. Nothing is sent to
-anybody because of a standing.
+begins where a change of the size that counts is probable, and ends only where it is clearly not for
+as many days as it had to last to be said; it becomes reliable after days and conversations that
+were separate. Nothing is sent to anybody because of a standing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from leadline.settings import check_choices, setting
+from leadline.monitor.config import StandingConfig
 
 Direction = Literal["", "worse", "better"]
 
@@ -26,30 +26,6 @@ RELIABLY = {"worse": "reliably worse", "better": "reliably better"}
 STANDINGS = (
     STEADY, *TURNING.values(), *RELIABLY.values(), SETTLING, SILENT, UNKNOWN, FAILED,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StandingConfig:
-    """When a standing changes."""
-
-    turning_at: float = setting(
-        0.8, "Probability of a change of the size that counts, at which turning begins.",
-        above=0, most=1,
-    )  # fmt: skip
-    turning_until: float = setting(0.6, "Probability below which turning ends.", least=0, most=1)
-    pending_days: float = setting(3.0, "Days for which a person turns before it is said.", least=0)
-    pending_conversations: int = setting(
-        2, "Separate days with a conversation within them.", least=1
-    )
-    settling_days: float = setting(
-        7.0, "Days in which a change that ended is still shown.", least=0
-    )
-    silent_days: float = setting(14.0, "Days without a message after which a person is silent.",
-                                 above=0)  # fmt: skip
-    least_words: int = setting(20, "Words of the person that an estimate has to rest on.", least=0)
-
-    def __post_init__(self) -> None:
-        check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -85,6 +61,7 @@ class Standing:
         direction: of the change that the name is about.
         turning_to: the direction that is probable now.
         turning_since: day from which it was probable.
+        calm_since: day from which it was not so probable any more; it ends when it stays so.
     """
 
     name: str
@@ -92,18 +69,18 @@ class Standing:
     direction: Direction = ""
     turning_to: Direction = ""
     turning_since: float = math.inf
+    calm_since: float = math.inf
 
     def to_json(self) -> str:
         """As the store keeps it."""
-        turning = None if math.isinf(self.turning_since) else self.turning_since
-        return json.dumps(asdict(self) | {"turning_since": turning})
+        fields = asdict(self).items()
+        return json.dumps({name: None if value == math.inf else value for name, value in fields})
 
     @classmethod
     def from_json(cls, text: str) -> Standing:
         """The inverse of `to_json`."""
-        fields = json.loads(text)
-        turning = fields["turning_since"]
-        return cls(**fields | {"turning_since": math.inf if turning is None else turning})
+        fields = json.loads(text).items()
+        return cls(**{name: math.inf if value is None else value for name, value in fields})
 
 
 def next_standing(
@@ -143,14 +120,17 @@ def _apart(facts: Facts, day: float, config: StandingConfig) -> str | None:
 def _turning(before: Standing, facts: Facts, day: float, config: StandingConfig) -> Standing:
     """Which change is probable, and since when."""
     chance = {"worse": facts.p_worse, "better": facts.p_better}
-    direction = max(("worse", "better"), key=lambda way: chance[way])
-    goes_on = before.turning_to == direction and not math.isinf(before.turning_since)
-    limit = config.turning_until if goes_on else config.turning_at
-    if chance[direction] < limit:
-        return Standing(before.name, before.since)
-    since = before.turning_since if goes_on else day
-    way: Direction = "worse" if direction == "worse" else "better"
-    return Standing(before.name, before.since, "", way, since)
+    way: Direction = "worse" if facts.p_worse >= facts.p_better else "better"
+    goes_on = before.turning_to == way
+    if chance[way] >= (config.turning_until if goes_on else config.turning_at):
+        since = before.turning_since if goes_on else day
+        return Standing(before.name, before.since, "", way, since)
+    calm = min(before.calm_since, day)
+    turns = before.name in TURNING.values()  # what was reliable settles instead
+    if turns and before.turning_to and day - calm < config.pending_days:
+        return Standing(before.name, before.since, "", before.turning_to, before.turning_since,
+                        calm)  # fmt: skip
+    return Standing(before.name, before.since)
 
 
 def _name(
@@ -178,6 +158,7 @@ def _name(
 def standing_words(standing: Standing, day: float, last_message_day: float | None) -> str:
     """A standing in one sentence."""
     days = max(0, math.floor(day - standing.since))
+    lasting = f"for {days} days" if days > 1 else ("since yesterday" if days else "since today")
     if standing.name == FAILED:
         return "Cannot be estimated: the last messages could not be read"
     if standing.name == UNKNOWN:
@@ -185,5 +166,5 @@ def standing_words(standing: Standing, day: float, last_message_day: float | Non
     if standing.name == SILENT and last_message_day is not None:
         return f"No message for {math.floor(day - last_message_day)} days"
     if standing.name == SETTLING:
-        return f"Settling after a change for the {standing.direction}, for {days} days"
-    return f"{standing.name.capitalize()}, for {days} days"
+        return f"Settling after a change for the {standing.direction}, {lasting}"
+    return f"{standing.name.capitalize()}, {lasting}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvicorn
@@ -16,6 +18,7 @@ from leadline.settings import check_choices, setting
 from leadline.store.store import Store
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
+WAITING = 2048  # connections that the system holds until they are taken
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class ServeConfig:
     """Where the service listens, and how much it takes."""
 
     host: str = setting("127.0.0.1", "Address on which the service listens.")
-    port: int = setting(8080, "Port.", least=0, most=65535)
+    port: int = setting(8080, "Port (0: any that is free).", least=0, most=65535)
     cert: str | None = setting(None, "Certificate for TLS (PEM).")
     cert_key: str | None = setting(None, "Key of the certificate (PEM).")
     behind_proxy: bool = setting(
@@ -54,8 +57,37 @@ class ServeConfig:
         return ServiceConfig(self.backlog, self.lag_seconds)
 
 
-def serve(store: Store, config: ServeConfig, hooks: HookConfig) -> None:
-    """Serve until the process is told to end; calls of the hook are made meanwhile."""
+def listen(config: ServeConfig) -> socket.socket:
+    """The socket on which the service listens; the system chooses a port where it is 0.
+
+    Raises:
+        LeadlineError: the address is not of this machine, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=WAITING)
+    except OSError as error:
+        raise LeadlineError(
+            f"The service cannot listen on port {config.port}: {error.strerror}.",
+            remedy="Give an address of this machine (--host) and a port that is free (--port).",
+        ) from None
+
+
+def serve(
+    store: Store,
+    config: ServeConfig,
+    hooks: HookConfig,
+    started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until the process is told to end; calls of the hook are made meanwhile.
+
+    `started` is told the address as soon as a client can connect.
+    """
+    listener = listen(config)
+    if started is not None:
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        scheme = "https" if config.cert else "http"
+        started(f"{scheme}://{host}:{listener.getsockname()[1]}")
     stop = threading.Event()
     hook = Hook.of(hooks)
     caller = None
@@ -63,11 +95,9 @@ def serve(store: Store, config: ServeConfig, hooks: HookConfig) -> None:
         caller = threading.Thread(target=call_until, args=(store, hook, stop), daemon=True)
         caller.start()
     logging.getLogger("leadline").setLevel(logging.INFO)
-    try:
-        uvicorn.run(
+    server = uvicorn.Server(
+        uvicorn.Config(
             framed(make_app(store, config.bounds)),
-            host=config.host,
-            port=config.port,
             ssl_certfile=config.cert,
             ssl_keyfile=config.cert_key,
             access_log=False,
@@ -75,7 +105,11 @@ def serve(store: Store, config: ServeConfig, hooks: HookConfig) -> None:
             server_header=False,
             proxy_headers=False,
         )
+    )
+    try:
+        server.run(sockets=[listener])
     finally:
         stop.set()
         if caller is not None:
             caller.join()
+        listener.close()
