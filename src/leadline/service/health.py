@@ -44,11 +44,17 @@ def get_readiness(at: At) -> JSONResponse:
     return JSONResponse(health.model_dump(), 503 if reasons else 200)
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(at: At, _who: Annotated[Bearer, Depends(may("metrics"))]) -> PlainTextResponse:
+class OpenMetricsResponse(PlainTextResponse):
+    """Text of the kind that the OpenAPI names."""
+
+    media_type = CONTENT_TYPE
+
+
+@router.get("/metrics", response_class=OpenMetricsResponse)
+def get_metrics(at: At, _who: Annotated[Bearer, Depends(may("metrics"))]) -> OpenMetricsResponse:
     """Counts of this process and figures of the store, as OpenMetrics."""
     text = at.metrics.text(at.store.database.read(_gauges))
-    return PlainTextResponse(text, media_type=CONTENT_TYPE)
+    return OpenMetricsResponse(text)
 
 
 def lag_seconds(connection: Connection) -> float:
