@@ -18,6 +18,9 @@ from leadline.store.store import Store
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 }
+PROBLEM: dict[str, Any] = {  # whatever a route answers when all is well
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+}
 
 
 def make_app(store: Store, config: ServiceConfig | None = None) -> FastAPI:
@@ -34,7 +37,7 @@ def make_app(store: Store, config: ServiceConfig | None = None) -> FastAPI:
     add_handlers(app)
     app.include_router(ingest.router, responses=ERRORS)
     app.include_router(care.router, responses=ERRORS)
-    app.include_router(health.router, responses={s: ERRORS[s] for s in (401, 403, 500, 503)})
+    app.include_router(health.router, responses=dict.fromkeys((401, 403, 500, 503), PROBLEM))
     return app
 
 

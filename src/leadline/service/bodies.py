@@ -13,14 +13,15 @@ BATCH = 1000
 LONGEST_TEXT = 200_000  # characters of one message
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Answer = Annotated[int, Field(ge=0, le=3)]
+Answer = Annotated[int, Field(strict=True, ge=0, le=3)]
+Agrees = Annotated[bool, Field(strict=True)]
 Purpose = Literal["estimate", "show_text", "research", "train", "fhir"]
 Lane = Literal["item9", "ask", "changed", "silent", "everyone"]
 Channel = Literal["app", "call", "visit", "letter", "other"]
 
 
 class Body(BaseModel):
-    """What is not known is refused, not left aside."""
+    """What is not known is refused, not left aside; a number is none that stands in quotes."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -35,7 +36,7 @@ class MessageBody(Body):
     role: Literal["user", "assistant", "clinician", "system"]
     time: AwareDatetime
     text: Annotated[str, Field(max_length=LONGEST_TEXT)]
-    turn: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    turn: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] = 0
     replaces: Name | None = None
 
 
@@ -66,7 +67,7 @@ class Phq9Body(Body):
     id: Name
     person: Name
     time: AwareDatetime
-    total: Annotated[float, Field(ge=0, le=27)] | None = None
+    total: Annotated[float, Field(strict=True, ge=0, le=27)] | None = None
     items: Annotated[list[Answer | None], Field(max_length=9)] = []
     instrument: Literal["phq9", "phq8"] = "phq9"
 
@@ -81,7 +82,7 @@ class PersonBody(Body):
     """What a sender says of a person; purposes that are not named stay as they are."""
 
     team: Name | None = None
-    consent: dict[Purpose, bool] = {}
+    consent: dict[Purpose, Agrees] = {}
     version: Annotated[str, Field(max_length=200)] | None = None
     evidence: Annotated[str, Field(max_length=1000)] | None = None
     treatment_start: AwareDatetime | None = None
