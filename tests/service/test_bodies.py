@@ -21,6 +21,7 @@ def test_what_is_not_known_is_refused_and_no_input_is_shown(kind):
 
 @pytest.mark.parametrize("wrong", [
     {"time": "2026-03-01T10:00:00"},  # no zone
+    {"time": 1772359200}, {"time": "1772359200"}, {"time": 1772359200000.0}, {"time": "2026-03-01"},
     {"time": "yesterday"}, {"text": None}, {"text": "x" * (bodies.LONGEST_TEXT + 1)},
     {"role": "bot"}, {"id": ""}, {"person": "p" * 201}, {"turn": -1}, {"turn": 2**31},
 ])  # fmt: skip

@@ -21,6 +21,7 @@ from leadline.cohort.store import read_cohort
 from leadline.store.schema import message, person
 
 BATCH = 7
+PAUSE = 0.35  # seconds from kill to kill, on average
 PATIENCE = 180.0  # seconds
 
 
@@ -108,16 +109,18 @@ class Processes:
             process.join()
 
 
-def send_all(sender, rows, rng, stop):
-    """Everything at least once, some of it again, until `stop`."""
+def send_all(sender, rows, rng, stop, seconds):
+    """Everything at least once, new messages spread over `seconds`, old ones again until `stop`."""
     order = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
-    for batch in order:
+    begun = time.monotonic()
+    for number, batch in enumerate(order):
         sender.messages(batch)
-        if rng.random() < 0.2:
-            sender.messages(batch)
+        while not stop.is_set() and time.monotonic() - begun < seconds * number / len(order):
+            sender.messages(order[int(rng.integers(number + 1))])
+            time.sleep(0.02)
     while not stop.is_set():
         sender.messages(order[int(rng.integers(len(order)))])
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def wait_until_read(store):
@@ -147,7 +150,8 @@ def run_kills(kind, folder, run, cohort_path, kills, seed):
             for name in cohort.turns["person_id"].unique(maintain_order=True):
                 sender.send("PUT", f"/v1/people/{name}", AGREED)
             rows = [as_json(row) for row in cohort.turns.iter_rows(named=True)]
-            send_all(sender, rows, np.random.default_rng(seed + 1), stop)
+            seconds = kills * PAUSE  # so that whoever is killed has work
+            send_all(sender, rows, np.random.default_rng(seed + 1), stop, seconds)
         except BaseException as error:  # noqa: BLE001  said by the test
             failures.append(error)
 
@@ -155,7 +159,7 @@ def run_kills(kind, folder, run, cohort_path, kills, seed):
     thread.start()
     try:
         for _ in range(kills):
-            time.sleep(float(rng.exponential(0.35)))
+            time.sleep(float(rng.exponential(PAUSE)))
             name = ("web", "scorer")[int(rng.integers(2))]
             counts[name] += processes.kill(name)
         stop.set()

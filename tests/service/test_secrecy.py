@@ -69,7 +69,7 @@ def test_no_word_that_was_sent_stands_anywhere_in_clear(kind, tmp_path, monitor_
     caplog.set_level(logging.DEBUG)
     store = live_store(kind, tmp_path, monitor_run)
     client = client_of(store)
-    client.headers |= token_of(store, "ingest", "care", "metrics", team=f"{WORD}team")
+    client.headers |= token_of(store, "ingest", "care", "metrics")
     client.headers |= {"User-Agent": f"{WORD}agent", "X-Request-Id": f"{WORD}request",
                        "Cookie": f"{WORD}=cookie"}  # fmt: skip
     body = {"team": f"{WORD}team", "consent": {"estimate": True}, "version": f"{WORD}version",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from leadline.monitor.config import StandingConfig
 
@@ -79,8 +79,10 @@ class Standing:
     @classmethod
     def from_json(cls, text: str) -> Standing:
         """The inverse of `to_json`."""
-        fields = json.loads(text).items()
-        return cls(**{name: math.inf if value is None else value for name, value in fields})
+        fields: dict[str, Any] = json.loads(text)
+        days = ("turning_since", "calm_since")
+        never = {name: math.inf for name in days if fields.get(name) is None}
+        return cls(**fields | never)
 
 
 def next_standing(

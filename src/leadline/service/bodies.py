@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 STATEMENT = "An estimate, not a PHQ-9 response, not a diagnosis, not a crisis service."
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 BATCH = 1000
 LONGEST_TEXT = 200_000  # characters of one message
 
+
+def _written_out(value: Any) -> Any:
+    """A time as it is written; of a number nobody knows whether seconds or milliseconds are meant.
+
+    Raises:
+        ValueError: it is not written as a date and a time.
+    """
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:", value):
+        raise ValueError("no time")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Answer = Annotated[int, Field(strict=True, ge=0, le=3)]
 Agrees = Annotated[bool, Field(strict=True)]
@@ -34,7 +48,7 @@ class MessageBody(Body):
     person: Name
     conversation: Name
     role: Literal["user", "assistant", "clinician", "system"]
-    time: AwareDatetime
+    time: Moment
     text: Annotated[str, Field(max_length=LONGEST_TEXT)]
     turn: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] = 0
     replaces: Name | None = None
@@ -66,7 +80,7 @@ class Phq9Body(Body):
     source: Name
     id: Name
     person: Name
-    time: AwareDatetime
+    time: Moment
     total: Annotated[float, Field(strict=True, ge=0, le=27)] | None = None
     items: Annotated[list[Answer | None], Field(max_length=9)] = []
     instrument: Literal["phq9", "phq8"] = "phq9"
@@ -85,7 +99,7 @@ class PersonBody(Body):
     consent: dict[Purpose, Agrees] = {}
     version: Annotated[str, Field(max_length=200)] | None = None
     evidence: Annotated[str, Field(max_length=1000)] | None = None
-    treatment_start: AwareDatetime | None = None
+    treatment_start: Moment | None = None
 
 
 class AskBody(Body):
@@ -99,7 +113,7 @@ class AskChange(Body):
     """What became of an ask."""
 
     action: Literal["asked", "declined", "snoozed"]
-    until: AwareDatetime | None = None
+    until: Moment | None = None
 
 
 class Result(BaseModel):
