@@ -4,28 +4,28 @@ Nothing is trained but a stand-in for a model. Severity is a level plus an Ornst
 A session about every four days says the severity with a noise of its own and with what is the
 person's for good. The stand-in knows the mean of the sessions of 14 days and their number; a line
 and an error for each number are fitted on other people's PHQ-9s. So estimates are calibrated one
-by one, and their windows overlap. A PHQ-9 comes about every 60 days of 240. Of four populations
+by one, and their windows overlap. A PHQ-9 comes about every 60 days of 240. Of three populations
 one has jumps in severity, one is mild with a floor at 0. The course is made by each of four
 filters: each estimate a measurement of its own (naive), un-shrunk, with the error that windows
-share, and with the lasting error of the person.
+share, and with the lasting error of the person (full, with its widening). What is judged is what is
+delivered: means and intervals within 0 to 27. All seeds are judged together.
 
-    python -m bench run accuracy.course [--people 600]
+    python -m bench run accuracy.course [--people 400] [--seeds 4]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from bench.protocol import run_module
 from leadline.arrays import Array, Ints
 from leadline.monitor.asks import answer_value
-from leadline.monitor.course import DatedAnswer, DatedEstimate, History, stack_histories
+from leadline.monitor.course import Course, DatedAnswer, DatedEstimate, History, stack_histories
 from leadline.monitor.fit import fit_parameters
 from leadline.monitor.statespace import (
     SEVERITY,
@@ -35,16 +35,17 @@ from leadline.monitor.statespace import (
     smooth_severity,
 )
 
-TAKES = "a minute"
+TAKES = "three minutes"
 RESULT = "course"
 DAYS, WINDOW, SESSION_GAP, ANSWER_GAP = 240, 14, 4.0, 60.0
 LEVEL_SD, PATH_SD, PATH_DAYS, SEM = 4.8, 3.1, 30.0, 2.5
 SESSION_SD, OFFSET_SD = 4.6, 2.0
 EVALUATED = np.arange(30.0, DAYS + 1, 15.0)
 FULL = "and lasting error (full)"
-Z90 = float(ndtri(0.95))
-POPULATIONS = {"plain": (10.5, 0.0), "another draw": (10.5, 0.0), "jumps": (10.5, 6.0),
-               "mild, floor at 0": (6.0, 0.0)}  # fmt: skip
+DEFAULTS = "full, defaults"
+WITH, WITHOUT = "with PHQ-9s", "text alone"
+POPULATIONS = {"plain": (10.5, 0.0), "jumps": (10.5, 6.0), "mild, floor at 0": (6.0, 0.0)}
+BANDS = ((0, 5), (5, 10), (10, 15), (15, 20), (20, 28))
 
 
 class NaiveParameters(CourseParameters):
@@ -140,58 +141,90 @@ def filters(full: CourseParameters) -> dict[str, CourseParameters]:
     process = {
         name: getattr(full, name) for name in ("mean", "level_sd", "path_sd", "path_days", "sem")
     }
+    process |= {"widening": 0.0}
     return {
         "naive": NaiveParameters(**process),
         "un-shrunk": CourseParameters(**process, lasting_share=0.0, own_share=1.0),
         "and window error": CourseParameters(**process, lasting_share=0.0),
         FULL: full,
+        DEFAULTS: CourseParameters(),
     }
 
 
-def coverage(
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What was delivered, and what was true, one entry a day of a person."""
+
+    mean: Array
+    lower: Array
+    upper: Array
+    truth: Array
+
+    @classmethod
+    def together(cls, parts: list[Judged]) -> Judged:
+        """Several as one."""
+        names = ("mean", "lower", "upper", "truth")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def figures(self) -> dict[str, float]:
+        """Error, how often the interval holds, overall and in the worst band, and its width."""
+        error = np.abs(self.mean - self.truth)
+        holds = (self.lower <= self.truth) & (self.truth <= self.upper)
+        by_estimate = [_share(holds, _within(self.mean, band)) for band in BANDS]
+        return {
+            "mae": float(error.mean()),
+            "holds": float(holds.mean()),
+            "holds worst band": min(by_estimate),
+            "holds by band": by_estimate,
+            "holds truth 20 or more": _share(holds, self.truth >= 20),
+            "width": float((self.upper - self.lower).mean()),
+        }  # fmt: skip
+
+
+def judged(
     people: list[Simulated], histories: list[History], parameters: CourseParameters
-) -> dict[str, float]:
-    """Figures of the smoothed severity on the evaluated days."""
+) -> Judged:
+    """The smoothed severity of the evaluated days, as it is delivered."""
     observations = stack_histories(histories, parameters, [EVALUATED] * len(people))
     mean, variance = smooth_severity(observations, parameters)
     columns = [np.searchsorted(row, EVALUATED) for row in observations.day]
-    estimate = np.array([row[at] for row, at in zip(mean, columns, strict=True)])
-    half = Z90 * np.sqrt(np.array([row[at] for row, at in zip(variance, columns, strict=True)]))
-    truth = np.array([person.severity[EVALUATED.astype(int)] for person in people])
-    error = np.abs(estimate - truth)
-    holds = error <= half
-    bands = [_share(holds, (estimate >= low) & (estimate < high)) for low, high in
-             ((-99, 5), (5, 10), (10, 15), (15, 20), (20, 99))]  # fmt: skip
-    return {
-        "mae": float(error.mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "holds": float(holds.mean()),
-        "holds worst band": min(bands),
-        "holds truth 20 or more": _share(holds, truth >= 20),
-        "width": float(2 * half.mean()),
-    }
+    of_days = [
+        np.concatenate([row[at] for row, at in zip(table, columns, strict=True)])
+        for table in (mean, variance)
+    ]
+    course = Course(
+        np.tile(EVALUATED, len(people)), of_days[0],
+        np.sqrt(parameters.widened(*of_days)), parameters,
+    )  # fmt: skip
+    lower, upper = course.interval()
+    truth = np.concatenate([person.severity[EVALUATED.astype(int)] for person in people])
+    return Judged(np.clip(course.mean, 0, 27), lower, upper, np.clip(truth, 0, 27))
 
 
-def _share(holds: Array, inside: Array, least: int = 50) -> float:
+def _within(values: Array, band: tuple[float, float]) -> Array:
+    return (values >= band[0]) & (values < band[1])
+
+
+def _share(holds: Array, inside: Array, least: int = 100) -> float:
     """Share that holds, 1 where fewer than `least` are inside."""
     return float(holds[inside].mean()) if inside.sum() >= least else 1.0
 
 
-def carried_forward(people: list[Simulated]) -> dict[str, float]:
-    """The last PHQ-9 as the severity of the evaluated days after it."""
+def carried_forward(people: list[Simulated]) -> list[float]:
+    """Absolute errors of the last PHQ-9 as the severity of the evaluated days after it."""
     error = []
     for person in people:
         for day in EVALUATED:
             before = person.answers[person.answers[:, 0] <= day]
             if len(before):
-                error.append(before[-1, 1] - person.severity[int(day)])
-    return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt(np.square(error).mean()))}
+                error.append(abs(before[-1, 1] - person.severity[int(day)]))
+    return error
 
 
 def follow_up(
     people: list[Simulated], estimator: StandIn, parameters: CourseParameters
-) -> dict[str, float]:
-    """MAE of each PHQ-9 but the first, said before it: from text, text and PHQ-9s, the last one."""
+) -> dict[str, list[float]]:
+    """Absolute errors of each PHQ-9 but the first, said before it: by text, both, the last one."""
     errors: dict[str, list[float]] = {"text": [], "both": [], "carried": []}
     for name in ("text", "both"):
         records, totals = [], []
@@ -204,16 +237,16 @@ def follow_up(
                 totals.append((answer.day, answer.total, earlier[-1].total))
         days = [np.array([day]) for day, _, _ in totals]
         forward = filter_states(stack_histories(records, parameters, days), parameters)
-        mean = forward.mean[:, -1] @ SEVERITY
+        mean = np.clip(forward.mean[:, -1] @ SEVERITY, 0, 27)
         truth = np.array([total for _, total, _ in totals])
         errors[name] = list(np.abs(mean - truth))
         errors["carried"] = list(np.abs(np.array([last for _, _, last in totals]) - truth))
-    return {name: float(np.mean(error)) for name, error in errors.items()}
+    return errors
 
 
 def ask_saving(people: list[Simulated], histories: list[History], parameters: CourseParameters,
                seed: int, cut: float = 10.0) -> dict[str, float]:  # fmt: skip
-    """Share of what asking everybody on the last day saves that asking a tenth does, by rule."""
+    """Points saved by asking everybody on the last day, and by asking a tenth, by rule."""
     rng = np.random.default_rng([seed, 1])
     observations = stack_histories(histories, parameters, [np.array([float(DAYS)])] * len(people))
     forward = filter_states(observations, parameters)
@@ -222,64 +255,86 @@ def ask_saving(people: list[Simulated], histories: list[History], parameters: Co
     truth = np.array([person.severity[-1] for person in people])
     days = np.array([DAYS - max(p.answers[:, 0], default=-1) for p in people])
     total = truth + rng.normal(size=len(people)) * SEM
-    after = mean + variance / (variance + SEM**2) * (total - mean)
+    after = mean + variance / (variance + parameters.sem**2) * (total - mean)
     stake = np.abs(truth - cut)
     wrong: Callable[[Array], Array] = lambda said: stake * ((said >= cut) != (truth >= cut))  # noqa: E731
     saved = wrong(mean) - wrong(after)
-    value = answer_value(mean, variance, cut)
+    value = answer_value(mean, parameters.widened(mean, variance), cut)
     tenth = len(people) // 10
     orders = {"value": value, "width": variance, "longest not asked": days, "highest": mean}
-    share = {
-        name: float(saved[np.argsort(-key, kind="stable")[:tenth]].sum() / saved.sum())
+    saving = {
+        name: float(saved[np.argsort(-key, kind="stable")[:tenth]].sum())
         for name, key in orders.items()
     }
-    return {**share, "random": tenth / len(people), "expected a person": float(value.mean()),
-            "realised a person": float(saved.mean())}  # fmt: skip
+    everybody = float(saved.sum())
+    return {**saving, "random": everybody * tenth / len(people), "everybody": everybody,
+            "expected": float(value.sum())}  # fmt: skip
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """How many people stand behind each figure."""
-    parser.add_argument("--people", type=int, default=600)
+    parser.add_argument("--people", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=4)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Coverage with and without PHQ-9s, follow-up and asks, for each population."""
     populations: dict[str, Any] = {}
-    for seed, (name, (mean, jump)) in enumerate(POPULATIONS.items()):
-        training = simulate(2 * args.people, mean, jump, 100 + seed)
-        estimator = StandIn(training)
-        out_of_fold = simulate(args.people // 2, mean, jump, 200 + seed)
-        fitted = fit_parameters([estimator.history(person) for person in out_of_fold])
-        people = simulate(args.people, mean, jump, seed)
-        populations[name] = one_population(people, estimator, fitted, seed)
-    return {"people": args.people, "populations": populations}
+    for name, (mean, jump) in POPULATIONS.items():
+        draws = [one_draw(args.people, mean, jump, seed) for seed in range(args.seeds)]
+        populations[name] = together(draws)
+    return {"people": args.people, "seeds": args.seeds, "populations": populations}
 
 
-def one_population(
-    people: list[Simulated], estimator: StandIn, fitted: CourseParameters, seed: int
-) -> dict[str, Any]:
-    """All figures of one population."""
-    histories = [estimator.history(person) for person in people]
-    texts = [estimator.history(person, answers=False) for person in people]
+def one_draw(people: int, mean: float, jump: float, seed: int) -> dict[str, Any]:
+    """All that is judged of one draw of a population; parameters come from other people."""
+    training = simulate(1000, mean, jump, 100 + seed)
+    estimator = StandIn(training)
+    out_of_fold = simulate(300, mean, jump, 200 + seed)
+    fitted = fit_parameters([estimator.history(person) for person in out_of_fold])
+    others = simulate(people, mean, jump, 1000 + seed)
+    histories = {
+        WITH: [estimator.history(person) for person in others],
+        WITHOUT: [estimator.history(person, answers=False) for person in others],
+    }
+    return {
+        "parameters": fitted,
+        "courses": {
+            name: {kind: judged(others, part, parameters) for kind, part in histories.items()}
+            for name, parameters in filters(fitted).items()
+        },
+        "carried forward": carried_forward(others),
+        "follow-up": follow_up(others, estimator, fitted),
+        "asks": ask_saving(others, histories[WITH], fitted, seed),
+    }
+
+
+def together(draws: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all draws of one population."""
+    numbers = ("mean", "level_sd", "path_sd", "path_days", "lasting_share", "sem", "widening",
+               "widening_slope")  # fmt: skip
     courses = {
         name: {
-            "with PHQ-9s": coverage(people, histories, parameters),
-            "text alone": coverage(people, texts, parameters),
+            kind: Judged.together([draw["courses"][name][kind] for draw in draws]).figures()
+            | {"holds by draw": [draw["courses"][name][kind].figures()["holds"] for draw in draws]}
+            for kind in (WITH, WITHOUT)
         }
-        for name, parameters in filters(fitted).items()
+        for name in draws[0]["courses"]
     }
-    defaults = replace(CourseParameters(), mean=fitted.mean)
-    courses["full, defaults"] = {
-        "with PHQ-9s": coverage(people, histories, defaults),
-        "text alone": coverage(people, texts, defaults),
+    follow = {
+        name: float(np.concatenate([draw["follow-up"][name] for draw in draws]).mean())
+        for name in draws[0]["follow-up"]
     }
-    numbers = ("mean", "level_sd", "path_sd", "path_days", "lasting_share", "sem")
+    saved = {name: sum(draw["asks"][name] for draw in draws) for name in draws[0]["asks"]}
+    everybody = saved.pop("everybody")
     return {
-        "parameters": {name: getattr(fitted, name) for name in numbers},
+        "parameters": [
+            {name: getattr(draw["parameters"], name) for name in numbers} for draw in draws
+        ],
         "courses": courses,
-        "carried forward": carried_forward(people),
-        "follow-up": follow_up(people, estimator, fitted),
-        "asks": ask_saving(people, histories, fitted, seed),
+        "carried forward": float(np.concatenate([d["carried forward"] for d in draws]).mean()),
+        "follow-up": follow,
+        "asks": {name: value / everybody for name, value in saved.items()},
     }
 
 
@@ -288,15 +343,15 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     parts = list(results["populations"].values())
     filters_of = list(parts[0]["courses"])
     lines = []
-    for kind in ("with PHQ-9s", "text alone"):
+    for kind in (WITH, WITHOUT):
         for name in filters_of:
             cells = [part["courses"][name][kind] for part in parts]
             lines.append((f"{kind}: {name}", " | ".join(_cell(cell) for cell in cells)))
     for name in ("naive", FULL):
-        shares = [part["courses"][name]["with PHQ-9s"]["holds truth 20 or more"] for part in parts]
+        shares = [part["courses"][name][WITH]["holds truth 20 or more"] for part in parts]
         line = " | ".join(f"{share:.0%}" for share in shares)
         lines.append((f"inside where the truth is 20 or more: {name}", line))
-    carried = [f"{part['carried forward']['mae']:.2f}" for part in parts]
+    carried = [f"{part['carried forward']:.2f}" for part in parts]
     lines.append(("last PHQ-9 carried forward", " | ".join(carried)))
     for name, words in (("text", "from text"), ("both", "from text and earlier PHQ-9s"),
                         ("carried", "last PHQ-9")):  # fmt: skip
@@ -305,12 +360,15 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     for name in ("value", "width", "longest not asked", "highest", "random"):
         asks = " | ".join(f"{part['asks'][name]:.0%}" for part in parts)
         lines.append((f"asking a tenth by {name}", asks))
+    expected = " | ".join(f"{part['asks']['expected']:.0%}" for part in parts)
+    lines.append(("what the value expects, of what is saved", expected))
     return lines
 
 
 def _cell(figures: dict[str, float]) -> str:
-    """MAE, share held, share held in the worst band."""
-    return f"{figures['mae']:.2f}, {figures['holds']:.0%}, {figures['holds worst band']:.0%}"
+    """MAE, share held, share held in the worst band, width."""
+    shares = f"{figures['holds']:.0%}, {figures['holds worst band']:.0%}"
+    return f"{figures['mae']:.2f}, {shares}, {figures['width']:.1f}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from leadline.monitor.course import DatedAnswer, DatedEstimate, History, stack_histories
-from leadline.monitor.fit import ENOUGH_PEOPLE, answer_log_likelihood, fit_parameters
+from leadline.monitor.fit import (
+    ENOUGH_PEOPLE,
+    answer_log_likelihood,
+    fit_parameters,
+    fit_widening,
+)
 from leadline.monitor.statespace import CourseParameters, SeverityObservations, filter_states
 
 TRUE = CourseParameters(mean=8.0, level_sd=4.0, path_sd=3.0, path_days=20.0, lasting_share=0.5)
@@ -81,3 +86,39 @@ def test_estimates_are_not_counted_in_the_likelihood() -> None:
     assert np.isfinite(forward.innovation_variance).sum() == len(person.estimates) + len(
         person.answers
     )
+
+
+def answering(factor_at, seed: int = 1, people: int = 600) -> list[History]:
+    """People with an estimate and a PHQ-9 that lies further out than the model says."""
+    rng = np.random.default_rng(seed)
+    estimates = [DatedEstimate(1.0, float(mean), 12.0) for mean in rng.uniform(0, 22, people)]
+    texts = [History((estimate,), (DatedAnswer(2.0, 0.0),)) for estimate in estimates]
+    observations = stack_histories(texts, TRUE, [np.empty(0)] * people)
+    forward = filter_states(observations, TRUE)
+    mean = forward.predicted_mean[:, -1, :2].sum(axis=1)
+    spread = np.sqrt(forward.innovation_variance[:, -1])
+    totals = mean + factor_at(mean) * spread * rng.normal(size=people)
+    return [
+        History((estimate,), (DatedAnswer(2.0, float(total)),))
+        for estimate, total in zip(estimates, totals, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("factor_at", "widening", "slope"),
+    [
+        (lambda mean: np.exp(0.3 + 0.0 * mean), 0.3, 0.0),
+        (lambda mean: np.exp(0.1 + 0.4 * (mean - TRUE.mean) / 10), 0.1, 0.4),
+        (lambda mean: np.exp(0.0 * mean), 0.0, 0.0),
+    ],
+)
+def test_the_widening_is_that_by_which_answers_lie_further_out(factor_at, widening, slope) -> None:
+    fitted = fit_widening(answering(factor_at), TRUE)
+    assert fitted.widening == pytest.approx(widening, abs=0.07)
+    assert fitted.widening_slope == pytest.approx(slope, abs=0.12)
+    assert fitted.mean == TRUE.mean
+
+
+def test_few_answers_leave_the_widening_near_what_was_thought_before() -> None:
+    fitted = fit_widening(answering(lambda mean: np.exp(0.9 + 0.0 * mean), people=3), TRUE)
+    assert 0.1 <= fitted.widening < 0.4

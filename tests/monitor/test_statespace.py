@@ -100,3 +100,18 @@ def test_a_calibrated_estimate_of_a_stranger_is_taken_as_it_is() -> None:
 def test_parameters_that_are_none_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(LeadlineError, match=r"course|shares"):
         replace(CourseParameters(), **wrong)
+
+
+def test_what_is_delivered_is_never_narrower_and_keeps_the_order_of_spreads() -> None:
+    variances = np.array([0.0, 1.0, 4.0, 30.0])
+    for widening, slope in ((-0.3, 0.0), (0.0, 0.0), (0.2, 0.1), (0.1, -0.5), (5.0, 5.0)):
+        parameters = CourseParameters(widening=widening, widening_slope=slope)
+        for mean in (-5.0, 0.0, 10.5, 27.0, 60.0):
+            delivered = parameters.widened(np.full(4, mean), variances)
+            assert (delivered >= variances - 1e-9).all()
+            assert (np.diff(delivered) > 0).all()
+    exact = CourseParameters(widening=0.0)
+    np.testing.assert_allclose(exact.widened(np.full(4, 9.0), variances), variances, atol=1e-9)
+    twice = CourseParameters(widening=0.0, widening_slope=np.log(2.0), sem=2.0)
+    (wide,) = twice.widened(np.array([20.5]), np.array([5.0]))
+    assert wide + 4.0 == pytest.approx(4 * (5.0 + 4.0))  # a total's spread is twice as wide

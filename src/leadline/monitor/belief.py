@@ -7,14 +7,13 @@ from here, and reads nothing else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from leadline.arrays import Array
-from leadline.monitor.course import CourseChange, stack_histories
+from leadline.monitor.course import CourseChange, change_sd, stack_histories
 from leadline.monitor.records import Record
 from leadline.monitor.statespace import SEVERITY, STATES, CourseParameters, filter_states
 
@@ -54,20 +53,19 @@ class Belief:
         covariance = self.covariance * np.outer(f, f) + np.diag(q)
         return Belief(self.day + gap, self.mean * f, covariance, self.reference_day)
 
-    @property
-    def severity(self) -> tuple[float, float]:
-        """Mean and variance of severity, points."""
-        mean = float(self.mean[:STATES] @ SEVERITY)
-        return mean, float(SEVERITY @ self.covariance[:STATES, :STATES] @ SEVERITY)
+    def severity(self, parameters: CourseParameters) -> tuple[float, float]:
+        """Mean and variance of severity as they are delivered, points."""
+        mean = self.mean[:STATES] @ SEVERITY
+        variance = SEVERITY @ self.covariance[:STATES, :STATES] @ SEVERITY
+        return float(mean), float(parameters.widened(mean, variance))
 
-    def change(self, points: float, *, fitted: bool) -> CourseChange | None:
+    def change(self, points: float, parameters: CourseParameters) -> CourseChange | None:
         """Severity now less severity at the reference; None without a reference."""
         if self.reference_day is None:
             return None
-        difference = np.append(SEVERITY, -1.0)
-        variance = float(difference @ self.covariance @ difference)
-        mean = float(self.mean @ difference)
-        return CourseChange(mean, math.sqrt(max(variance, 0.0)), points, None, fitted)
+        mean = float(self.mean @ np.append(SEVERITY, -1.0))
+        sd = change_sd(self.mean, self.covariance, parameters)
+        return CourseChange(mean, sd, points, None, parameters.fitted)
 
 
 def beliefs(

@@ -111,7 +111,7 @@ class Course:
     Attributes:
         day: shape (D,).
         mean: of severity, points, shape (D,).
-        sd: of severity, points, shape (D,).
+        sd: of severity as it is delivered (`CourseParameters.widened`), points, shape (D,).
         parameters: that it was made with; `fitted` says whether they are more than defaults.
     """
 
@@ -136,7 +136,7 @@ class CourseChange:
 
     Attributes:
         mean: points; above 0 is worse.
-        sd: points.
+        sd: points, widened as the severity now is.
         points: that count as a change.
         answered: sign of the change between two real PHQ-9s beyond their own noise; None where
             there are not two.
@@ -185,7 +185,7 @@ class Standings:
 
     Attributes:
         mean: shape (P,).
-        variance: shape (P,).
+        variance: as it is delivered, shape (P,).
         offset_gain: variance of the lasting error that a PHQ-9 now would remove, of 1, shape (P,).
     """
 
@@ -203,7 +203,7 @@ def smoothed_course(
     observations = stack_histories([record], parameters, [day])
     mean, variance = smooth_severity(observations, parameters)
     columns = _columns_of(observations.day[0], day)
-    return Course(day, mean[0, columns], _root(variance[0, columns]), parameters)
+    return _course(day, mean[0, columns], variance[0, columns], parameters)
 
 
 def known_course(history: History, days: Array, parameters: CourseParameters) -> Course:
@@ -214,7 +214,11 @@ def known_course(history: History, days: Array, parameters: CourseParameters) ->
     forward = filter_states(observations, parameters)
     mean = forward.mean[:, -1] @ SEVERITY
     variance = SEVERITY @ forward.covariance[:, -1] @ SEVERITY
-    return Course(day, mean, _root(variance), parameters)
+    return _course(day, mean, variance, parameters)
+
+
+def _course(day: Array, mean: Array, variance: Array, parameters: CourseParameters) -> Course:
+    return Course(day, mean, _root(parameters.widened(mean, variance)), parameters)
 
 
 def standings(histories: Sequence[History], now: float, parameters: CourseParameters) -> Standings:
@@ -224,9 +228,9 @@ def standings(histories: Sequence[History], now: float, parameters: CourseParame
     )
     forward = filter_states(observations, parameters)
     column = forward.covariance[:, -1] @ SEVERITY
-    variance = column @ SEVERITY
+    mean, variance = forward.mean[:, -1] @ SEVERITY, column @ SEVERITY
     gain = column[:, OFFSET] ** 2 / (variance + parameters.sem**2)
-    return Standings(forward.mean[:, -1] @ SEVERITY, variance, gain)
+    return Standings(mean, parameters.widened(mean, variance), gain)
 
 
 def change_since(
@@ -257,9 +261,26 @@ def change_since(
     forward = filter_states(observations, parameters, reference)
     difference = np.append(SEVERITY, -1.0)
     mean = float(forward.mean[0, -1] @ difference)
-    variance = float(difference @ forward.covariance[0, -1] @ difference)
     answered = _answered_change(record, since, config or ChangeConfig())
-    return CourseChange(mean, math.sqrt(max(variance, 0.0)), points, answered, parameters.fitted)
+    sd = change_sd(forward.mean[0, -1], forward.covariance[0, -1], parameters)
+    return CourseChange(mean, sd, points, answered, parameters.fitted)
+
+
+def change_sd(mean: Array, covariance: Array, parameters: CourseParameters) -> float:
+    """Standard deviation of a change as it is delivered: as much wider as the severity now is.
+
+    Args:
+        mean: of the state and of the severity at the reference, shape (5,).
+        covariance: shape (5, 5).
+        parameters: of the course.
+    """
+    difference = np.append(SEVERITY, -1.0)
+    variance = max(float(difference @ covariance @ difference), 0.0)
+    now = SEVERITY @ covariance[:STATES, :STATES] @ SEVERITY
+    if now <= 0:
+        return math.sqrt(variance)
+    wider = float(parameters.widened(mean[:STATES] @ SEVERITY, now) / now)
+    return math.sqrt(variance * wider)
 
 
 def _answered_change(history: History, since: float, config: ChangeConfig) -> int | None:

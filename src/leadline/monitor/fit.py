@@ -19,22 +19,53 @@ from scipy.special import expit, logit
 
 from leadline.arrays import Array
 from leadline.monitor.course import History, stack_histories
-from leadline.monitor.statespace import SEVERITY, CourseParameters, filter_states
+from leadline.monitor.statespace import LEVELS, SEVERITY, CourseParameters, filter_states
 
 ENOUGH_PEOPLE = 50
 BOUNDS = [*[(np.log(0.3), np.log(15))] * 2, (np.log(3), np.log(730)), (-5, 3), (0, np.log(5))]
 STEPS = 40  # of the optimiser; a fit ends sooner
+SEM_DOUBT = 0.1  # SD of the log of the published standard error, which the likelihood hardly tells
+WIDENING_MEAN = (0.1, 0.0)  # what is thought of the widening before people are seen
+WIDENING_SD = (0.15, 0.5)
 
 
 def answer_log_likelihood(histories: Sequence[History], parameters: CourseParameters) -> float:
     """Log-likelihood of the PHQ-9s, each given what came before it."""
+    _, surprise, variance = _foretold(histories, parameters)
+    return float(-0.5 * np.sum(surprise**2 / variance + np.log(2 * np.pi * variance)))
+
+
+def _foretold(
+    histories: Sequence[History], parameters: CourseParameters
+) -> tuple[Array, Array, Array]:
+    """Of each PHQ-9, given what came before: expected total, the rest, and the variance, (A,)."""
     none = [np.empty(0)] * len(histories)
     observations = stack_histories(histories, parameters, none)
     forward = filter_states(observations, parameters)
     variance = forward.innovation_variance
     answers = np.isfinite(variance) & (observations.design == SEVERITY).all(axis=2)
-    squares = forward.innovation[answers] ** 2 / variance[answers]
-    return float(-0.5 * np.sum(squares + np.log(2 * np.pi * variance[answers])))
+    mean = (forward.predicted_mean @ SEVERITY)[answers]
+    return mean, forward.innovation[answers], variance[answers]
+
+
+def fit_widening(histories: Sequence[History], parameters: CourseParameters) -> CourseParameters:
+    """The same parameters with a widening at which PHQ-9s lie as far out as they are said to.
+
+    A normal likelihood whose log standard deviation is a line of the expected total, with a normal
+    prior on both numbers.
+    """
+    mean, surprise, variance = _foretold(histories, parameters)
+    levels = np.clip((mean - parameters.mean) / 10, *LEVELS)
+    squares = surprise**2 / variance
+    centre, doubt = np.array(WIDENING_MEAN), np.array(WIDENING_SD)
+
+    def loss(numbers: Array) -> float:
+        log_factor = numbers[0] + numbers[1] * levels
+        fit = np.sum(0.5 * squares * np.exp(-2 * log_factor) + log_factor)
+        return float(fit + 0.5 * np.sum(((numbers - centre) / doubt) ** 2))
+
+    widening, slope = minimize(loss, centre, method="L-BFGS-B").x
+    return replace(parameters, widening=float(widening), widening_slope=float(slope))
 
 
 def fit_parameters(
@@ -56,8 +87,9 @@ def fit_parameters(
     first = replace(first, mean=float(np.mean(means)))
 
     def loss(numbers: Array) -> float:
-        parameters = _parameters(numbers, first)
-        return -answer_log_likelihood(answered, parameters) / len(answered)
+        doubt = 0.5 * ((numbers[-1] - np.log(first.sem)) / SEM_DOUBT) ** 2
+        likelihood = answer_log_likelihood(answered, _parameters(numbers, first))
+        return float(doubt - likelihood) / len(answered)
 
     best = minimize(
         loss,
@@ -66,7 +98,7 @@ def fit_parameters(
         bounds=BOUNDS,
         options={"maxiter": STEPS},
     )
-    return replace(_parameters(best.x, first), people=several)
+    return fit_widening(answered, replace(_parameters(best.x, first), people=several))
 
 
 def _numbers(parameters: CourseParameters) -> Array:

@@ -127,11 +127,7 @@ def view_of(subject: Seen, ground: Ground, now: int) -> dict[str, Any]:
     """The row of `person_now` of one person, without what only asks know."""
     today, record = day(now), subject.record
     belief = None if subject.belief is None else subject.belief.at(today, ground.parameters)
-    change = (
-        None
-        if belief is None
-        else belief.change(ground.config.points, fitted=ground.parameters.fitted)
-    )
+    change = None if belief is None else belief.change(ground.config.points, ground.parameters)
     facts = _facts(subject, change)
     standing = next_standing(subject.standing, facts, today, ground.config.standing)
     numbers = _numbers(belief, record, ground)
@@ -177,7 +173,7 @@ def _numbers(belief: Belief | None, record: Record, ground: Ground) -> dict[str,
     names = ("mean", "lower", "upper", "sd", "p_ge_10", "p_ge_20", "value", "reason")
     if belief is None:
         return dict.fromkeys(names)
-    mean, variance = belief.severity
+    mean, variance = belief.severity(ground.parameters)
     sd = math.sqrt(max(variance, 0.0))
     totals = Totals.normal(np.array([mean]), np.array([max(sd, 1e-6)]))
     lower, upper = (float(bound[0]) for bound in totals.delivered_interval(INTERVAL))

@@ -27,6 +27,8 @@ from leadline.phq9.distribution import OWN_ERROR
 SEVERITY = np.array([1.0, 1.0, 0.0, 0.0])  # theta = mu + x
 STATES = len(SEVERITY)
 LEVEL, PATH, OFFSET, SHARED = range(STATES)
+LEVELS = (-1.5, 1.8)  # tens of points from the mean, beyond which widening stays as it is
+MOST_WIDENING = 1.2
 SMALLEST_VARIANCE = 1.0  # points squared; what text says of theta is never closer than a point
 
 
@@ -47,6 +49,9 @@ class CourseParameters:
         shared_days: tau_w, days in which the shared error forgets: half the window of text.
         sem: standard error of measurement of a PHQ-9, points.
         stationary: an Ornstein-Uhlenbeck path; False: a local level with the same steps in a day.
+        widening: log of the factor by which what is delivered is wider than the model says, at the
+            mean of the population. The model is normal and knows neither floor nor ceiling.
+        widening_slope: the same, more for each 10 points above the mean. Never narrower than said.
         people: with two PHQ-9s or more that the parameters were fitted on; 0: these are defaults.
     """
 
@@ -59,6 +64,8 @@ class CourseParameters:
     shared_days: float = 7.0
     sem: float = OWN_ERROR
     stationary: bool = True
+    widening: float = 0.2
+    widening_slope: float = 0.0
     people: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +96,18 @@ class CourseParameters:
     def fitted(self) -> bool:
         """Whether these were estimated from people, not defaults."""
         return self.people > 0
+
+    def widened(self, mean: Array, variance: Array) -> Array:
+        """Variance of severity as it is delivered, points squared, each of one shape.
+
+        What is scaled is the spread of a total that would be answered: that is what can be held
+        against PHQ-9s.
+        """
+        levels = np.clip((mean - self.mean) / 10, *LEVELS)
+        log_factor = np.clip(self.widening + self.widening_slope * levels, 0.0, MOST_WIDENING)
+        error = self.sem**2
+        out: Array = np.exp(2 * log_factor) * (np.maximum(variance, 0.0) + error) - error
+        return out
 
     def start(self) -> tuple[Array, Array]:
         """Mean (4,) and covariance (4, 4) of the state before anything is observed."""
