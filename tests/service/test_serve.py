@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -113,6 +114,11 @@ def test_it_answers_ends_when_told_and_logs_no_person(tmp_path, tls):
         assert call("GET", "/v1/people/canaryperson/course")[0] == 200
         assert call("GET", "/v1/people/canarynobody/course?asof=canary")[0] == 422
         client.close()
+        maps = Path(f"/proc/{process.pid}/maps")
+        if maps.exists():
+            libraries = maps.read_text(encoding="utf-8")
+            assert "libpython" in libraries or "python" in libraries
+            assert "torch" not in libraries  # no model in this process
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) in (0, -signal.SIGTERM)
