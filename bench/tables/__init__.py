@@ -24,6 +24,8 @@ PARTS = {
     ("docs/evaluation.md", "bench:alarm"): "alarm.md.j2",
     ("docs/paper.md", "bench:cost"): "cost.md.j2",
     ("docs/monitor-course.md", "bench:course"): "course.md.j2",
+    ("docs/monitor-course.md", "bench:course_simulator"): "course_simulator.md.j2",
+    ("docs/monitor-course.md", "bench:course_speed"): "course_speed.md.j2",
     ("docs/selftraining.md", "bench"): "ablation.md.j2",
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",

@@ -254,23 +254,21 @@ def smooth_severity(
     people, columns = observations.day.shape
     gaps = np.diff(observations.day, axis=1, append=observations.day[:, -1:])
     factor, _ = parameters.transition(gaps)
-    r, n = np.zeros((people, STATES)), np.zeros((people, STATES, STATES))
-    mean, variance = np.empty((people, columns)), np.empty((people, columns))
+    before, h = forward.predicted_covariance, observations.design
+    inverse = 1 / forward.innovation_variance
+    gain = (before @ h[..., None])[..., 0] * inverse[..., None]
+    # From the state before an observation to the state before the next one, transposed.
+    back = (np.eye(STATES) - h[..., :, None] * gain[..., None, :]) * factor[..., None, :]
+    pull = h * (forward.innovation * inverse)[..., None]
+    weight = h[..., :, None] * h[..., None, :] * inverse[..., None, None]
+    r, n = np.zeros((people, columns, STATES)), np.zeros((people, columns, STATES, STATES))
+    later_r, later_n = np.zeros((people, STATES, 1)), np.zeros((people, STATES, STATES))
     for k in reversed(range(columns)):
-        f, h = factor[:, k], observations.design[:, k]
-        r, n = f * r, f[:, :, None] * n * f[:, None, :]
-        before = forward.predicted_covariance[:, k]
-        inverse = 1 / forward.innovation_variance[:, k]
-        gain = (before * h[:, None, :]).sum(axis=2) * inverse[:, None]
-        weight = forward.innovation[:, k] * inverse - (gain * r).sum(axis=1)
-        r = r + h * weight[:, None]
-        pulled = (n * gain[:, None, :]).sum(axis=2)
-        centre = inverse + (gain * pulled).sum(axis=1)
-        crossed = h[:, :, None] * pulled[:, None, :]
-        n = n - crossed - crossed.transpose(0, 2, 1)
-        n = n + centre[:, None, None] * h[:, :, None] * h[:, None, :]
-        column = before @ SEVERITY
-        mean[:, k] = forward.predicted_mean[:, k] @ SEVERITY + (column * r).sum(axis=1)
-        explained = (column[:, None, :] * n * column[:, :, None]).sum(axis=(1, 2))
-        variance[:, k] = column @ SEVERITY - explained
-    return mean, variance
+        step = back[:, k]
+        later_r = step @ later_r + pull[:, k, :, None]
+        later_n = step @ later_n @ step.transpose(0, 2, 1) + weight[:, k]
+        r[:, k], n[:, k] = later_r[..., 0], later_n
+    column = before @ SEVERITY
+    mean = forward.predicted_mean @ SEVERITY + (column * r).sum(axis=2)
+    explained = (column[..., None, :] @ n @ column[..., :, None])[..., 0, 0]
+    return mean, column @ SEVERITY - explained
