@@ -67,7 +67,7 @@ class ScorerConfig:
     states: Path
     running: RunningConfig
     home: Path | None = None
-    at_once: int = 64
+    at_once: int = 16
 
 
 class LiveScorer:
