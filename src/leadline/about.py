@@ -11,6 +11,9 @@ __version__ = "0.1.0"
 NOTICE = (
     "An estimate from conversation, not a PHQ-9 response, not a diagnosis, not a crisis service."
 )
+NO_LABEL = (
+    "No label seen: the scale is assumed, not measured; ranks may be of use, points are a guess."
+)
 SIMULATED_NOTICE = (
     "Made from simulated people: it tests the software and says nothing about clinical validity."
 )

@@ -45,6 +45,9 @@ VERBS = {
     "verify": Verb(
         "Say what of a cohort, run, labels or export is not as written.", data.build_verify
     ),
+    "prior": Verb(
+        "Write a run that has seen no label, by anchors and an assumption.", model.build_prior
+    ),
     "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
@@ -64,6 +67,7 @@ GROUPS = {
     "Data": ("import", "simulate", "inspect", "lock", "relock", "verify"),
     "Model": (
         "reader",
+        "prior",
         "train",
         "label",
         "audit",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leadline.about import NOTICE
+from leadline.about import NO_LABEL, NOTICE
 from leadline.cli.extras import missing_extra
 from leadline.cli.flags import JSON, OUT, OVERWRITE, path_argument, say, settings, show_json
 from leadline.errors import LeadlineError
@@ -93,6 +93,48 @@ RECIPE = click.option(
     help="Settings to start from, a file or one that comes with Leadline (docs/training.md); "
     "a flag that is given wins.",
 )  # fmt: skip
+
+
+def build_prior() -> click.Command:
+    """The verb `prior`."""
+    from leadline.cohort.config import WindowConfig
+    from leadline.runs.prior import PriorConfig
+
+    @click.command("prior")
+    @OUT
+    @click.option("--on", type=click.Path(path_type=Path),
+                  help="A cohort whose people's words set the scale of the ranking; their PHQ-9s "
+                  "are not looked at. Without it simulated people do: a guess.")  # fmt: skip
+    @settings(PriorConfig, WindowConfig)
+    @OVERWRITE
+    @JSON
+    def prior(
+        config: PriorConfig,
+        window: WindowConfig,
+        on: Path | None,
+        out: Path,
+        overwrite: bool,
+        as_json: bool,
+    ) -> None:
+        """Write a run that has seen no label (docs/cold-start.md).
+
+        Statements of absence and presence of each symptom rank what people write; the totals are
+        those of a population that is assumed. Every verb that takes a run takes it, and says that
+        no label was seen.
+        """
+        from leadline.cohort.store import read_cohort
+        from leadline.runs.prior import prior_run
+
+        people = None if on is None else read_cohort(on)
+        manifest = prior_run(out, config, window, on=people, overwrite=overwrite)
+        if as_json:
+            show_json({**manifest, "no_label_seen": True, "notice": NOTICE})
+            return
+        for name, fact in manifest["training"].items():
+            click.echo(f"{name}: {fact}")
+        say(NOTICE)
+
+    return prior
 
 
 def build_train() -> click.Command:
@@ -336,15 +378,20 @@ def build_score() -> click.Command:
         as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
+        from leadline.runs.manifest import saw_no_label
         from leadline.scoring.score import score_cohort
 
         if labels is None:
             counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
         else:
             counts = _score_with_teacher((cohort, run, labels), out, config, overwrite=overwrite)
+        unlabelled = saw_no_label(run)
         if as_json:
-            show_json({"estimates_file": str(out), **counts, "notice": NOTICE})
+            facts = {"no_label_seen": unlabelled, "notice": NOTICE}
+            show_json({"estimates_file": str(out), **counts, **facts})
             return
+        if unlabelled:
+            say(NO_LABEL)
         click.echo(f"{out}: {counts['estimates']:,} estimates of {counts['people']:,} people")
         if "fused" in counts:
             click.echo(f"{counts['fused']:,} of them fused with a teacher's ratings")
@@ -490,7 +537,7 @@ def _show_results(run: Path, results: dict[str, Any], as_json: bool) -> None:
     from leadline.report.summary import render_summary
 
     Console().print(render_summary(results))
-    say(NOTICE)
+    say(str(results["notice"]))
     if (run / "report.html").is_file():
         click.echo(str(run / "report.html"))
 

@@ -168,13 +168,13 @@ def prospective_text(facts: Mapping[str, Any]) -> str:
     Args:
         facts: as `runs.prospective` gives them.
     """
-    text = (
-        f"PHQ-9s given after {facts['after'][:10]}, when this run's training data ended, up to "
-        f"{facts['until'][:10]}: {facts['known_people']} people who were trained on, each "
-        "estimated by the models that never saw them, and "
-        f"{facts['new_people']} new people, estimated by all. Each estimate is as of the PHQ-9, "
-        "from what had been said by then."
-    )
+    if facts["after"] is None:
+        text = (
+            f"PHQ-9s of {facts['people']} people; this run had seen no label when it estimated "
+            "them. Each estimate is as of the PHQ-9, from what had been said by then."
+        )
+    else:
+        text = _after_training(facts)
     left_out = [
         f"{facts[key]} {what}"
         for key, what in (
@@ -185,3 +185,13 @@ def prospective_text(facts: Mapping[str, Any]) -> str:
         if facts[key]
     ]
     return text + (f" Left out: {', '.join(left_out)}." if left_out else "")
+
+
+def _after_training(facts: Mapping[str, Any]) -> str:
+    return (
+        f"PHQ-9s given after {facts['after'][:10]}, when this run's training data ended, up to "
+        f"{facts['until'][:10]}: {facts['known_people']} people who were trained on, each "
+        "estimated by the models that never saw them, and "
+        f"{facts['new_people']} new people, estimated by all. Each estimate is as of the PHQ-9, "
+        "from what had been said by then."
+    )

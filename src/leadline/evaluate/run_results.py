@@ -86,6 +86,12 @@ def _evaluate(run: Path, cohort: Path | None, settings: EvaluateConfig | None) -
             update_facts(run, LOCKED, history.summary())
     predictions, files, further = all_predictions(run)
     manifest = read_manifest(run, "run")
+    if manifest.get("labels_seen") == 0 and not predictions.height:
+        raise LeadlineError(
+            "This run has seen no label, so there is nothing yet to hold it against.",
+            remedy="Give people with PHQ-9s: leadline evaluate RUN --cohort COHORT",
+            file=run,
+        )
     facts = dict(manifest)
     limit = own_table(run, LIMIT_FILE) if (run / LIMIT_FILE).is_file() else None
     if cohort is not None:

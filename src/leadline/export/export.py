@@ -14,12 +14,14 @@ from typing import Any
 
 from leadline.about import NOTICE
 from leadline.artefact import read_manifest, sha256, write_manifest
+from leadline.errors import LeadlineError
 from leadline.export.config import ExportConfig
 from leadline.output import new_directory
 from leadline.phq9.distribution import OWN_ERROR
 from leadline.runs.checkpoint import load_ensemble, run_identity, run_training
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
+from leadline.runs.manifest import saw_no_label
 
 MODEL_JSON = "checkpoint/model.json"
 
@@ -57,6 +59,12 @@ def export_run(
     """
     run, out, config = Path(run), Path(out), config or ExportConfig()
     manifest = read_manifest(run, "run")
+    if saw_no_label(run):
+        raise LeadlineError(
+            "This run has seen no label: what leaves Leadline would not say so any more.",
+            remedy="Export a run of leadline train, such as one with --prior.",
+            file=run,
+        )
     train, window = run_training(run)
     with new_directory(out, "export", [run], overwrite=overwrite) as scratch:
         if config.to == "onnx":

@@ -4,7 +4,8 @@
 `histogram` a softmax over the totals 0..27 with Gaussian-smoothed targets (HL-Gauss, Imani and
 White 2018; Farebrother et al. 2024), convex and solved by L-BFGS. All take pooled states and
 anchor scores and give a mean and a deviation for each reading. `network` (in its own module) takes
-turn states instead, and `lexical` words and characters.
+turn states instead, and `lexical` words and characters. `prior` is what is assumed without labels,
+and `started` learns from there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from leadline.heads.inputs import Inputs, Scaler
 from leadline.heads.lexical import LexicalRidge
 from leadline.heads.linear import Histogram, Ridge
 from leadline.heads.network import Network
+from leadline.heads.prior import AnchorPrior, StartedProcess
 from leadline.phq9.items import TOTALS
 
 Tensors = dict[str, Array]
@@ -60,6 +62,8 @@ HEAD_CLASSES: dict[str, type[Head]] = {
     "histogram": Histogram,
     "network": Network,
     "lexical": LexicalRidge,
+    "prior": AnchorPrior,
+    "started": StartedProcess,
 }
 
 
@@ -123,6 +127,12 @@ def restore_head(settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> H
     return head
 
 
+PRIOR_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "anchor_scaler.mean": ("scores",), "anchor_scaler.sd": ("scores",),
+    "state_scaler.mean": ("width",), "state_scaler.sd": ("width",),
+    "knots": ("knots",), "normal_scores": ("knots",),
+}  # fmt: skip
+
 ARRAY_SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
     "gp": {
         "states": ("rows", "width"), "anchors": ("rows", "scores"), "dual": ("rows",),
@@ -140,6 +150,11 @@ ARRAY_SHAPES: dict[str, dict[str, tuple[str | int, ...]]] = {
         "score": ("units",), "coefficients": ("units",),
     },
     "lexical": {"columns": ("terms",), "rarity": ("terms",), "coefficients": ("terms",)},
+    "prior": PRIOR_SHAPES,
+    "started": {
+        **PRIOR_SHAPES, "rank_rows": ("rows",), "anchor_rows": ("rows", "scores"),
+        "state_rows": ("rows", "width"), "dual": ("rows",), "row_noise": ("rows",),
+    },
 }  # fmt: skip
 """Lengths of the arrays of each head; equal names are equal lengths, a number is itself."""
 
@@ -210,4 +225,4 @@ def check_numbers(head: str, values: Mapping[str, Any]) -> None:
             )
 
 
-POSITIVE = ("deviation", "spread")
+POSITIVE = ("deviation", "spread", "factor", "noise")

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import sha256, write_manifest
+from leadline.artefact import read_manifest, sha256, write_manifest
 from leadline.cohort.languages import UNKNOWN, language_facts, language_names
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
@@ -76,6 +76,11 @@ def write_run_manifest(
         seen_until=_seen_until(cohort),
         **entries,
     )
+
+
+def saw_no_label(run: Path) -> bool:
+    """Whether a finished run has seen no label, as `leadline prior` makes it."""
+    return bool(read_manifest(run, "run").get("labels_seen") == 0)
 
 
 def _seen_until(cohort: Cohort) -> str | None:

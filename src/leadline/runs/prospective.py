@@ -3,6 +3,7 @@
 Only labels later than everything in the run's training data count. Each is estimated as of its
 time, as the deployed run would have: a person who was trained on by the models that left the
 person out, a new person by all. Locked test people have no part in it; theirs is another set.
+A run that has seen no label (`leadline prior`) is held against every PHQ-9, dated or not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from leadline.arrays import Array, Ints
@@ -21,9 +23,13 @@ from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.further import PROSPECTIVE, write_further
 from leadline.evaluate.run_results import ESTIMATES_FILE, PREDICTIONS_FILE, own_table
+from leadline.heads.prior import latent_population
+from leadline.phq9.distribution import Totals
 from leadline.runs.baselines import predict_constant
 from leadline.runs.checkpoint import LEDGER_FILE, load_ensemble, run_training
+from leadline.runs.config import INTERVAL
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
+from leadline.runs.manifest import saw_no_label
 from leadline.runs.predictions import NO_FOLD, prediction_table, whole_predictions
 from leadline.runs.state_source import read_states
 from leadline.tables import PREDICTIONS
@@ -33,6 +39,8 @@ CONSTANT, LAST = "constant", "last PHQ-9"
 
 def is_other_cohort(run: Path, cohort: Path) -> bool:
     """Whether `cohort` holds other turns or PHQ-9s than the run was trained on."""
+    if saw_no_label(run):
+        return True
     inputs = read_manifest(run, "run").get("inputs") or {}
     hashes = cohort_hashes(read_cohort(cohort))
     names = [name for name in ("turns.parquet", "phq9.parquet") if name in hashes]
@@ -72,7 +80,9 @@ def evaluate_later(
     if not len(rows):
         raise LeadlineError(
             f"No PHQ-9 with text before it is later than {after:%Y-%m-%d %H:%M} UTC, when the "
-            f"training data of {run.name} ended.",
+            f"training data of {run.name} ended."
+            if after
+            else "No PHQ-9 of this cohort has text before it and is of somebody not locked.",
             remedy="Give the cohort that the run was trained on, or one with later PHQ-9s.",
             file=newer.path,
         )
@@ -89,8 +99,10 @@ def evaluate_later(
     return facts
 
 
-def _seen_until(run: Path) -> datetime:
-    """The last moment of a run's training data."""
+def _seen_until(run: Path) -> datetime | None:
+    """The last moment of a run's training data; None of a run that has seen no label."""
+    if saw_no_label(run):
+        return None
     recorded = read_manifest(run, "run").get("seen_until")
     if recorded is not None:
         return datetime.fromisoformat(recorded)
@@ -107,7 +119,7 @@ def _seen_until(run: Path) -> datetime:
 
 
 def _later_rows(
-    labelled: Labelled, newer: Cohort, ledger: pl.DataFrame, after: datetime
+    labelled: Labelled, newer: Cohort, ledger: pl.DataFrame, after: datetime | None
 ) -> tuple[Ints, dict[str, Any]]:
     """Rows of the labels that are prospective, and the facts of `evaluate_later`."""
     locked = newer.locked_ids | set(ledger.filter(pl.col("fold") < 0)["person_id"])
@@ -115,7 +127,8 @@ def _later_rows(
     table = labelled.readings.with_columns(
         pl.col("person_id").is_in(list(locked)).alias("locked"),
         pl.col("person_id").is_in(list(trained_on)).alias("known"),
-        (pl.col("time") > after).alias("later"),  # null without a date
+        # Null without a date, unless no label was seen: then each is later than all that were.
+        (pl.lit(True) if after is None else pl.col("time") > after).alias("later"),
     )
     open_labels = ~pl.col("locked")
     chosen = table.select(pl.arg_where(open_labels & pl.col("later"))).to_series()
@@ -124,7 +137,7 @@ def _later_rows(
     not_later = open_labels & ~pl.col("known") & ~pl.col("later")
     people = set(later["person_id"])
     facts = {
-        "after": after.isoformat(),
+        "after": after.isoformat() if after else None,
         "until": until.isoformat() if isinstance(until, datetime) else None,
         "labels": later.height,
         "people": len(people),
@@ -144,8 +157,7 @@ def _comparators(run: Path, newer: Cohort, later: Labelled, rows: Ints) -> list[
     old = old.unique("label").sort("label")
     gold = old["total"].to_numpy().astype(np.float64)
     people = np.array(old["person_id"].to_list(), dtype=np.str_)
-    estimates = predict_constant(gold, people, len(rows))
-    mean, totals, width = estimates.mean, estimates.totals, estimates.width
+    mean, totals, width = _constant(run, gold, people, len(rows))
     folds = [NO_FOLD] * len(rows)
     constant = prediction_table(CONSTANT, later, rows, 0, folds, mean, totals, width)
     carried = _carried_forward(newer, later.readings)
@@ -165,6 +177,19 @@ def _comparators(run: Path, newer: Cohort, later: Labelled, rows: Ints) -> list[
             ),
         ),
     ]
+
+
+def _constant(
+    run: Path, gold: Array, people: npt.NDArray[np.str_], count: int
+) -> tuple[Array, Totals, float | Array]:
+    """The same estimate for `count` PHQ-9s, from totals that were seen, or else were assumed."""
+    if len(gold):
+        estimates = predict_constant(gold, people, count)
+        return estimates.mean, estimates.totals, estimates.width
+    population = read_manifest(run, "run")["population"]
+    centre, spread = latent_population(float(population["mean"]), float(population["sd"]))
+    totals = Totals.normal(np.full(count, centre), np.full(count, spread))
+    return totals.mean(), totals, INTERVAL
 
 
 def _carried_forward(newer: Cohort, readings: pl.DataFrame) -> Array:

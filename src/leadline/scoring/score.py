@@ -21,6 +21,7 @@ from leadline.cohort.store import Cohort
 from leadline.output import check_file
 from leadline.progress import Advance, progress_bar
 from leadline.runs.checkpoint import CHECKPOINT, check_run
+from leadline.runs.manifest import saw_no_label
 from leadline.scoring.blocks import PeopleBlock, index_cohort
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import has_parts, open_parts
@@ -74,6 +75,8 @@ def score_cohort(
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
+    if saw_no_label(run):
+        made_by["labels_seen"] = "0"
     inputs = {"turns": index.digest, **made_by}
     if left_over and not has_parts(out, settings, inputs):
         check_file(out, [source, run], is_estimates)
