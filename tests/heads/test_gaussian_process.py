@@ -182,6 +182,15 @@ def test_the_deviation_grows_away_from_the_rows_and_holds_the_noise():
     assert near.min() >= FITTED.spread * np.exp(0.5 * FITTED.log_scales[-1])
 
 
+def test_the_covariance_without_noise_has_the_variance_on_its_diagonal_and_is_one():
+    x, new = inputs(), inputs(seed=3)
+    model = GaussianProcess.fit(x, target(x))
+    covariance = model.covariance(new)
+    variance = np.diag(covariance) + model.label_noise
+    np.testing.assert_allclose(model.predict(new)[1] ** 2, variance, rtol=1e-6)
+    assert np.linalg.eigvalsh(covariance).min() > -1e-6
+
+
 def test_the_seed_draws_the_rows_that_choose_the_scales_and_nothing_else(monkeypatch):
     monkeypatch.setattr(gaussian_process, "ROWS_FOR_SCALES", 20)
     one, same, other = (GaussianProcess.fit(X, target(X), seed=s) for s in (1, 1, 2))

@@ -22,10 +22,13 @@ from leadline.export.export import export_run
 from leadline.monitor.config import MonitorConfig
 from leadline.monitor.start import start_store
 from leadline.report.run_report import report_run
+from leadline.runs.checkpoint import load_ensemble
+from leadline.runs.config import TrainConfig
 from leadline.runs.estimates import run_of_estimates
 from leadline.runs.manifest import saw_no_label
 from leadline.runs.prior import PriorConfig, load_prior, prior_run
 from leadline.runs.prospective import evaluate_later, is_other_cohort
+from leadline.runs.train import train_run
 from leadline.runs.verify import verify
 from leadline.scoring.score import score_cohort
 from leadline.store.vault import KeyConfig
@@ -118,3 +121,33 @@ def test_a_run_with_labels_is_no_prior(trained, home):
     with pytest.raises(LeadlineError, match="not one of leadline prior"):
         load_prior(trained, home=home)
     assert not saw_no_label(trained)
+
+
+def test_a_training_with_few_labels_starts_from_it(
+    prior, simulated, sentence_reader, home, tmp_path
+):
+    names = sorted(set(simulated.phq9["person_id"]) - simulated.locked_ids)[:10]
+    few = some_people(simulated, set(names))
+    config = TrainConfig(
+        reader=str(sentence_reader), folds=2, inner_folds=2, baselines=False, prior=str(prior)
+    )
+    manifest = train_run(few, tmp_path / "run", config, home=home)
+    tried = {row["candidate"] for row in manifest["selection"]}
+    assert "started, views joined, anchored" in tried
+    assert manifest["training"]["started from"] == "a run of leadline prior"
+    assert not saw_no_label(tmp_path / "run")
+    assert verify(tmp_path / "run").wrong == ()
+    load_ensemble(tmp_path / "run", home=home)
+
+
+def test_a_prior_of_other_readers_is_no_start(prior, simulated, home, language_paths, tmp_path):
+    other = str(language_paths["llama"])
+    config = TrainConfig(reader=other, layers=("1",), folds=2, prior=str(prior))
+    with pytest.raises(LeadlineError, match="other readers"):
+        train_run(simulated, tmp_path / "run", config, home=home)
+
+
+@pytest.mark.parametrize("more", [{"fit": "ridge"}, {"head": "scalar"}, {"adapt": "lora"}])
+def test_what_does_not_go_with_a_start_is_refused(more):
+    with pytest.raises(LeadlineError, match=r"--prior goes with"):
+        TrainConfig(prior="run", **more)

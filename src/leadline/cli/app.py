@@ -49,6 +49,7 @@ VERBS = {
         "Write a run that has seen no label, by anchors and an assumption.", model.build_prior
     ),
     "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
+    "ask": Verb("Say whose PHQ-9s would teach a run most.", model.build_ask),
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
     ),
@@ -69,6 +70,7 @@ GROUPS = {
         "reader",
         "prior",
         "train",
+        "ask",
         "label",
         "audit",
         "selftrain",

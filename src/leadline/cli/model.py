@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from leadline.scoring.config import ScoreConfig
 
 
+FEW_LABELS = 50
+FEW = (
+    f"With fewer than {FEW_LABELS} labels a run of leadline prior is a better start than nothing: "
+    "see --prior, and docs/cold-start.md."
+)
+
+
 def build_demo() -> click.Command:
     """The verb `demo`."""
 
@@ -137,6 +144,48 @@ def build_prior() -> click.Command:
     return prior
 
 
+def build_ask() -> click.Command:
+    """The verb `ask`."""
+    from leadline.scoring.next_labels import AskConfig
+
+    @click.command("ask")
+    @path_argument("cohort")
+    @click.option("--run", required=True, type=click.Path(path_type=Path),
+                  help="A run of prior, or of train --prior.")  # fmt: skip
+    @OUT
+    @settings(AskConfig)
+    @OVERWRITE
+    @JSON
+    def ask(
+        config: AskConfig, cohort: Path, run: Path, out: Path, overwrite: bool, as_json: bool
+    ) -> None:
+        """Write whom of COHORT to ask for a PHQ-9 to a CSV file, the most worth first.
+
+        Chosen by how much an answer would lower what RUN does not know of everybody, and a share
+        by lot, with its chance (docs/cold-start.md). People with a PHQ-9 and locked people are
+        never among them.
+        """
+        from leadline.cohort.store import read_cohort
+        from leadline.runs.manifest import saw_no_label
+        from leadline.scoring.next_labels import ask_next
+
+        counts = ask_next(read_cohort(cohort), run, out, config, overwrite=overwrite)
+        unlabelled = saw_no_label(run)
+        if as_json:
+            facts = {"no_label_seen": unlabelled, "notice": NOTICE}
+            show_json({"asks_file": str(out), **counts, **facts})
+            return
+        click.echo(
+            f"{out}: {counts['asked']:,} of {counts['people']:,} people, {counts['lot']:,} by lot; "
+            f"the run expects {1 - counts['unknown_left']:.0%} of what it does not know to be "
+            "learned"
+        )
+        if unlabelled:
+            say(NO_LABEL)
+
+    return ask
+
+
 def build_train() -> click.Command:
     """The verb `train`."""
     from leadline.cohort.config import WindowConfig
@@ -172,6 +221,8 @@ def build_train() -> click.Command:
         people = read_cohort(cohort)
         if is_first():
             _say_precision(people, config, window)
+            if not config.prior and people.phq9.height < FEW_LABELS:
+                say(FEW)
         with _going_on():
             if not train_run(people, out, config, window, overwrite=overwrite):
                 return  # another process of the group writes the run

@@ -25,6 +25,7 @@ from leadline.heads.design import Design
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.head import Head, fit_head
 from leadline.heads.lexical import LexicalRidge
+from leadline.heads.prior import AnchorPrior, StartedProcess
 from leadline.phq9.distribution import Totals
 
 PEOPLE_FOR_SELECTION = 600
@@ -41,13 +42,15 @@ deviation. With so wide a prior it goes to 0 or 1 where one member tells all tha
 class Candidate:
     """A head, whether each view gets one of its own, and whether it sees anchor scores.
 
-    `lexical` is the weight of the ridge on words and characters beside it, 0 to 1.
+    `lexical` is the weight of the ridge on words and characters beside it, 0 to 1; `start` what the
+    head ``started`` begins with.
     """
 
     head: str
     per_view: bool
     with_anchors: bool = True
     lexical: float = 0.0
+    start: AnchorPrior | None = None
 
     @property
     def name(self) -> str:
@@ -145,6 +148,13 @@ def fit_heads(
     final_rows = rows.take(np.flatnonzero(rows.final))
     views = tuple(final_rows.design.states)
     groups = [(view,) for view in views] if candidate.per_view else [views]
+    if candidate.start is not None:
+        inputs = final_rows.design.inputs(views, views)
+        labels = final_rows.total, final_rows.weight
+        return _with_lexical(
+            ((views, StartedProcess.start(candidate.start, inputs, *labels)),),
+            candidate, final_rows, seed,
+        )  # fmt: skip
     parts: ViewHeads = tuple(
         (
             group,
@@ -159,9 +169,16 @@ def fit_heads(
         )
         for number, group in enumerate(groups)
     )
-    if candidate.lexical == 0 or final_rows.design.terms is None:
+    return _with_lexical(parts, candidate, final_rows, seed)
+
+
+def _with_lexical(
+    parts: ViewHeads, candidate: Candidate, rows: LabelledReadings, seed: int
+) -> ViewHeads:
+    """The heads, and beside them the ridge on words where the candidate gives it a weight."""
+    if candidate.lexical == 0 or rows.design.terms is None:
         return parts
-    return (*parts, ((), fit_lexical(final_rows, seed)))
+    return (*parts, ((), fit_lexical(rows, seed)))
 
 
 def fit_lexical(rows: LabelledReadings, seed: int) -> Head:

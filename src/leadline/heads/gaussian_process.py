@@ -151,6 +151,25 @@ class GaussianProcess:
         variance = np.maximum(prior - (half**2).sum(axis=0), 0.0) + scales[-1]
         return self.centre + self.spread * (cross @ self.dual), self.spread * np.sqrt(variance)
 
+    def covariance(self, inputs: Inputs) -> Array:
+        """What is not known of each reading's severity, and of two together, (R, R).
+
+        In squared points. The noise of a PHQ-9 of weight 1 is not in it; `label_noise` is its variance.
+        """
+        states = _unit_scale(self.state_scaler(join_views(inputs, self.views)))
+        anchors = _unit_scale(self.anchor_scaler(inputs.anchors))
+        between, cross = (
+            Gram.of(anchors, a, states, s, self.medians).covariance(self.log_scales)
+            for a, s in ((anchors, states), (self.anchors, self.states))
+        )
+        half = solve_triangular(self.factor, cross.T, lower=True)
+        return np.asarray(self.spread**2 * (between - half.T @ half), dtype=np.float64)
+
+    @property
+    def label_noise(self) -> float:
+        """Variance of a PHQ-9 of weight 1 about the severity, in squared points."""
+        return float(self.spread**2 * np.exp(self.log_scales[-1]))
+
 
 @dataclass(frozen=True)
 class Gram:

@@ -251,6 +251,11 @@ class StartedProcess:
         between = _covariance(self.spread, self.factor, features, features)
         return np.asarray(between - half.T @ half, dtype=np.float64)
 
+    @property
+    def label_noise(self) -> float:
+        """Variance of a PHQ-9 of weight 1 about the severity, in squared points."""
+        return self.noise
+
     def _rows(self) -> tuple[Array, Array, Array]:
         return self.rank_rows, self.anchor_rows, self.state_rows
 

@@ -46,6 +46,11 @@ class TrainConfig:
         "the training folds ask for (auto), or leave it out (off).",
         choices=("auto", "off"),
     )
+    prior: str = setting(
+        "",
+        "A run of leadline prior to start from: for tens of labels. Whether it is better than "
+        "starting from nothing is chosen inside the training folds.",
+    )
     folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
     repeats: int = setting(
         1, "Times that the folds are drawn anew; the models are one ensemble.", least=1
@@ -105,6 +110,11 @@ class TrainConfig:
             raise LeadlineError(
                 f"--fit network with {option}.",
                 remedy="Leave out --pool and --adapt: the network pools frozen turns itself.",
+            )
+        if self.prior and (self.adapt != "frozen" or self.fit != "auto" or self.head == "scalar"):
+            raise LeadlineError(
+                "--prior goes with a frozen reader, --fit auto and --head distribution.",
+                remedy="Leave out --prior, or what does not go with it.",
             )
         if self.adapt == "frozen" and self.head == "scalar" and self.fit not in ("auto", "ridge"):
             raise LeadlineError(

@@ -147,7 +147,9 @@ def _questionnaire_facts(record: Mapping[str, Any] | None) -> dict[str, str]:
 
 def model_facts(config: TrainConfig) -> dict[str, str]:
     """What the report says of the models of any run."""
+    start = {"started from": "a run of leadline prior"} if config.prior else {}
     return {
+        **start,
         "reader": config.reader,
         "adaptation": config.adapt,
         "models in the ensemble": str(config.folds * config.repeats),

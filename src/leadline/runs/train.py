@@ -32,6 +32,7 @@ from leadline.heads.candidates import (
     fit_frozen,
 )
 from leadline.heads.design import PersonStates
+from leadline.heads.prior import AnchorPrior
 from leadline.progress import progress_bar
 from leadline.readers.arithmetic import resolve_arithmetic
 from leadline.readers.backbone import default_device
@@ -55,6 +56,7 @@ from leadline.runs.labelled import (
 from leadline.runs.ledger import ledger_table
 from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
+from leadline.runs.prior import load_prior
 from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
 
@@ -108,12 +110,13 @@ def train_run(
     questionnaires = check_questionnaires(cohort, window, labelled.readings)
     left_out = draw_folds(cohort, labelled, config)
     source = _readers(config, home)
+    start = start_of(config, source, home)
     settings = {"train": asdict(config), "window": asdict(window), "inputs": cohort_hashes(cohort)}
     with run_directory(out, settings, overwrite, [cohort.path]) as run:
         if processes.is_first():
             keep_drawn_folds(cohort, left_out, config)
         ensemble, selection, states = (
-            _train_frozen(labelled, config, window, left_out, source)
+            _train_frozen(labelled, config, window, left_out, source, start)
             if source is not None
             else _train_adapted(labelled, config, window, left_out, (run, home))
         )
@@ -204,6 +207,27 @@ def _readers(config: TrainConfig, home: Path | None) -> StateSource | None:
     return None
 
 
+def start_of(
+    config: TrainConfig, source: StateSource | None, home: Path | None
+) -> AnchorPrior | None:
+    """What the run that `config.prior` names assumes; None where it names none.
+
+    Raises:
+        LeadlineError: it is no run of `leadline prior`, or one of other readers.
+    """
+    if not config.prior or source is None:
+        return None
+    start, readers = load_prior(Path(config.prior), home=home)
+    if readers.identities != source.identities or readers.views.keys() != source.views.keys():
+        raise LeadlineError(
+            "The run of --prior was made with other readers or layers than this training.",
+            remedy="Give both the same --reader, --layers, --max-tokens and --dtype, or make the "
+            "prior again.",
+            file=Path(config.prior),
+        )
+    return start
+
+
 def candidates_for(config: TrainConfig, labels: int) -> tuple[Candidate, ...]:
     """The closed-form candidates that the settings and the number of labels allow.
 
@@ -228,11 +252,12 @@ def _train_frozen(
     window: WindowConfig,
     left_out: dict[str, dict[int, int]],
     source: StateSource,
+    start: AnchorPrior | None,
 ) -> tuple[Ensemble, list[dict[str, Any]], list[PersonStates]]:
     with progress_bar("Reading") as advance:
         states = source.read(labelled.people, advance)
     rows, _ = training_rows(labelled, states, source, window, config)
-    ensemble, selection = frozen_ensemble(labelled, rows, config, left_out, source)
+    ensemble, selection = frozen_ensemble(labelled, rows, config, left_out, source, start=start)
     return ensemble, selection, states
 
 
@@ -243,6 +268,8 @@ def frozen_ensemble(
     left_out: dict[str, dict[int, int]],
     source: StateSource,
     fitted: Callable[[int, int, Ints], None] | None = None,
+    *,
+    start: AnchorPrior | None = None,
 ) -> tuple[Ensemble, list[dict[str, Any]]]:
     """One frozen model a repeat and fold, chosen, fitted and calibrated inside its people.
 
@@ -254,6 +281,7 @@ def frozen_ensemble(
         source: the readers.
         fitted: told the repeat, the fold and the people (rows of `labelled.people`) in the very
             arrays that the model of this fold was fitted on.
+        start: what `config.prior` assumes; one more candidate begins with it.
 
     Returns:
         The ensemble, and a row for each model and candidate of how it was chosen.
@@ -261,6 +289,8 @@ def frozen_ensemble(
     person = rows.person
     rows = replace(rows, person=labelled.as_one()[person])  # copies share an inner fold too
     candidates = candidates_for(config, len(labelled.spans))
+    if start is not None:
+        candidates = (Candidate("started", per_view=False, start=start), *candidates)
     members, selection = [], []
     with progress_bar("Fitting") as advance:
         for repeat in range(config.repeats):

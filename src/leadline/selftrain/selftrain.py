@@ -271,6 +271,11 @@ def _look(cohort: Cohort, train: TrainConfig, window: WindowConfig) -> Questionn
 
 
 def _check(config: SelftrainConfig, train: TrainConfig) -> None:
+    if train.prior:
+        raise LeadlineError(
+            "--prior is for leadline train.",
+            remedy="Leave it out: rounds of pseudolabels need more labels than a prior is for.",
+        )
     if train.adapt == "frozen" and config.scheme == PAPER:
         raise LeadlineError(
             "--scheme paper with --adapt frozen.",

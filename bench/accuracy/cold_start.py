@@ -1,0 +1,132 @@
+"""From no label to some: r, MAE and AUC of a prior run and of trainings that start from it.
+
+The check-ins in several draws: 60 people are the test, of the others so many have a label. Without
+labels the scale of the ranking comes from the words of the 140 others and the population is that of
+`--population help-seekers`. With labels `default` is what `leadline train` chooses among, and
+`from the prior` the same with one more candidate, chosen inside the training people. `asked` are
+started processes on people chosen by `leadline ask` without a lot, `drawn` on people chosen by lot.
+
+    python -m bench run accuracy.cold_start [--readers minilm,smollm2] [--draws 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from bench.accuracy.reader_layer_head import timeline
+from bench.common import load_checkins, tell
+from bench.protocol import run_module
+from leadline.arrays import Array, Ints
+from leadline.cohort.windows import Span
+from leadline.heads.candidates import CANDIDATES, Candidate, LabelledReadings, fit_frozen
+from leadline.heads.design import Design
+from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
+from leadline.phq9.distribution import Totals
+from leadline.phq9.population import POPULATIONS
+from leadline.runs.checkpoint import open_source
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import with_arithmetic
+
+TAKES = "the check-ins, readers minilm and smollm2; ten minutes"
+RESULT = "cold_start"
+TEST = 60
+LABELS = (10, 20, 50, 100, 140)
+ASKED = (10, 20, 50)
+HELP_SEEKERS = (POPULATIONS["help-seekers"].mean, POPULATIONS["help-seekers"].sd)
+
+
+def scores(totals: Totals, gold: Array) -> list[float]:
+    """R and MAE of the means, AUC at 10, and the share within the central 90%."""
+    mean = totals.mean()
+    high, low = mean[gold >= 10], mean[gold < 10]
+    auc = np.mean(high[:, None] > low[None]) + np.mean(high[:, None] == low[None]) / 2
+    lower, upper = totals.delivered_interval(0.9)
+    within = np.mean((gold >= lower - 0.5) & (gold <= upper + 0.5))
+    return [
+        float(np.corrcoef(mean, gold)[0, 1]),
+        float(np.abs(mean - gold).mean()),
+        float(auc),
+        float(within),
+    ]
+
+
+def rows_of(design: Design, total: Array, at: Ints) -> LabelledReadings:
+    """Whole readings of people with labels."""
+    ones = np.ones(len(at))
+    return LabelledReadings(design.take(at), total[at], ones, at, ones > 0, ones)
+
+
+def one_draw(design: Design, total: Array, seed: int) -> dict[str, list[float]]:
+    """Scores of each way and number of labels on 60 people apart."""
+    order = np.random.default_rng(seed).permutation(len(total))
+    test, pool = order[:TEST], order[TEST:]
+    views = tuple(design.states)
+    inputs, new = (design.take(at).inputs(views, views) for at in (pool, test))
+    prior = AnchorPrior.of_people(inputs, HELP_SEEKERS)
+    out = {"prior 0": scores(Totals.normal(*prior.predict(new)), total[test])}
+    started = Candidate("started", per_view=False, start=prior)
+    start = prior.started()
+    chosen = np.array(most_informative(start.covariance(inputs), start.noise, max(ASKED)))
+    for count in ASKED:
+        for name, at in (("asked", chosen[:count]), ("drawn", np.arange(count))):
+            process = StartedProcess.start(prior, inputs.take(at), total[pool[at]])
+            out[f"{name} {count}"] = scores(Totals.normal(*process.predict(new)), total[test])
+    for count in LABELS:
+        rows = rows_of(design, total, pool[:count])
+        for name, candidates in (
+            ("default", CANDIDATES),
+            ("from the prior", (started, *CANDIDATES)),
+        ):
+            model, _ = fit_frozen(rows, candidates, inner_folds=5, seed=seed, lexical=False)
+            out[f"{name} {count}"] = scores(model.distribution(design.take(test)), total[test])
+    return out
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Scores by reader, way and number of labels: mean over draws, and that of differences."""
+    people = load_checkins()
+    total = np.array([person.total for person in people])
+    timelines = [timeline(person) for person in people]
+    spans = [Span(row, 0, len(talk.user) - 1) for row, talk in enumerate(timelines)]
+    table: dict[str, Any] = {}
+    for name in args.readers.split(","):
+        source = open_source(with_arithmetic(TrainConfig(reader=name)))
+        design = Design.of(source.directions, source.read(timelines), spans, "mean")
+        draws = []
+        for seed in range(args.draws):
+            draws.append(one_draw(design, total, seed))
+            tell(f"{name}: draw {seed + 1} of {args.draws}")
+        table[name] = {
+            way: dict(
+                zip(
+                    ("r", "mae", "auc_10", "within_90"),
+                    np.round(np.mean([draw[way] for draw in draws], axis=0), 3).tolist(),
+                    strict=True,
+                )
+            )
+            for way in draws[0]
+        }
+    return {"draws": args.draws, "test_people": TEST, "scores": table}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Flags of this bench."""
+    parser.add_argument("--readers", default="minilm,smollm2")
+    parser.add_argument("--draws", type=int, default=6)
+
+
+def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures that docs/cold-start.md prints."""
+    out = []
+    for reader, ways in results["scores"].items():
+        for way, s in ways.items():
+            figure = f"r {s['r']:.3f}, MAE {s['mae']:.2f}, AUC {s['auc_10']:.3f}"
+            out.append((f"cold start, {reader}, {way}", figure))
+    return out
+
+
+if __name__ == "__main__":
+    run_module()
