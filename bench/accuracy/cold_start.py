@@ -12,15 +12,20 @@ started processes on people chosen by `leadline ask` without a lot, `drawn` on p
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from bench.accuracy.reader_layer_head import timeline
 from bench.common import load_checkins, tell
 from bench.protocol import run_module
 from leadline.arrays import Array, Ints
-from leadline.cohort.windows import Span
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.timeline import Timeline
+from leadline.cohort.windows import Span, timelines_to_read
 from leadline.heads.candidates import CANDIDATES, Candidate, LabelledReadings, fit_frozen
 from leadline.heads.design import Design
 from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
@@ -28,13 +33,18 @@ from leadline.phq9.distribution import Totals
 from leadline.phq9.population import POPULATIONS
 from leadline.runs.checkpoint import open_source
 from leadline.runs.config import TrainConfig
+from leadline.runs.prior import PriorConfig, load_prior, prior_run
+from leadline.runs.state_source import StateSource
 from leadline.runs.train import with_arithmetic
+from leadline.simulate.cohort import simulate_cohort
+from leadline.simulate.config import preset
 
 TAKES = "the check-ins, readers minilm and smollm2; ten minutes"
 RESULT = "cold_start"
 TEST = 60
 LABELS = (10, 20, 50, 100, 140)
 ASKED = (10, 20, 50)
+SIMULATED = 80
 HELP_SEEKERS = (POPULATIONS["help-seekers"].mean, POPULATIONS["help-seekers"].sd)
 
 
@@ -57,6 +67,40 @@ def rows_of(design: Design, total: Array, at: Ints) -> LabelledReadings:
     """Whole readings of people with labels."""
     ones = np.ones(len(at))
     return LabelledReadings(design.take(at), total[at], ones, at, ones > 0, ones)
+
+
+def simulated_people(folder: Path) -> tuple[list[Timeline], Array]:
+    """Simulated people and the last total of each, of whom a prior knows nothing."""
+    settings = preset("small", people=SIMULATED, gold=SIMULATED, locked=0, seed=1)
+    cohort = simulate_cohort(folder / "cohort", settings)
+    people = list(timelines_to_read(cohort, WindowConfig()))
+    last = cohort.phq9.group_by("person_id", maintain_order=True).agg(pl.col("total").last())
+    total = dict(last.iter_rows())
+    people = [person for person in people if person.person_id in total]
+    return people, np.array([total[person.person_id] for person in people])
+
+
+def assumptions(source: StateSource, design: Design, total: Array, name: str) -> dict[str, float]:
+    """What is assumed, as it is: agreement of ranking and total, and the scale without a cohort."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        prior_run(folder / "run", PriorConfig(reader=name))
+        guess, _ = load_prior(folder / "run")
+        people, simulated = simulated_people(folder)
+    spans = [Span(row, 0, len(talk.user) - 1) for row, talk in enumerate(people)]
+    other = Design.of(source.directions, source.read(people), spans, "mean")
+    views = tuple(design.states)
+    inputs, theirs = (each.inputs(views, views) for each in (design, other))
+    ranking = guess.rank(inputs)
+    figures = scores(Totals.normal(*guess.predict(inputs)), total)
+    return {
+        "agreement, check-ins": float(np.corrcoef(ranking, total)[0, 1]),
+        "agreement, simulated": float(np.corrcoef(guess.rank(theirs), simulated)[0, 1]),
+        "mean rank without a cohort": float(ranking.mean()),
+        "SD of the rank without a cohort": float(ranking.std()),
+        "MAE without a cohort": figures[1],
+        "within 90% without a cohort": figures[3],
+    }
 
 
 def one_draw(design: Design, total: Array, seed: int) -> dict[str, list[float]]:
@@ -92,9 +136,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     timelines = [timeline(person) for person in people]
     spans = [Span(row, 0, len(talk.user) - 1) for row, talk in enumerate(timelines)]
     table: dict[str, Any] = {}
+    assumed: dict[str, Any] = {}
     for name in args.readers.split(","):
         source = open_source(with_arithmetic(TrainConfig(reader=name)))
         design = Design.of(source.directions, source.read(timelines), spans, "mean")
+        found = assumptions(source, design, total, name)
+        assumed[name] = {what: round(figure, 3) for what, figure in found.items()}
         draws = []
         for seed in range(args.draws):
             draws.append(one_draw(design, total, seed))
@@ -109,7 +156,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             )
             for way in draws[0]
         }
-    return {"draws": args.draws, "test_people": TEST, "scores": table}
+    return {"draws": args.draws, "test_people": TEST, "scores": table, "assumed": assumed}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -118,14 +165,31 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=6)
 
 
-def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """The figures that docs/cold-start.md prints."""
-    out = []
+def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each reader and number of labels: r, MAE, AUC at 10 and share within 90%."""
+
+    def figure(ways: dict[str, Any], way: str) -> str:
+        if way not in ways:
+            return "-"
+        s = ways[way]
+        return f"{s['r']:.3f}, {s['mae']:.2f}, {s['auc_10']:.3f}, {s['within_90']:.0%}"
+
+    out: list[tuple[str, ...]] = []
     for reader, ways in results["scores"].items():
-        for way, s in ways.items():
-            figure = f"r {s['r']:.3f}, MAE {s['mae']:.2f}, AUC {s['auc_10']:.3f}"
-            out.append((f"cold start, {reader}, {way}", figure))
+        out.append((reader, "0", "-", figure(ways, "prior 0"), "-", "-"))
+        for count in LABELS:
+            names = ("default", "from the prior", "drawn", "asked")
+            out.append((reader, str(count), *(figure(ways, f"{name} {count}") for name in names)))
     return out
+
+
+def assumed_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each assumption: what it is for each reader."""
+    readers = list(results["assumed"])
+    return [
+        (what, *(f"{results['assumed'][reader][what]:.2f}" for reader in readers))
+        for what in results["assumed"][readers[0]]
+    ]
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from leadline.heads.candidates import (
     USUAL_WEIGHT,
     Candidate,
     LabelledReadings,
+    Tried,
+    chosen_candidate,
     cross_validated_estimates,
     fit_frozen,
     lexical_weight,
 )
 from leadline.heads.design import Design
+from leadline.heads.prior import AnchorPrior, StartedProcess
 from leadline.heads.terms import Terms, count_terms
 
 PEOPLE, EACH = 36, 3
@@ -188,3 +191,36 @@ def test_the_weight_is_the_least_squares_one_drawn_to_the_middle():
     assert abs(few[0] - USUAL_WEIGHT) < 0.25
     assert lexical_weight(total, one, total) == pytest.approx(0.0, abs=1e-6)
     assert lexical_weight(one, total, total) == pytest.approx(1.0, abs=0.01)
+
+
+def started_from(rows):
+    prior = AnchorPrior.of_people(rows.design.inputs(("a", "b"), ("a", "b")), (13.5, 8.0))
+    return Candidate("started", per_view=False, start=prior)
+
+
+def tried(candidate, crps):
+    crps = np.asarray(crps, float)
+    return Tried(candidate, crps, crps, crps)
+
+
+@pytest.mark.parametrize(("noise", "stays"), [(3.0, True), (0.1, False)])
+def test_what_starts_from_a_prior_stays_until_another_is_clearly_better(noise, stays):
+    start = started_from(ROWS)
+    random = np.random.default_rng(0)
+    gain = 0.2 + noise * random.normal(size=PEOPLE)
+    gain += 0.2 - gain.mean()  # the other is better by .2 on average
+    ways = [tried(start, np.full(PEOPLE, 4.0)), tried(RIDGE, 4.0 - gain)]
+    expected = start if stays else RIDGE
+    assert chosen_candidate(ways, ROWS).candidate is expected
+    assert chosen_candidate(ways[::-1], ROWS).candidate is expected
+    assert chosen_candidate(ways[1:], ROWS).candidate is RIDGE
+
+
+def test_a_candidate_that_starts_from_a_prior_is_fitted_and_learns():
+    model, table = fit(candidates=(started_from(ROWS), RIDGE))
+    assert next(row["candidate"] for row in table) == "started, views joined, anchored"
+    again = fit(candidates=(started_from(ROWS),))[0]
+    assert isinstance(again.parts[0][1], StartedProcess)
+    new = rows_of(1)
+    assert np.corrcoef(again.raw(new.design)[0], new.total)[0, 1] > 0.7
+    assert model.candidate.name in {row["candidate"] for row in table}

@@ -300,7 +300,7 @@ def fit_frozen(
     subset = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
     folds = _inner_folds(subset, inner_folds, seed)
     table: list[dict[str, object]] = []
-    best: tuple[float, Candidate, Array, Array] | None = None
+    tried: list[Tried] = []
     for candidate in candidates:
         if progress is not None:
             progress(candidate.name)
@@ -311,10 +311,9 @@ def fit_frozen(
         error = np.abs(np.clip(mean[gold], 0, 27) - subset.total[gold])
         mae = float(np.average(error, weights=subset.weight[gold]))
         table.append({"candidate": candidate.name, "crps": score, "mae": mae})
-        if best is None or score < best[0]:
-            best = (score, candidate, mean, sd)
-    assert best is not None, "at least one candidate"
-    _, chosen, mean, sd = best
+        tried.append(Tried(candidate, mean, sd, scores))
+    best = chosen_candidate(tried, subset)
+    chosen, mean, sd = best.candidate, best.mean, best.sd
     if lexical and subset.design.terms is not None:
         words = _cross_validated_lexical(subset, folds, seed)
         gold = subset.final
@@ -327,6 +326,37 @@ def fit_frozen(
     )
     model = FrozenModel(chosen, fit_heads(chosen, rows, seed), calibration)
     return model, table
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A candidate with its cross-validated estimates (R,) and the CRPS of whole windows."""
+
+    candidate: Candidate
+    mean: Array
+    sd: Array
+    crps: Array
+
+
+def chosen_candidate(tried: Sequence[Tried], rows: LabelledReadings) -> Tried:
+    """The candidate of the lowest CRPS, the first of equal ones.
+
+    One that starts from a prior stays unless another is better by more than a standard error of the
+    difference over people (the one-standard-error rule, Breiman et al. 1984): a few labels tell
+    candidates apart by chance.
+
+    Args:
+        tried: at least one candidate, all on the same readings.
+        rows: these readings.
+    """
+    weight, person = rows.weight[rows.final], rows.person[rows.final]
+    best = min(tried, key=lambda one: float(np.average(one.crps, weights=weight)))
+    start = next((one for one in tried if one.candidate.start is not None), best)
+    _, position = np.unique(person, return_inverse=True)
+    gain = np.bincount(position, weight * (start.crps - best.crps))
+    if gain.sum() <= gain.std(ddof=min(1, len(gain) - 1)) * np.sqrt(len(gain)):
+        return start
+    return best
 
 
 def _people_subset(rows: LabelledReadings, most: int, seed: int) -> LabelledReadings:

@@ -154,7 +154,7 @@ class GaussianProcess:
     def covariance(self, inputs: Inputs) -> Array:
         """What is not known of each reading's severity, and of two together, (R, R).
 
-        In squared points. The noise of a PHQ-9 of weight 1 is not in it; `label_noise` is its variance.
+        In squared points, without the noise of a PHQ-9, whose variance is `label_noise`.
         """
         states = _unit_scale(self.state_scaler(join_views(inputs, self.views)))
         anchors = _unit_scale(self.anchor_scaler(inputs.anchors))
