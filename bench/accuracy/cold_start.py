@@ -165,7 +165,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=6)
 
 
-def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same for the terminal: what, and the figures of all ways."""
+    return [(f"{r}, {n} labels", "; ".join(rest)) for r, n, *rest in label_rows(results)]
+
+
+def label_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """A row for each reader and number of labels: r, MAE, AUC at 10 and share within 90%."""
 
     def figure(ways: dict[str, Any], way: str) -> str:

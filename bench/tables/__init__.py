@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     ("README.md", "bench"): "checkins.md.j2",
     ("docs/artefacts.md", "bench:verification"): "verification.md.j2",
+    ("docs/cold-start.md", "bench"): "cold_start.md.j2",
     ("docs/evaluation.md", "bench:coverage"): "coverage.md.j2",
     ("docs/leakage.md", "bench:questionnaires"): "questionnaires.md.j2",
     ("docs/evaluation.md", "bench:intervals"): "intervals.md.j2",

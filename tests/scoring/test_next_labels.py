@@ -53,6 +53,12 @@ def test_the_lot_has_the_chance_that_is_written_beside_it(prior, half, home, tmp
     assert sum(drawn.values()) == 40 * 5
 
 
+def test_where_more_are_wanted_than_there_are_the_lot_keeps_its_share(prior, half, home, tmp_path):
+    counts = ask_next(half, prior, tmp_path / "a.csv", AskConfig(count=9999), home=home)
+    assert counts["asked"] == counts["people"]
+    assert counts["lot"] == round(0.2 * counts["people"])
+
+
 def test_what_is_left_unknown_is_what_the_process_would_leave():
     root = np.random.default_rng(0).normal(size=(12, 12))
     covariance, noise, rows = root @ root.T, 3.0, [1, 5]

@@ -97,8 +97,9 @@ def ask_next(
     compared = np.sort(random.permutation(len(people))[:MOST_PEOPLE])
     some = [people[row] for row in compared]
     covariance = process.covariance(_design(ensemble, some, window).inputs(views, views))
-    by_lot = min(round(config.lot * config.count), len(people))
-    informative = most_informative(covariance, process.label_noise, config.count - by_lot)
+    count = min(config.count, len(people))
+    by_lot = round(config.lot * count)
+    informative = most_informative(covariance, process.label_noise, count - by_lot)
     table = _asks(people, compared[informative], by_lot, random)
     with replacing(out) as scratch:
         table.write_csv(scratch)
