@@ -26,12 +26,18 @@ from leadline.arrays import Array, Ints
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span, timelines_to_read
-from leadline.heads.candidates import CANDIDATES, Candidate, LabelledReadings, fit_frozen
+from leadline.heads.candidates import (
+    CANDIDATES,
+    Candidate,
+    FrozenModel,
+    LabelledReadings,
+    fit_frozen,
+)
 from leadline.heads.design import Design
 from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
 from leadline.phq9.distribution import Totals
 from leadline.phq9.population import POPULATIONS
-from leadline.runs.checkpoint import open_source
+from leadline.runs.checkpoint import load_ensemble, open_source
 from leadline.runs.config import TrainConfig
 from leadline.runs.prior import PriorConfig, load_prior, prior_run
 from leadline.runs.state_source import StateSource
@@ -45,6 +51,7 @@ TEST = 60
 LABELS = (10, 20, 50, 100, 140)
 ASKED = (10, 20, 50)
 SIMULATED = 80
+NAMES = ("r", "mae", "auc_10", "within_90")
 HELP_SEEKERS = (POPULATIONS["help-seekers"].mean, POPULATIONS["help-seekers"].sd)
 
 
@@ -70,7 +77,7 @@ def rows_of(design: Design, total: Array, at: Ints) -> LabelledReadings:
 
 
 def simulated_people(folder: Path) -> tuple[list[Timeline], Array]:
-    """Simulated people and the last total of each, of whom a prior knows nothing."""
+    """Simulated people and the last total of each; not those who are the scale."""
     settings = preset("small", people=SIMULATED, gold=SIMULATED, locked=0, seed=1)
     cohort = simulate_cohort(folder / "cohort", settings)
     people = list(timelines_to_read(cohort, WindowConfig()))
@@ -86,13 +93,15 @@ def assumptions(source: StateSource, design: Design, total: Array, name: str) ->
         folder = Path(scratch)
         prior_run(folder / "run", PriorConfig(reader=name))
         guess, _ = load_prior(folder / "run")
+        model = load_ensemble(folder / "run")[0].members[0].model
         people, simulated = simulated_people(folder)
     spans = [Span(row, 0, len(talk.user) - 1) for row, talk in enumerate(people)]
     other = Design.of(source.directions, source.read(people), spans, "mean")
     views = tuple(design.states)
     inputs, theirs = (each.inputs(views, views) for each in (design, other))
     ranking = guess.rank(inputs)
-    figures = scores(Totals.normal(*guess.predict(inputs)), total)
+    assert isinstance(model, FrozenModel), "its reader is frozen"
+    figures = scores(model.distribution(design), total)
     return {
         "agreement, check-ins": float(np.corrcoef(ranking, total)[0, 1]),
         "agreement, simulated": float(np.corrcoef(guess.rank(theirs), simulated)[0, 1]),
@@ -129,8 +138,14 @@ def one_draw(design: Design, total: Array, seed: int) -> dict[str, list[float]]:
     return out
 
 
+def mean_scores(draws: list[list[float]]) -> dict[str, float]:
+    """The mean of `scores` over draws, by name."""
+    mean = np.round(np.mean(draws, axis=0), 3)
+    return {name: float(mean[at]) for at, name in enumerate(NAMES)}
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Scores by reader, way and number of labels: mean over draws, and that of differences."""
+    """Scores by reader, way and number of labels, mean over draws; and what is assumed."""
     people = load_checkins()
     total = np.array([person.total for person in people])
     timelines = [timeline(person) for person in people]
@@ -146,16 +161,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         for seed in range(args.draws):
             draws.append(one_draw(design, total, seed))
             tell(f"{name}: draw {seed + 1} of {args.draws}")
-        table[name] = {
-            way: dict(
-                zip(
-                    ("r", "mae", "auc_10", "within_90"),
-                    np.round(np.mean([draw[way] for draw in draws], axis=0), 3).tolist(),
-                    strict=True,
-                )
-            )
-            for way in draws[0]
-        }
+        table[name] = {way: mean_scores([draw[way] for draw in draws]) for way in draws[0]}
     return {"draws": args.draws, "test_people": TEST, "scores": table, "assumed": assumed}
 
 

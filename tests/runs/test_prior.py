@@ -26,7 +26,7 @@ from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.estimates import run_of_estimates
 from leadline.runs.manifest import saw_no_label
-from leadline.runs.prior import PriorConfig, load_prior, prior_run
+from leadline.runs.prior import GUESSED, PriorConfig, load_prior, prior_run
 from leadline.runs.prospective import evaluate_later, is_other_cohort
 from leadline.runs.train import train_run
 from leadline.runs.verify import verify
@@ -109,6 +109,8 @@ def test_without_a_cohort_the_scale_is_a_guess_and_is_said_to_be(sentence_reader
     assert "guess" in manifest["training"]["scale of the ranking"]
     assert manifest["labels_seen"] == 0
     assert not manifest["simulated"]
+    ensemble, _ = load_ensemble(tmp_path / "run", home=home)
+    assert ensemble.members[0].model.calibration.widen == GUESSED
 
 
 def test_too_few_people_set_no_scale(simulated, sentence_reader, home, tmp_path):

@@ -51,6 +51,12 @@ def questioned(data):
     return folder, replace(cohort, turns=turns)
 
 
+def test_a_prior_is_not_for_rounds(data, tmp_path):
+    train = replace(TRAIN, prior="prior", fit="auto")
+    with pytest.raises(LeadlineError, match=r"--prior is for leadline train"):
+        go(data, tmp_path / "run", train=train)
+
+
 def test_self_training_stops_at_a_questionnaire(questioned, tmp_path):
     with pytest.raises(LeadlineError, match=r"10 of 420 people.*10 asked items"):
         go(questioned, tmp_path / "run", labels=None)

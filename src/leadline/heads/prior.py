@@ -33,7 +33,7 @@ KNOTS = 41
 
 AGREEMENT = 0.55
 """Assumed correlation of ranking and total: between what was measured on everyday conversations of
-simulated people (.35) and on written check-ins about mood (.71 to .73); see docs/cold-start.md."""
+simulated people (.49 to .53) and on check-ins about mood (.71 to .74); docs/cold-start.md."""
 
 OFFSET, SLOPE, PARTS = 0.3, 0.25, (0.15, 0.15)
 """How far the assumptions may be wrong, as shares of the population's spread (offset, slope) and of

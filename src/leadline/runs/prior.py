@@ -57,6 +57,10 @@ MOST_PEOPLE = 2000
 STAND_INS, STAND_IN_SEED = 40, 0
 """Simulated people whose turns are the scale where there is no cohort."""
 
+GUESSED = 1.2
+"""Factor on deviations where the scale is a guess: ranks of the check-ins lay off it by up to .8 of
+a deviation and spread up to 1.4 times as far (docs/cold-start.md)."""
+
 HALF_WORDS, FEW_WORDS = 10.0, 1.0
 """By assumption an estimate from ten words goes half of the way from the population's mean."""
 
@@ -127,7 +131,8 @@ def prior_run(
     with run_directory(Path(out), settings, overwrite, [on.path if on else None]) as run:
         design = _design(source, people, window, config.pool)
         population = population_named(config.population)
-        ensemble = prior_ensemble(source, design, population, config)
+        widen = GUESSED if people is None else 1.0
+        ensemble = prior_ensemble(source, design, population, config, widen)
         save_ensemble(run, ensemble, train, window)
         ledger_table({}, {}).write_parquet(run / "ledger.parquet")
         pl.DataFrame(schema=PREDICTIONS).write_parquet(run / "predictions.parquet")
@@ -154,14 +159,18 @@ def prior_run(
 
 
 def prior_ensemble(
-    source: StateSource, design: Design, population: Population, config: PriorConfig
+    source: StateSource,
+    design: Design,
+    population: Population,
+    config: PriorConfig,
+    widen: float,
 ) -> Ensemble:
-    """The one model of a run without labels, scaled by the readings of `design`."""
+    """The one model of a run without labels, by the readings of `design`, `widen` times as wide."""
     views = tuple(design.states)
     head = AnchorPrior.of_people(
         design.inputs(views, views), (population.mean, population.sd), config.agreement
     )
-    calibration = Calibration(population.mean, 1.0, HALF_WORDS, 1.0, FEW_WORDS)
+    calibration = Calibration(population.mean, 1.0, HALF_WORDS, widen, FEW_WORDS)
     model = FrozenModel(ANCHORS, ((views, head),), calibration)
     return Ensemble((Member(0, 0, model),), {}, source, config.pool)
 
@@ -204,8 +213,8 @@ def _design(
 ) -> Design:
     """The last reading of each person; of simulated people each turn by itself.
 
-    The mean over a conversation is never wider than its turns, so a scale by turns draws people
-    nearer to each other than they may be, and never farther apart.
+    Their conversations are mostly about other things, so the means over them lie far closer
+    together than those of people who write about their mood; single turns lie as far apart.
     """
     persons = list(_stand_ins(window)) if people is None else people
     spans = [
