@@ -83,7 +83,9 @@ def test_a_store_follows_people_by_it_message_by_message(prior, people, tmp_path
     assert facts["no_label_seen"]
     store = live_store("sqlite", tmp_path / "live", prior)
     load(store, people)
-    work_off(scorer_of(store, prior, tmp_path))
+    scorer = scorer_of(store, prior, tmp_path)
+    assert scorer.running.no_label_seen
+    work_off(scorer)
     expected = scored(people, prior, tmp_path)
     names = expected["person_id"].unique(maintain_order=True)
     means = [row["mean"] for name in names for row in estimates(store, name)]

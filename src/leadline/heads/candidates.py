@@ -328,6 +328,10 @@ def fit_frozen(
     return model, table
 
 
+CLEARLY = 2.0
+"""Standard errors by which another candidate has to be better than one that starts from a prior."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tried:
     """A candidate with its cross-validated estimates (R,) and the CRPS of whole windows."""
@@ -341,9 +345,9 @@ class Tried:
 def chosen_candidate(tried: Sequence[Tried], rows: LabelledReadings) -> Tried:
     """The candidate of the lowest CRPS, the first of equal ones.
 
-    One that starts from a prior stays unless another is better by more than a standard error of the
-    difference over people (the one-standard-error rule, Breiman et al. 1984): a few labels tell
-    candidates apart by chance.
+    One that starts from a prior stays unless another is better by more than `CLEARLY` standard
+    errors of the difference over people (after the one-standard-error rule of Breiman et al. 1984,
+    for several others): a few labels tell candidates apart by chance.
 
     Args:
         tried: at least one candidate, all on the same readings.
@@ -354,7 +358,7 @@ def chosen_candidate(tried: Sequence[Tried], rows: LabelledReadings) -> Tried:
     start = next((one for one in tried if one.candidate.start is not None), best)
     _, position = np.unique(person, return_inverse=True)
     gain = np.bincount(position, weight * (start.crps - best.crps))
-    if gain.sum() <= gain.std(ddof=min(1, len(gain) - 1)) * np.sqrt(len(gain)):
+    if gain.sum() <= CLEARLY * gain.std(ddof=min(1, len(gain) - 1)) * np.sqrt(len(gain)):
         return start
     return best
 

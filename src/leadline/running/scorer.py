@@ -44,6 +44,7 @@ from leadline.running.state_store import ReadingState, StateStore, new_reading
 from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import AdaptedModel, Ensemble
 from leadline.runs.estimates import aged_out, estimates_table, readings_before_turn
+from leadline.runs.manifest import saw_no_label
 from leadline.settings import check_choices, setting
 from leadline.tables import ESTIMATES, check_estimates
 
@@ -125,6 +126,8 @@ class RunningScorer:
         run, config = Path(run), config or RunningConfig()
         self.ensemble, self.window = load_ensemble(run, home=home)
         self.model_id, self.history = run_identity(run), history
+        self.no_label_seen = saw_no_label(run)
+        """Whether the run is one of `leadline prior`: to be said beside every estimate."""
         masked = [DETECTOR] * self.window.mask_questionnaire  # what was read depends on it
         self.readers = open_running(self.ensemble, config.batch_tokens)
         self.store = StateStore(
