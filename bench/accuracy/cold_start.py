@@ -172,11 +172,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same for the terminal: what, and the figures of all ways."""
-    return [(f"{r}, {n} labels", "; ".join(rest)) for r, n, *rest in label_rows(results)]
-
-
-def label_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """A row for each reader and number of labels: r, MAE, AUC at 10 and share within 90%."""
 
     def figure(ways: dict[str, Any], way: str) -> str:
@@ -185,22 +180,20 @@ def label_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
         s = ways[way]
         return f"{s['r']:.3f}, {s['mae']:.2f}, {s['auc_10']:.3f}, {s['within_90']:.0%}"
 
-    out: list[tuple[str, ...]] = []
+    out = []
     for reader, ways in results["scores"].items():
-        out.append((reader, "0", "-", figure(ways, "prior 0"), "-", "-"))
+        out.append((reader, " | ".join(["0", "-", figure(ways, "prior 0"), "-", "-"])))
         for count in LABELS:
             names = ("default", "from the prior", "drawn", "asked")
-            out.append((reader, str(count), *(figure(ways, f"{name} {count}") for name in names)))
+            cells = [figure(ways, f"{name} {count}") for name in names]
+            out.append((reader, " | ".join([str(count), *cells])))
     return out
 
 
-def assumed_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+def assumed_rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     """A row for each assumption: what it is for each reader."""
-    readers = list(results["assumed"])
-    return [
-        (what, *(f"{results['assumed'][reader][what]:.2f}" for reader in readers))
-        for what in results["assumed"][readers[0]]
-    ]
+    readers = list(results["assumed"].values())
+    return [(what, " | ".join(f"{each[what]:.2f}" for each in readers)) for what in readers[0]]
 
 
 if __name__ == "__main__":
