@@ -354,8 +354,8 @@ def chosen_candidate(tried: Sequence[Tried], rows: LabelledReadings) -> Tried:
         rows: these readings.
     """
     weight, person = rows.weight[rows.final], rows.person[rows.final]
-    best = min(tried, key=lambda one: float(np.average(one.crps, weights=weight)))
-    start = next((one for one in tried if one.candidate.start is not None), best)
+    best = min(tried, key=lambda trial: float(np.average(trial.crps, weights=weight)))
+    start = next((trial for trial in tried if trial.candidate.start is not None), best)
     _, position = np.unique(person, return_inverse=True)
     gain = np.bincount(position, weight * (start.crps - best.crps))
     if gain.sum() <= CLEARLY * gain.std(ddof=min(1, len(gain) - 1)) * np.sqrt(len(gain)):

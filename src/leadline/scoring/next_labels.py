@@ -95,8 +95,8 @@ def ask_next(
     random = np.random.default_rng(config.seed)
     people = _without_phq9(cohort, window)
     compared = np.sort(random.permutation(len(people))[:MOST_PEOPLE])
-    some = [people[row] for row in compared]
-    covariance = process.covariance(_design(ensemble, some, window).inputs(views, views))
+    candidates = [people[row] for row in compared]
+    covariance = process.covariance(_design(ensemble, candidates, window).inputs(views, views))
     count = min(config.count, len(people))
     by_lot = round(config.lot * count)
     informative = most_informative(covariance, process.label_noise, count - by_lot)
@@ -131,8 +131,8 @@ def _asks(
 
 def _share_left(covariance: Array, noise: float, rows: list[int]) -> float:
     """The share of the variance, summed over people, that is left once these have answered."""
-    asked = covariance[np.ix_(rows, rows)] + noise * np.eye(len(rows))
-    learned = np.linalg.solve(asked, covariance[rows]) * covariance[rows]
+    answers = covariance[np.ix_(rows, rows)] + noise * np.eye(len(rows))
+    learned = np.linalg.solve(answers, covariance[rows]) * covariance[rows]
     return float(1.0 - learned.sum() / np.trace(covariance))
 
 
