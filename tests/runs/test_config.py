@@ -48,6 +48,7 @@ TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfini
     "lr": 2e-4,
     "batch_people": 8, "accumulate": 1, "checkpointing": "none", "base_weights": "auto",
     "shard": False, "lower_gb": 2.0, "save_steps": 50, "stop_share": 0.0, "report_to": "none",
+    "prior": "",
 }  # fmt: skip
 
 

@@ -46,11 +46,6 @@ class TrainConfig:
         "the training folds ask for (auto), or leave it out (off).",
         choices=("auto", "off"),
     )
-    prior: str = setting(
-        "",
-        "A run of leadline prior to start from: for tens of labels. Whether it is better than "
-        "starting from nothing is chosen inside the training folds.",
-    )
     folds: int = setting(5, "Folds of people; each gives a model that never saw its fold.", least=2)
     repeats: int = setting(
         1, "Times that the folds are drawn anew; the models are one ensemble.", least=1
@@ -81,6 +76,11 @@ class TrainConfig:
     save_steps: int = same(FinetuneConfig, "save_steps")
     stop_share: float = same(FinetuneConfig, "stop_share")
     report_to: str = same(FinetuneConfig, "report_to")
+    prior: str = setting(
+        "",
+        "A run of leadline prior to start from: for tens of labels. Whether it is better than "
+        "starting from nothing is chosen inside the training folds.",
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
