@@ -26,6 +26,7 @@ from leadline.store.messages import retract_messages, store_messages
 from leadline.store.models import live_model, promote, register_model
 from leadline.store.people import external_id
 from leadline.store.schema import estimate, person, person_now
+from leadline.store.work import claim_people
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,23 @@ def test_a_new_process_goes_on_where_the_last_one_was(
         scorer.close()
     assert scorer.running.read_again == 0
     assert_as_scored(sqlite_live, expected)
+
+
+def test_what_a_process_held_when_it_died_is_read_as_soon_as_it_is_back(
+    sqlite_live, monitor_run, tmp_path
+):
+    add_person(sqlite_live)
+    send(sqlite_live, said("a"))
+    scorer = scorer_of(sqlite_live, monitor_run, tmp_path)
+    sqlite_live.database.write(
+        lambda c: claim_people(c, sqlite_live.vault, scorer.owner, times.now())
+    )
+    assert not scorer.step()
+    scorer.close()
+    back = scorer_of(sqlite_live, monitor_run, tmp_path)
+    assert back.step() == 1
+    back.close()
+    assert len(estimates(sqlite_live, "ada")) == 1
 
 
 def test_a_write_that_fails_is_done_again_from_the_store(

@@ -1,10 +1,12 @@
 """Distributions go in and come out equal; what no longer counts stays to be looked up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.stores import START, add_person
+from tests.support.stores import START, add_person, said, send
 
 from leadline.errors import LeadlineError
 from leadline.store.estimates import (
@@ -53,6 +55,15 @@ def test_estimates_of_a_day_gone_by_are_rebuilt(store):
     assert means(START + 20) == means()
     assert means(START + 9) == []
     assert means(model="other") == []
+
+
+def test_estimates_of_one_time_stand_in_the_order_in_which_their_messages_are_read(store):
+    ada = add_person(store)
+    send(store, said("a", turn=1), said("b", turn=0), said("c", turn=1))
+    rows = [replace(row(seq), time=START) for seq in (1, 2, 3)]
+    store.database.write(lambda c: write_estimates(c, ada, "m", 0, rows, START))
+    found = store.database.read(lambda c: read_estimates(c, ada, "m"))
+    assert [one["seq"] for one in found] == [2, 1, 3]
 
 
 def test_superseding_many_is_done_in_parts(sqlite_store):

@@ -15,6 +15,7 @@ from leadline.store.work import (
     LEASE,
     backlog,
     claim_people,
+    end_leases,
     extend_lease,
     finish,
     give_up,
@@ -80,6 +81,21 @@ def test_a_claimed_person_is_nobody_elses_until_the_lease_ends(store):
     assert claim(store, "two", NOW + LEASE + SECOND) == []
     (second,) = claim(store, "two", NOW + 3 * LEASE)
     assert second.epoch == first.epoch + 1
+
+
+def test_the_leases_of_a_worker_that_died_end_when_it_is_known(store):
+    for name in ("ada", "bob"):
+        add_person(store, name)
+        send(store, said(f"m {name}", person=name))
+    (dead,) = claim(store, "dead", count=1)
+    (other,) = claim(store, "other")
+    assert store.database.write(lambda c: end_leases(c, "dead")) == 1
+    (again,) = claim(store, "dead")
+    assert (again.stored.id, again.epoch) == (dead.stored.id, dead.epoch + 1)
+    rows = [made_of(row) for row in dead.new]
+    assert not store.database.write(lambda c: finish(c, dead, MODEL, rows, NOW))
+    rows = [made_of(row) for row in other.new]
+    assert store.database.write(lambda c: finish(c, other, MODEL, rows, NOW))
 
 
 def test_a_late_worker_writes_nothing(store):
@@ -190,6 +206,7 @@ def test_without_consent_nobody_is_read(store):
     send(store, said("a"))
     add_person(store, consent={"estimate": False})
     assert claim(store) == []
+    assert store.database.read(backlog) == (0, 0)
 
 
 def test_two_workers_never_hold_the_same_person(store):

@@ -38,6 +38,7 @@ from leadline.store.work import (
     LEASE,
     Claim,
     claim_people,
+    end_leases,
     extend_lease,
     finish,
     give_up,
@@ -95,10 +96,11 @@ class LiveScorer:
             self.model_id = self._live_model()
             self.owner = _owner(config.states)
             self._forget_the_forgotten()
+            # Whoever held this folder has died, since its lock is ours: what it had begun is free.
+            store.database.write(lambda c: end_leases(c, self.owner))
         except BaseException:
             self.running.close()
             raise
-        self.worker = uuid.uuid4().hex
         self._claims: dict[str, Claim] = {}
 
     def close(self) -> None:
@@ -108,7 +110,7 @@ class LiveScorer:
     def step(self) -> int:
         """Read some people, and make their views; how many people were read."""
         claims = self.store.database.write(
-            lambda c: claim_people(c, self.store.vault, self.worker, times.now(), self.at_once)
+            lambda c: claim_people(c, self.store.vault, self.owner, times.now(), self.at_once)
         )
         if claims:
             with self._kept(claims):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, or_, select, update
 from leadline.arrays import Array
 from leadline.errors import LeadlineError
 from leadline.phq9.items import TOTALS
-from leadline.store.schema import estimate
+from leadline.store.schema import estimate, message
 
 DISTRIBUTION_TYPE = "<f8"
 FIGURES = ("mean", "variance", "median", "lower", "upper", "p_ge_5", "p_ge_10", "p_ge_15",
@@ -123,7 +123,7 @@ def supersede_estimates(
 def read_estimates(
     connection: Connection, person_id: str, model_id: str, asof: int | None = None
 ) -> list[Any]:
-    """Estimates of a person by a model in the order of time.
+    """Estimates of a person by a model in the order in which their messages are read.
 
     Args:
         connection: of a transaction.
@@ -131,11 +131,15 @@ def read_estimates(
         model_id: of the run.
         asof: what was known then, microseconds; None: what counts now.
     """
-    query = select(estimate).where(
-        estimate.c.person_id == person_id, estimate.c.model_id == model_id
+    of_message = (message.c.person_id == estimate.c.person_id) & (message.c.seq == estimate.c.seq)
+    query = (
+        select(estimate)
+        .outerjoin(message, of_message)
+        .where(estimate.c.person_id == person_id, estimate.c.model_id == model_id)
+        .where(counted(estimate.c, asof, "made_at", "superseded_at"))
+        .order_by(estimate.c.time, message.c.turn, estimate.c.seq)
     )
-    query = query.where(counted(estimate.c, asof, "made_at", "superseded_at"))
-    return list(connection.execute(query.order_by(estimate.c.time, estimate.c.seq)).mappings())
+    return list(connection.execute(query).mappings())
 
 
 def counted(columns: Any, asof: int | None, made_name: str, ended: str) -> Any:

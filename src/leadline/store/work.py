@@ -53,7 +53,7 @@ def claim_people(
     Args:
         connection: of a writing transaction.
         vault: of the store.
-        worker: random name of the process.
+        worker: name of whoever takes it: of a folder of states, which one process holds.
         now: microseconds.
         count: people at most.
     """
@@ -136,6 +136,12 @@ def extend_lease(connection: Connection, claims: Sequence[Claim], now: int) -> N
         )
 
 
+def end_leases(connection: Connection, worker: str) -> int:
+    """End the leases of a worker that is known to have died; of how many people."""
+    leased = update(person).where(person.c.lease_owner == worker, person.c.lease_until > 0)
+    return int(connection.execute(leased.values(lease_until=0)).rowcount)
+
+
 def finish(
     connection: Connection,
     claim: Claim,
@@ -208,6 +214,9 @@ def backlog(connection: Connection) -> tuple[int, int]:
     """How many people have work, and how many messages of theirs are not read."""
     query = select(
         func.count(), func.coalesce(func.sum(person.c.received - person.c.scored_upto), 0)
-    ).where(HAS_WORK, person.c.forgotten_at.is_(None), person.c.failed.is_(None))
+    ).where(
+        HAS_WORK, person.c.forgotten_at.is_(None), person.c.failed.is_(None),
+        person.c.estimate_allowed,
+    )  # fmt: skip
     people, messages = connection.execute(query).one()
     return int(people), int(messages)
