@@ -47,6 +47,13 @@ def test_a_port_that_is_taken_is_one_message():
         assert listener.getsockname()[1] > 0
 
 
+def test_no_answer_waits_for_an_acknowledgement():
+    with listen(ServeConfig(port=0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def started(folder, *flags):
     """A service in a process of its own, and its port."""
     log = folder / "serve.log"

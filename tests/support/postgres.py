@@ -18,9 +18,12 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 NUMBERS = itertools.count()
 
 
-@lru_cache(maxsize=1)
-def server() -> str:
-    """The folder of the socket of a running server; skips the test where there is none."""
+@lru_cache(maxsize=2)
+def server(*, durable: bool = False) -> str:
+    """The folder of the socket of a running server; skips the test where there is none.
+
+    With `durable` each commit is on the disk, as in production; tests do not wait for that.
+    """
     if not BINARIES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     bin_folder = BINARIES[-1].parent
@@ -32,7 +35,8 @@ def server() -> str:
         os.chown(folder, record.pw_uid, record.pw_gid)
     data = folder / "data"
     _run(user, [bin_folder / "initdb", "-D", data, "-U", "leadline", "-A", "trust", "-E", "UTF8"])
-    settings = ("listen_addresses=", "fsync=off", "max_connections=200", "shared_buffers=32MB")
+    settings = ["listen_addresses=", "max_connections=200", "shared_buffers=32MB"]
+    settings += [] if durable else ["fsync=off"]
     options = ["-k", folder, *(word for pair in settings for word in ("-c", pair))]
     process = subprocess.Popen(
         _as(user, [bin_folder / "postgres", "-D", data, *options]),
@@ -47,25 +51,17 @@ def server() -> str:
     pytest.fail("PostgreSQL did not start")
 
 
-def new_database(template: str = "template1") -> str:
+def new_database(template: str = "template1", *, durable: bool = False) -> str:
     """The URL of a database of its own."""
-    folder, name = server(), f"test_{os.getpid()}_{next(NUMBERS)}"
-    sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    folder, name = server(durable=durable), f"test_{os.getpid()}_{next(NUMBERS)}"
+    sql(f"CREATE DATABASE {name} TEMPLATE {template}", durable=durable)
     return f"postgresql://leadline@/{name}?host={folder}"
 
 
-def sql(text: str) -> None:
+def sql(text: str, *, durable: bool = False) -> None:
     """Run a command as the server's owner."""
-    command = [
-        BINARIES[-1].parent / "psql",
-        "-q",
-        "-h",
-        server(),
-        "-U",
-        "leadline",
-        "-d",
-        "postgres",
-    ]
+    place = ["-h", server(durable=durable), "-U", "leadline", "-d", "postgres"]
+    command = [BINARIES[-1].parent / "psql", "-q", *place]
     subprocess.run([*command, "-c", text], check=True, capture_output=True)
 
 

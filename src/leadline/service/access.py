@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from sqlalchemy import Connection
 
+from leadline.service.backlog import Backlog
 from leadline.service.errors import Refused
 from leadline.service.frame import ACTOR
 from leadline.service.metrics import Metrics
@@ -38,6 +39,7 @@ class Desk:
     store: Store
     config: ServiceConfig
     metrics: Metrics
+    backlog: Backlog
 
 
 def desk(request: Request) -> Desk:

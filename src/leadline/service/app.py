@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from leadline.about import __version__
 from leadline.service import care, health, ingest
 from leadline.service.access import Desk, ServiceConfig
+from leadline.service.backlog import Backlog
 from leadline.service.bodies import Problem
 from leadline.service.errors import add_handlers
 from leadline.service.frame import App, Frame
@@ -33,7 +34,7 @@ def make_app(store: Store, config: ServiceConfig | None = None) -> FastAPI:
         docs_url=None,  # its pages are fetched from elsewhere
         redoc_url=None,
     )
-    app.state.desk = Desk(store, config or ServiceConfig(), Metrics())
+    app.state.desk = Desk(store, config or ServiceConfig(), Metrics(), Backlog(store))
     add_handlers(app)
     app.include_router(ingest.router, responses=ERRORS)
     app.include_router(care.router, responses=ERRORS)

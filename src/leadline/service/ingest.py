@@ -20,7 +20,6 @@ from leadline.store.messages import ItemOutcome, NewMessage, retract_messages, s
 from leadline.store.people import PersonChange, find_people, put_person
 from leadline.store.phq9s import NewPhq9, retract_phq9, see_item9, store_phq9s
 from leadline.store.tokens import Bearer
-from leadline.store.work import backlog
 
 LOG = logging.getLogger("leadline.service")
 router = APIRouter(prefix="/v1")
@@ -44,7 +43,9 @@ def post_messages(body: bodies.MessagesBody, at: At, _who: Ingest) -> bodies.Res
     store = at.store
     work = partial(store_messages, vault=store.vault, batch=batch, now=times.now(),
                    keep_texts=store.keeps_texts)  # fmt: skip
-    return _results(at, "message", store.database.write(work))
+    outcomes = store.database.write(work)
+    at.backlog.add(sum(outcome.status == "stored" for outcome in outcomes))
+    return _results(at, "message", outcomes)
 
 
 @router.post("/messages/retract")
@@ -120,8 +121,7 @@ def _time(moment: datetime) -> int:
 
 def _not_too_much(at: Desk) -> None:
     """Take nothing while more waits than can be read in time."""
-    _, waiting = at.store.database.read(backlog)
-    if waiting > at.config.backlog:
+    if at.backlog.messages() > at.config.backlog:
         raise Refused(429, "backlog", "More messages wait than are read in time.",
                       "Send again later; nothing of it was stored.")  # fmt: skip
 

@@ -5,7 +5,8 @@ is given afterwards is true. Where the database says that another writer came be
 a lock, a key that somebody else has just inserted), the whole function runs again: it must have no
 effect but through the connection. SQLite takes its writer's lock when the transaction begins
 (a transaction that reads first and writes later may find itself refused at once), and each commit
-is on the disk (`synchronous=FULL`).
+is on the disk (`synchronous=FULL`). Waiting for the disk is what a small write costs, so writes of
+SQLite that wait for one another in one process are committed together (`group`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from leadline.artefact import private
 from leadline.errors import LeadlineError, Unreachable, missing_package
+from leadline.store.group import Group
 
 T = TypeVar("T")
 ATTEMPTS = 8
@@ -44,6 +47,7 @@ class Database:
         self.url = _url(address)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._engine()
+        self._group = Group(self._begun) if self.is_sqlite else None
 
     @property
     def place(self) -> str:
@@ -63,7 +67,7 @@ class Database:
             return work(connection)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` makes, once it is committed.
+        """What `work` makes, once it is committed; it may be done in another thread.
 
         Raises:
             Unreachable: the database cannot be reached, or was busy for too long.
@@ -83,10 +87,18 @@ class Database:
         self.engine.dispose()
 
     def _write_once(self, work: Callable[[Connection], T]) -> T:
+        if self._group is not None:
+            return self._group.write(work)
+        with self._begun() as connection:
+            return work(connection)
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """A writing transaction, committed at the end of the block."""
         with self.engine.connect() as raw:
             connection = raw.execution_options(**{WRITES: True})
             with connection.begin():
-                return work(connection)
+                yield connection
 
     def _errors_told(self) -> _Told:
         return _Told(self.place)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
 from leadline.store.people import StoredPerson, find_people
 from leadline.store.schema import message, person
@@ -255,17 +255,20 @@ def _count(
     again: dict[str, int],
 ) -> None:
     """Say in each person's row what there is to read."""
+    more, changed = [], []
     for stored in people:
-        fields: dict[str, Any] = {}
-        if received.get(stored.id, stored.row["received"]) != stored.row["received"]:
-            fields |= {"received": received[stored.id], "failed": None}
+        row = stored.row
+        if received.get(stored.id, row["received"]) != row["received"]:
+            more.append({"person": stored.id, "messages": received[stored.id]})
         if stored.id in again:
-            before = stored.row["read_again_from"]
+            before = row["read_again_from"]
             earliest = again[stored.id] if before is None else min(before, again[stored.id])
-            fields |= {
-                "read_again_from": earliest,
-                "revision": person.c.revision + 1,
-                "failed": None,
-            }
-        if fields:
-            connection.execute(update(person).where(person.c.id == stored.id).values(fields))
+            changed.append({"person": stored.id, "earliest": earliest})
+    of_person = update(person).where(person.c.id == bindparam("person"))
+    if more:
+        connection.execute(of_person.values(received=bindparam("messages"), failed=None), more)
+    if changed:
+        fields = {"revision": person.c.revision + 1, "failed": None}
+        connection.execute(
+            of_person.values(read_again_from=bindparam("earliest"), **fields), changed
+        )
