@@ -80,7 +80,7 @@ def _all_ways(
     return ways
 
 
-def _until(seconds: float, work: Callable[[], None]) -> list[float]:
+def timed(seconds: float, work: Callable[[], None]) -> list[float]:
     """Seconds of each time that it was done, until time is over."""
     took, end = [], time.perf_counter() + seconds
     while (begun := time.perf_counter()) < end:
@@ -96,7 +96,7 @@ def _through_store(store: Store, size: int, seconds: float) -> Callable[[], list
         outcomes = store.database.write(work)
         assert {outcome.status for outcome in outcomes} == {"stored"}
 
-    return partial(_until, seconds, send)
+    return partial(timed, seconds, send)
 
 
 def _through_http(service: Service, size: int, seconds: float) -> Callable[[], list[float]]:
@@ -107,7 +107,7 @@ def _through_http(service: Service, size: int, seconds: float) -> Callable[[], l
         answer = service.call(client, "POST /v1/messages", body)
         assert {result["status"] for result in answer["results"]} == {"stored"}
 
-    return partial(_until, seconds, send)
+    return partial(timed, seconds, send)
 
 
 def _message() -> NewMessage:

@@ -12,6 +12,7 @@ from leadline.store.asks import (
     change_ask,
     end_old_asks,
     open_ask,
+    open_asks,
     suggest,
 )
 from leadline.store.schema import ask
@@ -92,3 +93,13 @@ def test_old_asks_end_without_an_answer(store):
     assert store.database.write(lambda c: end_old_asks(c, at + DAY)) == 1
     assert store.database.write(lambda c: end_old_asks(c, at + DAY)) == 0
     assert all(row["answered_at"] is None for row in rows(store))
+
+
+def test_the_open_asks_of_several_people_are_read_at_once(store):
+    ada, bob, eve = (add_person(store, name) for name in ("ada", "bob", "eve"))
+    for person in (ada, bob):
+        store.database.write(lambda c, p=person: suggest(c, suggestion(p), START))
+    number = store.database.read(lambda c: open_ask(c, bob))["id"]
+    store.database.write(lambda c: change_ask(c, number, "declined", NURSE))
+    found = store.database.read(lambda c: open_asks(c, [ada, bob, eve]))
+    assert {person: row["reason"] for person, row in found.items()} == {ada: "why"}

@@ -7,9 +7,11 @@ import threading
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
-from tests.support.stores import START
+from tests.support import postgres
+from tests.support.stores import START, new_store
 
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, Unreachable
+from leadline.store import database as database_module
 from leadline.store.database import Database, private_file
 from leadline.store.schema import setting
 
@@ -131,3 +133,17 @@ def test_a_database_without_tables_says_what_to_run(tmp_path):
     with pytest.raises(LeadlineError, match="monitor init"):
         database.read(lambda c: c.execute(select(setting)).all())
     assert START
+
+
+@pytest.mark.parametrize("idle", [0.0, 1.0])
+def test_a_connection_whose_server_went_while_it_rested_is_not_used(tmp_path, monkeypatch, idle):
+    store = new_store("postgresql", tmp_path)
+    monkeypatch.setattr(database_module, "IDLE_SECONDS", idle)
+    whoami = text("SELECT pg_backend_pid()")
+    number = store.database.read(lambda c: c.execute(whoami).scalar())
+    postgres.sql(f"SELECT pg_terminate_backend({number})")
+    if idle:  # it was used a moment ago: nobody asks, and the sender tries again
+        with pytest.raises(Unreachable):
+            store.database.read(lambda c: c.execute(whoami).scalar())
+    assert store.database.read(lambda c: c.execute(whoami).scalar()) != number
+    store.close()

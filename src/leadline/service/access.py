@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -42,8 +42,8 @@ class Desk:
     backlog: Backlog
 
 
-def desk(request: Request) -> Desk:
-    """What the application was made with."""
+async def desk(request: Request) -> Desk:
+    """What the application was made with; async, since what is not costs a change of threads."""
     holder: Desk = request.app.state.desk
     return holder
 
@@ -68,10 +68,10 @@ def _who(request: Request, at: Annotated[Desk, Depends(desk)]) -> Bearer:
     return holder
 
 
-def may(*scopes: str) -> Callable[..., Bearer]:
+def may(*scopes: str) -> Callable[..., Awaitable[Bearer]]:
     """A dependency: the bearer, who has at least one of `scopes`."""
 
-    def check(who: Annotated[Bearer, Depends(_who)]) -> Bearer:
+    async def check(who: Annotated[Bearer, Depends(_who)]) -> Bearer:
         if not who.scopes & set(scopes):
             raise Refused(403, "not_allowed", "The token is not for this.",
                           f"Use a token with the scope {' or '.join(scopes)}.")  # fmt: skip

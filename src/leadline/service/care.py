@@ -20,7 +20,7 @@ from leadline.service import bodies
 from leadline.service.access import Desk, desk, may, not_found, person_of, sees
 from leadline.service.errors import Refused
 from leadline.store import times
-from leadline.store.asks import ask_person, change_ask, open_ask
+from leadline.store.asks import ask_person, change_ask, open_ask, open_asks
 from leadline.store.estimates import counted, read_estimates, unpack_distribution
 from leadline.store.lanes import PAGE, lane_page
 from leadline.store.models import live_model
@@ -99,8 +99,8 @@ def get_worklist(
     def work(connection: Connection) -> bodies.Worklist:
         number = _team(connection, at, who, team)
         page = lane_page(connection, lane, number, _from_key(after), PAGE)
-        asks = {row["id"]: open_ask(connection, row["id"]) for row in page.rows}
-        entries = [_entry(at, row, asks[row["id"]]) for row in page.rows]
+        asks = open_asks(connection, [row["id"] for row in page.rows])
+        entries = [_entry(at, row, asks.get(row["id"])) for row in page.rows]
         return bodies.Worklist(lane=lane, entries=entries, after=_to_key(page.after))
 
     return at.store.database.read(work)

@@ -6,6 +6,7 @@ later. An ask ends once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,13 @@ def open_ask(connection: Connection, person_id: str) -> Any:
     """The ask of a person that has not ended; None if there is none."""
     query = select(ask).where(ask.c.person_id == person_id, ask.c.ended_at.is_(None))
     return connection.execute(query.order_by(ask.c.id.desc())).mappings().first()
+
+
+def open_asks(connection: Connection, person_ids: Sequence[str]) -> dict[str, Any]:
+    """The asks of some people that have not ended, by person."""
+    query = select(ask).where(ask.c.person_id.in_(person_ids), ask.c.ended_at.is_(None))
+    rows = connection.execute(query.order_by(ask.c.id)).mappings()
+    return {row["person_id"]: row for row in rows}
 
 
 def end_old_asks(connection: Connection, now: int) -> int:

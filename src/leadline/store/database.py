@@ -16,11 +16,18 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    NoSuchModuleError,
+)
 
 from leadline.artefact import private
 from leadline.errors import LeadlineError, Unreachable, missing_package
@@ -31,6 +38,8 @@ ATTEMPTS = 8
 BUSY_SECONDS = 30.0
 POOL = 10  # connections kept; as many again when it is busy
 WRITES = "leadline_writes"
+IDLE_SECONDS = 1.0  # a connection that rested for longer is asked whether it is still there
+USED_AT = "leadline_used_at"
 
 
 class Database:
@@ -106,10 +115,12 @@ class Database:
     def _engine(self) -> Engine:
         try:
             if not self.is_sqlite:
-                return create_engine(
-                    self.url, pool_size=POOL, max_overflow=POOL, hide_parameters=True,
-                    pool_pre_ping=True,
-                )  # fmt: skip
+                engine = create_engine(
+                    self.url, pool_size=POOL, max_overflow=POOL, hide_parameters=True
+                )
+                event.listen(engine, "checkin", _note_use)
+                event.listen(engine, "checkout", partial(_ask_if_idle, engine))
+                return engine
         except ModuleNotFoundError as error:
             raise missing_package("psycopg", "postgres", "A store in PostgreSQL") from error
         engine = create_engine(
@@ -176,6 +187,20 @@ def _url(address: str) -> Any:
             remedy="Give a file, or postgresql://USER@HOST/NAME.",
         )
     return url
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info[USED_AT] = time.monotonic()
+
+
+def _ask_if_idle(engine: Engine, connection: Any, record: Any, _proxy: Any) -> None:
+    """Have a connection that rested answer before it is used: its server may have gone."""
+    if time.monotonic() - record.info.get(USED_AT, time.monotonic()) < IDLE_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        raise DisconnectionError from None  # the pool makes another
 
 
 def _open_sqlite(connection: Any, _record: Any) -> None:

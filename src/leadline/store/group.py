@@ -2,7 +2,7 @@
 
 Whoever comes to write while another one writes puts the work down and waits for its turn. The first
 whose turn it is does all that was put down meanwhile, each inside a savepoint, commits once, and
-everybody has their own outcome: a work that fails takes back what it did and nothing else. No
+everybody has their write outcome: a work that fails takes back what it did and nothing else. No
 outcome is given before the commit.
 """
 
@@ -44,44 +44,44 @@ class Group:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` makes, once it is committed, alone or with others."""
-        mine = _Write(work)
+        write = _Write(work)
         with self._lock:
-            self._waiting.append(mine)
+            self._waiting.append(write)
         with self._turn:
-            if not mine.is_done:
-                self._write_waiting(mine)
-        if mine.error is not None:
-            raise mine.error
-        value: T = mine.value
+            if not write.is_done:
+                self._write_waiting(write)
+        if write.error is not None:
+            raise write.error
+        value: T = write.value
         return value
 
-    def _write_waiting(self, mine: _Write) -> None:
-        """Do `mine`, then what waits; what this thread does not bring to its end waits on."""
-        taken = [mine]
+    def _write_waiting(self, leader: _Write) -> None:
+        """Do `leader`, then what waits; what this thread does not bring to its end waits on."""
+        batch = [leader]
         try:
             with self._begin() as connection:
-                mine.value = mine.work(connection)  # if it fails, nothing else is undone with it
-                self._do_others(connection, taken)
+                leader.value = leader.work(connection)  # if it fails, nothing else fails with it
+                self._do_others(connection, batch)
         except Exception as error:  # noqa: BLE001  of this work, or of the commit of all
-            for write in taken:
+            for write in batch:
                 write.error = write.error or error
         finally:
             with self._lock:
-                self._waiting.remove(mine)
+                self._waiting.remove(leader)
         with self._lock:
-            self._waiting = [write for write in self._waiting if write not in taken]
-        for write in taken:
+            self._waiting = [write for write in self._waiting if write not in batch]
+        for write in batch:
             write.is_done = True
 
-    def _do_others(self, connection: Connection, taken: list[_Write]) -> None:
+    def _do_others(self, connection: Connection, batch: list[_Write]) -> None:
         until = time.monotonic() + GROUP_SECONDS
         while time.monotonic() < until:
             with self._lock:
-                write = next((one for one in self._waiting if one not in taken), None)
-            if write is None:
+                waiting = [write for write in self._waiting if write not in batch]
+            if not waiting:
                 return
-            taken.append(write)
-            _do(connection, write)
+            batch.append(waiting[0])
+            _do(connection, waiting[0])
 
 
 def _do(connection: Connection, write: _Write) -> None:

@@ -255,20 +255,20 @@ def _count(
     again: dict[str, int],
 ) -> None:
     """Say in each person's row what there is to read."""
-    more, changed = [], []
+    counts, changes = [], []
     for stored in people:
         row = stored.row
         if received.get(stored.id, row["received"]) != row["received"]:
-            more.append({"person": stored.id, "messages": received[stored.id]})
+            counts.append({"person": stored.id, "messages": received[stored.id]})
         if stored.id in again:
             before = row["read_again_from"]
             earliest = again[stored.id] if before is None else min(before, again[stored.id])
-            changed.append({"person": stored.id, "earliest": earliest})
+            changes.append({"person": stored.id, "earliest": earliest})
     of_person = update(person).where(person.c.id == bindparam("person"))
-    if more:
-        connection.execute(of_person.values(received=bindparam("messages"), failed=None), more)
-    if changed:
+    if counts:
+        connection.execute(of_person.values(received=bindparam("messages"), failed=None), counts)
+    if changes:
         fields = {"revision": person.c.revision + 1, "failed": None}
         connection.execute(
-            of_person.values(read_again_from=bindparam("earliest"), **fields), changed
+            of_person.values(read_again_from=bindparam("earliest"), **fields), changes
         )
