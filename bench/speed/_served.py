@@ -45,10 +45,10 @@ def durable_store(
             store.close()
 
 
-def key_folder(store: Store, path: Path) -> list[str]:
-    """How a command names a store whose key lies in `path`."""
+def key_words(store: Store, key: Path) -> list[str]:
+    """How a command names a store and the file of its key."""
     url = store.database.url.render_as_string(hide_password=False)
-    return ["--store", str(url), "--key-file", str(path / "key")]
+    return ["--store", str(url), "--key-file", str(key)]
 
 
 @dataclass
@@ -88,7 +88,7 @@ def serving(store: Store, key: Path, home: Path) -> Iterator[Service]:
     headers = {"Content-Type": "application/json", **token_of(store, "ingest", "care", "metrics")}
     service = Service(nursery, port, headers)
     try:
-        words = ["monitor", "serve", *key_folder(store, key.parent), "--port", str(port)]
+        words = ["monitor", "serve", *key_words(store, key), "--port", str(port)]
         nursery.start(words, key.parent / "serve.log")
         _wait(service)
         yield service

@@ -4,6 +4,7 @@ Each field of each request carries a word of its own, so that a leak names its f
 a care team may hold the names of people; nothing else may.
 """
 
+import json
 import logging
 import subprocess
 
@@ -116,3 +117,106 @@ def test_no_word_that_was_sent_stands_anywhere_in_clear(kind, tmp_path, monitor_
     assert not [text for text in stored_bytes(store) if WORD.encode() in text]
     store.close()
     assert WORD not in "".join(capfd.readouterr())
+
+
+def properties(schema, part):
+    """The fields of a body, those of the items of a batch among them, each by its path."""
+    if "$ref" in part:
+        part = schema["components"]["schemas"][part["$ref"].rsplit("/", 1)[1]]
+    for name, inner in part.get("properties", {}).items():
+        yield (name,)
+        if "items" in inner and "$ref" in inner["items"]:
+            yield from ((name, 0, *path) for path in properties(schema, inner["items"]))
+
+
+WHOLE = {
+    "/v1/messages": {"messages": [message("m", person="ada")]},
+    "/v1/messages/retract": {"messages": [{"source": "app", "id": "m", "person": "ada"}]},
+    "/v1/phq9": {"phq9s": [phq9("q", person="ada")]},
+    "/v1/people/{person}": {"consent": {"estimate": True}},
+    "/v1/asks": {"person": "ada"},
+    "/v1/asks/{number}": {"action": "asked"},
+}
+WRONG = (f"{WORD}string" * 60, {f"{WORD}key": f"{WORD}value"}, [f"{WORD}item"], f"{WORD}\x00\ud800")
+
+
+def changed(body, path, value):
+    """The body with another value at a path; without the field where the value is None."""
+    body = json.loads(json.dumps(body))
+    part = body
+    for step in path[:-1]:
+        part = part[step]
+    part[path[-1]] = value
+    if value is None:
+        part.pop(path[-1])
+    return body
+
+
+def every_request(schema):
+    """Each operation with a word at each place where one can stand, one at a time."""
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            plain = path.format(person="ada", number=1)
+            whole = WHOLE.get(path)
+            for parameter in operation.get("parameters", []):
+                name = parameter["name"]
+                if parameter["in"] == "path":
+                    body = whole if method != "put" else []  # it would make a person of the name
+                    yield method, path.format(**{"person": "ada", "number": 1, name: WORD}), body
+                else:
+                    yield method, f"{plain}?{name}={WORD}", whole
+            yield method, f"{plain}?{WORD}={WORD}", whole
+            if "requestBody" in operation:
+                body = operation["requestBody"]["content"]["application/json"]["schema"]
+                for place in [*properties(schema, body), (f"{WORD}unknown",)]:
+                    for value in (*WRONG, None):
+                        yield method, plain, changed(whole, place, value)
+
+
+def test_a_word_at_any_place_of_any_request_is_in_no_answer_and_no_log(sqlite_store, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    client = client_of(sqlite_store)
+    client.headers |= token_of(sqlite_store, "ingest", "care", "metrics")
+    client.put("/v1/people/ada", json={"consent": {"estimate": True}})
+    client.post("/v1/messages", json=WHOLE["/v1/messages"])
+    requests = list(every_request(client.get("/v1/openapi.json").json()))
+    assert len(requests) > 100
+    strange = ({"Authorization": f"Bearer ll_{WORD}_{WORD}"}, {"Authorization": WORD},
+               {"Content-Type": f"text/{WORD}"}, {"Accept": WORD}, {"Expect": WORD})  # fmt: skip
+    answers = [
+        client.request(method, path, content=None if body is None else json.dumps(body),
+                       headers={"Content-Type": "application/json"})
+        for method, path, body in requests
+    ]  # fmt: skip
+    answers += [client.post("/v1/messages", json=WHOLE["/v1/messages"], headers=h) for h in strange]
+    answers.append(client.get("/metrics"))
+    for one in answers:
+        assert one.status_code < 500
+        assert WORD not in one.text.lower()
+        assert WORD not in str(one.headers).lower()
+    assert not [record for record in caplog.records if WORD in record.getMessage().lower()
+                and not record.name.startswith(("httpx", "httpcore"))]  # fmt: skip
+    assert WORD not in "".join(capfd.readouterr())
+
+
+def test_a_scorer_that_fails_says_no_word(tmp_path, monitor_run, caplog):
+    caplog.set_level(logging.DEBUG)
+    store = live_store("sqlite", tmp_path, monitor_run)
+    client = client_of(store)
+    client.headers |= token_of(store, "ingest")
+    client.put(f"/v1/people/{WORD}person", json={"consent": {"estimate": True}})
+    client.post("/v1/messages", json={"messages": [sent(1)]})
+    scorer = scorer_of(store, monitor_run, tmp_path)
+
+    class Failing:
+        def read(self, _stored, _rows):
+            raise ValueError(f"{WORD}text")
+
+    scorer.texts = Failing()
+    work_off(scorer)
+    scorer.close()
+    assert not [text for text in stored_bytes(store) if WORD.encode() in text]
+    assert "cannot be estimated" in caplog.text
+    assert not [record for record in caplog.records if WORD in record.getMessage().lower()
+                and not record.name.startswith(("httpx", "httpcore"))]  # fmt: skip
+    store.close()

@@ -18,12 +18,16 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 NUMBERS = itertools.count()
 
 
-@lru_cache(maxsize=2)
 def server(*, durable: bool = False) -> str:
     """The folder of the socket of a running server; skips the test where there is none.
 
     With `durable` each commit is on the disk, as in production; tests do not wait for that.
     """
+    return _server(durable)
+
+
+@lru_cache(maxsize=2)
+def _server(durable: bool) -> str:
     if not BINARIES:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     bin_folder = BINARIES[-1].parent

@@ -162,7 +162,7 @@ def _hmac(key: bytes, *parts: str) -> bytes:
     """HMAC-SHA256 over parts with their lengths, so that no two lists of parts are one."""
     encoded = [part.encode() for part in parts]
     body = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
-    return hmac.new(key, body, hashlib.sha256).digest()
+    return hmac.digest(key, body, "sha256")
 
 
 def new_key_file(path: Path) -> bytes:
