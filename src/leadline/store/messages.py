@@ -74,6 +74,19 @@ FUTURE = ItemOutcome("refused", "time more than a day ahead")
 OTHER_CONTENT = ItemOutcome("conflict", "other content under this source and id")
 NOTHING_TO_REPLACE = ItemOutcome("refused", "the message that it replaces is not there")
 
+# Made once: to make a statement, and the key under which its text is kept, costs as much as to
+# execute it.
+WITH_KEYS = select(
+    message.c.person_id, message.c.seq, message.c.key_hash, message.c.body_hmac, message.c.time,
+    message.c.superseded_at,
+).where(message.c.key_hash.in_(bindparam("keys", expanding=True)))  # fmt: skip
+INSERTED = insert(message)
+OF_PERSON = update(person).where(person.c.id == bindparam("person"))
+COUNTED = OF_PERSON.values(received=bindparam("messages"), failed=None)
+CHANGED = OF_PERSON.values(
+    read_again_from=bindparam("earliest"), revision=person.c.revision + 1, failed=None
+)
+
 
 def store_messages(
     connection: Connection,
@@ -117,7 +130,7 @@ def store_messages(
             outcome = ItemOutcome("stored", number=number)
         outcomes.append(outcome)
     if rows:
-        connection.execute(insert(message), rows)
+        connection.execute(INSERTED, rows)
     _count(connection, people.values(), received, again)
     return outcomes
 
@@ -158,9 +171,8 @@ def text_digest(key: PersonKey, text: str) -> bytes:
 
 
 def _known(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, Any]:
-    columns = ("person_id", "seq", "key_hash", "body_hmac", "time", "superseded_at")
-    query = select(*(message.c[name] for name in columns)).where(message.c.key_hash.in_(keys))
-    return {bytes(row["key_hash"]): dict(row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(WITH_KEYS, {"keys": list(keys)}).mappings()
+    return {bytes(row["key_hash"]): dict(row) for row in rows}
 
 
 def _refusal(stored: StoredPerson | None, item: NewMessage, now: int) -> ItemOutcome | None:
@@ -264,11 +276,7 @@ def _count(
             before = row["read_again_from"]
             earliest = again[stored.id] if before is None else min(before, again[stored.id])
             changes.append({"person": stored.id, "earliest": earliest})
-    of_person = update(person).where(person.c.id == bindparam("person"))
     if counts:
-        connection.execute(of_person.values(received=bindparam("messages"), failed=None), counts)
+        connection.execute(COUNTED, counts)
     if changes:
-        fields = {"revision": person.c.revision + 1, "failed": None}
-        connection.execute(
-            of_person.values(read_again_from=bindparam("earliest"), **fields), changes
-        )
+        connection.execute(CHANGED, changes)

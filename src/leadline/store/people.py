@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from leadline.errors import LeadlineError
 from leadline.store import schema
@@ -23,6 +23,15 @@ OF_A_PERSON = (
     schema.hook_call, schema.phq9, schema.ask, schema.note, schema.consent, schema.message,
 )  # fmt: skip
 """Tables with rows of a person, each before those that it points to."""
+
+WITH_HASHES = (
+    select(person, person_key.c.wrapped_key)
+    .join(person_key, person_key.c.person_id == person.c.id)
+    .where(person.c.external_hash.in_(bindparam("hashes", expanding=True)))
+    .where(person.c.forgotten_at.is_(None))
+    .order_by(person.c.id)
+)  # made once: most requests ask it
+WITH_HASHES_LOCKED = WITH_HASHES.with_for_update(of=person)
 
 
 @dataclass(frozen=True)
@@ -155,15 +164,8 @@ def find_people(
             two writers never wait for each other.
     """
     hashes = {vault.find("person", external): external for external in dict.fromkeys(external_ids)}
-    query = (
-        select(person, person_key.c.wrapped_key)
-        .join(person_key, person_key.c.person_id == person.c.id)
-        .where(person.c.external_hash.in_(list(hashes)), person.c.forgotten_at.is_(None))
-        .order_by(person.c.id)
-    )
-    if lock:
-        query = query.with_for_update(of=person)
-    rows = connection.execute(query).mappings()
+    query = WITH_HASHES_LOCKED if lock else WITH_HASHES
+    rows = connection.execute(query, {"hashes": list(hashes)}).mappings()
     return {
         hashes[bytes(row["external_hash"])]: StoredPerson(
             row["id"], vault.person_key(bytes(row["wrapped_key"]), row["id"]), row

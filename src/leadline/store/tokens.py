@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from leadline.errors import LeadlineError
 from leadline.store.schema import actor, token
@@ -22,6 +22,7 @@ from leadline.store.times import DAY, SECOND
 
 SCOPES = ("ingest", "care", "metrics")
 """What a token may do: send in; read courses and handle asks; read what the service counts."""
+WITH_ID = select(token).where(token.c.id == bindparam("id"))  # made once: every request asks it
 USED_EVERY = 60 * SECOND  # the time of the last use is as exact as this
 
 
@@ -94,7 +95,7 @@ def bearer(connection: Connection, text: str, now: int) -> Bearer | None:
     parts = text.split("_", 2)
     if len(parts) != 3 or parts[0] != "ll":
         return None
-    row = connection.execute(select(token).where(token.c.id == parts[1])).mappings().first()
+    row = connection.execute(WITH_ID, {"id": parts[1]}).mappings().first()
     secret = _hash(parts[2])
     if row is None or not hmac.compare_digest(bytes(row["secret_hash"]), secret):
         return None
