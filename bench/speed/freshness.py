@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from bench.common import tell
+from bench.monitored import Scene, scene
 from bench.protocol import run_module
-from bench.speed._monitored import Scene, scene
-from bench.speed._served import DATABASES, Service, durable_store, key_words, serving
+from bench.served import DATABASES, Service, durable_store, key_words, serving
 from leadline.running.scorer import RunningConfig, RunningScorer, TimedMessage
 from leadline.runs.checkpoint import run_identity
 from leadline.store import times

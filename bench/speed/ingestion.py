@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.common import tell
 from bench.protocol import run_module
-from bench.speed._served import DATABASES, Service, durable_store, serving, together
+from bench.served import DATABASES, Service, durable_store, serving, together
 from leadline.store import times
 from leadline.store.messages import NewMessage, store_messages
 from leadline.store.people import PersonChange, put_person

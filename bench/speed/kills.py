@@ -19,9 +19,9 @@ from tests.support.killed import Plan, losses, run_killed
 from tests.support.monitored import assert_as_scored, live_store, scored
 
 from bench.common import tell
+from bench.monitored import scene
 from bench.protocol import run_module
-from bench.speed._monitored import scene
-from bench.speed._served import DATABASES
+from bench.served import DATABASES
 from leadline.cohort.store import read_cohort
 
 TAKES = "PostgreSQL for its half; five minutes"

@@ -22,7 +22,7 @@ from sqlalchemy import insert, text
 
 from bench.common import tell
 from bench.protocol import run_module
-from bench.speed._served import DATABASES, Service, durable_store, serving, together
+from bench.served import DATABASES, Service, durable_store, serving, together
 from bench.speed.ingestion import timed
 from leadline.monitor.standing import Standing
 from leadline.store import times
