@@ -29,6 +29,8 @@ from leadline.artefact import (
 )
 from leadline.artefact import write_manifest as write
 from leadline.errors import LeadlineError
+from leadline.output import check_own
+from leadline.runs.verify import verify
 
 ABOUT = {"kind": "run", "command": "train", "settings": {"seed": 1}, "inputs": {"a": "0"}}
 
@@ -333,13 +335,20 @@ def test_json_that_is_not_as_it_was_written_gives_the_error_that_was_named(tmp_p
         read_json(path, format=3, remedy="Wait.", problem="These are no notes.")
 
 
-@pytest.mark.parametrize("version", [4, None, "3", [3]])
-def test_json_of_another_format_names_both_and_who_wrote_it(tmp_path, version):
+NO_FORMAT = "no format of Leadline"
+
+
+@pytest.mark.parametrize(
+    ("version", "shown"),
+    [(4, "format 4"), (None, NO_FORMAT), ("3", NO_FORMAT), ([3], NO_FORMAT), (True, NO_FORMAT),
+     (10**400, NO_FORMAT), ({"ann": "so tired"}, NO_FORMAT)],
+)  # fmt: skip
+def test_json_of_another_format_names_both_and_who_wrote_it(tmp_path, version, shown):
     path = tmp_path / "a.json"
     write_json(path, {"format": version})
     with pytest.raises(LeadlineError) as caught:
         read_json(path, format=3, remedy="Wait.", what="note")
-    assert caught.value.problem == f"This note has format {version!r}; this version reads 3."
+    assert caught.value.problem == f"This note has {shown}; this version reads 3."
     write_json(path, {"format": version, "leadline": "9.9"})
     with pytest.raises(LeadlineError, match=r"It was written by Leadline 9\.9\."):
         read_json(path, format=3, remedy="Wait.", what="note")
@@ -358,7 +367,9 @@ def change(**values):
         (lambda path: path.write_text("[1]"), "cannot be read as JSON"),
         (change(kind="cohort"), "Expected a run, found 'cohort'"),
         (change(format=99), "has format 99"),
-        (change(format=None), "has format None"),
+        (change(format=None), "has no format of Leadline"),
+        (change(kind=["run"]), "found something that Leadline does not know"),
+        (change(kind={}), "found something that Leadline does not know"),
     ],
 )
 def test_a_manifest_that_is_not_one(tmp_path, damage, message):
@@ -367,6 +378,20 @@ def test_a_manifest_that_is_not_one(tmp_path, damage, message):
     with pytest.raises(LeadlineError, match=message) as caught:
         read_manifest(tmp_path, "run")
     assert str(caught.value.file).startswith(str(tmp_path))
+
+
+WORDS = "Kanarienvogelwort"
+
+
+@pytest.mark.parametrize("value", [WORDS, [WORDS], {WORDS: 1}, f"1.0 {WORDS}"])
+@pytest.mark.parametrize("entry", ["kind", "format", "leadline"])
+def test_no_value_of_a_manifest_is_quoted(tmp_path, entry, value):
+    write(tmp_path, **ABOUT)
+    change(**{"format": 2, entry: value})(tmp_path / MANIFEST)
+    for read in (read_manifest, check_own, lambda path, _: verify(path)):
+        with pytest.raises(LeadlineError) as caught:
+            read(tmp_path, "cohort")
+        assert WORDS not in str(caught.value)
 
 
 def test_an_absent_directory_and_a_file_in_its_place(tmp_path):

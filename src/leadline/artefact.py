@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,14 @@ from leadline.errors import LeadlineError
 MANIFEST = "manifest.json"
 
 MANIFEST_FORMAT = 1
+
+KINDS = ("cohort", "labels", "run", "export", "reader", "checkpoint", "parts")
+"""What artefacts are. Of a manifest no other kind is shown: it may be anybody's words."""
+
+VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
+"""Versions of Leadline, as a message may show them."""
+
+MOST_FORMAT = 99  # a format that a message shows; another is anything
 
 SCRATCH = r"\..+\.\d+-[0-9a-f]{8}"
 """The pattern of the names that `replacing` gives to scratch files."""
@@ -138,13 +147,34 @@ def read_json(
     if not isinstance(content, dict) or "format" not in content:
         raise LeadlineError(problem, remedy=remedy, file=path)
     if content["format"] != format:
-        by = f" It was written by Leadline {content['leadline']}." if "leadline" in content else ""
         raise LeadlineError(
-            f"This {what} has format {content['format']!r}; this version reads {format}.{by}",
+            f"This {what} has {_shown_format(content['format'])}; this version reads {format}."
+            f"{_shown_version(content.get('leadline'))}",
             remedy=remedy,
             file=path,
         )
     return content
+
+
+def _shown_format(value: Any) -> str:
+    """A format as a message may show it: a small number, nothing else that stands in a file."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return f"format {value}" if is_number and 0 <= value <= MOST_FORMAT else "no format of Leadline"
+
+
+def _shown_version(value: Any) -> str:
+    is_version = isinstance(value, str) and VERSION.fullmatch(value) is not None
+    return f" It was written by Leadline {value}." if is_version else ""
+
+
+def shown_kind(manifest: Mapping[str, Any]) -> str:
+    """The kind of an artefact as a message may show it.
+
+    >>> shown_kind({"kind": "run"}), shown_kind({"kind": "ann said so"})
+    ("'run'", 'something that Leadline does not know')
+    """
+    kind = manifest.get("kind")
+    return repr(kind) if kind in KINDS else "something that Leadline does not know"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -389,7 +419,7 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
     )
     if manifest.get("kind") != kind:
         raise LeadlineError(
-            f"Expected a {kind}, found {manifest.get('kind')!r}.",
+            f"Expected a {kind}, found {shown_kind(manifest)}.",
             remedy=f"Give the path of a {kind} directory.",
             file=directory,
         )

@@ -24,6 +24,7 @@ from typing import Any
 
 from leadline.artefact import (
     FILE_MODE,
+    KINDS,
     MANIFEST,
     NO_SYNC,
     SCRATCH,
@@ -32,6 +33,7 @@ from leadline.artefact import (
     files_of,
     manifest_of,
     pending_name,
+    shown_kind,
     sync,
     take_lock,
 )
@@ -213,8 +215,9 @@ def check_own(path: Path, kind: str) -> None:
             file=path,
         )
     if manifest["kind"] != kind:
+        article = "a " if manifest["kind"] in KINDS else ""
         raise LeadlineError(
-            f"What lies here is a {str(manifest['kind'])[:20]!r}, not a {kind!r}, so it is not "
+            f"What lies here is {article}{shown_kind(manifest)}, not a {kind!r}, so it is not "
             "replaced.",
             remedy=AWAY,
             file=path,

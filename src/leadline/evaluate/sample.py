@@ -163,7 +163,7 @@ def _check_labels(table: pl.DataFrame) -> None:
     row = _first(table, ~pl.col("instrument").is_in(list(MAXIMUM)))
     if row is not None:
         raise refuse(
-            f"Labels of {table['instrument'][row - 1]!r} cannot be evaluated.",
+            "Labels of another instrument cannot be evaluated.",
             "Keep PHQ-9 (or PHQ-8) labels only; a PHQ-2 is not on the scale of the estimates.",
             row,
         )

@@ -292,8 +292,7 @@ class FinetunedModel:
             model.tokens.template
         ) != description.get("template"):
             raise LeadlineError(
-                f"This checkpoint was trained on another revision of the reader "
-                f"{description.get('reader')!r}.",
+                "This checkpoint was trained on another revision of its reader.",
                 remedy="Fetch the revision that it was trained on, or train again.",
                 file=path,
             )

@@ -132,14 +132,15 @@ def verify(path: Path | str) -> Verification:
 
 
 def _verify_directory(path: Path) -> Verification:
-    kind = str((manifest_of(path) or {"kind": "artefact"})["kind"])
-    manifest = read_manifest(path, kind)
-    if kind not in KINDS:
+    found = manifest_of(path)
+    kind = "artefact" if found is None else found["kind"]
+    if found is not None and kind not in KINDS:
         raise LeadlineError(
             "What lies here is of no kind that can be verified.",
             remedy=f"Give a directory of one of these kinds: {', '.join(KINDS)}.",
             file=path,
         )
+    manifest = read_manifest(path, kind)
     wrong = [*_changed(path, kind, manifest), *_strangers(path, kind, manifest)]
     changed = {finding.file for finding in wrong}
     impossible = _impossible(path, kind, manifest)
