@@ -17,6 +17,7 @@ from tests.support.watched import tracer, watched
 
 from leadline import silence
 from leadline.cli.app import VERBS
+from leadline.runs.verify import UNBOUND, verify
 
 ASKED = dict.fromkeys(silence.TELEMETRY, "") | dict.fromkeys(silence.REQUEST_LOGS, "debug")
 
@@ -146,6 +147,21 @@ def test_no_verb_prints_a_word_or_a_name(course):
 @pytest.mark.slow
 def test_words_lie_in_the_cohort_and_nowhere_else(course):
     assert holders(course.folder, WORD) <= {"out/cohort/turns.parquet"}
+
+
+FREE = {"folds.parquet", "near_copies.parquet", "requests.sqlite"}
+"""Files that change after the manifest, see tests/runs/test_verify.py; locks are empty."""
+
+
+@pytest.mark.slow
+def test_every_file_that_a_verb_writes_is_bound(course):
+    artefacts = [path.parent for path in course.folder.rglob("manifest.json")]
+    top = [path for path in artefacts if path.parent.name in ("out", course.folder.name)]
+    assert {path.name for path in top} >= {"cohort", "labels", "run", "rounds", "simulated"}
+    for path in top:
+        found = {finding.file for finding in verify(path).findings if finding.state == UNBOUND}
+        assert {file for file in found if not file.endswith(".lock")} <= FREE, path
+        assert not verify(path).wrong
 
 
 NAMED = {".parquet", ".sqlite", ".jsonl"}

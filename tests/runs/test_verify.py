@@ -9,15 +9,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.support.cohorts import some_people
+from tests.support.monitored import labelled
 from tests.support.teacher_cohort import add_truth, make_cohort, texts
 
 from leadline.artefact import sha256, write_json, write_manifest
+from leadline.cohort.config import WindowConfig
+from leadline.cohort.relock import relock_cohort
+from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
+from leadline.evaluate.limit import limit_labels
+from leadline.evaluate.run_results import evaluate_run
+from leadline.report.run_report import report_run
+from leadline.runs.config import TrainConfig
+from leadline.runs.train import train_run
 from leadline.runs.verify import MATCHES, UNBOUND, WRONG, verify
 from leadline.scoring.score import score_cohort
+from leadline.simulate.best_predictor import Effort, bayes_limit, world_of
 from leadline.tables import MADE_BY
 from leadline.teacher.config import LabelConfig
 from leadline.teacher.label import label_cohort
+from leadline.teacher.simulated_client import SimulatedClient
 
 
 @pytest.fixture
@@ -59,6 +71,17 @@ BOUND = {
 @pytest.fixture(params=BOUND)
 def kind(request):
     return request.param
+
+
+FREE = {"folds.parquet", "near_copies.parquet", "requests.sqlite", "thoughts.sqlite"}
+"""Files that change after the manifest: folds of those who come, what can be made again, answers
+of a teacher, of which the table of labels is made. docs/security.md says why."""
+
+
+def unbound(path):
+    """Files without a hash, locks and those that may be so left out."""
+    free = {file for file, state in states(verify(path)).items() if state == UNBOUND}
+    return {file for file in free if not file.endswith(".lock")} - FREE
 
 
 def states(found):
@@ -250,3 +273,52 @@ def test_what_is_no_artefact_is_one_error(tmp_path, run):
     write_manifest(tmp_path / "folder", kind="parts", command="x", settings={}, inputs={})
     with pytest.raises(LeadlineError, match="of no kind that can be verified"):
         verify(tmp_path / "folder")
+
+
+def test_every_file_of_every_artefact_is_bound_but_those_that_change_on_their_own(
+    cohort, run, labels, simulated
+):
+    bayes_limit(cohort, effort=Effort(particles=50, draws=20))
+    evaluate_run(run)
+    report_run(run)
+    for path in (cohort, run, labels):
+        assert unbound(path) == set(), path
+
+
+def test_a_fine_tuned_model_is_bound_with_its_course(simulated, language_paths, home, tmp_path):
+    cohort = some_people(simulated, set(labelled(simulated)[:12]))
+    config = TrainConfig(
+        reader=str(language_paths["llama"]), adapt="lora", folds=2, epochs=1.0, baselines=False,
+        rank=2, fit="ridge",
+    )  # fmt: skip
+    train_run(cohort, tmp_path / "run", config, WindowConfig(), home=home)
+    found = states(verify(tmp_path / "run"))
+    assert found["checkpoint/repeat-0-fold-0/curve.json"] == MATCHES
+    assert unbound(tmp_path / "run") == set()
+    flip(tmp_path / "run" / "checkpoint" / "repeat-0-fold-0" / "curve.json")
+    evaluate_run(tmp_path / "run")
+    with pytest.raises(LeadlineError, match=r"not the one that was written"):
+        report_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("teacher", lambda cohort: SimulatedClient(cohort.path)),
+        ("limit_labels", limit_labels),
+        ("templates", lambda cohort: world_of(cohort.path)),
+    ],
+)
+def test_a_truth_that_was_changed_is_refused_until_it_is_said(cohort, name, read):
+    bayes_limit(cohort, effort=Effort(particles=50, draws=20))
+    file = cohort / "truth" / f"{name}.parquet"
+    read(read_cohort(cohort))
+    table = pl.read_parquet(file)
+    table.write_parquet(file, compression="lz4")
+    with pytest.raises(LeadlineError, match="not the one that was written"):
+        read(read_cohort(cohort))
+    assert relock_cohort(cohort)["files"] == [f"truth/{name}.parquet"]
+    read(read_cohort(cohort))
+    file.unlink()
+    assert relock_cohort(cohort)["files"] == [f"truth/{name}.parquet"]
+    assert not verify(cohort).wrong

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from leadline.about import __version__
-from leadline.artefact import MANIFEST, read_manifest, sha256, write_json
+from leadline.artefact import MANIFEST, files_of, is_inside, read_manifest, sha256, write_json
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import FILES, read_tables
 from leadline.errors import LeadlineError
@@ -41,9 +41,10 @@ def relock_cohort(path: Path | str) -> dict[str, Any]:
     with changing(path):
         manifest = read_manifest(path, "cohort")
         turns, phq9, people = read_tables(path)
-        digests = {name: sha256(path / name) for name in FILES}
-        recorded = manifest.get("files") or {}
-        changed = [name for name in FILES if recorded.get(name) != digests[name]]
+        recorded = files_of(manifest)
+        names = [*FILES, *(name for name in recorded if name not in FILES and is_inside(name))]
+        digests = {name: sha256(path / name) for name in names if (path / name).is_file()}
+        changed = [name for name in names if recorded.get(name) != digests.get(name)]
         _check_people(path, turns, phq9, people)
         _check_locked(path, manifest, people)
         counts = {
@@ -59,7 +60,7 @@ def relock_cohort(path: Path | str) -> dict[str, Any]:
             "leadline": __version__,
         }
         if changed:
-            manifest |= {"files": {**recorded, **digests}, "counts": counts}
+            manifest |= {"files": digests, "counts": counts}
             manifest["changed"] = [*manifest.get("changed", []), change]
             write_json(path / MANIFEST, manifest)
         return {**change, "counts": counts}

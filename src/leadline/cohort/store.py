@@ -12,7 +12,14 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import check_files, read_manifest, sha256, write_manifest
+from leadline.artefact import (
+    check_files,
+    files_of,
+    manifest_of,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 from leadline.cohort.lock_record import HEAD, RECORD
 from leadline.cohort.near_copies import cohort_copies
 from leadline.errors import LeadlineError
@@ -20,6 +27,9 @@ from leadline.output import new_directory
 from leadline.tables import PEOPLE, PHQ9, TURNS, check_columns
 
 FILES = ("turns.parquet", "phq9.parquet", "people.parquet")
+
+TRUTH = "truth"
+"""The folder of a simulated cohort that holds what no estimator may read."""
 
 REMEDY = "Import the cohort again with this version of Leadline."
 
@@ -140,7 +150,7 @@ def finish_cohort(
         command=command,
         settings=settings,
         inputs=inputs,
-        files={name: sha256(scratch / name) for name in FILES},
+        files={name: sha256(scratch / name) for name in (*FILES, *truth_files(scratch))},
         counts={
             "people": people.height,
             "turns": turns,
@@ -149,6 +159,32 @@ def finish_cohort(
         },
         **entries,
     )
+
+
+def truth_files(path: Path) -> list[str]:
+    """Names of the files of a simulated cohort's truth."""
+    files = (file for file in (path / TRUTH).rglob("*") if file.is_file())
+    return sorted(file.relative_to(path).as_posix() for file in files)
+
+
+def check_truth(path: Path, name: str) -> Path:
+    """Hold a file of a simulated cohort's truth against the manifest; where it lies.
+
+    Cohorts of before have no hash of it.
+
+    Raises:
+        LeadlineError: it is not the one that was written.
+    """
+    manifest = manifest_of(path)
+    if manifest is not None and name in files_of(manifest):
+        check_files(path, manifest, [name], remedy=CHANGED)
+    return path / name
+
+
+def table_hashes(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the tables of a cohort, by which artefacts that are made from it know it."""
+    recorded = files_of(manifest)
+    return {name: str(recorded[name]) for name in FILES if name in recorded}
 
 
 def read_cohort(path: Path | str) -> Cohort:

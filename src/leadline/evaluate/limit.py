@@ -8,13 +8,12 @@ again on exactly the labels that both speak of. Where a run holds no such table 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from leadline.cohort.store import Cohort
+from leadline.cohort.store import TRUTH, Cohort, check_truth
 from leadline.evaluate.alarm import ALARM_LEVEL, ALARM_PEOPLE, lies_beyond
 from leadline.evaluate.bases import withheld
 from leadline.evaluate.bootstrap import defined, resampled_scores, sample_scores
@@ -25,7 +24,7 @@ from leadline.phq9.distribution import Totals
 
 BEST = "the best possible predictor"
 
-LIMIT_LABELS = Path("truth") / "limit_labels.parquet"
+LIMIT_LABELS = f"{TRUTH}/limit_labels.parquet"
 """In a simulated cohort: a row per locked person, of their last PHQ-9."""
 
 LIMIT_FILE = "limit.parquet"
@@ -142,7 +141,7 @@ def limit_labels(cohort: Cohort) -> pl.DataFrame | None:
     """
     if cohort.path is None or not (cohort.path / LIMIT_LABELS).is_file():
         return None
-    limit = pl.read_parquet(cohort.path / LIMIT_LABELS)
+    limit = pl.read_parquet(check_truth(cohort.path, LIMIT_LABELS))
     last = (
         cohort.phq9.with_row_index("label")
         .filter(pl.col("instrument") == "phq9")

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import bind, pending_name, read_json, read_manifest
+from leadline.artefact import (
+    bind,
+    check_files,
+    files_of,
+    pending_name,
+    read_json,
+    read_manifest,
+)
 from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import (
     ESTIMATES_FILE,
@@ -70,11 +77,16 @@ def _read_curves(run: Path, manifest: Mapping[str, Any]) -> dict[str, list[dict[
     """The courses of the trainings of a run's adapted models, if it has any, by step."""
     remedy = "Remove the file to have a report without it, or train again."
     steps = manifest.get("steps") or {"": None}
+    bound = files_of(manifest)
+
+    def read(file: Path) -> dict[str, Any]:
+        name = file.relative_to(run).as_posix()
+        if name in bound:  # runs of before have no hash of it
+            check_files(run, manifest, [name], remedy=remedy)
+        return read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
+
     curves = {
-        name: [
-            read_json(file, format=CURVE_FORMAT, remedy=remedy, what="course of a training")
-            for file in sorted(run.glob(f"{folder or CHECKPOINTS}/**/{CURVE_FILE}"))
-        ]
+        name: [read(file) for file in sorted(run.glob(f"{folder or CHECKPOINTS}/**/{CURVE_FILE}"))]
         for name, folder in steps.items()
     }
     return {name: courses for name, courses in curves.items() if courses}

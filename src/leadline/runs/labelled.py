@@ -15,7 +15,7 @@ from leadline.cohort.folds import keep_folds, read_folds
 from leadline.cohort.masking import mask_people
 from leadline.cohort.near_copies import group_counts
 from leadline.cohort.splits import person_folds, refuse_locked_people
-from leadline.cohort.store import FILES, Cohort
+from leadline.cohort.store import Cohort, table_hashes
 from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import (
     Span,
@@ -209,8 +209,7 @@ def _no_labels(cohort: Cohort, readings: pl.DataFrame, window: WindowConfig) -> 
 
 def cohort_hashes(cohort: Cohort) -> dict[str, str]:
     """SHA-256 of the cohort's tables; empty for one that was never written."""
-    recorded = cohort.manifest.get("files", {})
-    return {name: str(recorded[name]) for name in FILES if name in recorded}
+    return table_hashes(cohort.manifest)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from leadline.artefact import read_manifest, sha256, write_manifest
+from leadline.artefact import MANIFEST, read_manifest, sha256, write_manifest
 from leadline.cohort.languages import UNKNOWN, language_facts, language_names
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
@@ -56,6 +56,7 @@ def write_run_manifest(
         best.write_parquet(run / LIMIT_FILE)
         files = (*files, LIMIT_FILE)
     files = (*files, *(name for name in FURTHER_FILES if (run / name).is_file()))
+    files = (*files, *_courses(run))
     return write_manifest(
         run,
         kind="run",
@@ -81,6 +82,13 @@ def write_run_manifest(
 def saw_no_label(run: Path) -> bool:
     """Whether a finished run has seen no label, as `leadline prior` makes it."""
     return bool(read_manifest(run, "run").get("labels_seen") == 0)
+
+
+def _courses(run: Path) -> list[str]:
+    """Of fine-tuned models what `model.json` does not bind: their courses and their manifests."""
+    names = ("curve.json", MANIFEST)
+    inside = (file for name in names for file in run.glob(f"*/**/{name}") if file.is_file())
+    return sorted(file.relative_to(run).as_posix() for file in inside)
 
 
 def _seen_until(cohort: Cohort) -> str | None:

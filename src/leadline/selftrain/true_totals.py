@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.cohort.store import Cohort
+from leadline.cohort.store import TRUTH, Cohort, check_truth
 from leadline.errors import LeadlineError
 from leadline.selftrain.roster import Roster
 
-TRUTH = "truth/phq9_all.parquet"
+ANSWERS = f"{TRUTH}/phq9_all.parquet"
 
 
 def true_totals(cohort: Cohort, roster: Roster) -> Array:
@@ -20,14 +20,15 @@ def true_totals(cohort: Cohort, roster: Roster) -> Array:
         LeadlineError: the cohort's truth is not there.
     """
     assert cohort.path is not None, "a simulated cohort lies on disk with its truth"
-    path = cohort.path / TRUTH
+    path = cohort.path / ANSWERS
     if not path.is_file():
         raise LeadlineError(
             "The truth of this simulated cohort is not beside it.",
             remedy="Simulate it again, or use --no-ablation.",
             file=path,
         )
-    truth = pl.read_parquet(path).filter((pl.col("repeat") == 0) & ~pl.col("given")).sort("time")
+    table = pl.read_parquet(check_truth(cohort.path, ANSWERS))
+    truth = table.filter((pl.col("repeat") == 0) & ~pl.col("given")).sort("time")
     last = truth.unique("person_id", keep="last").select("person_id", "total")
     totals = dict(last.iter_rows())
     free = ~roster.has_gold & ~roster.locked

@@ -18,8 +18,10 @@ import polars as pl
 from scipy import stats
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.artefact import MANIFEST, read_manifest, replacing, write_json
+from leadline.artefact import bind, pending_name, read_manifest, replacing
+from leadline.cohort.store import TRUTH, check_truth
 from leadline.errors import LeadlineError
+from leadline.output import changing
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import TOTALS
 from leadline.simulate.config import SimulateConfig
@@ -262,7 +264,7 @@ def world_of(cohort_dir: Path) -> World:
             file=cohort_dir,
         )
     world = draw_world(SimulateConfig(**manifest["settings"]))
-    path = cohort_dir / "truth" / "templates.parquet"
+    path = check_truth(cohort_dir, f"{TRUTH}/templates.parquet")
     stored = pl.read_parquet(path, columns=["template"])["template"]
     if not stored.equals(template_table(world)["template"]):
         raise LeadlineError(
@@ -323,15 +325,16 @@ def bayes_limit(
         "particles": effort.particles,
         "contributions": len(turn_points),
     }
-    truth = cohort_dir / "truth"
-    for name, table in (
-        ("limit", _turn_rows(world, who, limit, turn_points)),
-        ("limit_labels", _label_rows(world, who, limit, total)),
-    ):
-        with replacing(truth / f"{name}.parquet") as scratch:
-            table.write_parquet(scratch, compression="zstd")
-    manifest = read_manifest(cohort_dir, "cohort")
-    write_json(cohort_dir / MANIFEST, {**manifest, "limit": entry})
+    tables_by_name = {
+        f"{TRUTH}/limit.parquet": _turn_rows(world, who, limit, turn_points),
+        f"{TRUTH}/limit_labels.parquet": _label_rows(world, who, limit, total),
+    }
+    with changing(cohort_dir):
+        manifest = read_manifest(cohort_dir, "cohort")
+        for name, table in tables_by_name.items():
+            with replacing(cohort_dir / pending_name(name)) as scratch:
+                table.write_parquet(scratch, compression="zstd")
+        bind(cohort_dir, {**manifest, "limit": entry}, tables_by_name)
     return entry
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from leadline.artefact import MANIFEST, read_manifest
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import RECORD, append_event, read_history, side_facts
-from leadline.cohort.store import Cohort, write_cohort
+from leadline.cohort.store import TRUTH, Cohort, write_cohort
 from leadline.errors import LeadlineError
 from leadline.simulate.config import SimulateConfig
 from leadline.simulate.leaks import add_leaks
@@ -155,7 +155,7 @@ def _same_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _write_truth(tables: Mapping[str, pl.DataFrame], scratch: Path) -> None:
-    folder = scratch / "truth"
+    folder = scratch / TRUTH
     folder.mkdir()
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet", compression="zstd")

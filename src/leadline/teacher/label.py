@@ -30,7 +30,7 @@ from leadline.artefact import (
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import DETECTOR
 from leadline.cohort.questionnaire import check_questionnaires, readings_of
-from leadline.cohort.store import FILES, Cohort, read_cohort
+from leadline.cohort.store import FILES, Cohort, read_cohort, table_hashes
 from leadline.errors import LeadlineError
 from leadline.output import check_begun, clear_scratch
 from leadline.progress import progress_bar, step_by
@@ -450,7 +450,7 @@ def connect(config: LabelConfig, url: str | None, cohort_dir: Path) -> Client:
 
 def cohort_hash(cohort: Cohort) -> str:
     """Identity of a cohort's contents, for binding labels to it."""
-    return json.dumps(cohort.manifest.get("files", {}), sort_keys=True)
+    return json.dumps(table_hashes(cohort.manifest), sort_keys=True)
 
 
 def _first(readings: Iterator[TeacherReading], limit: int) -> Iterator[TeacherReading]:
@@ -478,7 +478,7 @@ def _write(
         kind="labels",
         command="label",
         settings={**dataclasses.asdict(config), "window": dataclasses.asdict(window)},
-        inputs=dict(cohort.manifest.get("files", {})),
+        inputs=table_hashes(cohort.manifest),
         files={LABELS_FILE: sha256(pending)},
         window_identity=window_identity(window),
         rubric=load_rubric(config.rubric).version,

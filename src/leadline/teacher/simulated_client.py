@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import Cohort
+from leadline.cohort.store import TRUTH, Cohort, check_truth
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
@@ -25,7 +25,7 @@ from leadline.teacher.client import Answer
 from leadline.teacher.rubric import HIGHEST_TOTAL, ITEM_NAMES, parse_rating
 from leadline.teacher.transcript import Request, TeacherReading
 
-TRUTH = Path("truth") / "teacher.parquet"
+RATINGS = f"{TRUTH}/teacher.parquet"
 
 COLUMNS = ("person_id", "time", "draw", *ITEM_COLUMNS, "total")
 
@@ -34,14 +34,14 @@ class SimulatedClient:
     """Implements `Client`. A request's transcript is the key that `reading_key` gives."""
 
     def __init__(self, cohort: Path) -> None:
-        path = cohort / TRUTH
+        path = cohort / RATINGS
         if not path.is_file():
             raise LeadlineError(
                 "This cohort has no simulated teacher.",
                 remedy="Use a cohort that `leadline simulate` made, or another --teacher.",
                 file=path,
             )
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(check_truth(cohort, RATINGS))
         missing = [name for name in COLUMNS if name not in table.columns]
         if missing:
             raise LeadlineError(
