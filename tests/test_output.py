@@ -29,6 +29,7 @@ from leadline.output import (
     check_file,
     holding,
     new_directory,
+    scratch_folder,
     strangers,
 )
 
@@ -462,3 +463,28 @@ class Writers(RuleBasedStateMachine):
 
 Writers.TestCase.settings = settings(max_examples=15, stateful_step_count=15)
 test_any_course_of_writers_loses_nothing = Writers.TestCase
+
+
+def test_a_scratch_folder_goes_and_takes_what_kills_left_with_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "leadline-x-abcdefgh"
+    (left / "deep").mkdir(parents=True)
+    (tmp_path / "leadline-x-link").symlink_to(tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    with scratch_folder("x") as folder:
+        assert not left.exists()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        with scratch_folder("x") as second:  # which leaves the first alone
+            assert folder.is_dir()
+            assert second != folder
+        with scratch_folder("y"):
+            assert folder.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leadline-x-link", "mine"]
+    assert "Removed what an interrupted command had left here" in caplog.text
+
+
+def test_a_scratch_folder_goes_after_a_failure_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(FileNotFoundError), scratch_folder("x") as folder:
+        shutil.copy(folder / "words", folder / "others")
+    assert list(tmp_path.iterdir()) == []

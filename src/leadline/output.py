@@ -367,6 +367,62 @@ def new_directory(
             raise
 
 
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A folder for words of people in this machine's place for scratch, which goes at the end.
+
+    It is locked while it is used. What killed processes left there under the same name goes
+    first, so that no transcript stays for good.
+
+    Args:
+        name: what it is for, in letters and hyphens.
+    """
+    prefix = f"leadline-{name}-"
+    _clear_unlocked(Path(tempfile.gettempdir()), prefix)
+    handle, folder = _locked_folder(prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_folder(prefix: str) -> tuple[int, Path]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        handle = _free_folder(folder)
+        if handle is not None:
+            return handle, folder
+
+
+def _free_folder(folder: Path) -> int | None:
+    """The handle by which a folder that nobody uses is locked now; None of any other."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        take_lock(handle, *BUSY, folder)
+    except LeadlineError:
+        os.close(handle)
+        return None
+    if _still_named(handle, folder):
+        return handle
+    os.close(handle)  # another process took it for a leftover
+    return None
+
+
+def _clear_unlocked(place: Path, prefix: str) -> None:
+    for folder in place.glob(f"{prefix}*"):
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            continue
+        handle = _free_folder(folder)
+        if handle is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+            LOG.warning("Removed what an interrupted command had left here: %s", folder)
+
+
 def clear_leftovers(path: Path) -> None:
     """Remove what killed processes left beside `path`, which the caller holds."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.partial-[a-z0-9_]{{8}}")

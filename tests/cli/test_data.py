@@ -210,7 +210,7 @@ def test_a_cohort_that_was_edited_is_refused_until_that_is_said(leadline, tmp_pa
 
 def test_verify_says_what_does_not_match_a_line_each(leadline, tmp_path, cohort_path):
     code, out, err = leadline("verify", cohort_path)
-    assert (code, out) == (0, f"{cohort_path} (cohort): 4 files as they were written, 0 not.\n")
+    assert (code, out) == (0, f"{cohort_path} (cohort): 9 files as they were written, 0 not.\n")
     assert "No hash binds" in err
     people = pl.read_parquet(cohort_path / "people.parquet")
     person = people["person_id"][0]
@@ -232,3 +232,18 @@ def test_verify_says_what_does_not_match_a_line_each(leadline, tmp_path, cohort_
     code, out, err = leadline("verify", tmp_path / "none")
     assert (code, out) == (2, "")
     assert "nothing here that can be verified" in err
+
+
+def test_a_limit_that_a_kill_prevented_is_worked_out_by_the_same_command(leadline, tmp_path):
+    words = ("simulate", "--out", tmp_path / "c", "--preset", "easy", "--people", "20", "--gold",
+             "12", "--locked", "3", "--user-turns", "8")  # fmt: skip
+    assert leadline(*words)[0] == 0
+    before = (tmp_path / "c" / "turns.parquet").stat().st_mtime_ns
+    code, out, err = leadline(*words, "--limit", "--json")
+    assert code == 0, err
+    assert json.loads(out)["limit"]["people"] == 3
+    assert (tmp_path / "c" / "turns.parquet").stat().st_mtime_ns == before
+    for more in ((), ("--limit",), ("--limit", "--seed", "1")):
+        code, _, err = leadline(*words, *more)
+        assert code == 2
+        assert "already exists" in err

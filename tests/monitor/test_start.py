@@ -33,7 +33,8 @@ from leadline.monitor.texts import AppTexts
 from leadline.running.scorer import RunningConfig
 from leadline.runs.checkpoint import run_identity
 from leadline.store import times
-from leadline.store.vault import KeyConfig
+from leadline.store.store import change_key
+from leadline.store.vault import KeyConfig, new_key
 
 
 def place(kind, folder):
@@ -118,6 +119,26 @@ def test_a_new_key_opens_and_the_old_one_does_not(tmp_path, monitor_run, spread_
     with pytest.raises(LeadlineError), opened(address, keys):
         pass
     assert examine(address, KeyConfig(key_file=tmp_path / "new.key"))["people"] == 6
+
+
+def test_a_change_of_keys_that_was_killed_after_its_commit_is_finished(
+    tmp_path, monitor_run, spread_cohort
+):
+    address, keys, _ = begin("sqlite", tmp_path, monitor_run)
+    new = tmp_path / "new.key"
+
+    def killed(store, key):
+        change_key(store, key)
+        raise KeyboardInterrupt
+
+    with opened(address, keys) as store, pytest.raises(KeyboardInterrupt), new_key(new) as key:
+        killed(store, key)
+    assert not new.exists()
+    rekey(address, keys, new)
+    assert examine(address, KeyConfig(key_file=new))["people"] == 0
+    with pytest.raises(LeadlineError, match="not the one"):
+        rekey(address, keys, tmp_path / "third.key")
+    assert not [file for file in tmp_path.iterdir() if "third" in file.name]
 
 
 def test_a_scorer_reads_once_and_the_night_follows(tmp_path, monitor_run, spread_cohort):

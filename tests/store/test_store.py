@@ -1,6 +1,8 @@
 """A store is made once, opened with its own key, and brought up to date with what is in it."""
 
+import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 from tests.support.stores import DATABASES, add_person, address, said, send, statuses
@@ -83,3 +85,15 @@ def test_the_key_of_a_store_is_changed(store, tmp_path):
     found = opened.database.read(lambda c: find_people(c, opened.vault, ["ada"]))
     assert external_id(found["ada"]) == "ada"
     opened.close()
+
+
+def test_a_database_that_a_kill_left_without_tables_becomes_the_store(tmp_path):
+    file = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    assert file.stat().st_size
+    make_store(str(file), KeyConfig()).close()
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    with pytest.raises(LeadlineError, match="no store"):
+        make_store(str(tmp_path / "other.sqlite"), KeyConfig())

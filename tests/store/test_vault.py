@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.errors import LeadlineError
+from leadline.errors import LeadlineError, Unreachable
 from leadline.store.vault import (
     KEY_VARIABLE,
     KeyConfig,
     PersonKey,
     SealBroken,
     Vault,
+    new_key,
     new_key_file,
     read_key,
 )
@@ -114,3 +115,50 @@ def test_a_key_that_is_not_there_and_a_command_that_fails(tmp_path):
 def test_a_broken_seal_passes_between_processes():
     error = pickle.loads(pickle.dumps(SealBroken()))
     assert isinstance(error, SealBroken)
+
+
+def test_a_key_has_its_name_when_the_work_under_it_is_done(tmp_path):
+    path, waiting = tmp_path / "key", tmp_path / ".key.pending"
+    with pytest.raises(KeyboardInterrupt), new_key(path) as first:
+        raise KeyboardInterrupt
+    assert not path.exists()
+    assert stat.S_IMODE(waiting.stat().st_mode) == 0o600
+    with new_key(path) as second:
+        assert second == first, "a killed command may have wrapped something under it"
+        with pytest.raises(LeadlineError, match="Another process"), new_key(path):
+            pass
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
+    assert read_key(KeyConfig(key_file=path)) == first
+
+
+def test_a_key_that_was_refused_leaves_nothing_and_one_of_unknown_fate_stays(tmp_path):
+    refused = LeadlineError("No.", remedy="Wait.")
+    with pytest.raises(LeadlineError), new_key(tmp_path / "key"):
+        raise refused
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Unreachable), new_key(tmp_path / "key"):
+        raise Unreachable("Away.", remedy="Wait.")
+    assert [file.name for file in tmp_path.iterdir()] == [".key.pending"]
+
+
+def test_a_half_written_key_is_written_anew(tmp_path):
+    waiting = tmp_path / ".key.pending"
+    waiting.write_text("AAAA")
+    waiting.chmod(0o600)
+    with new_key(tmp_path / "key") as key:
+        assert len(key) == 32
+    assert read_key(KeyConfig(key_file=tmp_path / "key")) == key
+
+
+@pytest.mark.parametrize("make", [
+    lambda file: file.symlink_to(file.with_name("elsewhere")),
+    lambda file: (file.write_text(""), file.chmod(0o644)),
+    lambda file: file.mkdir(),
+])  # fmt: skip
+def test_what_somebody_laid_where_a_key_waits_is_refused(tmp_path, make):
+    make(tmp_path / ".key.pending")
+    with pytest.raises(LeadlineError, match=r"cannot be written|not your own"):
+        new_key_file(tmp_path / "key")
+    assert not (tmp_path / "key").exists()
+    with pytest.raises(LeadlineError, match="cannot be written"):
+        new_key_file(tmp_path / "none" / "key")

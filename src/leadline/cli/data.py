@@ -85,7 +85,7 @@ def build_simulate() -> click.Command:
     ) -> None:
         """Write a cohort of simulated people whose truth is known (docs/simulator.md)."""
         from leadline.simulate.best_predictor import bayes_limit
-        from leadline.simulate.cohort import simulate_cohort
+        from leadline.simulate.cohort import simulate_cohort, without_limit
 
         default = click.core.ParameterSource.DEFAULT
         overrides = {
@@ -94,7 +94,9 @@ def build_simulate() -> click.Command:
             if ctx.get_parameter_source(name) is not default
         }
         config = preset_settings(preset, **overrides)
-        cohort = simulate_cohort(out, config, overwrite=overwrite, progress=say)
+        cohort = None if overwrite or not limit else without_limit(out, config)
+        if cohort is None:
+            cohort = simulate_cohort(out, config, overwrite=overwrite, progress=say)
         summary: dict[str, Any] = {"cohort": str(out), **cohort.manifest["counts"]}
         if limit:
             summary["limit"] = bayes_limit(out, contributions=contributions)

@@ -7,7 +7,6 @@ goes as soon as that is done or failed. Nothing that is shown changes until the 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from leadline.cohort.store import write_cohort
 from leadline.cohort.words import word_count
 from leadline.monitor.scorer import estimate_row
 from leadline.monitor.texts import SealedTexts, Texts
+from leadline.output import scratch_folder
 from leadline.scoring.config import ScoreConfig
 from leadline.store import times
 from leadline.store.estimates import EstimateRow, write_estimates
@@ -57,8 +57,7 @@ def rescore(
     store.database.write(
         lambda c: register_model(c, model_id, str(run.resolve()), times.now(), status="shadow")
     )
-    with tempfile.TemporaryDirectory(prefix="leadline-rescore-") as folder:
-        place = Path(folder)
+    with scratch_folder("rescore") as place:
         seqs = _write_cohort(store, texts or SealedTexts(), place / "cohort")
         out = place / "estimates.parquet"
         score_cohort(place / "cohort", run, out, config or ScoreConfig(cache=False), home=home)

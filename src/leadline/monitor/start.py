@@ -26,9 +26,9 @@ from leadline.store import schema, times
 from leadline.store.migrate import current_revision
 from leadline.store.models import live_model, models, promote, register_model
 from leadline.store.people import OF_A_PERSON, find_people, forget_person, team_id
-from leadline.store.store import Store, change_key, make_store, open_store
+from leadline.store.store import Store, change_key, make_store, open_by_key, open_store
 from leadline.store.tokens import list_tokens, make_token, revoke_token
-from leadline.store.vault import KeyConfig, new_key_file
+from leadline.store.vault import KeyConfig, new_key
 from leadline.store.work import backlog
 
 if TYPE_CHECKING:
@@ -309,9 +309,16 @@ def forget(address: str, keys: KeyConfig, person: str, *, really: bool) -> dict[
 
 
 def rekey(address: str, keys: KeyConfig, path: Path) -> int:
-    """Wrap every key under a new one, which is written to `path` first; how many."""
-    with opened(address, keys) as store:
-        return change_key(store, new_key_file(path))
+    """Wrap every key under a new one, which is written beside `path` first; how many.
+
+    The same command goes on where a killed one was.
+    """
+    with new_key(path) as key:
+        store = open_by_key(address, key) or open_store(address, keys)
+        try:
+            return change_key(store, key)
+        finally:
+            store.close()
 
 
 def examine(address: str, keys: KeyConfig) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from leadline.artefact import MANIFEST, read_manifest
+from leadline.artefact import MANIFEST, manifest_of, read_manifest
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import RECORD, append_event, read_history, side_facts
-from leadline.cohort.store import TRUTH, Cohort, write_cohort
+from leadline.cohort.store import TRUTH, Cohort, read_cohort, write_cohort
 from leadline.errors import LeadlineError
 from leadline.simulate.config import SimulateConfig
 from leadline.simulate.leaks import add_leaks
@@ -96,6 +96,16 @@ def simulate_cohort(
             zip(("intercept", "per_severity", "per_session"), world.completion, strict=True)
         ),
     )
+
+
+def without_limit(out: Path, config: SimulateConfig) -> Cohort | None:
+    """A cohort of these very settings that has no limit yet, as a killed command leaves it."""
+    manifest = manifest_of(out)
+    if manifest is None or manifest.get("command") != "simulate" or "limit" in manifest:
+        return None
+    cohort = read_cohort(out)
+    is_same = _same_settings(cohort.manifest["settings"], dataclasses.asdict(config))
+    return cohort if is_same else None
 
 
 def _lock_before(out: Path) -> tuple[Path, dict[str, Any]] | None:

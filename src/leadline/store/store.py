@@ -19,6 +19,7 @@ from leadline.store.migrate import upgrade
 from leadline.store.vault import KEY_VARIABLE, KeyConfig, Vault, key_path, new_key_file, read_key
 
 LOOKUP, KEY_ID, TEXTS = "lookup key", "key id", "texts"
+SIGNS = {"setting", "person_key"}  # tables by which a store is known
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,24 @@ def open_store(address: str, keys: KeyConfig) -> Store:
         raise
 
 
+def open_by_key(address: str, key: bytes) -> Store | None:
+    """Open a store by a key in hand; None if it is not the store's.
+
+    Raises:
+        LeadlineError: there is no store, or it is of another version.
+    """
+    database = Database(address)
+    try:
+        settings = _settings(database)
+        if settings[KEY_ID] == Vault(key).key_id:
+            return _store_of(database, key, settings)
+    except BaseException:
+        database.close()
+        raise
+    database.close()
+    return None
+
+
 def change_key(store: Store, new_key: bytes) -> int:
     """Wrap every person's key, and the store's own, under a new key; how many people's."""
     new = store.vault.with_key(new_key)
@@ -103,17 +122,29 @@ def change_key(store: Store, new_key: bytes) -> int:
 
 
 def _opened(database: Database, keys: KeyConfig) -> Store:
+    settings = _settings(database)
+    return _store_of(database, read_key(keys, database.file), settings)
+
+
+def _store_of(database: Database, key: bytes, settings: dict[str, str | None]) -> Store:
+    return Store(database, _vault(key, settings, database), settings[TEXTS] == "kept")
+
+
+def _settings(database: Database) -> dict[str, str | None]:
+    """What a store says of its keys and texts.
+
+    Raises:
+        LeadlineError: there is no store.
+    """
     if not _is_store(database):
         raise LeadlineError(
             "There is no store here.",
             file=database.place,
             remedy="Make one with: leadline monitor init --store …",
         )
-    settings = database.read(
+    return database.read(
         lambda connection: {name: _setting(connection, name) for name in (LOOKUP, KEY_ID, TEXTS)}
     )
-    vault = _vault(read_key(keys, database.file), settings, database)
-    return Store(database, vault, settings[TEXTS] == "kept")
 
 
 def _new_or_given(keys: KeyConfig, file: Path | None) -> bytes:
@@ -127,7 +158,8 @@ def _make_room(file: Path | None) -> None:
     """A place for a store of SQLite that nothing else has."""
     if file is None:
         return
-    if file.exists() and file.stat().st_size and not _is_sqlite_store(file):
+    names = _sqlite_tables(file) if file.exists() and file.stat().st_size else set()
+    if names is None or (names and not names >= SIGNS):  # a kill leaves a database without tables
         raise LeadlineError(
             "What lies here is no store of Leadline.", file=file, remedy="Name another file."
         )
@@ -142,13 +174,16 @@ def _is_store(database: Database) -> bool:
 
 
 def _is_sqlite_store(file: Path) -> bool:
-    """Whether a file is a store, without changing a byte of it."""
+    return (_sqlite_tables(file) or set()) >= SIGNS
+
+
+def _sqlite_tables(file: Path) -> set[str] | None:
+    """The tables of a file of SQLite, read without changing a byte; None if it is no such file."""
     with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
         try:
-            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         except sqlite3.DatabaseError:
-            return False
-    return {"setting", "person_key"} <= names
+            return None
 
 
 def _begin(connection: Connection, vault: Vault, keep_texts: bool) -> None:

@@ -20,14 +20,16 @@ import os
 import secrets
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from leadline.artefact import private
-from leadline.errors import LeadlineError
+from leadline.artefact import FILE_MODE, pending_name, sync, take_lock
+from leadline.errors import LeadlineError, Unreachable
 from leadline.settings import setting
 
 KEY_BYTES = 32
@@ -166,18 +168,80 @@ def _hmac(key: bytes, *parts: str) -> bytes:
 
 
 def new_key_file(path: Path) -> bytes:
-    """Make a key of a store, in a file of its owner's alone."""
-    if path.exists():
+    """Make a key of a store, in a file of its owner's alone.
+
+    Raises:
+        LeadlineError: as `new_key`.
+    """
+    with new_key(path) as key:
+        return key
+
+
+@contextmanager
+def new_key(path: Path) -> Iterator[bytes]:
+    """A new key, whose file gets its name when the block has ended without an error.
+
+    Until then it lies beside its place, where the same command finds it after a kill: what is
+    wrapped under it by then can be opened.
+
+    Raises:
+        LeadlineError: a key lies at `path`, another process makes one, or no file can be made.
+    """
+    waiting = path.with_name(pending_name(path.name))
+    handle = _open_waiting(path, waiting)
+    try:
+        take_lock(handle, "Another process makes this key.", "Wait until it ends.", path)
+        kept = os.pread(handle, 2 * KEY_BYTES, 0)
+        key = _key_in(kept.decode("ascii", "replace")) or _write_key(handle)
+        sync(path.parent)
+        try:
+            yield key
+        except Unreachable:
+            raise  # whether it came to be the store's key is not known
+        except LeadlineError:
+            if not kept:
+                waiting.unlink()
+            raise
+        _refuse_key(path)
+        waiting.replace(path)
+        sync(path.parent)
+    finally:
+        os.close(handle)
+
+
+def _refuse_key(path: Path) -> None:
+    if path.exists() or path.is_symlink():
         raise LeadlineError(
             "A key lies here already.",
             file=path,
             remedy="Give it with --key-file to a store that has none yet, or name another file.",
         )
+
+
+def _open_waiting(path: Path, waiting: Path) -> int:
+    _refuse_key(path)
+    try:
+        handle = os.open(waiting, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE)
+    except OSError as error:
+        raise LeadlineError(
+            f"The key cannot be written here ({error.strerror}).",
+            file=path,
+            remedy="Name a file in a folder that is there and that you may write to.",
+        ) from error
+    found = os.fstat(handle)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or found.st_nlink != 1:
+        os.close(handle)
+        raise LeadlineError(
+            "What lies here is not your own file alone.", file=waiting, remedy="Remove it first."
+        )
+    return handle
+
+
+def _write_key(handle: int) -> bytes:
     key = secrets.token_bytes(KEY_BYTES)
-    with private(), path.open("xb") as file:
-        file.write(base64.b64encode(key) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, base64.b64encode(key) + b"\n", 0)
+    os.fsync(handle)
     return key
 
 
@@ -234,12 +298,18 @@ def _printed(command: str) -> str:
     return printed.stdout.decode("ascii", "replace")
 
 
-def _decoded(text: str, place: str | Path) -> bytes:
+def _key_in(text: str) -> bytes | None:
+    """The key that a text is; None if it is none."""
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def _decoded(text: str, place: str | Path) -> bytes:
+    key = _key_in(text)
+    if key is None:
         raise LeadlineError(
             "This is no key of a store.",
             file=place,
