@@ -219,7 +219,7 @@ def test_verify_says_what_does_not_match_a_line_each(leadline, tmp_path, cohort_
     code, out, err = leadline("verify", cohort_path)
     assert code == 2
     lines = out.splitlines()
-    assert lines[-1].endswith("(cohort): 3 files as they were written, 2 not.")
+    assert lines[-1].endswith("(cohort): 8 files as they were written, 2 not.")
     assert lines[0].startswith(f"'about {person}\\n.txt': Leadline did not write this.")
     assert lines[1].startswith("people.parquet: This file is not the one that was written")
     assert "leadline relock COHORT" in lines[1]

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from tests.support import ROOT
 from tests.support.cohorts import SMALL, files_of
+from tests.support.fetched import keep_reader
 from tests.support.kills import calls_of, can_trace, kill_in_call
 
 from leadline.artefact import manifest_of
@@ -31,6 +32,10 @@ LABELS = "person_id,time,total\nann,2024-05-02T00:00:00Z,14\n"
 IMPORT = ("import", "said.csv", "--phq9", "labels.csv", "--out", "imported")
 TRAIN = ("train", "cohort", "--folds", "2", "--inner-folds", "2", "--fit", "ridge",
          "--no-baselines", "--reader", "{reader}", "--out")  # fmt: skip
+SELFTRAIN = ("selftrain", "cohort", "--labels", "labelled", "--rounds", "1", "--folds", "4",
+             *TRAIN[4:])  # fmt: skip
+SIMULATE = ("simulate", "--preset", "easy", "--people", "30", "--gold", "20", "--locked", "4",
+            "--user-turns", "9", "--limit", "--out")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,20 @@ class Case:
     Attributes:
         command: its words.
         artefact: what it makes or changes.
-        often: one in so many of its fsyncs is taken; renames all.
+        often: one in so many of its fsyncs is taken.
+        renames: one in so many of its renames.
         done: exit code where the killed command had done its work already.
     """
 
     command: tuple[str, ...]
     artefact: str
     often: int = 1
+    renames: int = 1
     done: int = 0
+
+    def takes(self, call: str, number: int) -> bool:
+        """Whether it is killed in this call."""
+        return number % (self.renames if call.startswith("rename") else self.often) == 0
 
 
 CASES = {
@@ -62,6 +73,12 @@ CASES = {
     "report": Case(("report", "run"), "run", often=2),
     "train": Case((*TRAIN, "new"), "new", often=4, done=2),
     "train over": Case((*TRAIN, "run", "--overwrite"), "run", often=4),
+    "simulate": Case((*SIMULATE, "new"), "new", often=2, done=2),
+    "simulate over": Case((*SIMULATE, "open", "--overwrite"), "open", often=2),
+    "export": Case(("export", "run", "--out", "new"), "new", often=2, done=2),
+    "export over": Case(("export", "run", "--out", "exported", "--overwrite"), "exported", often=4),
+    "selftrain": Case((*SELFTRAIN, "new"), "new", often=8, renames=3, done=2),
+    "demo": Case(("demo", "--people", "80", "--out", "new"), "new", often=20, renames=9),
 }
 
 
@@ -99,10 +116,13 @@ class Place:
         kinds = (".parquet", ".safetensors", ".toml")
         return {name: file for name, file in files_of(self.folder).items() if name.endswith(kinds)}
 
-    def artefacts(self) -> list[Path]:
-        """What is finished here."""
-        shown = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
-        return [path for path in shown if manifest_of(path) is not None]
+    def artefacts(self) -> set[str]:
+        """What is finished here, and in a folder here."""
+        shown = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
+        shown += [path for folder in shown for path in folder.glob("[!.]*") if path.is_dir()]
+        return {
+            str(path.relative_to(self.folder)) for path in shown if manifest_of(path) is not None
+        }
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +131,9 @@ def begun(tmp_path_factory, sentence_reader):
     if not can_trace():
         pytest.skip("strace is not permitted here")
     folder = tmp_path_factory.mktemp("begun")
-    place = Place(folder, tmp_path_factory.mktemp("home"), sentence_reader)
+    home = tmp_path_factory.mktemp("home")
+    keep_reader(home, sentence_reader, "minilm")
+    place = Place(folder, home, sentence_reader)
     simulate_cohort(folder / "cohort", SMALL)
     simulate_cohort(folder / "open", changed(SMALL, locked=0))
     (folder / "said.csv").write_text(SAID)
@@ -119,10 +141,27 @@ def begun(tmp_path_factory, sentence_reader):
     assert place.run(*IMPORT) == 0
     (folder / "said.csv").write_text(SAID + MORE)
     assert place.run(*TRAIN, "run") == 0
+    assert place.run("label", "cohort", "--out", "labelled", "--teacher", "simulated") == 0
+    assert place.run("export", "run", "--out", "exported") == 0
     shutil.copytree(folder / "cohort", folder / "edited")
     table = pl.read_parquet(folder / "edited" / "phq9.parquet")
     table.with_columns(prorated=pl.lit(True)).write_parquet(folder / "edited" / "phq9.parquet")
     return place
+
+
+def _assert_whole(here: Place, begun: Place, after: dict[str, bytes], case: Case) -> None:
+    """Whatever is finished is the old or the new, and nothing that was is not."""
+    there, before = here.artefacts(), begun.tables()
+    assert there >= begun.artefacts()
+    relocked = case.command[0] == "relock"
+    for name in there:
+        if name != "edited" or relocked:
+            problems = {finding.file for finding in verify(here.folder / name).wrong}
+            assert problems <= ({"phq9.parquet"} if relocked else set()), name
+    for file, content in here.tables().items():
+        finished = any(file.startswith(f"{name}/") for name in there)
+        scratch = file.startswith(".") or not finished
+        assert scratch or content in (before.get(file), after.get(file)), file
 
 
 @pytest.mark.slow
@@ -131,21 +170,14 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_and_no_debris(begun, tmp_p
     case = CASES[name]
     whole = begun.copy(tmp_path / "whole")
     calls = calls_of(whole.words(*case.command), whole.environment)
-    places = [(call, n) for call, n in calls if call != "fsync" or n % case.often == 0]
+    places = [(call, n) for call, n in calls if case.takes(call, n)]
     assert len(places) >= 3
-    before, after = begun.tables(), whole.tables()
+    print(f"{name}: {len(places)} kills")
+    after = whole.tables()
     for place in places:
         here = begun.copy(tmp_path / "killed")
         assert kill_in_call(here.words(*case.command), here.environment, place), place
-        there = {path.name for path in here.artefacts()}
-        assert there >= {path.name for path in begun.artefacts()}, place
-        for path in here.artefacts():
-            if path.name != "edited" or name == "relock":
-                problems = {finding.file for finding in verify(path).wrong}
-                assert problems <= ({"phq9.parquet"} if name == "relock" else set()), place
-        for file, content in here.tables().items():
-            scratch = file.startswith(".") or case.artefact not in there
-            assert scratch or content in (before.get(file), after.get(file)), (place, file)
+        _assert_whole(here, begun, after, case)
         assert here.run(*case.command) in (0, case.done), place
         assert here.tables() == after, place
         assert set(files_of(here.folder)) == set(files_of(whole.folder)), place
@@ -153,3 +185,11 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_and_no_debris(begun, tmp_p
             path.name for path in whole.folder.iterdir()
         }
         shutil.rmtree(here.folder)
+
+
+@pytest.mark.slow
+def test_verify_reads_and_writes_nothing(begun):
+    before = files_of(begun.folder)
+    for name in ("cohort", "labelled", "run", "exported"):
+        assert calls_of(begun.words("verify", name), begun.environment) == []
+    assert files_of(begun.folder) == before

@@ -11,7 +11,7 @@ from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
 from leadline.runs.config import TrainConfig
 from leadline.selftrain.roster import open_roster
-from leadline.selftrain.true_totals import TRUTH, true_totals
+from leadline.selftrain.true_totals import ANSWERS, true_totals
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import SimulateConfig
 
@@ -31,7 +31,9 @@ def test_everyone_without_gold_and_nobody_else_has_one(simulated):
     totals = true_totals(cohort, roster)
     free = ~roster.has_gold & ~roster.locked
     assert np.isfinite(totals).tolist() == free.tolist()
-    truth = pl.read_parquet(cohort.path / TRUTH).filter((pl.col("repeat") == 0) & ~pl.col("given"))
+    truth = pl.read_parquet(cohort.path / ANSWERS).filter(
+        (pl.col("repeat") == 0) & ~pl.col("given")
+    )
     row = int(np.flatnonzero(free)[0])
     own = truth.filter(pl.col("person_id") == roster.ids[row]).sort("time")
     assert totals[row] == own["total"][-1]
@@ -39,7 +41,7 @@ def test_everyone_without_gold_and_nobody_else_has_one(simulated):
 
 def test_a_cohort_without_its_truth_is_refused(simulated):
     cohort, roster = simulated
-    (cohort.path / TRUTH).rename(cohort.path / "elsewhere")
+    (cohort.path / ANSWERS).rename(cohort.path / "elsewhere")
     with pytest.raises(LeadlineError, match="truth"):
         true_totals(cohort, roster)
-    (cohort.path / "elsewhere").rename(cohort.path / TRUTH)
+    (cohort.path / "elsewhere").rename(cohort.path / ANSWERS)

@@ -92,7 +92,7 @@ def kill_at(place: int, work: Callable[[], Any]) -> bool:
     return False
 
 
-CALLS = ("rename", "renameat", "renameat2", "fsync")
+CALLS = ("rename", "renameat", "renameat2", "fsync", "fdatasync")
 """System calls that give names or reach the disk."""
 
 
