@@ -58,6 +58,7 @@ def test_a_test_file_stands_where_its_module_stands_or_tests_several() -> None:
             "bad_input", "bombs", "field", "fuzz", "grammar", "laws", "quotes", "real_corpora",
             "speed",
         },
+        "monitor": {"kills"},
         "readers": {"laws"},
         "selftrain": {"adapted_weights"},
         "service": {"kills", "secrecy"},

@@ -488,3 +488,17 @@ def test_a_scratch_folder_goes_after_a_failure_too(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError), scratch_folder("x") as folder:
         shutil.copy(folder / "words", folder / "others")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_a_kill_left_beside_a_finished_artefact_goes_with_the_refusal(tmp_path):
+    make(tmp_path / "a", "x")
+    lock = tmp_path / ".a.lock"
+    lock.touch()
+    with pytest.raises(LeadlineError, match="already exists"):
+        make(tmp_path / "a", "x", overwrite=False)
+    assert not lock.exists()
+    with holding(tmp_path / "a"):
+        assert lock.exists()
+        with pytest.raises(LeadlineError, match="already exists"):
+            make(tmp_path / "a", "x", overwrite=False)
+        assert lock.exists(), "one that is held stays"

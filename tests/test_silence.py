@@ -10,13 +10,15 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.support.canary import PERSON, WORD, holders, write_source
 from tests.support.teacher_server import TeacherServer
-from tests.support.watched import tracer, watched
+from tests.support.watched import SERVING, tracer, watched
 
 from leadline import silence
 from leadline.cli.app import VERBS
+from leadline.cli.monitor import build_monitor
 from leadline.runs.verify import UNBOUND, verify
 
 ASKED = dict.fromkeys(silence.TELEMETRY, "") | dict.fromkeys(silence.REQUEST_LOGS, "debug")
@@ -108,9 +110,39 @@ class Course:
         self.go("verify", run)
         self.go("reader", "list")
         self.go("simulate", "--out", folder / "simulated", "--preset", "small", "--limit")
+        if find_spec("sqlalchemy"):
+            self._monitor(cohort, run, out / "rounds", out)
+
+    def _monitor(self, cohort: Path, run: Path, other: Path, out: Path) -> None:
+        """Every verb of monitoring, on a store of the same people."""
+        person = pl.read_parquet(cohort / "people.parquet")["person_id"][0]
+        place = ("--store", out / "store.sqlite")
+
+        def go(verb: str, *arguments: object) -> None:
+            self.go("monitor", verb, *arguments, *place)
+
+        go("init", "--run", run)
+        go("load", cohort, "--consent", "simulated people")
+        scopes = ("ingest", "care", "metrics")
+        go("token", "--name", "app", "--json", *(w for s in scopes for w in ("--scope", s)))
+        token = self.folder / "token.json"
+        token.write_text(self.seen["monitor token"].out)
+        go("score", "--states", out / "states", "--once")
+        self.seen["monitor serve"] = watched(
+            self.folder, token, person, WORD, *place, program=SERVING
+        )
+        token.unlink()
+        go("nightly")
+        go("rescore", "--run", other, "--json")
+        model = json.loads(self.seen["monitor rescore"].out)["model"]
+        go("promote", model)
+        go("forget", person, "--yes")
+        go("rekey", "--new-key-file", out / "new.key")
+        self.go("monitor", "doctor", *place, "--key-file", out / "new.key")
 
     def go(self, verb: str, *arguments: object, isolated: bool = True) -> None:
         name = f"{verb} ray" if "ray" in arguments else verb
+        name = f"{verb} {arguments[0]}" if verb == "monitor" else name
         self.seen[name] = watched(self.folder, verb, *arguments, isolated=isolated)
 
 
@@ -128,6 +160,9 @@ def course(tmp_path_factory, simulated, sentence_reader):
 def test_the_course_has_every_verb_and_each_does_its_work(course):
     verbs = {name.split()[0] for name in course.seen}
     assert verbs == set(VERBS) - {"demo"}, "demo makes these steps in one process"
+    if find_spec("sqlalchemy"):
+        of_monitor = {name.split()[1] for name in course.seen if name.startswith("monitor ")}
+        assert of_monitor == set(build_monitor().commands)
     failures = {name: step.err for name, step in course.seen.items() if step.code != 0}
     assert not failures, failures
 
@@ -172,6 +207,7 @@ NAMED = {".parquet", ".sqlite", ".jsonl"}
 def test_names_lie_in_tables_and_nowhere_else(course):
     places = holders(course.folder, PERSON)
     assert places
+    assert "out/store.sqlite" not in places, "names are sealed there"
     assert {place for place in places if Path(place).suffix not in NAMED} == set()
     assert not {place for place in places if not place.startswith("out/")}
 

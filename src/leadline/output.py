@@ -348,7 +348,11 @@ def new_directory(
         LeadlineError: `check_output` refuses, or another process writes here.
     """
     inputs = tuple(inputs)
-    check_output(path, kind, inputs, overwrite=overwrite)
+    try:
+        check_output(path, kind, inputs, overwrite=overwrite)
+    except LeadlineError:
+        _clear_lock(path)
+        raise
     with holding(path):
         recover_replaced(path)
         clear_leftovers(path)
@@ -421,6 +425,23 @@ def _clear_unlocked(place: Path, prefix: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
             LOG.warning("Removed what an interrupted command had left here: %s", folder)
+
+
+def _clear_lock(path: Path) -> None:
+    """Remove the lock of a process that was killed when `path` had just been finished."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        take_lock(handle, *BUSY, path)
+        if _still_named(handle, lock):
+            lock.unlink(missing_ok=True)
+    except (LeadlineError, OSError):
+        pass  # somebody has it, or nothing can be changed here: the refusal says enough
+    finally:
+        os.close(handle)
 
 
 def clear_leftovers(path: Path) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from tests.support import ROOT
 
+SERVING = (str(ROOT / "tests" / "support" / "watch" / "serving.py"),)
+
 WATCH = ROOT / "tests" / "support" / "watch"
 
 PROGRAM = ("-m", "leadline")
@@ -58,13 +60,16 @@ def _runs(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def watched(folder: Path, *arguments: object, isolated: bool = True) -> Watched:
+def watched(
+    folder: Path, *arguments: object, isolated: bool = True, program: tuple[str, ...] | None = None
+) -> Watched:
     """Run ``leadline ARGUMENTS`` with home, cache and scratch in `folder`.
 
     Args:
         folder: there is a folder ``home`` and a folder ``scratch`` in it.
         arguments: of the command line.
         isolated: without any network; False leaves the loopback of the machine.
+        program: what Python runs, where it is not `PROGRAM`.
     """
     log, trace = folder / "watched.log", folder / "watched.trace"
     for file in (log, trace):
@@ -72,7 +77,7 @@ def watched(folder: Path, *arguments: object, isolated: bool = True) -> Watched:
     prefix = namespace() if isolated else ()
     if tracer():
         prefix = (*prefix, *tracer(), "-o", str(trace))
-    command = [sys.executable, *PROGRAM, *map(str, arguments)]
+    command = [sys.executable, *(program or PROGRAM), *map(str, arguments)]
     done = subprocess.run(
         [*prefix, *command], capture_output=True, text=True, check=False, cwd=folder,
         env=_environment(folder, log),
