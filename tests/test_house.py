@@ -52,7 +52,7 @@ def test_the_list_of_reasons_names_modules_that_there_are() -> None:
 def test_a_test_file_stands_where_its_module_stands_or_tests_several() -> None:
     """A file with a room's name in its path is about a module of that room."""
     several = {
-        "cli": {"kills", "selftrain"},
+        "cli": {"kills", "monitor_failures", "selftrain"},
         "heads": {"laws"},
         "importing": {
             "bad_input", "bombs", "field", "fuzz", "grammar", "laws", "quotes", "real_corpora",

@@ -69,8 +69,19 @@ def close_to_others(folder: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that is closed to others, unless it is there; the same path."""
-    path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    """Make a folder that is closed to others, unless it is there; the same path.
+
+    Raises:
+        LeadlineError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LeadlineError(
+            f"The folder cannot be made here ({error.strerror}).",
+            remedy="Name a folder in a place that is there and that you may write to.",
+            file=path,
+        ) from error
     return path
 
 

@@ -149,6 +149,23 @@ def check_file(
         )
 
 
+def check_name(path: Path) -> None:
+    """Raise unless a name is UTF-8 without a null: no table, manifest or page could hold another.
+
+    Raises:
+        LeadlineError: it is not; the name is not shown.
+    """
+    try:
+        is_name = b"\0" not in str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise LeadlineError(
+            "The name of this file or folder holds bytes that are no UTF-8.",
+            remedy="Rename it, for example with convmv, or choose another.",
+        )
+
+
 def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
     """Raise unless `out` is a place that can be written and that touches no input.
 
@@ -159,6 +176,7 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
         LeadlineError: `out` is a link, lies in another artefact, cannot be written, or is, holds
             or lies in one of `inputs`.
     """
+    check_name(out)
     if out.is_symlink():
         raise LeadlineError(
             "The output is a link.", remedy="Give the place that it points to.", file=out

@@ -48,3 +48,12 @@ def test_a_damaged_file_is_named_with_the_way_on(tmp_path, content):
     with pytest.raises(LeadlineError) as caught:
         read_folds(tmp_path, 3, 0)
     assert caught.value.file == tmp_path / FOLDS_FILE
+
+
+def test_what_a_kill_left_half_written_goes_when_folds_are_kept_again(tmp_path):
+    left = tmp_path / f".{FOLDS_FILE}.123-0a1b2c3d"
+    left.touch()
+    (tmp_path / f".{FOLDS_FILE}.mine").touch()
+    assert keep_folds(tmp_path, 2, 0, {"a": 0, "b": 1})
+    assert not left.exists()
+    assert (tmp_path / f".{FOLDS_FILE}.mine").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from tests.support.imports import import_cohort
 
 from leadline.cohort.store import read_cohort
 from leadline.errors import LeadlineError
+from leadline.importing.importing import import_files
 from leadline.sources.config import ImportConfig
 
 HEAD = "person_id,conversation_id,role,text,time\n"
@@ -359,3 +361,18 @@ def test_words_in_the_place_of_a_header_are_never_quoted(tmp_path: Path) -> None
         with pytest.raises(LeadlineError) as caught:
             import_cohort(path, ImportConfig(**settings), tmp_path / "cohort")
         assert "get up" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff", b"a\0b"])
+@pytest.mark.parametrize("place", ["source", "out", "above"])
+def test_from_python_a_name_in_bytes_that_are_no_utf8_is_one_error(tmp_path, name, place):
+    odd = tmp_path / os.fsdecode(name)
+    source = tmp_path / "said.csv"
+    source.write_text("person_id,role,text\nann,user,low today\n", encoding="utf-8")
+    source, out = {"source": (odd, tmp_path / "c"), "out": (source, odd),
+                   "above": (source, odd / "c")}[place]  # fmt: skip
+    with pytest.raises(LeadlineError, match=r"no UTF-8") as refused:
+        import_files(source, ImportConfig(), out)
+    assert refused.value.remedy
+    str(refused.value).encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["said.csv"]

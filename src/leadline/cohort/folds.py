@@ -7,12 +7,13 @@ number of folds and each seed has its own. Why they lie here: dev/decisions/0008
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
-from leadline.artefact import locked, replacing
+from leadline.artefact import SCRATCH, locked, replacing
 from leadline.errors import LeadlineError
 from leadline.tables import check_columns
 
@@ -53,15 +54,24 @@ def keep_folds(cohort: Path | None, folds: int, seed: int, drawn: Mapping[str, i
     if not drawn.keys() - read_folds(cohort, folds, seed).keys():
         return True
     try:
-        with locked(cohort / f".{FOLDS_FILE}.lock"), replacing(path) as scratch:
+        with locked(cohort / f".{FOLDS_FILE}.lock"):
+            _clear_scratch(cohort)
             old_folds = read_folds(cohort, folds, seed)
             rows = [(folds, seed, name, drawn[name]) for name in sorted(drawn.keys() - old_folds)]
             old = [_read(path)] if path.is_file() else []
             table = pl.concat([*old, pl.DataFrame(rows, schema=COLUMNS, orient="row")])
-            table.write_parquet(scratch, compression="zstd")
+            with replacing(path) as scratch:
+                table.write_parquet(scratch, compression="zstd")
     except OSError:
         return False
     return True
+
+
+def _clear_scratch(cohort: Path) -> None:
+    """Remove what a killed process left half written; the caller holds the lock of the folds."""
+    for entry in cohort.glob(f".{FOLDS_FILE}.*"):
+        if re.fullmatch(SCRATCH, entry.name) and entry.is_file() and not entry.is_symlink():
+            entry.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -31,7 +31,7 @@ from leadline.layouts.rasa import read_rasa
 from leadline.layouts.survey import read_survey
 from leadline.layouts.traces import read_traces
 from leadline.layouts.whatsapp import read_whatsapp
-from leadline.output import new_directory
+from leadline.output import check_name, new_directory
 from leadline.questionnaires.fhir import fhir_labels
 from leadline.questionnaires.labels import from_zero, label_table, table_labels
 from leadline.sources.batch import NOBODY, RawTurnBatch
@@ -96,6 +96,7 @@ def import_files(
     >>> manifest["counts"]
     {'people': 2, 'turns': 4, 'phq9': 2, 'locked': 0}
     """
+    check_name(Path(source))
     source, out = _existing(Path(source)), Path(out)
     read = [source, *(v for v in vars(settings).values() if isinstance(v, Path))]
     with bounded(source), new_directory(out, "cohort", read, overwrite=overwrite) as scratch:

@@ -49,9 +49,10 @@ def rescore(
     Raises:
         LeadlineError: the run cannot be loaded, or there is nothing to read.
     """
-    from leadline.runs.checkpoint import run_identity, run_training
+    from leadline.runs.checkpoint import check_run, run_identity, run_training
     from leadline.scoring.score import score_cohort
 
+    check_run(run)
     model_id, begun = run_identity(run), times.now()
     window = run_training(run)[1].days
     store.database.write(

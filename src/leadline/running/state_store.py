@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
 
 from leadline.arrays import Ints, States
-from leadline.artefact import check_place, locked, replacing
+from leadline.artefact import check_place, locked, private_folder, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
 from leadline.errors import LeadlineWarning
 from leadline.heads.terms import COLUMNS
@@ -270,7 +270,7 @@ class StateStore:
 
     def _open(self, folder: Path) -> None:
         check_place(folder)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         problem, remedy = "Another process keeps its states here.", "End it, or use another folder."
         self._lock.enter_context(locked(folder / ".lock", problem, remedy, file=folder))
         for path in folder.glob(f".*{SUFFIX}.*"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,22 @@ def listen(config: ServeConfig) -> socket.socket:
     return listener
 
 
+def _check_certificate(config: ServeConfig) -> None:
+    """Raise `LeadlineError` unless certificate and key can be used, before anything is opened."""
+    if config.cert is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            config.cert, config.cert_key
+        )
+    except (OSError, ValueError) as error:
+        raise LeadlineError(
+            f"The certificate or its key cannot be used ({type(error).__name__}).",
+            file=config.cert,
+            remedy="Give both as PEM (--cert, --cert-key), of each other and readable by you.",
+        ) from None
+
+
 def serve(
     store: Store,
     config: ServeConfig,
@@ -87,6 +104,7 @@ def serve(
 
     `started` is told the address as soon as a client can connect.
     """
+    _check_certificate(config)
     listener = listen(config)
     if started is not None:
         host = f"[{config.host}]" if ":" in config.host else config.host

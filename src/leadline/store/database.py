@@ -52,7 +52,7 @@ class Database:
         LeadlineError: the address is none, or names a database that Leadline does not know.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str | Path) -> None:
         self.url = _url(address)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._engine()
@@ -60,10 +60,10 @@ class Database:
 
     @property
     def place(self) -> str:
-        """The file, or the address without its password, for messages."""
+        """The file, or the address without password and options, for messages."""
         if self.is_sqlite:
             return str(self.url.database)
-        return str(self.url.render_as_string(hide_password=True))
+        return str(self.url.set(query={}).render_as_string(hide_password=True))
 
     @property
     def file(self) -> Path | None:
@@ -168,19 +168,19 @@ def private_file(path: Path) -> None:
             path.touch(mode=0o600)
 
 
-def _url(address: str) -> Any:
+def _url(address: Any) -> Any:
+    address = str(address) if isinstance(address, Path) else address
+    if not isinstance(address, str) or not address.strip() or "\0" in address:
+        raise _no_address()
     if not re.match(r"[a-z0-9+]+://", address):
         address = f"sqlite:///{address}"
     try:
         url = make_url(address)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError):
             raise missing_package("psycopg", "postgres", "A store in PostgreSQL") from None
-        raise LeadlineError(
-            "The address of the store is not one.",
-            remedy="Give a file for SQLite, or postgresql://USER@HOST/NAME.",
-        ) from None
+        raise _no_address() from None
     if url.get_backend_name() not in ("sqlite", "postgresql") or not url.database:
         raise LeadlineError(
             "A store lies in a file of SQLite or in PostgreSQL.",
@@ -201,6 +201,13 @@ def _ask_if_idle(engine: Engine, connection: Any, record: Any, _proxy: Any) -> N
         engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error:
         raise DisconnectionError from None  # the pool makes another
+
+
+def _no_address() -> LeadlineError:
+    return LeadlineError(
+        "The address of the store is not one.",
+        remedy="Give a file for SQLite, or postgresql://USER@HOST/NAME.",
+    )
 
 
 def _open_sqlite(connection: Any, _record: Any) -> None:

@@ -8,7 +8,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
+from leadline.errors import LeadlineError
 from leadline.store.database import Database
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -16,16 +18,45 @@ FOLDER = Path(__file__).parent / "migrations"
 
 def upgrade(database: Database, revision: str = "head") -> None:
     """Run what is missing up to a revision; a database that is there already stays as it is."""
-    with database.engine.connect() as connection, connection.begin():
+    check_known(database)
+
+    def work(connection: Connection) -> None:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
+    database.write(work)
+
+
+def check_known(database: Database, *, newest: bool = False) -> None:
+    """Raise unless the tables are of a version that was released, or are not there yet.
+
+    Args:
+        database: of the store.
+        newest: they have to be there, and of the newest version.
+
+    Raises:
+        LeadlineError: they are not.
+    """
+    known, current = revisions(), current_revision(database)
+    if current == known[-1] or (not newest and (current is None or current in known)):
+        return
+    if current in known:
+        raise LeadlineError(
+            "The tables of this store are of an earlier version of Leadline.",
+            file=database.place,
+            remedy="Bring them up to date: leadline monitor init --store … --run …",
+        )
+    raise LeadlineError(
+        "The tables of this store are of no version that this Leadline knows.",
+        file=database.place,
+        remedy="Use the Leadline that wrote it, or bring the store back from a copy.",
+    )
+
 
 def current_revision(database: Database) -> str | None:
     """The revision that the tables have; None where there are none."""
-    with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    return database.read(lambda c: MigrationContext.configure(c).get_current_revision())
 
 
 def revisions() -> list[str]:

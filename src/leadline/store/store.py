@@ -15,8 +15,16 @@ from sqlalchemy import Connection, insert, inspect, select, update
 from leadline.errors import LeadlineError
 from leadline.store import schema
 from leadline.store.database import Database, private_file
-from leadline.store.migrate import upgrade
-from leadline.store.vault import KEY_VARIABLE, KeyConfig, Vault, key_path, new_key_file, read_key
+from leadline.store.migrate import check_known, upgrade
+from leadline.store.vault import (
+    KEY_VARIABLE,
+    KeyConfig,
+    SealBroken,
+    Vault,
+    key_path,
+    new_key_file,
+    read_key,
+)
 
 LOOKUP, KEY_ID, TEXTS = "lookup key", "key id", "texts"
 SIGNS = {"setting", "person_key"}  # tables by which a store is known
@@ -142,6 +150,7 @@ def _settings(database: Database) -> dict[str, str | None]:
             file=database.place,
             remedy="Make one with: leadline monitor init --store …",
         )
+    check_known(database, newest=True)
     return database.read(
         lambda connection: {name: _setting(connection, name) for name in (LOOKUP, KEY_ID, TEXTS)}
     )
@@ -179,11 +188,12 @@ def _is_sqlite_store(file: Path) -> bool:
 
 def _sqlite_tables(file: Path) -> set[str] | None:
     """The tables of a file of SQLite, read without changing a byte; None if it is no such file."""
-    with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
-        try:
+    place = f"file:{quote(str(file))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(place, uri=True)) as connection:
             return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        except sqlite3.DatabaseError:
-            return None
+    except sqlite3.DatabaseError:
+        return None
 
 
 def _begin(connection: Connection, vault: Vault, keep_texts: bool) -> None:
@@ -209,4 +219,11 @@ def _vault(key: bytes, settings: dict[str, str | None], database: Database) -> V
             file=database.place,
             remedy="Give the store's own key with --key-file, --key-command or " + KEY_VARIABLE,
         )
-    return Vault(key, base64.b64decode(settings[LOOKUP] or ""))
+    try:
+        return Vault(key, base64.b64decode(settings[LOOKUP] or ""))
+    except (ValueError, SealBroken):
+        raise LeadlineError(
+            "What the store keeps of its keys was changed.",
+            file=database.place,
+            remedy="Bring the store back from a copy.",
+        ) from None

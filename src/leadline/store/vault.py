@@ -156,7 +156,7 @@ def _sealed(cipher: AESGCM, content: bytes, bound: bytes) -> bytes:
 def _opened(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # a nonce that is too short is a value
         raise SealBroken from None
 
 
