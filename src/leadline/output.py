@@ -450,7 +450,7 @@ def _clear_lock(path: Path) -> None:
     lock = path.with_name(f".{path.name}.lock")
     try:
         handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
+    except (OSError, ValueError):  # a name with a null is a value
         return
     try:
         take_lock(handle, *BUSY, path)

@@ -109,13 +109,15 @@ class Place:
         raise AssertionError("no key opens the store")
 
     def rows(self, store: str) -> dict[str, int]:
-        """Rows by table."""
+        """Rows by table; of estimates, which are never deleted, those that are shown."""
         with closing(sqlite3.connect(self.folder / store)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            shown = "(SELECT * FROM estimate WHERE superseded_at IS NULL)"
+            rows = {name: name for (name,) in tables.fetchall()} | {"estimate": shown}
             return {
-                name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
-                for (name,) in tables.fetchall()
+                name: connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0]
+                for name, source in rows.items()
             }
 
 

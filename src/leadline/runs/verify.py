@@ -132,9 +132,9 @@ def verify(path: Path | str) -> Verification:
 
 
 def _verify_directory(path: Path) -> Verification:
-    found = manifest_of(path)
-    kind = "artefact" if found is None else found["kind"]
-    if found is not None and kind not in KINDS:
+    unchecked = manifest_of(path)
+    kind = "artefact" if unchecked is None else unchecked["kind"]
+    if unchecked is not None and kind not in KINDS:
         raise LeadlineError(
             "What lies here is of no kind that can be verified.",
             remedy=f"Give a directory of one of these kinds: {', '.join(KINDS)}.",

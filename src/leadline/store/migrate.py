@@ -38,10 +38,10 @@ def check_known(database: Database, *, newest: bool = False) -> None:
     Raises:
         LeadlineError: they are not.
     """
-    known, current = revisions(), current_revision(database)
-    if current == known[-1] or (not newest and (current is None or current in known)):
+    released, current = revisions(), current_revision(database)
+    if current == released[-1] or (not newest and current in (None, *released)):
         return
-    if current in known:
+    if current in released:
         raise LeadlineError(
             "The tables of this store are of an earlier version of Leadline.",
             file=database.place,

@@ -191,15 +191,15 @@ def new_key(path: Path) -> Iterator[bytes]:
     handle = _open_waiting(path, waiting)
     try:
         take_lock(handle, "Another process makes this key.", "Wait until it ends.", path)
-        kept = os.pread(handle, 2 * KEY_BYTES, 0)
-        key = _key_in(kept.decode("ascii", "replace")) or _write_key(handle)
+        earlier = _key_in(os.pread(handle, 2 * KEY_BYTES, 0).decode("ascii", "replace"))
+        key = earlier or _write_key(handle)
         sync(path.parent)
         try:
             yield key
         except Unreachable:
             raise  # whether it came to be the store's key is not known
         except LeadlineError:
-            if not kept:
+            if earlier is None:
                 waiting.unlink()
             raise
         _refuse_key(path)
@@ -228,8 +228,8 @@ def _open_waiting(path: Path, waiting: Path) -> int:
             file=path,
             remedy="Name a file in a folder that is there and that you may write to.",
         ) from error
-    found = os.fstat(handle)
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or found.st_nlink != 1:
+    about = os.fstat(handle)
+    if about.st_uid != os.getuid() or about.st_mode & 0o077 or about.st_nlink != 1:
         os.close(handle)
         raise LeadlineError(
             "What lies here is not your own file alone.", file=waiting, remedy="Remove it first."
