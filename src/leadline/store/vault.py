@@ -228,8 +228,8 @@ def _open_waiting(path: Path, waiting: Path) -> int:
             file=path,
             remedy="Name a file in a folder that is there and that you may write to.",
         ) from error
-    about = os.fstat(handle)
-    if about.st_uid != os.getuid() or about.st_mode & 0o077 or about.st_nlink != 1:
+    status = os.fstat(handle)
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or status.st_nlink != 1:
         os.close(handle)
         raise LeadlineError(
             "What lies here is not your own file alone.", file=waiting, remedy="Remove it first."
