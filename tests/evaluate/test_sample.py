@@ -33,7 +33,7 @@ BROKEN = {
     "median infinite": (lambda t: put(t, "median", 3, float("inf")), "not a finite number", 4),
     "mean 400": (lambda t: put(t, "mean", 3, 400.0), "not a finite number", 4),
     "unknown split": (lambda t: put(t, "split", 1, "test"), "split is unknown", 2),
-    "PHQ-2": (lambda t: put(t, "instrument", 1, "phq2"), "'phq2'", 2),
+    "PHQ-2": (lambda t: put(t, "instrument", 1, "phq2"), "of another instrument", 2),
     "PHQ-8 of 26": (
         lambda t: put(put(t, "instrument", 1, "phq8"), "total", 1, 26.0),
         "range of phq8",
