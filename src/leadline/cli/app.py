@@ -16,7 +16,7 @@ import click
 from leadline import silence
 from leadline.about import __version__
 from leadline.artefact import private
-from leadline.cli import data, failure, model
+from leadline.cli import data, failure, model, prior
 from leadline.cli.extras import missing_extra
 from leadline.cli.flags import say
 from leadline.cli.monitor import build_monitor
@@ -46,10 +46,10 @@ VERBS = {
         "Say what of a cohort, run, labels or export is not as written.", data.build_verify
     ),
     "prior": Verb(
-        "Write a run that has seen no label, by anchors and an assumption.", model.build_prior
+        "Write a run that has seen no label, by anchors and an assumption.", prior.build_prior
     ),
     "train": Verb("Train an estimator on a cohort and write a run.", model.build_train),
-    "ask": Verb("Say whose PHQ-9s would teach a run most.", model.build_ask),
+    "ask": Verb("Say whose PHQ-9s would teach a run most.", prior.build_ask),
     "label": Verb(
         "Have a language model rate a cohort, item by item, with quotes.", model.build_label
     ),
