@@ -24,6 +24,7 @@ PARTS = {
     ("docs/evaluation.md", "bench:intervals"): "intervals.md.j2",
     ("docs/evaluation.md", "bench:alarm"): "alarm.md.j2",
     ("docs/paper.md", "bench:cost"): "cost.md.j2",
+    ("docs/monitor.md", "bench:monitor"): "monitor.md.j2",
     ("docs/monitor-course.md", "bench:course"): "course.md.j2",
     ("docs/monitor-course.md", "bench:course_simulator"): "course_simulator.md.j2",
     ("docs/monitor-course.md", "bench:course_speed"): "course_speed.md.j2",

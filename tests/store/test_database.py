@@ -5,15 +5,15 @@ import stat
 import threading
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from tests.support import postgres
-from tests.support.stores import START, new_store
+from tests.support.stores import START, add_person, new_store
 
 from leadline.errors import LeadlineError, Unreachable
 from leadline.store import database as database_module
 from leadline.store.database import Database, private_file
-from leadline.store.schema import setting
+from leadline.store.schema import person, setting
 
 
 def names(store):
@@ -147,3 +147,19 @@ def test_a_connection_whose_server_went_while_it_rested_is_not_used(tmp_path, mo
             store.database.read(lambda c: c.execute(whoami).scalar())
     assert store.database.read(lambda c: c.execute(whoami).scalar()) != number
     store.close()
+
+
+def test_what_is_read_is_one_view_while_others_write(store):
+    """A second question of one reading does not see what came in between."""
+    add_person(store, "ada")
+    count = select(func.count()).select_from(person)
+
+    def twice(connection):
+        first = connection.execute(count).scalar_one()
+        writer = threading.Thread(target=add_person, args=(store, "bob"))
+        writer.start()
+        writer.join()
+        return first, connection.execute(count).scalar_one()
+
+    assert store.database.read(twice) == (1, 1)
+    assert store.database.read(lambda c: c.execute(count).scalar_one()) == 2

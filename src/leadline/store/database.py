@@ -72,8 +72,12 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` makes of one consistent view."""
-        with self._errors_told(), self.engine.connect() as connection, connection.begin():
-            return work(connection)
+        with self._errors_told(), self.engine.connect() as raw:
+            connection = raw
+            if not self.is_sqlite:  # whose transactions see one view anyway
+                connection = raw.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                return work(connection)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` makes, once it is committed; it may be done in another thread.
