@@ -26,6 +26,9 @@ from typing import Any
 from leadline.about import __version__
 from leadline.errors import LeadlineError
 
+TRUTH = "truth"
+"""The folder of a simulated cohort that holds what no estimator may read, bound by hashes alone."""
+
 MANIFEST = "manifest.json"
 
 MANIFEST_FORMAT = 1

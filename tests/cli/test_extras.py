@@ -63,6 +63,8 @@ def commands(folder: Path, reader: str) -> dict[str, list[str]]:
         "import excel": ["import", book, "--out", str(folder / "imported")],
         "inspect": ["inspect", cohort],
         "train": ["train", cohort, "--out", run, *fit],
+        "prior": ["prior", "--out", str(folder / "prior"), "--reader", reader],
+        "ask": ["ask", cohort, "--run", run, "--out", str(folder / "asks.csv")],
         "label": ["label", cohort, "--out", labels, "--teacher", "simulated"],
         "audit": ["audit", cohort, "--labels", labels],
         "selftrain": ["selftrain", cohort, "--out", str(folder / "rounds"), "--labels", labels,
@@ -76,6 +78,7 @@ def commands(folder: Path, reader: str) -> dict[str, list[str]]:
         "reader": ["reader", "fetch", "Qwen/Qwen3.5-0.8B"],
         "monitor": ["monitor", "init", "--store", str(folder / "store.db"), "--run", run],
         "demo": ["demo", "--out", str(folder / "demo"), "--people", "1"],
+        "demo --monitor": ["demo", "--monitor", "--out", str(folder / "demo"), "--people", "10"],
     }  # fmt: skip
 
 

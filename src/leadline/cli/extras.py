@@ -22,6 +22,8 @@ NEEDED = {
     "demo": ("models", "teacher"),
     "demo --monitor": ("models", "monitor"),
     "train": ("models",),
+    "prior": ("models",),
+    "ask": ("models",),
     "selftrain": ("models",),
     "score": ("models",),
     "export": ("export", "models"),

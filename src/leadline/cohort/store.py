@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import (
+    TRUTH,
     check_files,
     files_of,
     manifest_of,
@@ -27,9 +28,6 @@ from leadline.output import new_directory
 from leadline.tables import PEOPLE, PHQ9, TURNS, check_columns
 
 FILES = ("turns.parquet", "phq9.parquet", "people.parquet")
-
-TRUTH = "truth"
-"""The folder of a simulated cohort that holds what no estimator may read."""
 
 REMEDY = "Import the cohort again with this version of Leadline."
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from leadline.cohort.store import TRUTH, Cohort, check_truth
+from leadline.artefact import TRUTH
+from leadline.cohort.store import Cohort, check_truth
 from leadline.evaluate.alarm import ALARM_LEVEL, ALARM_PEOPLE, lies_beyond
 from leadline.evaluate.bases import withheld
 from leadline.evaluate.bootstrap import defined, resampled_scores, sample_scores

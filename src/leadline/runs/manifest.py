@@ -15,6 +15,7 @@ from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort
 from leadline.cohort.windows import undated_counts
 from leadline.evaluate.limit import LIMIT_FILE, limit_labels
+from leadline.runs.checkpoint import CHECKPOINT, STEPS
 from leadline.runs.config import TrainConfig
 
 RUN_FILES = (
@@ -86,8 +87,13 @@ def saw_no_label(run: Path) -> bool:
 
 def _courses(run: Path) -> list[str]:
     """Of fine-tuned models what `model.json` does not bind: their courses and their manifests."""
-    names = ("curve.json", MANIFEST)
-    inside = (file for name in names for file in run.glob(f"*/**/{name}") if file.is_file())
+    inside = (
+        file
+        for folder in (CHECKPOINT, STEPS)  # other folders are of work that goes when it is done
+        for name in ("curve.json", MANIFEST)
+        for file in (run / folder).glob(f"**/{name}")
+        if file.is_file()
+    )
     return sorted(file.relative_to(run).as_posix() for file in inside)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array
-from leadline.cohort.store import TRUTH, Cohort, check_truth
+from leadline.artefact import TRUTH
+from leadline.cohort.store import Cohort, check_truth
 from leadline.errors import LeadlineError
 from leadline.selftrain.roster import Roster
 

@@ -18,8 +18,8 @@ import polars as pl
 from scipy import stats
 
 from leadline.arrays import Array, Bools, Ints
-from leadline.artefact import bind, pending_name, read_manifest, replacing
-from leadline.cohort.store import TRUTH, check_truth
+from leadline.artefact import TRUTH, bind, pending_name, read_manifest, replacing
+from leadline.cohort.store import check_truth
 from leadline.errors import LeadlineError
 from leadline.output import changing
 from leadline.phq9.distribution import Totals

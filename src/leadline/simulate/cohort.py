@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from leadline.artefact import MANIFEST, manifest_of, read_manifest
+from leadline.artefact import MANIFEST, TRUTH, manifest_of, read_manifest
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import RECORD, append_event, read_history, side_facts
-from leadline.cohort.store import TRUTH, Cohort, read_cohort, write_cohort
+from leadline.cohort.store import Cohort, read_cohort, write_cohort
 from leadline.errors import LeadlineError
 from leadline.simulate.config import SimulateConfig
 from leadline.simulate.leaks import add_leaks

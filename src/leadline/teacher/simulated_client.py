@@ -15,8 +15,9 @@ from typing import Any
 
 import polars as pl
 
+from leadline.artefact import TRUTH
 from leadline.cohort.config import WindowConfig
-from leadline.cohort.store import TRUTH, Cohort, check_truth
+from leadline.cohort.store import Cohort, check_truth
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
 from leadline.phq9.items import ITEM_COLUMNS
