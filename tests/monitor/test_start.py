@@ -1,7 +1,6 @@
 """What the verbs of monitoring do: stores that are made, keys that change, people who go."""
 
 import os
-import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -15,7 +14,6 @@ from leadline.errors import LeadlineError
 from leadline.monitor.config import MonitorConfig, read_config
 from leadline.monitor.nightly import night_of
 from leadline.monitor.start import (
-    _without_labels,
     check_backup,
     end_token,
     examine,
@@ -32,6 +30,7 @@ from leadline.monitor.start import (
 from leadline.monitor.texts import AppTexts
 from leadline.running.scorer import RunningConfig
 from leadline.runs.checkpoint import run_identity
+from leadline.runs.prior import PriorConfig, prior_run
 from leadline.store import times
 from leadline.store.store import change_key
 from leadline.store.vault import KeyConfig, new_key
@@ -73,14 +72,11 @@ def test_a_store_of_another_model_is_not_taken_over(tmp_path, monitor_run, simul
     assert "rescore" in str(refused.value)
 
 
-def test_a_run_without_a_label_says_so(tmp_path, monitor_run):
-    run = shutil.copytree(monitor_run, tmp_path / "run")
-    assert not _without_labels(run)
-    ledger = pl.read_parquet(run / "ledger.parquet")
-    ledger.with_columns(labels=pl.lit(0, ledger.schema["labels"])).write_parquet(
-        run / "ledger.parquet"
-    )
-    assert _without_labels(run)
+def test_a_run_without_a_label_says_so(tmp_path, simulated, sentence_reader):
+    run = tmp_path / "prior"
+    prior_run(run, PriorConfig(reader=str(sentence_reader)), on=simulated, home=tmp_path / "home")
+    _, _, facts = begin("sqlite", tmp_path, run)
+    assert facts["no_label_seen"] is True
 
 
 def test_tokens_are_listed_without_their_secret_and_end(tmp_path, monitor_run):

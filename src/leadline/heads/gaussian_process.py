@@ -183,7 +183,12 @@ class Gram:
     @classmethod
     def of(cls, a: Array, b: Array, s: Array, t: Array, medians: Array) -> Gram:
         """Between rows with anchors `a` and states `s`, and rows with `b` and `t`."""
-        return cls(a @ b.T, _squares(a, b) / medians[0], s @ t.T, _squares(s, t) / medians[1])
+        return cls(
+            a @ b.T,
+            squared_distances(a, b) / medians[0],
+            s @ t.T,
+            squared_distances(s, t) / medians[1],
+        )
 
     def parts(self, log_scales: Array) -> tuple[Array, Array, Array, Array]:
         """The four parts of the prior covariance, in the order of `HYPERPARAMETERS`."""
@@ -245,12 +250,13 @@ def _unit_scale(x: Array) -> Array:
     return np.asarray(x / np.sqrt(max(x.shape[1], 1)), dtype=np.float64)
 
 
-def _squares(a: Array, b: Array) -> Array:
+def squared_distances(a: Array, b: Array) -> Array:
+    """Between the rows of `a` and those of `b`, (R, S)."""
     out = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
     return np.asarray(np.maximum(out, 0.0), dtype=np.float64)
 
 
 def _median_square(x: Array) -> float:
     """Median squared distance between rows; 1 if there is nothing to compare."""
-    upper = _squares(x, x)[np.triu_indices(len(x), 1)]
+    upper = squared_distances(x, x)[np.triu_indices(len(x), 1)]
     return float(np.median(upper)) if len(upper) and np.median(upper) > 0 else 1.0

@@ -25,6 +25,7 @@ from scipy.optimize import least_squares
 from scipy.stats import norm
 
 from leadline.arrays import Array
+from leadline.heads.gaussian_process import squared_distances
 from leadline.heads.inputs import Inputs, Scaler, join_views
 from leadline.phq9.distribution import Totals
 
@@ -289,7 +290,7 @@ def _covariance(spread: float, factor: float, first: Features, second: Features)
     """Covariance of what the prior misses at two sets of readings, (R, S), in points squared."""
     offset = OFFSET**2 + SLOPE**2 * np.outer(first[0], second[0])
     parts = sum(
-        share * 0.5 * (a @ b.T + np.exp(-0.25 * _squares(a, b)))
+        share * 0.5 * (a @ b.T + np.exp(-0.25 * squared_distances(a, b)))
         for share, a, b in zip(PARTS, first[1:], second[1:], strict=True)
     )
     return np.asarray(spread**2 * (offset + factor * parts), dtype=np.float64)
@@ -303,11 +304,6 @@ def _variance(spread: float, factor: float, features: Features) -> Array:
         for share, x in zip(PARTS, features[1:], strict=True)
     )
     return np.asarray(spread**2 * (offset + factor * parts), dtype=np.float64)
-
-
-def _squares(a: Array, b: Array) -> Array:
-    out = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
-    return np.asarray(np.maximum(out, 0.0), dtype=np.float64)
 
 
 def most_informative(covariance: Array, noise: float, count: int) -> list[int]:

@@ -57,11 +57,12 @@ def start_store(
         LeadlineError: the run is not finished, or another model of the store is live.
     """
     from leadline.runs.checkpoint import check_run, run_identity
+    from leadline.runs.manifest import saw_no_label
 
     check_run(run)
     model_id = run_identity(run)
     parameters = run_parameters(run)
-    without_labels = _without_labels(run)
+    without_labels = saw_no_label(run)
     store = make_store(address, keys, keep_texts=keep_texts)
 
     def work(connection: Connection) -> None:
@@ -89,17 +90,6 @@ def start_store(
         "no_label_seen": without_labels,
         "texts": "kept" if store.keeps_texts else "elsewhere",
     }
-
-
-def _without_labels(run: Path) -> bool:
-    """Whether a run has never seen a label: nobody's PHQ-9 is in its ledger."""
-    import polars as pl
-
-    path = run / "ledger.parquet"
-    if not path.is_file():
-        return False
-    ledger = pl.read_parquet(path)
-    return "labels" in ledger.columns and int(ledger["labels"].sum()) == 0
 
 
 def new_token(
