@@ -29,6 +29,7 @@ from leadline.output import (
     check_file,
     holding,
     new_directory,
+    new_file,
     scratch_folder,
     strangers,
 )
@@ -502,3 +503,26 @@ def test_a_lock_that_a_kill_left_beside_a_finished_artefact_goes_with_the_refusa
         with pytest.raises(LeadlineError, match="already exists"):
             make(tmp_path / "a", "x", overwrite=False)
         assert lock.exists(), "one that is held stays"
+
+
+def test_a_new_file_is_one_writers_and_takes_what_kills_left_with_it(tmp_path):
+    out, left = tmp_path / "a.csv", tmp_path / ".a.csv.1-0123abcd"
+    left.touch()
+    with new_file(out, [], lambda _: True) as scratch:
+        assert not left.exists()
+        scratch.write_text("new")
+        ours, context = threading.Event(), contextlib.ExitStack()
+
+        def second():
+            with pytest.raises(LeadlineError, match="Another process"):
+                context.enter_context(new_file(out, [], lambda _: True))
+            ours.set()
+
+        threading.Thread(target=second).start()
+        assert ours.wait(30)
+        assert not out.exists()
+    assert (out.read_text(), stat.S_IMODE(out.stat().st_mode)) == ("new", 0o600)
+    (tmp_path / ".a.csv.lock").touch()
+    with pytest.raises(LeadlineError, match="already exists"), new_file(out, [], lambda _: True):
+        pass
+    assert names(tmp_path) == ["a.csv"]

@@ -33,6 +33,7 @@ from leadline.artefact import (
     files_of,
     manifest_of,
     pending_name,
+    replacing,
     shown_kind,
     sync,
     take_lock,
@@ -390,6 +391,35 @@ def new_directory(
 
 
 @contextmanager
+def new_file(
+    path: Path,
+    inputs: Iterable[Path | None],
+    is_own: Callable[[Path], bool],
+    *,
+    overwrite: bool = False,
+) -> Iterator[Path]:
+    """Give a scratch file that becomes `path` if the block ends without an error.
+
+    As `new_directory`, for an artefact of one file; the arguments are `check_file`'s.
+
+    Raises:
+        LeadlineError: `check_file` refuses, or another process writes here.
+    """
+    inputs = tuple(inputs)
+    try:
+        check_file(path, inputs, is_own, overwrite=overwrite)
+    except LeadlineError:
+        _clear_lock(path)
+        raise
+    with holding(path):
+        pattern = re.compile(re.escape(f".{path.name}.") + r"\d+-[0-9a-f]{8}")
+        _clear_files(entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name))
+        check_file(path, inputs, is_own, overwrite=overwrite)
+        with replacing(path) as scratch:
+            yield scratch
+
+
+@contextmanager
 def scratch_folder(name: str) -> Iterator[Path]:
     """A folder for words of people in this machine's place for scratch, which goes at the end.
 
@@ -476,8 +506,12 @@ def clear_scratch(folder: Path) -> None:
     for entry in folder.rglob(".*"):
         of_weights = entry.parent != folder and re.fullmatch(WEIGHTS_SCRATCH, entry.name)
         of_ours = re.fullmatch(SCRATCH, entry.name) and not _is_at_work(entry.name)
-        if not of_weights and not of_ours:
-            continue
+        if of_weights or of_ours:
+            _clear_files([entry])
+
+
+def _clear_files(entries: Iterable[Path]) -> None:
+    for entry in entries:
         if entry.is_file() and not entry.is_symlink():
             entry.unlink(missing_ok=True)
             LOG.warning("Removed what an interrupted command had left here: %s", entry)

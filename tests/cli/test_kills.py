@@ -37,6 +37,9 @@ SELFTRAIN = ("selftrain", "cohort", "--labels", "labelled", "--rounds", "1", "--
              *TRAIN[4:])  # fmt: skip
 SIMULATE = ("simulate", "--preset", "easy", "--people", "30", "--gold", "20", "--locked", "4",
             "--user-turns", "9", "--limit", "--out")  # fmt: skip
+SCORE = ("score", "cohort", "--run", "run", "--out")
+PRIOR = ("prior", "--reader", "{reader}", "--out")
+ASK = ("ask", "cohort", "--run", "assumed", "--out")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ CASES = {
     "relock": Case(("relock", "edited"), "edited"),
     "lock": Case(("lock", "open"), "open", done=2),
     "label": Case(("label", "cohort", "--out", "labels", "--teacher", "simulated"), "labels"),
-    "score": Case(("score", "cohort", "--run", "run", "--out", "scores.parquet"), "run", done=2),
+    "score": Case((*SCORE, "new.parquet"), "run", done=2),
+    "score over": Case((*SCORE, "scores.parquet", "--overwrite"), "run"),
+    "prior": Case((*PRIOR, "new"), "new", often=2, done=2),
+    "prior over": Case((*PRIOR, "assumed", "--overwrite"), "assumed", often=2),
+    "ask": Case((*ASK, "new.csv"), "assumed", done=2),
+    "ask over": Case((*ASK, "asks.csv", "--count", "2", "--overwrite"), "assumed"),
     "evaluate": Case(
         ("evaluate", "run", "--resamples", "200", "--curve-resamples", "100"), "run", often=2
     ),
@@ -87,9 +95,11 @@ class Place:
     """A folder with sources and artefacts, in which verbs run."""
 
     def __init__(self, folder: Path, home: Path, reader: Path) -> None:
-        self.folder, self.reader = folder, reader
+        self.folder, self.reader, self.home = folder, reader, home
+        (folder / "scratch").mkdir(exist_ok=True)
         self.environment = {
-            **os.environ, "LEADLINE_HOME": str(home), "PYTHONPATH": str(ROOT / "src")
+            **os.environ, "LEADLINE_HOME": str(home), "PYTHONPATH": str(ROOT / "src"),
+            "TMPDIR": str(folder / "scratch"),
         }  # fmt: skip
 
     def words(self, *arguments: str) -> list[str]:
@@ -108,13 +118,11 @@ class Place:
 
     def copy(self, folder: Path) -> Place:
         """The same in another folder."""
-        place = Place(shutil.copytree(self.folder, folder), Path(), self.reader)
-        place.environment = self.environment
-        return place
+        return Place(shutil.copytree(self.folder, folder), self.home, self.reader)
 
     def tables(self) -> dict[str, bytes]:
         """Bytes of each table and of all weights."""
-        kinds = (".parquet", ".safetensors", ".toml")
+        kinds = (".parquet", ".safetensors", ".toml", ".csv")
         return {name: file for name, file in files_of(self.folder).items() if name.endswith(kinds)}
 
     def files(self) -> set[str]:
@@ -148,6 +156,9 @@ def begun(tmp_path_factory, sentence_reader):
     assert place.run(*TRAIN, "run") == 0
     assert place.run("label", "cohort", "--out", "labelled", "--teacher", "simulated") == 0
     assert place.run("export", "run", "--out", "exported") == 0
+    assert place.run(*SCORE, "scores.parquet") == 0
+    assert place.run(*PRIOR, "assumed") == 0
+    assert place.run(*ASK, "asks.csv") == 0
     shutil.copytree(folder / "cohort", folder / "edited")
     table = pl.read_parquet(folder / "edited" / "phq9.parquet")
     table.with_columns(prorated=pl.lit(True)).write_parquet(folder / "edited" / "phq9.parquet")
@@ -164,6 +175,8 @@ def _assert_whole(here: Place, begun: Place, after: dict[str, bytes], case: Case
             problems = {finding.file for finding in verify(here.folder / name).wrong}
             assert problems <= ({"phq9.parquet"} if relocked else set()), name
     for file, content in here.tables().items():
+        if "/" not in file and not file.startswith("."):
+            assert content in (before.get(file), after.get(file)), file
         finished = any(file.startswith(f"{name}/") for name in there)
         scratch = file.startswith(".") or not finished
         assert scratch or content in (before.get(file), after.get(file)), file

@@ -9,7 +9,6 @@ a guess: how far their anchor scores spread is not how far those of other people
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.design import Design
 from leadline.heads.prior import AGREEMENT, AnchorPrior
+from leadline.output import scratch_folder
 from leadline.phq9.population import Population, population_named
 from leadline.progress import progress_bar
 from leadline.readers.arithmetic import resolve_arithmetic
@@ -229,9 +229,9 @@ def _design(
 
 
 def _stand_ins(window: WindowConfig) -> Sequence[Timeline]:
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder("prior") as folder:
         settings = preset("small", people=STAND_INS, gold=STAND_INS, locked=0, seed=STAND_IN_SEED)
-        cohort = simulate_cohort(Path(folder) / "cohort", settings)
+        cohort = simulate_cohort(folder / "cohort", settings)
         return list(timelines_to_read(cohort, window))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.artefact import replacing
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
 from leadline.cohort.store import Cohort
@@ -29,7 +28,7 @@ from leadline.heads.candidates import FrozenModel
 from leadline.heads.design import Design
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
-from leadline.output import check_file
+from leadline.output import new_file
 from leadline.progress import progress_bar
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.ensemble import Ensemble
@@ -89,7 +88,16 @@ def ask_next(
             ask, or `out` exists.
     """
     run, out, config = Path(run), Path(out), config or AskConfig()
-    check_file(out, [run, cohort.path], _is_asks, overwrite=overwrite)
+    with new_file(out, [run, cohort.path], _is_asks, overwrite=overwrite) as scratch:
+        table, counts = _chosen(cohort, run, config, home)
+        table.write_csv(scratch)
+    return counts
+
+
+def _chosen(
+    cohort: Cohort, run: Path, config: AskConfig, home: Path | None
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The table of `ASKS`, and what `ask_next` returns."""
     ensemble, window = load_ensemble(run, home=home)
     process, views = _process(ensemble, run)
     random = np.random.default_rng(config.seed)
@@ -101,9 +109,7 @@ def ask_next(
     by_lot = round(config.lot * count)
     informative = most_informative(covariance, process.label_noise, count - by_lot)
     table = _asks(people, compared[informative], by_lot, random)
-    with replacing(out) as scratch:
-        table.write_csv(scratch)
-    return {
+    return table, {
         "asked": table.height,
         "lot": table.filter(pl.col("how") == "lot").height,
         "people": len(people),
