@@ -133,6 +133,7 @@ BROKEN = {
     "another version": lambda file: forge(
         file, f"UPDATE alembic_version SET version_num = '{WORD}'"
     ),
+    "no settings of keys": lambda file: forge(file, "DELETE FROM setting WHERE name = 'key id'"),
     "no version": lambda file: forge(file, "DROP TABLE alembic_version"),
     "no settings": lambda file: forge(file, "DELETE FROM setting"),
     "forged settings": lambda file: forge(file, f"UPDATE setting SET value = '{WORD}'"),
@@ -144,7 +145,6 @@ BROKEN = {
 
 
 UNTOUCHED = {
-    "no settings": ("init",),  # as a kill between tables and settings leaves it
     "a table that is gone": ("init", "token", "promote", "rekey"),
 }
 """Verbs that do not read what was damaged."""

@@ -5,11 +5,13 @@ import stat
 from contextlib import closing
 
 import pytest
+from sqlalchemy import delete, select
 from tests.support.stores import DATABASES, add_person, address, said, send, statuses
 
 from leadline.errors import LeadlineError
+from leadline.store import schema
 from leadline.store.people import external_id, find_people, people_by_id, team_id
-from leadline.store.store import change_key, make_store, open_store
+from leadline.store.store import KEY_ID, LOOKUP, TEXTS, change_key, make_store, open_store
 from leadline.store.vault import KeyConfig, new_key_file, read_key
 
 
@@ -97,3 +99,29 @@ def test_a_database_that_a_kill_left_without_tables_becomes_the_store(tmp_path):
         connection.execute("CREATE TABLE mine (x)")
     with pytest.raises(LeadlineError, match="no store"):
         make_store(str(tmp_path / "other.sqlite"), KeyConfig())
+
+
+@pytest.mark.parametrize("lost", [LOOKUP, KEY_ID, TEXTS, "%"])
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_store_that_lost_its_keys_gets_no_new_ones(kind, lost, tmp_path):
+    place, keys = address(kind, tmp_path), KeyConfig(key_file=tmp_path / "key")
+    store = make_store(place, keys)
+    add_person(store)
+    gone = delete(schema.setting).where(schema.setting.c.name.like(lost))
+    store.database.write(lambda connection: connection.execute(gone))
+    rows = store.database.read(lambda c: c.execute(select(schema.setting)).all())
+    for work in (make_store, open_store):
+        with pytest.raises(LeadlineError, match="keys is gone") as refused:
+            work(place, keys)
+        assert "from a copy" in str(refused.value)
+    assert store.database.read(lambda c: c.execute(select(schema.setting)).all()) == rows
+    store.close()
+
+
+def test_a_lost_key_file_is_not_made_anew(tmp_path):
+    place = str(tmp_path / "s.sqlite")
+    make_store(place, KeyConfig()).close()
+    (tmp_path / "s.sqlite.key").unlink()
+    with pytest.raises(LeadlineError, match="key of the store is not here"):
+        make_store(place, KeyConfig())
+    assert not (tmp_path / "s.sqlite.key").exists()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import Connection, exists, insert, inspect, select, update
 
 from leadline.errors import LeadlineError
 from leadline.store import schema
@@ -53,13 +53,14 @@ def make_store(address: str, keys: KeyConfig, *, keep_texts: bool = True) -> Sto
     """Make a store with a key of its own, or bring one that is there up to date.
 
     Raises:
-        LeadlineError: the database cannot be reached, or the key is not the one of the store.
+        LeadlineError: the database cannot be reached, the key is not the one of the store, or what
+            a store with people keeps of its keys is gone: new keys would open nothing of theirs.
     """
     database = Database(address)
     try:
         _make_room(database.file)
         upgrade(database)
-        if database.read(lambda connection: _setting(connection, LOOKUP)) is None:
+        if database.read(_is_empty):  # new, or left so by a kill
             vault = Vault(_new_or_given(keys, database.file))
             database.write(lambda connection: _begin(connection, vault, keep_texts))
     finally:
@@ -151,9 +152,23 @@ def _settings(database: Database) -> dict[str, str | None]:
             remedy="Make one with: leadline monitor init --store …",
         )
     check_known(database, newest=True)
-    return database.read(
+    settings = database.read(
         lambda connection: {name: _setting(connection, name) for name in (LOOKUP, KEY_ID, TEXTS)}
     )
+    if None in settings.values():
+        raise LeadlineError(
+            "What the store keeps of its keys is gone; without it nobody in it can be read.",
+            file=database.place,
+            remedy="Bring the store back from a copy. If nobody is in it yet, make it anew: "
+            "leadline monitor init",
+        )
+    return settings
+
+
+def _is_empty(connection: Connection) -> bool:
+    """Whether no table of a store has a row, so that no key of it can have been lost."""
+    tables = schema.METADATA.sorted_tables
+    return not any(connection.execute(select(exists(select(table)))).scalar() for table in tables)
 
 
 def _new_or_given(keys: KeyConfig, file: Path | None) -> bytes:
