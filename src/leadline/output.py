@@ -53,6 +53,7 @@ OWN_FILES = {
     r"|config\.toml|report\.html",
     "labels": r"labels\.parquet|(requests|thoughts)\.sqlite(-wal|-shm|-journal|\.lock)?",
     "export": "",
+    "reader": r"LICENSE|README\.md|\.gitattributes",
 }
 """Names that Leadline gives in each kind of artefact beside those that its manifest lists."""
 

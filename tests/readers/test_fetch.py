@@ -1,3 +1,5 @@
+import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -6,7 +8,14 @@ import pytest
 from leadline.artefact import sha256
 from leadline.errors import LeadlineError
 from leadline.readers import fetch
-from leadline.readers.fetch import fetch_reader, leadline_home, reader_path, reader_revision
+from leadline.readers.fetch import (
+    check_reader,
+    fetch_reader,
+    leadline_home,
+    reader_path,
+    reader_revision,
+)
+from leadline.runs.verify import MATCHES, verify
 
 CONFIG = '{"architectures": ["Fake"]}'
 
@@ -87,6 +96,55 @@ def test_a_local_directory_is_its_own_reader_and_its_revision_follows_its_conten
     assert reader_revision(tmp_path) == before
     (tmp_path / "model.safetensors").write_bytes(b"two!")
     assert reader_revision(tmp_path) != before
+
+
+def edit(file, content=None):
+    """Change one byte of a file and nothing that `ls` shows."""
+    before = file.stat()
+    content = content or bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:]
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+TAMPERED = {
+    "weights": lambda path: edit(path / "model.safetensors"),
+    "settings": lambda path: edit(path / "config.json"),
+    "no weights": lambda path: (path / "model.safetensors").unlink(),
+    "code": lambda path: (path / "modeling.py").write_text("1 / 0"),
+    "an adapter": lambda path: (path / "adapter_config.json").write_text("{}"),
+    "a folder": lambda path: (path / "deep").mkdir() or (path / "deep" / "x.bin").touch(),
+    "no revision": lambda path: rewrite(path, revision="words of canary"),
+    "no hashes": lambda path: rewrite(path, files={}),
+    "another kind": lambda path: rewrite(path, kind="run"),
+}
+
+
+def rewrite(path, **entries):
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_reader_that_is_not_as_it_was_fetched_is_refused(package, how):
+    path = fetch_reader("fake", home=package)
+    check_reader(path)  # what was seen once is looked at again
+    TAMPERED[how](path)
+    for work in (check_reader, reader_revision, lambda _: reader_path("fake", home=package)):
+        with pytest.raises(LeadlineError) as refused:
+            work(path)
+        assert "canary" not in str(refused.value)
+    assert how == "another kind" or verify(path).wrong
+
+
+def test_a_reader_is_read_once_and_its_every_file_is_bound(package, monkeypatch):
+    path = fetch_reader("fake", home=package)
+    check_reader(path)
+    with monkeypatch.context() as watched:
+        watched.setattr("leadline.artefact.sha256", no_network)
+        check_reader(path)
+    assert {finding.state for finding in verify(path).findings} == {MATCHES}
+    (path / "LICENSE").write_text("which readers of before have without a hash")
+    check_reader(path)
 
 
 def test_home_is_the_argument_then_the_environment(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import warnings
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -163,8 +164,64 @@ def test_a_value_of_the_wrong_size_is_read_again(tmp_path):
     with sqlite3.connect(cache.path) as connection:
         connection.execute("UPDATE states SET value = x'00'")
     reader.read.clear()
-    assert (cached_states(reader, [ONE], cache)[0][:, 0] == [10, 21]).all()
+    with pytest.warns(UserWarning, match="not as they were written"):
+        assert (cached_states(reader, [ONE], cache)[0][:, 0] == [10, 21]).all()
     assert reader.read == [ONE]
+
+
+def change(cache, statement, *values):
+    with closing(sqlite3.connect(cache.path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+CHANGES = {
+    "another number": "UPDATE states SET value = x'0000803f0000803f0000803f'",
+    "another's state": "UPDATE states SET value = (SELECT value FROM states ORDER BY value DESC)",
+    "another's seal": "UPDATE seals SET value = (SELECT max(value) FROM seals)",
+    "no bytes": "UPDATE states SET value = 7",
+    "a word": "UPDATE states SET value = 'canary'",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_state_that_was_changed_is_read_anew_and_it_is_said(tmp_path, what):
+    reader = Counting()
+    cache = StateCache(reader, home=tmp_path)
+    cached_states(reader, [ONE], cache)
+    change(cache, CHANGES[what])
+    cache = StateCache(reader, home=tmp_path)
+    with pytest.warns(UserWarning, match="not as they were written") as caught:
+        states = cached_states(reader, [ONE], cache)
+    assert (states[0][:, 0] == [10, 21]).all()
+    assert "canary" not in str(caught[0].message)
+    reader.read.clear()
+    cached_states(reader, [ONE], StateCache(reader, home=tmp_path))
+    assert reader.read == []
+
+
+def test_states_of_before_there_were_seals_are_kept_and_sealed_once(tmp_path):
+    reader = Counting()
+    cache = StateCache(reader, home=tmp_path)
+    cached_states(reader, [ONE], cache)
+    change(cache, "DROP TABLE seals")
+    change(cache, "DELETE FROM about WHERE name = 'sealed'")
+    reader.read.clear()
+    cached_states(reader, [ONE], StateCache(reader, home=tmp_path))
+    assert reader.read == []
+    change(cache, "DELETE FROM seals")  # and an earlier version that adds to it adds none
+    cached_states(reader, [ONE], StateCache(reader, home=tmp_path))
+    assert reader.read == [ONE]
+
+
+@pytest.mark.parametrize("secret", [b"", b"x" * 65, "canary", 7, None])
+def test_a_forged_secret_is_damage(tmp_path, secret):
+    reader = Counting()
+    cache = StateCache(reader, home=tmp_path)
+    cached_states(reader, [ONE], cache)
+    change(cache, "UPDATE about SET value = ? WHERE name = 'secret'", secret)
+    with pytest.warns(UserWarning, match="damaged"):
+        cache = StateCache(reader, home=tmp_path)
+    assert (cached_states(reader, [ONE], cache)[0][:, 0] == [10, 21]).all()
 
 
 FILL = """

@@ -218,7 +218,8 @@ def build_verify() -> click.Command:
     def verify_(path: Path, as_json: bool) -> None:
         """Say what of PATH is not as Leadline wrote it.
 
-        PATH is a cohort, labels, a run, an export, a file in one of these, or a file of estimates.
+        PATH is a cohort, labels, a run, an export, a fetched reader, a file in one of these, or a
+        file of estimates.
         Each file is held against its hash in the manifest, and what Leadline did not write is
         named. The locked test's record, the checkpoint of a run and estimates are also held against
         what can be written. Ends with 2 where something does not match, one line for each.

@@ -7,6 +7,7 @@ layout, or a hub id. Only `fetch_reader` uses the network; a fetched reader work
 
 A reader is complete when its manifest is there, and the manifest comes last, by a rename of
 the whole directory. An interrupted fetch leaves a `.partial` directory that the next resumes.
+Each process holds every file of a fetched reader against the manifest before it opens it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from leadline.artefact import MANIFEST, locked, read_manifest, sha256, write_manifest
+from leadline.artefact import (
+    MANIFEST,
+    check_files,
+    files_of,
+    locked,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 from leadline.errors import LeadlineError, missing_package
+from leadline.output import strangers
 
 Say = Callable[[str], None]
 
@@ -70,6 +80,8 @@ HUB_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # 
 HUB_CLIENTS = {"huggingface_hub", "httpx", "httpx2", "requests"}
 """Packages whose errors say that the hub could not be asked."""
 
+FETCH_AGAIN = "Remove this folder, then fetch the reader again: leadline reader fetch NAME"
+
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 # Raised when the stored form of a converted reader changes, so that states are read anew.
@@ -87,28 +99,63 @@ def reader_path(name: str, *, home: Path | None = None) -> Path:
     """The directory of a reader that was fetched before, or a local model directory.
 
     Raises:
-        LeadlineError: the reader was not fetched.
+        LeadlineError: the reader was not fetched, or is not as it was fetched.
     """
     if _is_local(name):
         return Path(name)
     path = _store(name, home)
-    if not (path / MANIFEST).is_file():
+    if not is_fetched(name, home=home):
         raise LeadlineError(
             f"The reader {name!r} is not on this machine.",
             remedy=f"Fetch it once with: leadline reader fetch {name}",
             file=path,
         )
-    read_manifest(path, "reader")
+    check_reader(path)
     return path
 
 
 def is_fetched(name: str, *, home: Path | None = None) -> bool:
-    """True if the reader is on this machine, whole."""
-    try:
-        reader_path(name, home=home)
-    except LeadlineError:
-        return False
-    return True
+    """True if the reader was fetched to the end, or is a local model directory."""
+    return _is_local(name) or (_store(name, home) / MANIFEST).is_file()
+
+
+def check_reader(path: Path) -> dict[str, Any]:
+    """Hold a fetched reader against its manifest, which is returned.
+
+    Every file is read once a process. A file is read again when its inode, size or times say that
+    it may be another: the time of the last change (ctime) among them, which no program sets.
+
+    Raises:
+        LeadlineError: a file is absent, changed, or was not fetched.
+    """
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return _checked_reader(path, tuple(_mark(file) for file in files))
+
+
+@lru_cache(maxsize=64)
+def _checked_reader(path: Path, _marks: tuple[tuple[Any, ...], ...]) -> dict[str, Any]:
+    manifest = read_manifest(path, "reader")
+    stranger = next(strangers(path, "reader", manifest), None)
+    if stranger is not None:
+        raise LeadlineError(
+            "This was not fetched with the reader.", remedy=FETCH_AGAIN, file=stranger
+        )
+    check_files(path, manifest, files_of(manifest), remedy=FETCH_AGAIN)
+    if re.fullmatch("[0-9a-f]{64}", str(manifest.get("revision"))) is None:
+        raise LeadlineError(
+            "The manifest does not say which reader this is.",
+            remedy=FETCH_AGAIN,
+            file=path / MANIFEST,
+        )
+    return manifest
+
+
+def _mark(file: Path) -> tuple[Any, ...]:
+    """What tells a file from one that was edited or put in its place, even with its times kept."""
+    seen = file.stat()
+    return (
+        str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    )  # fmt: skip
 
 
 def fetch_reader(name: str, *, home: Path | None = None, progress: Say | None = None) -> Path:
@@ -147,7 +194,11 @@ def fetch_reader(name: str, *, home: Path | None = None, progress: Say | None = 
             settings={"name": name},
             inputs=source,
             revision=revision,
-            files={file.name: sha256(file) for file in _model_files(partial)},
+            files={
+                str(file.relative_to(partial)): sha256(file)
+                for file in partial.rglob("*")
+                if file.is_file()
+            },
         )
         partial.replace(path)
     return path
@@ -159,10 +210,11 @@ def reader_revision(path: Path) -> str:
     A fetched reader has it in its manifest; of a local directory the files are hashed.
 
     Raises:
-        LeadlineError: the directory holds no model in the Hugging Face layout.
+        LeadlineError: the directory holds no model in the Hugging Face layout, or is a reader that
+            is not as it was fetched.
     """
     if (path / MANIFEST).is_file():
-        return str(read_manifest(path, "reader")["revision"])
+        return str(check_reader(path)["revision"])
     files = _model_files(path)
     if not (path / "config.json").is_file() or not any(f.suffix == ".safetensors" for f in files):
         raise LeadlineError(
@@ -174,14 +226,11 @@ def reader_revision(path: Path) -> str:
 
 
 def _content(path: Path) -> list[str]:
-    return [
-        f"{file.name}:{_file_hash(file, file.stat().st_size, file.stat().st_mtime_ns)}"
-        for file in _model_files(path)
-    ]
+    return [f"{file.name}:{_file_hash(file, _mark(file))}" for file in _model_files(path)]
 
 
 @lru_cache(maxsize=512)
-def _file_hash(file: Path, _size: int, _modified: int) -> str:
+def _file_hash(file: Path, _as: tuple[Any, ...]) -> str:
     return sha256(file)
 
 

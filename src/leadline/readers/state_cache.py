@@ -4,6 +4,8 @@ The key of a state is what it depends on: for a contextual reader a hash chained
 role and text of every message so far, so that a new or edited turn invalidates exactly what
 follows it; for a sentence reader the text alone. Equal texts of two people share a key and
 stay two records. The hashes are keyed by a secret of the cache, and text is never stored.
+Each state has a seal, a hash under that secret over key and state: one that was changed, or moved
+to another key, is read anew. States that lay there before there were seals are sealed once.
 
 One SQLite file per reader, write-ahead log, readable by its owner only. Two processes may
 fill it at once. A damaged file is replaced by an empty one with a warning.
@@ -20,6 +22,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +45,8 @@ FIXED_WORDS = (
 GROUP = 256
 
 _LOOKUP = 500
+
+_SEAL_BYTES = 16
 
 
 class StateCache:
@@ -86,7 +91,10 @@ class StateCache:
 
     def put(self, states: dict[bytes, States]) -> None:
         """Store states; one that is there already is replaced."""
-        rows = [(key, np.asarray(v, "<f4").tobytes()) for key, v in states.items()]
+        rows = [
+            (key, value, _seal(self._secret, key, value))
+            for key, value in ((key, np.asarray(v, "<f4").tobytes()) for key, v in states.items())
+        ]
         try:
             self._insert(rows)
         except sqlite3.DatabaseError as error:
@@ -94,20 +102,38 @@ class StateCache:
             self._secret = self._open(self._secret)
             self._insert(rows)
 
-    def _insert(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    def _insert(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         with self._connect() as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", rows)
+            connection.executemany(
+                "INSERT OR REPLACE INTO states VALUES (?, ?)", (row[:2] for row in rows)
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO seals VALUES (?, ?)", (row[::2] for row in rows)
+            )
 
     def _select(self, keys: Sequence[bytes]) -> dict[bytes, States]:
         stored_states: dict[bytes, States] = {}
+        changed = 0
         with self._connect() as connection:
             for at in range(0, len(keys), _LOOKUP):
                 chunk = keys[at : at + _LOOKUP]
                 marks = ",".join("?" * len(chunk))
-                query = f"SELECT key, value FROM states WHERE key IN ({marks})"
-                for key, value in connection.execute(query, chunk):
-                    if len(value) == 4 * self.width:
+                query = (
+                    "SELECT key, states.value, seals.value FROM states LEFT JOIN seals USING (key) "
+                    f"WHERE key IN ({marks})"
+                )
+                for key, value, seal in connection.execute(query, chunk):
+                    if not isinstance(value, bytes) or seal != _seal(self._secret, key, value):
+                        changed += seal is not None
+                    elif len(value) == 4 * self.width:
                         stored_states[key] = np.frombuffer(value, "<f4")
+        if changed:
+            warnings.warn(
+                f"{changed:,} states of the state cache {self.path} are not as they were written; "
+                "they are read anew.",
+                LeadlineWarning,
+                stacklevel=3,
+            )
         return stored_states
 
     def _hash(self, *parts: bytes) -> bytes:
@@ -133,18 +159,19 @@ class StateCache:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("CREATE TABLE IF NOT EXISTS about (name PRIMARY KEY, value)")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, value BLOB NOT NULL)"
-                )
-                new_secret = secret or secrets.token_bytes(32)
-                connection.execute("INSERT OR IGNORE INTO about VALUES ('secret', ?)", [new_secret])
-                connection.execute(
-                    "INSERT OR IGNORE INTO about VALUES ('format', ?)", [CACHE_FORMAT]
-                )
-            properties = dict(connection.execute("SELECT name, value FROM about"))
-        if properties["format"] != CACHE_FORMAT or not isinstance(properties["secret"], bytes):
-            raise sqlite3.DatabaseError("another format")
-        return properties["secret"]
+                for table in ("states", "seals"):
+                    connection.execute(
+                        f"CREATE TABLE IF NOT EXISTS {table} "
+                        "(key BLOB PRIMARY KEY, value BLOB NOT NULL)"
+                    )
+                about = {"secret": secret or secrets.token_bytes(32), "format": CACHE_FORMAT}
+                connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
+                properties = dict(connection.execute("SELECT name, value FROM about"))
+                if properties["format"] != CACHE_FORMAT or not _is_secret(properties["secret"]):
+                    raise sqlite3.DatabaseError("another format")
+                if "sealed" not in properties:
+                    _seal_all(connection, properties["secret"])
+        return bytes(properties["secret"])
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:
         # A full disk or a lock is no damage; a table that is gone is.
@@ -163,6 +190,27 @@ class StateCache:
         )
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, bytes) and 0 < len(value) <= hashlib.blake2b.MAX_KEY_SIZE
+
+
+def _seal(secret: bytes, key: bytes, value: bytes) -> bytes:
+    """What binds a state to its key."""
+    seal = hashlib.blake2b(key, digest_size=_SEAL_BYTES, key=secret, person=b"seal")
+    seal.update(value)
+    return seal.digest()
+
+
+def _seal_all(connection: sqlite3.Connection, secret: bytes) -> None:
+    """Seal what an earlier version of Leadline kept."""
+    connection.create_function("seal", 2, lambda key, value: _seal(secret, key, value))
+    connection.execute(
+        "INSERT OR IGNORE INTO seals "
+        "SELECT key, seal(key, value) FROM states WHERE typeof(value) = 'blob'"
+    )
+    connection.execute("INSERT INTO about VALUES ('sealed', 1)")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -27,6 +27,7 @@ from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.further import read_further
 from leadline.evaluate.run_results import ESTIMATES_FILE, RESULTS_FILE, read_results
 from leadline.output import strangers
+from leadline.readers.fetch import FETCH_AGAIN, check_reader
 from leadline.runs.checkpoint import (
     CHECKPOINT,
     MODEL_FILE,
@@ -47,16 +48,20 @@ from leadline.teacher.label_table import ANSWERS_KEPT, LABELS_FILE, read_labels
 MATCHES, UNBOUND, WRONG = "matches", "no hash", "wrong"
 """States of a file: as it was written; that no hash binds; not as it was written."""
 
-KINDS = ("cohort", "labels", "run", "export")
+KINDS = ("cohort", "labels", "run", "export", "reader")
 
 REMEDIES = {
     "cohort": CHANGED,
     "labels": ANSWERS_KEPT,
     "run": REMEDY,
     "export": "Export the run again.",
+    "reader": FETCH_AGAIN,
 }
 
-LISTED = {"cohort": FILES, "labels": (LABELS_FILE,), "run": RUN_FILES, "export": ()}
+LISTED = {
+    "cohort": FILES, "labels": (LABELS_FILE,), "run": RUN_FILES, "export": (),
+    "reader": ("config.json",),
+}  # fmt: skip
 """Files that a manifest of each kind has to list."""
 
 SCORE_AGAIN = "Score again with this version of Leadline."
@@ -108,7 +113,8 @@ def verify(path: Path | str) -> Verification:
     """Hold an artefact against its manifest and against what can be written.
 
     Args:
-        path: a cohort, labels, run or export, a file in one, or a file of estimates.
+        path: a cohort, labels, run, export or fetched reader, a file in one, or a file of
+            estimates.
 
     Raises:
         LeadlineError: there is no such thing here, or its manifest cannot be read.
@@ -119,7 +125,7 @@ def verify(path: Path | str) -> Verification:
     if not path.is_file():
         raise LeadlineError(
             "There is nothing here that can be verified.",
-            remedy="Give a cohort, labels, run or export, or a file of estimates.",
+            remedy="Give a cohort, labels, run, export or reader, or a file of estimates.",
             file=path,
         )
     for folder in path.absolute().parents:
@@ -229,6 +235,7 @@ def _impossible(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[
         "labels": lambda path, _: iter([partial(read_labels, path)]),
         "run": _run_checks,
         "export": lambda *_: iter(()),
+        "reader": _reader_checks,
     }
     for check in checks[kind](path, manifest):
         try:
@@ -249,6 +256,10 @@ def _with_row(error: LeadlineError) -> str:
 def _cohort_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
     yield partial(check_tables, path, manifest)
     yield partial(read_history, path, manifest)
+
+
+def _reader_checks(path: Path, _: Mapping[str, Any]) -> Iterator[Any]:
+    yield partial(check_reader, path)
 
 
 def _run_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
