@@ -37,11 +37,10 @@ from leadline.heads.design import Design
 from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
 from leadline.phq9.distribution import Totals
 from leadline.phq9.population import POPULATIONS
-from leadline.runs.checkpoint import load_ensemble, open_source
+from leadline.runs.checkpoint import load_ensemble, open_source, settled
 from leadline.runs.config import TrainConfig
 from leadline.runs.prior import PriorConfig, load_prior, prior_run
 from leadline.runs.state_source import StateSource
-from leadline.runs.train import with_arithmetic
 from leadline.simulate.cohort import simulate_cohort
 from leadline.simulate.config import preset
 
@@ -153,7 +152,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     table: dict[str, Any] = {}
     assumed: dict[str, Any] = {}
     for name in args.readers.split(","):
-        source = open_source(with_arithmetic(TrainConfig(reader=name)))
+        source = open_source(settled(TrainConfig(reader=name, lexical="off")))
         design = Design.of(source.directions, source.read(timelines), spans, "mean")
         found = assumptions(source, design, total, name)
         assumed[name] = {what: round(figure, 3) for what, figure in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from leadline.heads.design import PersonStates
 from leadline.heads.head import fit_head
 from leadline.heads.inputs import Inputs, Scaler, Turns
 from leadline.heads.lexical import LexicalRidge
+from leadline.heads.terms import count_terms
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
 
 CLOSED = ["gp", "ridge", "histogram"]
@@ -168,13 +170,44 @@ def test_the_graph_can_be_differentiated_in_its_states():
     assert slope == pytest.approx(float(views[0].grad[1, 0]), abs=1e-3)
 
 
-def test_a_run_that_looks_at_words_is_refused_with_what_to_do():
-    words = LexicalRidge(np.arange(2), np.ones(2), np.ones(2), 9.0, 4.0, 0.5)
-    model = FrozenModel(Candidate("ridge", per_view=False, lexical=0.4), (((), words),), PLAIN)
-    source = SimpleNamespace(views={}, directions={})
-    with pytest.raises(LeadlineError, match="words and characters") as caught:
-        EnsembleGraph(Ensemble((Member(0, 0, model),), {}, source, "mean"))
-    assert "--lexical off" in caught.value.remedy
+SAID = (
+    "so tired of it all",
+    "never sleep",
+    "\u6211\u5f88\u7d2f",
+    "fine, tired but fine",
+    "",
+    "zebra",
+)
+
+
+def test_words_and_characters_stand_in_the_graph_as_in_the_ensemble():
+    """Members that know different words, a script without spaces, and a text of none of them."""
+    counts = count_terms([f"{a} {b}" for a in SAID[:3] for b in SAID[:4]])
+    total = np.random.default_rng(0).uniform(0, 27, counts.shape[0])
+    models = []
+    for number, (rows, share) in enumerate(((slice(0, 8), 0.4), (slice(4, 12), 1.0))):
+        head = LexicalRidge.fit_counts(counts[rows], total[rows])
+        states = fitted(Candidate("ridge", per_view=False), number)
+        models.append(
+            replace(states, candidate=replace(states.candidate, lexical=share),
+                    parts=(*states.parts, ((), head)))
+        )  # fmt: skip
+    members = tuple(Member(0, n, model) for n, model in enumerate(models))
+    source = SimpleNamespace(views=dict.fromkeys(WIDTHS), directions=DIRECTIONS)
+    ensemble = Ensemble(members, {}, source, "mean")
+    graph = EnsembleGraph(ensemble)
+    assert set(models[0].parts[-1][1].columns) != set(models[1].parts[-1][1].columns)
+    states = replace(person_states(len(SAID), 1), terms=count_terms(SAID))
+    person = timeline(states.words)
+    spans = [Span(0, first, last) for first, last in ((0, 0), (0, 5), (2, 3), (5, 5))]
+    expected = ensemble.distributions([person], [states], spans)
+    views = [torch.from_numpy(states.views[view]) for view in WIDTHS]
+    for span, shape in zip(spans, expected.probabilities, strict=True):
+        said = np.asarray(states.terms[span.turns].sum(axis=0), np.float32)[0, graph.columns]
+        words = torch.from_numpy(states.words[span.turns].astype(np.float32))
+        turns = [view[span.turns] for view in views]
+        _, found = graph(words, *turns, torch.from_numpy(said))
+        np.testing.assert_allclose(found.numpy(), shape, atol=1e-9)
 
 
 def test_a_run_whose_reader_was_trained_is_no_graph():

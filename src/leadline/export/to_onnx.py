@@ -20,16 +20,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline.arrays import Ints
 from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError, missing_package
 from leadline.export.checks import as_timeline, check_talks
 from leadline.export.graph import EnsembleGraph, GaussianProcessGraph
-from leadline.readers.sentence import SentenceReader
+from leadline.heads.terms import METHOD
+from leadline.readers.sentence import SentenceReader, pooled
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.state_source import StateSource
 
 MODEL, ENCODER, TOKENIZER = "model.onnx", "encoder.onnx", "tokenizer"
+
+COLUMNS = "columns.npy"  # which words and characters the graph looks at
 
 OUTPUTS = ("estimated_mean", "estimated_distribution")
 
@@ -72,10 +76,11 @@ def export_onnx(ensemble: Ensemble, folder: Path) -> dict[str, Any]:
     graph = EnsembleGraph(ensemble, erf=torch.float32).eval()
     _check_size(graph)
     names = view_inputs(source)
-    _write_model(graph, list(names), source, folder / MODEL)
+    terms = _write_columns(graph, folder)
+    _write_model(graph, [*names, *terms], source, folder / MODEL)
     holds_people = any(isinstance(part, GaussianProcessGraph) for part in graph.modules())
     encoders = _write_encoders(source, folder)
-    checked = _check_model(ensemble, names, folder / MODEL)
+    checked = _check_model(ensemble, names, graph.columns, folder / MODEL)
     return {
         "target": "onnx",
         "exported": f"{len(ensemble.members)} models averaged in one graph, "
@@ -88,6 +93,7 @@ def export_onnx(ensemble: Ensemble, folder: Path) -> dict[str, Any]:
         "graph_inputs": {
             "words": "float32 (turns,): white-space separated words of each user turn",
             **{name: f"float32 (turns, width): states of {view}" for name, view in names.items()},
+            **terms,
         },
         "graph_outputs": {
             OUTPUTS[0]: "float64 (): expected total",
@@ -104,6 +110,18 @@ def view_inputs(source: StateSource) -> dict[str, str]:
     if len(views) == 1:
         return {"states": views[0]}
     return {f"states_{number}": view for number, view in enumerate(views)}
+
+
+def _write_columns(graph: EnsembleGraph, folder: Path) -> dict[str, str]:
+    """Write which columns of counts the graph takes; name and meaning of that input, if any."""
+    if not len(graph.columns):
+        return {}
+    np.save(folder / COLUMNS, graph.columns, allow_pickle=False)
+    meaning = (
+        f"float32 ({len(graph.columns)},): counts of the whole reading in the columns that "
+        f"{COLUMNS} names, as leadline.heads.terms.count_terms counts (method {METHOD})"
+    )
+    return {"terms": meaning}
 
 
 def _require_packages() -> None:
@@ -129,24 +147,27 @@ def _write_model(
 ) -> None:
     widths = [source.directions[view].shape[1] for view in source.views]
     turns = torch.export.Dim("turns", min=1)
-    example = (torch.full((3,), 8.0), *(torch.full((3, width), 0.1) for width in widths))
-    shapes = ({0: turns}, tuple({0: turns} for _ in widths))
+    states = [torch.full((3, width), 0.1) for width in widths]
+    terms = [torch.ones(len(graph.columns))] if len(graph.columns) else []
+    example = (torch.full((3,), 8.0), *states, *terms)
+    shapes = ({0: turns}, (*({0: turns} for _ in widths), *({} for _ in terms)))
     _write(graph, example, path, ["words", *names], list(OUTPUTS), shapes)
 
 
 class Encoder(nn.Module):
-    """A sentence encoder: mean over tokens, then length one, as `SentenceReader` reads."""
+    """A sentence encoder, as `SentenceReader` reads, a tensor a view."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, layers: tuple[int, ...]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.layers = model, layers
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Tokens and mask, int64 (texts, tokens) -> states, float32 (texts, width)."""
-        out = self.model(input_ids=input_ids, attention_mask=attention_mask)
-        weight = attention_mask.unsqueeze(-1).float()
-        mean = (out.last_hidden_state * weight).sum(dim=1) / weight.sum(dim=1)
-        return nn.functional.normalize(mean, dim=1)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """Tokens and mask, int64 (texts, tokens) -> states of each layer, float32 (texts, hidden).
+
+        Without layers those are the encoder's own embeddings.
+        """
+        views = pooled(self.model, input_ids, attention_mask, self.layers)
+        return tuple(views.chunk(max(len(self.layers), 1), dim=1))
 
 
 def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
@@ -162,9 +183,12 @@ def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
         texts, tokens = torch.export.Dim("texts", min=1), torch.export.Dim("tokens", min=2)
         ids = torch.full((3, 7), int(reader.tokenizer.cls_token_id))
         shape = {0: texts, 1: tokens}
-        encoder = Encoder(reader.model.float().cpu()).eval()
+        encoder = Encoder(reader.model.float().cpu(), reader.layers).eval()
         inputs = ["input_ids", "attention_mask"]
-        _write(encoder, (ids, torch.ones_like(ids)), folder / file, inputs, ["states"],
+        states = [
+            name for name, view in view_inputs(source).items() if source.views[view][0] == number
+        ]
+        _write(encoder, (ids, torch.ones_like(ids)), folder / file, inputs, states,
                (shape, shape))  # fmt: skip
         reader.tokenizer.save_pretrained(folder / tokenizer)
         reader.model.to(reader.device)
@@ -174,8 +198,10 @@ def _write_encoders(source: StateSource, folder: Path) -> dict[str, Any]:
             "tokens": f"{reader.tokenizer.cls_token}, those of the turn, "
             f"{reader.tokenizer.sep_token}",
             "window_tokens": reader.window,
-            "longer_turns": "cut into windows; states averaged by their tokens, then length one",
-            "largest_difference": _check_encoder(reader, folder / file),
+            "states": states,
+            "longer_turns": "cut into windows; states averaged by their tokens"
+            + ("" if reader.layers else ", then length one"),
+            "largest_difference": _check_encoder(reader, states, folder / file),
         }
     return entries
 
@@ -224,7 +250,9 @@ def open_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[str, Any]:
+def _check_model(
+    ensemble: Ensemble, names: dict[str, str], columns: Ints, path: Path
+) -> dict[str, Any]:
     """Compare the graph with Leadline on every reading of the check conversations."""
     assert ensemble.source is not None, "checked before"
     people = [as_timeline(f"check {n}", talk) for n, talk in enumerate(check_talks())]
@@ -245,6 +273,9 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
             name: np.ascontiguousarray(states[span.person].views[view][turns])
             for name, view in names.items()
         }
+        counts = states[span.person].terms
+        if len(columns) and counts is not None:
+            inputs["terms"] = np.asarray(counts[turns].sum(axis=0), np.float32)[0, columns]
         mean, distribution = session.run(list(OUTPUTS), inputs)
         difference = np.abs(distribution - shape).max()
         worst = max(worst, float(difference), abs(float(mean) - float(total)))
@@ -252,7 +283,7 @@ def _check_model(ensemble: Ensemble, names: dict[str, str], path: Path) -> dict[
     return {"readings": len(spans), "largest_difference": worst, "allowed": TOLERANCE}
 
 
-def _check_encoder(reader: SentenceReader, path: Path) -> float:
+def _check_encoder(reader: SentenceReader, states: list[str], path: Path) -> float:
     texts = [message.text for talk in check_talks() for message in talk if message.role == "user"]
     expected = reader.embed(texts)
     tokenizer = reader.tokenizer
@@ -265,7 +296,8 @@ def _check_encoder(reader: SentenceReader, path: Path) -> float:
     for row, tokens in enumerate(rows):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
     inputs = {"input_ids": ids, "attention_mask": mask}
-    worst = float(np.abs(open_session(path).run(["states"], inputs)[0] - expected).max())
+    computed = np.concatenate(open_session(path).run(states, inputs), axis=1)
+    worst = float(np.abs(computed - expected).max())
     _check_worst(worst, path)
     return worst
 

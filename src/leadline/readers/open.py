@@ -22,6 +22,9 @@ def open_reader(
     """The reader of a name: a `SentenceReader` for sentence encoders, else an `LMReader`."""
     path = reader_path(name, home=home)
     if (path / "modules.json").is_file():
-        limit = (config or ReaderConfig()).max_tokens
-        return SentenceReader(name, max_tokens=limit, device=device, home=home)
+        config = config or ReaderConfig()
+        return SentenceReader(
+            name, layers=config.sentence_layers, max_tokens=config.max_tokens, device=device,
+            home=home,
+        )  # fmt: skip
     return LMReader(name, config, device=device, home=home)

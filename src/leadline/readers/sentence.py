@@ -1,7 +1,7 @@
 """A sentence encoder that reads each user turn by itself.
 
-The state is the mean over the turn's tokens, then of length one, which is what the encoder's own
-configuration prescribes.
+The state is the mean over the turn's tokens at chosen layers, or, where none is chosen, at the last
+and then of length one, which is the embedding that the encoder's own configuration prescribes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from leadline.arrays import States
 from leadline.errors import LeadlineError
 from leadline.progress import Advance
-from leadline.readers.backbone import default_device, load_tokenizer
+from leadline.readers.backbone import default_device, load_tokenizer, resolve_layers
 from leadline.readers.batching import TokenRow, batches
 from leadline.readers.fetch import quiet_transformers, reader_path, reader_revision
 from leadline.readers.protocol import Conversation, reader_identity
@@ -24,6 +24,14 @@ from leadline.readers.protocol import Conversation, reader_identity
 
 class SentenceReader:
     """Embeds each user turn by itself with a sentence encoder.
+
+    Args:
+        name: a fetched encoder or a local model directory.
+        layers: to read, as `backbone.resolve_layers`; none for the encoder's own embedding.
+        max_tokens: of a turn; the last ones are read.
+        batch_tokens: read at once.
+        device: where to run; by default a GPU if there is one.
+        home: where fetched readers are kept, see `fetch.leadline_home`.
 
     A turn longer than the encoder takes is cut into windows whose embeddings are averaged by
     their tokens; of a turn longer than `max_tokens` the last ones are read. An empty turn has
@@ -39,6 +47,7 @@ class SentenceReader:
         self,
         name: str = "minilm",
         *,
+        layers: Sequence[float] = (),
         max_tokens: int = 8192,
         batch_tokens: int | None = None,
         device: torch.device | None = None,
@@ -57,24 +66,32 @@ class SentenceReader:
         self.window = _sentence_window(path)
         self.tokenizer = load_tokenizer(path)
         self.model = AutoModel.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+        depth = int(self.model.config.num_hidden_layers)
+        self.layers = tuple(dict.fromkeys(resolve_layers(layers, depth))) if layers else ()
         self.model.eval().to(self.device)
         if on_cpu:
             use_onednn(self.model)
 
     @property
     def identity(self) -> str:
-        """Hex digest of revision, window and token limit."""
+        """Hex digest of revision, window, token limit and layers."""
         return reader_identity(
             kind="sentence",
             revision=self.revision,
             window=self.window,
             max_tokens=self.max_tokens,
+            **({"layers": self.layers} if self.layers else {}),
         )
 
     @property
-    def width(self) -> int:
+    def hidden(self) -> int:
         """The encoder's hidden size."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def width(self) -> int:
+        """Hidden size times the number of layers read."""
+        return self.hidden * max(len(self.layers), 1)
 
     def states(
         self, conversations: Sequence[Conversation], progress: Advance | None = None
@@ -86,22 +103,24 @@ class SentenceReader:
         return np.split(flat, np.cumsum(counts)[:-1]) if counts else []
 
     def embed(self, texts: Sequence[str], progress: Advance | None = None) -> States:
-        """Unit-length embeddings of texts, float32 (texts, width)."""
+        """States of texts, float32 (texts, width); of length one where no layer was chosen."""
         distinct = list(dict.fromkeys(texts))
         jobs = [job for row, text in enumerate(distinct) for job in self._jobs(row, text)]
         sums = np.zeros((len(distinct), self.width), np.float32)
+        length = np.zeros(len(distinct), np.float32)
         total, tokens_read = sum(len(job.ids) for job in jobs), 0
         for batch in batches(jobs, self.batch_tokens):
             for job, vector in zip(batch, self._read(batch), strict=True):
                 sums[job.conversation] += vector * len(job.ids)
+                length[job.conversation] += len(job.ids)
             tokens_read += sum(len(job.ids) for job in batch)
             if progress is not None:
                 progress(tokens_read, total)
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        if not self.layers:
+            length = np.maximum(np.linalg.norm(sums, axis=1), 1e-12)
         position = {text: row for row, text in enumerate(distinct)}
-        unit = sums / np.maximum(norms, 1e-12)
-        out: States = unit[[position[text] for text in texts]] if texts else unit
-        return out
+        means: States = sums / length[:, None]
+        return means[[position[text] for text in texts]] if texts else means
 
     def _jobs(self, row: int, text: str) -> list[TokenRow]:
         words = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -122,11 +141,28 @@ class SentenceReader:
             ids[row, : len(job.ids)] = torch.tensor(job.ids)
             mask[row, : len(job.ids)] = 1
         ids, mask = ids.to(self.device), mask.to(self.device)
-        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        weights = mask.unsqueeze(-1).float()
-        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-        out: States = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-        return out
+        return pooled(self.model, ids, mask, self.layers).cpu().numpy()
+
+
+def pooled(
+    model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, layers: Sequence[int]
+) -> torch.Tensor:
+    """States of texts at `layers` of an encoder side by side, float32 (texts, width).
+
+    Args:
+        model: of transformers, with hidden states.
+        ids: tokens (texts, tokens), int64.
+        mask: 1 where a token is, (texts, tokens), int64.
+        layers: numbers from 1; none for the last, scaled to length one.
+    """
+    out = model(input_ids=ids, attention_mask=mask, output_hidden_states=bool(layers))
+    weights = mask.unsqueeze(-1).float()
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    if not layers:
+        mean = (out.last_hidden_state.float() * weights).sum(dim=1)
+        return torch.nn.functional.normalize(mean, dim=1)
+    means = [(out.hidden_states[layer].float() * weights).sum(dim=1) for layer in layers]
+    return torch.cat(means, dim=1)
 
 
 class OneDnnLinear(torch.nn.Linear):

@@ -164,8 +164,8 @@ class StateCache:
                         f"CREATE TABLE IF NOT EXISTS {table} "
                         "(key BLOB PRIMARY KEY, value BLOB NOT NULL)"
                     )
-                about = {"secret": secret or secrets.token_bytes(32), "format": CACHE_FORMAT}
-                connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
+                entries = {"secret": secret or secrets.token_bytes(32), "format": CACHE_FORMAT}
+                connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", entries.items())
                 properties = dict(connection.execute("SELECT name, value FROM about"))
                 if properties["format"] != CACHE_FORMAT or not _is_secret(properties["secret"]):
                     raise sqlite3.DatabaseError("another format")

@@ -30,8 +30,6 @@ from leadline.errors import LeadlineError
 from leadline.heads.calibration import Calibrated
 from leadline.heads.design import PersonStates
 from leadline.phq9.distribution import Totals
-from leadline.readers.language import LMReader
-from leadline.readers.sentence import SentenceReader
 from leadline.running.reader import (
     Continuation,
     EarlierMessages,
@@ -383,12 +381,11 @@ class _Person:
 def open_running(ensemble: Ensemble, batch_tokens: int) -> list[RunningReader]:
     """One running reader for each reader of frozen models, or for each adapted model."""
     if ensemble.source is not None:
-        readers = ensemble.source.readers
-        assert all(isinstance(reader, (LMReader, SentenceReader)) for reader in readers)
-    else:
-        # Members take turns message by message, so each is in memory by itself.
-        readers = [member.model.model.separate() for member in ensemble.members]  # type: ignore[union-attr]
-    return [RunningReader(reader, batch_tokens=batch_tokens) for reader in readers]  # type: ignore[arg-type]
+        frozen = ensemble.source.readers
+        return [RunningReader(reader, batch_tokens=batch_tokens) for reader in frozen]
+    # Members take turns message by message, so each is in memory by itself.
+    adapted = [member.model.model.separate() for member in ensemble.members]  # type: ignore[union-attr]
+    return [RunningReader(reader, batch_tokens=batch_tokens) for reader in adapted]
 
 
 def _times(messages: Sequence[TimedMessage]) -> npt.NDArray[np.datetime64]:

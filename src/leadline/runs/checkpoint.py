@@ -33,10 +33,15 @@ from leadline.evaluate.run_results import read_table
 from leadline.heads.calibration import Calibration
 from leadline.heads.candidates import Candidate, FrozenModel
 from leadline.heads.head import head_state, restore_head
-from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, default_arithmetic
+from leadline.readers.arithmetic import (
+    BEFORE_IT_WAS_KEPT,
+    default_arithmetic,
+    resolve_arithmetic,
+)
 from leadline.readers.backbone import default_device
 from leadline.readers.config import ReaderConfig
-from leadline.runs.config import TrainConfig
+from leadline.readers.fetch import DEFAULT_READERS, default_readers
+from leadline.runs.config import AUTO, OWN, TrainConfig
 from leadline.runs.description import DAMAGED, REMEDY, check_ledger, checked_members, damaged
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member, Model
 from leadline.runs.ledger import read_ledger
@@ -237,8 +242,10 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
     description = _read_model_json(file)
     try:
         # What is absent was not there when the run was trained.
-        fields = {"dtype": BEFORE_IT_WAS_KEPT, "lexical": "off", **description["train"]}
-        train = TrainConfig(**{**fields, "layers": tuple(fields["layers"])})
+        before = {"dtype": BEFORE_IT_WAS_KEPT, "lexical": "off", "sentence_layers": OWN}
+        fields = {**before, **description["train"]}
+        layers = {name: tuple(fields[name]) for name in ("layers", "sentence_layers")}
+        train = TrainConfig(**{**fields, **layers})
         return train, WindowConfig(**description["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file) from error
@@ -321,12 +328,25 @@ def step_members(run: Path, folder: str) -> list[dict[str, Any]]:
     return checked_members(_read_model_json(run / name), run / name)
 
 
+def settled(train: TrainConfig, *, home: Path | None = None) -> TrainConfig:
+    """The settings with what this machine has in the place of ``auto``: the run keeps it.
+
+    The readers are SmolLM2, and beside it MPNet where it was fetched; of these the first alone
+    where the reader is adapted.
+    """
+    reader = train.reader
+    if reader == AUTO:
+        reader = default_readers(home) if train.adapt == "frozen" else DEFAULT_READERS[0]
+    return replace(train, reader=reader, dtype=resolve_arithmetic(train.dtype, default_device()))
+
+
 def open_source(
     train: TrainConfig, *, home: Path | None = None, use_cache: bool = True
 ) -> StateSource:
     """The readers of a run's settings."""
     config = ReaderConfig(
         layers=train.layer_numbers(),
+        sentence_layers=train.sentence_layer_numbers(),
         state=train.state,
         max_tokens=train.max_tokens,
         dtype=train.dtype,

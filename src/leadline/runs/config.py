@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from leadline.errors import LeadlineError
 from leadline.finetune.config import FinetuneConfig
 from leadline.heads.config import FROZEN_HEADS, FROZEN_POOLS
-from leadline.settings import check_choices, same, setting
+from leadline.settings import check_choices, flag, same, setting
 
 BATCH_PEOPLE = 64  # people whose turns are read at a time
 INTERVAL = 0.9  # central level of the interval in `estimates`
+AUTO = "auto"
+OWN = ("own",)  # layers of a sentence encoder that gives its own embedding
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,17 @@ class TrainConfig:
     """What is trained and how it is checked."""
 
     reader: str = setting(
-        "smollm2", "Reader, or readers joined by +: smollm2, minilm, a fetched name, or a path."
+        AUTO,
+        "Reader, or readers joined by +: smollm2, mpnet, minilm, a fetched name, or a path; auto "
+        "is smollm2, and mpnet beside it where that was fetched and the reader is not adapted.",
     )
     layers: tuple[str, ...] = setting(
         ("0.53", "0.67", "0.73", "0.8", "0.87"),
         "Layers of a language model to read: whole numbers, or fractions of its depth.",
+    )
+    sentence_layers: tuple[str, ...] = setting(
+        ("0.67", "0.83", "1.0"),
+        "Layers of a sentence encoder to read, as --layers; own for its own embedding.",
     )
     pool: str = setting(
         "mean",
@@ -41,7 +49,7 @@ class TrainConfig:
         choices=("auto", *FROZEN_HEADS),
     )
     lexical: str = setting(
-        "off",
+        "auto",
         "Average a frozen reader's head with a ridge on words and characters, with the weight that "
         "the training folds ask for (auto), or leave it out (off).",
         choices=("auto", "off"),
@@ -89,12 +97,15 @@ class TrainConfig:
                 f"--reader {self.reader!r} names no reader.",
                 remedy="Name one, such as minilm, or several joined by +: smollm2+minilm.",
             )
-        layers = self.layer_numbers()
-        if not layers or any(x <= 0 or (x > 1 and x % 1) for x in layers):
-            raise LeadlineError(
-                f"--layers is {', '.join(self.layers) or 'empty'}.",
-                remedy="Give whole numbers from 1, or fractions of the depth up to 1.",
-            )
+        for name in ("layers", "sentence_layers"):
+            layers = _numbers(self, name)
+            if (not layers and getattr(self, name) != OWN) or any(
+                x <= 0 or (x % 1 and x > 1) for x in layers
+            ):
+                raise LeadlineError(
+                    f"{flag(name)} is {', '.join(getattr(self, name)) or 'empty'}.",
+                    remedy="Give whole numbers from 1, or fractions of the depth up to 1.",
+                )
         if self.adapt == "frozen" and self.pool not in FROZEN_POOLS:
             raise LeadlineError(
                 f"--pool {self.pool} with --adapt frozen.",
@@ -124,10 +135,22 @@ class TrainConfig:
 
     def layer_numbers(self) -> tuple[float, ...]:
         """`layers` as numbers: a whole number is a layer, a fraction a share of the depth."""
-        try:
-            return tuple(int(x) if "." not in x else float(x) for x in self.layers)
-        except ValueError as error:
-            raise LeadlineError(
-                "--layers holds something that is not a number.",
-                remedy="Give numbers such as 20 or 0.67, with one --layers for each.",
-            ) from error
+        return _numbers(self, "layers")
+
+    def sentence_layer_numbers(self) -> tuple[float, ...]:
+        """`sentence_layers` as numbers; none for the encoder's own embedding."""
+        return _numbers(self, "sentence_layers")
+
+
+def _numbers(config: TrainConfig, name: str) -> tuple[float, ...]:
+    """The layers of a setting as numbers."""
+    layers: tuple[str, ...] = getattr(config, name)
+    if name == "sentence_layers" and layers == OWN:
+        return ()
+    try:
+        return tuple(int(x) if "." not in x else float(x) for x in layers)
+    except ValueError as error:
+        raise LeadlineError(
+            f"{flag(name)} holds something that is not a number.",
+            remedy=f"Give numbers such as 20 or 0.67, with one {flag(name)} for each.",
+        ) from error

@@ -31,9 +31,7 @@ from leadline.heads.prior import AGREEMENT, AnchorPrior
 from leadline.output import scratch_folder
 from leadline.phq9.population import Population, population_named
 from leadline.progress import progress_bar
-from leadline.readers.arithmetic import resolve_arithmetic
-from leadline.readers.backbone import default_device
-from leadline.runs.checkpoint import load_ensemble, open_source, save_ensemble
+from leadline.runs.checkpoint import load_ensemble, open_source, save_ensemble, settled
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
@@ -71,6 +69,7 @@ class PriorConfig:
 
     reader: str = same(TrainConfig, "reader")
     layers: tuple[str, ...] = same(TrainConfig, "layers")
+    sentence_layers: tuple[str, ...] = same(TrainConfig, "sentence_layers")
     pool: str = setting("mean", "How turn states are combined.", choices=("mean", "words", "last"))
     population: str = setting(
         "help-seekers",
@@ -93,8 +92,8 @@ class PriorConfig:
     def as_training(self) -> TrainConfig:
         """The settings by which the run's readers are opened."""
         return TrainConfig(
-            reader=self.reader, layers=self.layers, pool=self.pool, dtype=self.dtype,
-            max_tokens=self.max_tokens,
+            reader=self.reader, layers=self.layers, sentence_layers=self.sentence_layers,
+            pool=self.pool, dtype=self.dtype, max_tokens=self.max_tokens, lexical="off",
         )  # fmt: skip
 
 
@@ -122,8 +121,8 @@ def prior_run(
         LeadlineError: too few people, a reader that is not there, an occupied output.
     """
     config, window = config or PriorConfig(), window or WindowConfig()
-    train = config.as_training()
-    train = replace(train, dtype=resolve_arithmetic(train.dtype, default_device()))
+    train = settled(config.as_training(), home=home)
+    config = replace(config, reader=train.reader, dtype=train.dtype)
     people = None if on is None else _people(on, window)
     source = open_source(train, home=home)
     inputs = {} if on is None else cohort_hashes(on)

@@ -19,6 +19,7 @@ from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
 from leadline.readers.open import open_reader
 from leadline.readers.protocol import Reader
+from leadline.readers.sentence import SentenceReader
 from leadline.readers.state_cache import StateCache, cached_states
 
 WORDS = "words and characters"
@@ -54,7 +55,7 @@ class StateSource:
                 f"--reader {names!r} names no reader, or one twice.",
                 remedy="Join different readers by +, such as smollm2+minilm.",
             )
-        self.readers: list[Reader] = [
+        self.readers: list[LMReader | SentenceReader] = [
             open_reader(name, config=config, home=home) for name in self.names
         ]
         self.home, self.use_cache, self.lexical = home, use_cache, lexical
@@ -132,9 +133,9 @@ def read_states(
         return source.read(people, advance)
 
 
-def _views(name: str, reader: Reader) -> list[tuple[str, slice]]:
-    """Names and columns of the views of a reader: a language model has one per layer."""
-    if not isinstance(reader, LMReader):
+def _views(name: str, reader: LMReader | SentenceReader) -> list[tuple[str, slice]]:
+    """Names and columns of the views of a reader: one a layer, or the encoder's own embedding."""
+    if not reader.layers:
         return [(name, slice(None))]
     return [
         (f"{name}:{layer}", slice(row * reader.hidden, (row + 1) * reader.hidden))

@@ -34,10 +34,8 @@ from leadline.heads.candidates import (
 from leadline.heads.design import PersonStates
 from leadline.heads.prior import AnchorPrior
 from leadline.progress import progress_bar
-from leadline.readers.arithmetic import resolve_arithmetic
-from leadline.readers.backbone import default_device
 from leadline.readers.fetch import reader_path
-from leadline.runs.checkpoint import CHECKPOINT, open_source, save_ensemble
+from leadline.runs.checkpoint import CHECKPOINT, open_source, save_ensemble, settled
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
@@ -58,7 +56,7 @@ from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
 from leadline.runs.prior import load_prior
 from leadline.runs.questionnaire import masked_predictions
-from leadline.runs.state_source import StateSource
+from leadline.runs.state_source import WORDS, StateSource
 
 SHARED = (
     "adapt",
@@ -104,7 +102,7 @@ def train_run(
     '3'
     """
     out, window = Path(out), window or WindowConfig()
-    config = with_arithmetic(config or TrainConfig())
+    config = settled(config or TrainConfig(), home=home)
     join_group(config)
     labelled = labelled_people(cohort, config, window)
     questionnaires = check_questionnaires(cohort, window, labelled.readings)
@@ -134,11 +132,6 @@ def train_run(
         training = _training_facts(labelled, left_out, config, window)
         choices = selection, questionnaires.facts(window)
         return _finish(run, cohort, settings, training, choices, source)
-
-
-def with_arithmetic(config: TrainConfig) -> TrainConfig:
-    """The settings with this machine's arithmetic in the place of ``auto``: the run keeps it."""
-    return replace(config, dtype=resolve_arithmetic(config.dtype, default_device()))
 
 
 def _goes_on_alone() -> bool:
@@ -218,7 +211,8 @@ def start_of(
     if not config.prior or source is None:
         return None
     start, readers = load_prior(Path(config.prior), home=home)
-    if readers.identities != source.identities or readers.views.keys() != source.views.keys():
+    identities = {name: hash for name, hash in source.identities.items() if name != WORDS}
+    if readers.identities != identities or readers.views.keys() != source.views.keys():
         raise LeadlineError(
             "The run of --prior was made with other readers or layers than this training.",
             remedy="Give both the same --reader, --layers, --max-tokens and --dtype, or make the "

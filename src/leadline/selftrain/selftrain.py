@@ -35,7 +35,7 @@ from leadline.heads.candidates import USUAL_WEIGHT
 from leadline.heads.design import PersonStates
 from leadline.phq9.reliability import standard_error
 from leadline.progress import progress_bar
-from leadline.runs.checkpoint import open_source, save_ensemble, step_folder
+from leadline.runs.checkpoint import open_source, save_ensemble, settled, step_folder
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
@@ -53,7 +53,6 @@ from leadline.runs.train import (
     candidates_for,
     frozen_ensemble,
     join_group,
-    with_arithmetic,
 )
 from leadline.selftrain.ancestry import (
     BATCHES,
@@ -215,7 +214,7 @@ def selftrain_run(
         TaintedLabel: a pseudolabel would depend on whom it must not depend on.
     """
     _check(config, train)
-    train = with_arithmetic(train)
+    train = settled(train, home=home)
     join_group(train)
     labels = load_labels(labels_dir, cohort, window)
     questionnaires = _look(cohort, train, window)
