@@ -87,6 +87,23 @@ DELIVERED = ("lower", "upper")
 MASKED_ARM = "questionnaire masked"
 """The model of `predictions` that reads no questionnaire where the run's own model does."""
 
+PROFILES: dict[str, pl.DataType] = {
+    "model": pl.String(),  # "leadline", "total only" (no word of the text) or "marginal"
+    "repeat": pl.Int16(),
+    "fold": pl.Int16(),
+    "split": pl.String(),
+    "person_id": pl.String(),
+    "label": pl.Int64(),
+    "instrument": pl.String(),
+    "item": pl.Int8(),  # 1 to 9; item 9 is a part of the total and no sign of risk or safety
+    "answer": pl.Int8(),  # gold, null where it was not given
+    "expected": pl.Float64(),  # expected answer; over the items of a label they sum to its mean
+    "chances": pl.List(pl.Float64()),  # of the answers 0 to 3
+    "lower": pl.Int8(),  # the interval that holds 90% or more
+    "upper": pl.Int8(),
+}
+"""Of a run whose people's PHQ-9s have items: what is said of each item of each PHQ-9."""
+
 ESTIMATES: dict[str, pl.DataType] = {
     "person_id": pl.String(),
     "conversation_id": pl.String(),

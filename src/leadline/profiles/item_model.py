@@ -61,7 +61,7 @@ class ItemModel:
         """
         if scores is None or self.direction is None or self.weight == 0.0:
             table = answers_given_total(self.response)
-            return np.einsum("rt,kat->rka", totals.probabilities, table)
+            return np.asarray(np.einsum("rt,kat->rka", totals.probabilities, table))
         shift = self.direction.shift(scores)
         out = np.zeros((len(totals), self.response.items, ANSWER_LEVELS))
         for start in range(0, len(totals), CHUNK):

@@ -40,7 +40,7 @@ class Profile:
     def answer_at(self, level: float) -> Ints:
         """The least answer that the chance of it or less reaches `level`, shape (R, K)."""
         below = np.cumsum(self.chances, axis=-1) < level - 1e-12
-        return np.minimum(below.sum(axis=-1), ANSWER_LEVELS - 1)
+        return np.asarray(np.minimum(below.sum(axis=-1), ANSWER_LEVELS - 1), dtype=np.int64)
 
     def interval(self) -> tuple[Ints, Ints]:
         """Least and greatest answer of an interval that holds `LEVEL` or more, each (R, K)."""

@@ -84,9 +84,11 @@ def fit_direction(model: ResponseModel, answers: Ints, scores: Array) -> TextDir
     for weight in WEIGHTS[1:]:
         shift = _weighted(direction, weight).shift(scores)
         gain = profile_scores(model, answers, shift) - alone
-        error = float(gain.std()) / np.sqrt(len(gain))
-        if gain.mean() > max(most, STANDARD_ERRORS * error):
-            best, most = weight, float(gain.mean())
+        if gain.mean() <= most:  # it only falls from here on
+            break
+        most = float(gain.mean())
+        if most > STANDARD_ERRORS * float(gain.std()) / np.sqrt(len(gain)):
+            best = weight
     return _weighted(direction, best)
 
 

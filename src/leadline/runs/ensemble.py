@@ -164,7 +164,7 @@ class Ensemble:
             spans: readings.
             estimate: gives the distributions by a member's number at rows of `spans`.
         """
-        rows_of = self._rows_of(people, spans)
+        rows_of = self.rows_by_member(people, spans)
         return Totals.average(
             len(spans),
             ((rows, estimate(number, rows)) for number, rows in rows_of.items()),
@@ -184,7 +184,7 @@ class Ensemble:
         average of their distributions is wider by that variance instead, so each is narrowed
         by twice as much first. Where one model speaks, nothing changes.
         """
-        rows_of = self._rows_of(people, spans)
+        rows_of = self.rows_by_member(people, spans)
         parts = {number: estimate(number, rows) for number, rows in rows_of.items()}
         votes, first, second = (np.zeros(len(spans)) for _ in range(3))
         for number, rows in rows_of.items():
@@ -202,7 +202,7 @@ class Ensemble:
             ),
         )
 
-    def _rows_of(self, people: Sequence[Timeline], spans: Sequence[Span]) -> dict[int, Ints]:
+    def rows_by_member(self, people: Sequence[Timeline], spans: Sequence[Span]) -> dict[int, Ints]:
         """For each member that has a say anywhere the rows of `spans` that it may estimate."""
         allowed = {
             row: self.members_for(people[row].person_id) for row in {s.person for s in spans}

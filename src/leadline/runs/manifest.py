@@ -17,6 +17,7 @@ from leadline.cohort.windows import undated_counts
 from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.runs.checkpoint import CHECKPOINT, STEPS
 from leadline.runs.config import TrainConfig
+from leadline.runs.profiles import ITEMS_FILE, PROFILES_FILE
 
 RUN_FILES = (
     "predictions.parquet",
@@ -26,7 +27,7 @@ RUN_FILES = (
 )
 """What every run holds when it is finished."""
 
-FURTHER_FILES = ("config.toml", "fusion.json")
+FURTHER_FILES = ("config.toml", "fusion.json", ITEMS_FILE, PROFILES_FILE)
 """What a run is bound to where it is there."""
 
 

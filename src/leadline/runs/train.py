@@ -55,6 +55,7 @@ from leadline.runs.ledger import ledger_table
 from leadline.runs.manifest import model_facts, write_run_manifest
 from leadline.runs.predictions import baseline_predictions, ensemble_predictions, labelled_estimates
 from leadline.runs.prior import load_prior
+from leadline.runs.profiles import write_profiles
 from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import WORDS, StateSource
 
@@ -130,6 +131,7 @@ def train_run(
         pl.concat(predictions).write_parquet(run / "predictions.parquet")
         estimates.write_parquet(run / "estimates.parquet")
         training = _training_facts(labelled, left_out, config, window)
+        training |= write_profiles(run, cohort, labelled, (ensemble, states), predictions[0])
         choices = selection, questionnaires.facts(window)
         return _finish(run, cohort, settings, training, choices, source)
 
