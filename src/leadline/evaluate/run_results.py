@@ -26,7 +26,7 @@ from leadline.artefact import (
 from leadline.cohort.lock_record import read_history
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.errors import LeadlineError, LeadlineWarning
-from leadline.evaluate.config import EvaluateConfig
+from leadline.evaluate.config import MIN_PEOPLE, EvaluateConfig
 from leadline.evaluate.further import (
     LOCKED,
     OPENED_BY_TRAINING,
@@ -40,6 +40,7 @@ from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.evaluate.results import RESULTS_FORMAT, evaluate_predictions
 from leadline.evaluate.sample import check_numbers
 from leadline.output import changing
+from leadline.profiles.scores import check_profiles, score_profiles
 from leadline.tables import ESTIMATES, PREDICTIONS, check_columns, check_estimates
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -101,9 +102,27 @@ def _evaluate(run: Path, cohort: Path | None, settings: EvaluateConfig | None) -
     results = evaluate_predictions(predictions, settings, manifest=facts, limit=limit)
     results["files"] = files
     results["further"] = further
+    results["profile"] = _profile_scores(run, predictions, results["reference_model"], files)
     write_json(run / pending_name(RESULTS_FILE), results)
     bind(run, manifest, [RESULTS_FILE])
     return results
+
+
+def _profile_scores(
+    run: Path, predictions: pl.DataFrame, model: str, files: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Scores of the profiles of the items; None of a run that has none.
+
+    Profiles of a split go with predictions of it: those of a test that is not read do not count.
+    """
+    names = [name.replace("predictions", "profiles") for name in files]
+    tables = []
+    for name in names:
+        if (run / name).is_file():
+            table = own_table(run, name)
+            check_profiles(table, run / name)
+            tables.append(table)
+    return score_profiles(tables, predictions, MIN_PEOPLE, model) if tables else None
 
 
 def all_predictions(run: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, Any]]:

@@ -33,6 +33,7 @@ from leadline.runs.checkpoint import (
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.ledger import read_ledger
 from leadline.runs.predictions import locked_baselines, whole_predictions
+from leadline.runs.profiles import keep_profiles, profiles_of_split
 from leadline.runs.state_source import read_states
 
 Fused = Callable[[Path, Cohort, Labelled, WindowConfig, pl.DataFrame], pl.DataFrame | None]
@@ -64,7 +65,8 @@ def open_locked_test(
     manifest, people = read_manifest(run, "run"), read_cohort(folder)
     _check_own(people, manifest, run)
     history = known_history(people)
-    table = pl.concat(_locked_predictions(run, people, manifest, home, fused))
+    tables, profiles = _locked_predictions(run, people, manifest, home, fused)
+    table = pl.concat(tables)
     with changing(folder):
         event = append_event(
             folder,
@@ -76,6 +78,7 @@ def open_locked_test(
         )
     summary = LockHistory((*history.events, event)).summary()
     write_further(run, LOCKED, table, summary)
+    keep_profiles(run, LOCKED, profiles)
     return summary
 
 
@@ -105,12 +108,15 @@ def _locked_predictions(
     manifest: dict[str, Any],
     home: Path | None,
     fused: Fused | None,
-) -> list[pl.DataFrame]:
-    """Predictions of the locked people by every model of the run, in the order of its table."""
+) -> tuple[list[pl.DataFrame], pl.DataFrame | None]:
+    """Predictions of the locked people by every model of the run, and its profiles of them.
+
+    Predictions are in the order of the run's table; profiles are None where it gives none.
+    """
     predictions = own_table(run, PREDICTIONS_FILE)
     old = predictions.filter(pl.col("split") == LOCKED)
     if old.height:
-        return [old]  # the training of an earlier version made them
+        return [old], None  # the training of an earlier version made them
     train, window = run_training(run)
     ensemble, _ = load_ensemble(run, home=home)
     labelled = labelled_people(cohort, train, window)
@@ -138,4 +144,4 @@ def _locked_predictions(
         names = set(predictions["model"])
         every = locked_baselines(labelled, train, left_out, states, home)
         tables += [table for table in every if table["model"][0] in names]
-    return tables
+    return tables, profiles_of_split(run, (ensemble, states), labelled, cohort, of_run)

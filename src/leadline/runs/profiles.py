@@ -349,24 +349,32 @@ def items_of_run(run: Path, ensemble: Ensemble) -> ItemModels:
     return items
 
 
-def add_profiles(
+def profiles_of_split(
     run: Path,
-    ensemble: Ensemble,
+    model: tuple[Ensemble, Sequence[PersonStates] | None],
     labelled: Labelled,
-    states: Sequence[PersonStates] | None,
     cohort: Cohort,
     predictions: pl.DataFrame,
-    split: str,
-) -> None:
-    """Keep the profiles of a further split beside its predictions, if the run gives profiles."""
-    items = load_item_models(run, ensemble)
+) -> pl.DataFrame | None:
+    """Profiles of a further split, a table of `PROFILES`; None where the run gives none.
+
+    Arguments as `write_profiles` takes them, of a finished run.
+    """
+    items = load_item_models(run, model[0])
     if items is None:
+        return None
+    return profile_table(items, model[0], labelled, model[1], cohort, predictions)
+
+
+def keep_profiles(run: Path, split: str, table: pl.DataFrame | None) -> None:
+    """Keep the profiles of a further split beside its predictions, in place of those of before."""
+    if table is None:
         return
-    table = profile_table(items, ensemble, labelled, states, cohort, predictions)
     name = f"profiles-{split}.parquet"
     with changing(run):
         manifest = read_manifest(run, "run")
-        table = table.with_columns(pl.lit(split).alias("split"))
         with replacing(run / pending_name(name)) as scratch:
-            table.write_parquet(scratch, compression="zstd")
+            table.with_columns(pl.lit(split).alias("split")).write_parquet(
+                scratch, compression="zstd"
+            )
         bind(run, manifest, [name])

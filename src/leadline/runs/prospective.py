@@ -31,6 +31,7 @@ from leadline.runs.config import INTERVAL
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.manifest import saw_no_label
 from leadline.runs.predictions import NO_FOLD, prediction_table, whole_predictions
+from leadline.runs.profiles import keep_profiles, profiles_of_split
 from leadline.runs.state_source import read_states
 from leadline.tables import PREDICTIONS
 
@@ -90,12 +91,13 @@ def evaluate_later(
     ensemble, _ = load_ensemble(run, home=home)
     states = read_states(ensemble.source, later.people)
     every = np.arange(len(rows))
-    tables = [
-        whole_predictions(ensemble, later, states, every),
-        *_comparators(run, newer, later, every),
-    ]
-    table = pl.concat(tables).with_columns(pl.lit(PROSPECTIVE).alias("split"))
+    of_run = whole_predictions(ensemble, later, states, every)
+    table = pl.concat([of_run, *_comparators(run, newer, later, every)]).with_columns(
+        pl.lit(PROSPECTIVE).alias("split")
+    )
     write_further(run, PROSPECTIVE, table.select(list(PREDICTIONS)), facts)
+    profiles = profiles_of_split(run, (ensemble, states), later, newer, of_run)
+    keep_profiles(run, PROSPECTIVE, profiles)
     return facts
 
 
