@@ -345,9 +345,16 @@ def build_score() -> click.Command:
         as_json: bool,
     ) -> None:
         """Write the estimate after every user turn of COHORT to a Parquet file."""
+        from leadline.profiles.profile import ITEM_NOTICE
         from leadline.runs.manifest import saw_no_label
         from leadline.scoring.score import score_cohort
 
+        if config.items and labels is not None:
+            raise LeadlineError(
+                "--items with --labels: a fused estimate is no longer the total that the profile "
+                "adds up to.",
+                remedy="Leave out one of the two.",
+            )
         if labels is None:
             counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
         else:
@@ -355,6 +362,7 @@ def build_score() -> click.Command:
         unlabelled = saw_no_label(run)
         if as_json:
             facts = {"no_label_seen": unlabelled, "notice": NOTICE}
+            facts |= {"items_notice": ITEM_NOTICE} if config.items else {}
             show_json({"estimates_file": str(out), **counts, **facts})
             return
         if unlabelled:
@@ -369,6 +377,8 @@ def build_score() -> click.Command:
                 f"{counts['trained_on']:,} people have no estimate: every model of this run was "
                 "trained on them."
             )
+        if config.items:
+            say(ITEM_NOTICE)
         say(NOTICE)
 
     return score

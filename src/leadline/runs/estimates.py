@@ -18,8 +18,10 @@ from leadline.cohort.timeline import Timeline
 from leadline.cohort.windows import Span, running_starts
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import CUTS
+from leadline.profiles.profile import Profile, profile_schema
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
+from leadline.runs.profiles import ItemModels
 from leadline.tables import ESTIMATES, MADE_BY
 
 
@@ -30,9 +32,13 @@ def batched(people: Sequence[Timeline], size: int) -> Iterator[Sequence[Timeline
 
 
 def running_estimates(
-    ensemble: Ensemble, batch: Sequence[Timeline], window: WindowConfig, model_id: str
+    ensemble: Ensemble,
+    batch: Sequence[Timeline],
+    window: WindowConfig,
+    model_id: str,
+    items: ItemModels | None = None,
 ) -> pl.DataFrame:
-    """The estimate after every user turn of `batch`, a table of `ESTIMATES`."""
+    """The estimate after every user turn of `batch`, a table of `estimates_schema`."""
     people = mask_people(batch, window)
     starts = [running_starts(person, window) for person in people]
     spans = [
@@ -41,13 +47,27 @@ def running_estimates(
         for last, first in enumerate(firsts)
     ]
     if not spans:
-        return pl.DataFrame(schema=ESTIMATES)
+        return pl.DataFrame(schema=estimates_schema(items))
     states = ensemble.source.read(people) if ensemble.source is not None else None
     moved, remaining = readings_before_turn(spans)
     both = ensemble.distributions(people, states, spans + remaining)
     totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
     departure = aged_out(ensemble, people, spans, totals, (moved, before_turn.mean()))
-    return estimates_table(ensemble, people, spans, totals, departure, model_id)
+    table = estimates_table(ensemble, people, spans, totals, departure, model_id)
+    if items is None:
+        return table
+    return with_profiles(table, items.profile(ensemble, people, states, spans, totals))
+
+
+def estimates_schema(items: ItemModels | None) -> dict[str, pl.DataType]:
+    """Columns of `ESTIMATES`, and of the profile where item models are given."""
+    return ESTIMATES if items is None else {**ESTIMATES, **profile_schema(items.items)}
+
+
+def with_profiles(table: pl.DataFrame, profile: Profile) -> pl.DataFrame:
+    """A table of `ESTIMATES` with the profile of each row beside it."""
+    schema = profile_schema(profile.chances.shape[1])
+    return table.hstack(pl.DataFrame(profile.columns(), schema=schema))
 
 
 def readings_before_turn(spans: Sequence[Span]) -> tuple[Ints, list[Span]]:

@@ -30,6 +30,7 @@ from leadline.profiles.item_model import ItemModel
 from leadline.profiles.profile import Profile
 from leadline.profiles.response_model import NOT_ANSWERED
 from leadline.readers.anchors import anchor_names
+from leadline.runs.checkpoint import checkpoint_members
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.labelled import Labelled, people_of_fold
 from leadline.tables import PROFILES
@@ -289,18 +290,20 @@ def save_item_models(run: Path, items: ItemModels) -> None:
     write_json(run / ITEMS_FILE, content)
 
 
-def load_item_models(run: Path, ensemble: Ensemble) -> ItemModels | None:
+def load_item_models(run: Path) -> ItemModels | None:
     """The item models of a finished run; None where it has none.
 
     Raises:
-        LeadlineError: they are not as training wrote them, or not those of the ensemble's models.
+        LeadlineError: they are not as training wrote them, or not those of the run's models.
     """
     file = run / ITEMS_FILE
     if not file.is_file():
         return None
     check_own(run, ITEMS_FILE, REMEDY)
     items = read_item_models(file)
-    if items.models.keys() != {(member.repeat, member.fold) for member in ensemble.members}:
+    if items.models.keys() != {
+        (entry["repeat"], entry["fold"]) for entry in checkpoint_members(run)
+    }:
         raise LeadlineError(
             "The item models of this run are not those of its models.", remedy=REMEDY, file=file
         )
@@ -332,18 +335,18 @@ def read_item_models(file: Path) -> ItemModels:
     return ItemModels(instrument, models)
 
 
-def items_of_run(run: Path, ensemble: Ensemble) -> ItemModels:
+def item_models_of(run: Path) -> ItemModels:
     """The item models of a finished run that is asked for profiles.
 
     Raises:
         LeadlineError: it has none, or as `load_item_models`.
     """
-    items = load_item_models(run, ensemble)
+    items = load_item_models(run)
     if items is None:
         raise LeadlineError(
             "This run gives no profile of the items: it was trained without answers to them.",
-            remedy=f"Leave out --items; or import PHQ-9s with their items, of {LEAST_PEOPLE} "
-            "people and more in each fold, and train again.",
+            remedy=f"Ask for totals alone; or import PHQ-9s with their items, of {LEAST_PEOPLE} "
+            "people or more in the training part of each fold, and train again.",
             file=run,
         )
     return items
@@ -360,7 +363,7 @@ def profiles_of_split(
 
     Arguments as `write_profiles` takes them, of a finished run.
     """
-    items = load_item_models(run, model[0])
+    items = load_item_models(run)
     if items is None:
         return None
     return profile_table(items, model[0], labelled, model[1], cohort, predictions)

@@ -21,12 +21,14 @@ from leadline.cohort.store import Cohort
 from leadline.output import check_file
 from leadline.progress import Advance, progress_bar
 from leadline.runs.checkpoint import CHECKPOINT, check_run
+from leadline.runs.estimates import estimates_schema
 from leadline.runs.manifest import saw_no_label
+from leadline.runs.profiles import ITEMS_FILE, item_models_of
 from leadline.scoring.blocks import PeopleBlock, index_cohort
 from leadline.scoring.config import ScoreConfig
 from leadline.scoring.parts import has_parts, open_parts
 from leadline.scoring.worker import Counts, Scorer, Work
-from leadline.tables import ESTIMATES, IDENTIFYING
+from leadline.tables import IDENTIFYING
 
 
 def score_cohort(
@@ -75,18 +77,21 @@ def score_cohort(
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
+    schema = estimates_schema(item_models_of(run) if config.items else None)
+    if config.items:
+        made_by["items"] = sha256(run / ITEMS_FILE)
     if saw_no_label(run):
         made_by["labels_seen"] = "0"
     inputs = {"turns": index.digest, **made_by}
     if left_over and not has_parts(out, settings, inputs):
         check_file(out, [source, run], is_estimates)
     with open_parts(out, settings, inputs, len(blocks)) as parts:
-        if left_over and not parts.are_joined(out, ESTIMATES, made_by):
+        if left_over and not parts.are_joined(out, schema, made_by):
             check_file(out, [source, run], is_estimates)
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
-        work = Work(turns, run, parts, config.batch_people, config.cache, home)
+        work = Work(turns, run, parts, config.batch_people, config.cache, home, config.items)
         total = score_parts(work, blocks, config, len(index))
-        parts.join(out, ESTIMATES, made_by)
+        parts.join(out, schema, made_by)
     return total
 
 

@@ -14,10 +14,11 @@ from leadline.cohort.timeline import Timeline
 from leadline.progress import Advance
 from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import Ensemble
-from leadline.runs.estimates import batched, running_estimates
+from leadline.runs.estimates import batched, estimates_schema, running_estimates
+from leadline.runs.profiles import ItemModels, item_models_of
 from leadline.scoring.blocks import PeopleBlock, read_people
 from leadline.scoring.parts import PartFolder
-from leadline.tables import ESTIMATES, check_estimates
+from leadline.tables import check_estimates
 
 Counts = dict[str, int]
 
@@ -33,6 +34,7 @@ class Work:
         batch_people: people read at a time.
         cache: keep turn states on disk.
         home: where readers are kept.
+        items: add the profile of the items.
     """
 
     turns: Path | pl.DataFrame
@@ -41,6 +43,7 @@ class Work:
     batch_people: int
     cache: bool
     home: Path | None
+    items: bool = False
 
 
 class Scorer:
@@ -54,6 +57,7 @@ class Scorer:
         self.work = work
         self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
         self.model_id = run_identity(work.run)
+        self.items = item_models_of(work.run) if work.items else None
 
     def make(self, block: PeopleBlock, progress: Advance | None = None) -> Counts:
         """Score the people of a block, write their part, and return what was counted."""
@@ -61,7 +65,13 @@ class Scorer:
         # Of somebody on whose label every model was fitted there is no honest estimate.
         unseen = [person for person in people if self.ensemble.members_for(person.person_id)]
         table = score_people(
-            self.ensemble, unseen, self.window, self.model_id, self.work.batch_people, progress
+            self.ensemble,
+            unseen,
+            self.window,
+            self.model_id,
+            self.work.batch_people,
+            progress,
+            items=self.items,
         )
         counts = {
             "people": len(people),
@@ -81,16 +91,18 @@ def score_people(
     model_id: str,
     batch_people: int,
     progress: Advance | None = None,
+    *,
+    items: ItemModels | None = None,
 ) -> pl.DataFrame:
-    """The estimate after every user turn of `people` in their order, a table of `ESTIMATES`.
+    """The estimate after every user turn of `people` in order, a table of `estimates_schema`.
 
     People of like length are read together, longest first, at most `batch_people` at a time.
     """
     length = [sum(len(message.text) for message in person.messages) for person in people]
     order = sorted(range(len(people)), key=lambda row: -length[row])
-    tables, people_scored = [pl.DataFrame(schema=ESTIMATES)], 0
+    tables, people_scored = [pl.DataFrame(schema=estimates_schema(items))], 0
     for batch in batched([people[row] for row in order], batch_people):
-        tables.append(running_estimates(ensemble, batch, window, model_id))
+        tables.append(running_estimates(ensemble, batch, window, model_id, items))
         people_scored += len(batch)
         if progress is not None:
             progress(people_scored, len(order))
