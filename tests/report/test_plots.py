@@ -119,7 +119,7 @@ def test_uncertainty_figures_describe_their_numbers() -> None:
     assert "90%: held 90%, claimed 95%" in coverage
     assert "2.00" in (parse(plots.pit("f", [0.2, *[0.8 / 9] * 9])).get("aria-label") or "")
     bins = [{"forecast": 0.1, "outcome": score(0.2)}, {"forecast": 0.9, "outcome": score(0.8)}]
-    reliability = parse(plots.reliability("f", bins, 15))
+    reliability = parse(plots.reliability("f", bins, "a total of 15 or more"))
     assert "15 or more" in words(reliability)
     assert "10% to 20%" in (reliability.get("aria-label") or "")
     calibration = [{"forecast": 4.0, "outcome": score(3.0)}]
@@ -188,3 +188,18 @@ def test_a_line_of_a_long_training_has_few_points() -> None:
     assert course.shape == (40, 2)
     assert course[:, 1].mean() == pytest.approx(np.mean([line["gold_loss"] for line in lines]))
     assert len(plots._smoothed(lines, "held_out_loss")) == 0
+
+
+def test_items_are_drawn_as_given_and_as_expected() -> None:
+    items = [{"item": 3, "name": "sleep", "answer": score(1.5), "expected": 1.25}]
+    root = parse(plots.item_means("f", items))
+    assert "3 sleep" in words(root)
+    assert "sleep 1.50 and 1.25" in (root.get("aria-label") or "")
+
+
+def test_a_profile_names_each_item_with_its_expected_answer() -> None:
+    chances = np.array([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    root = parse(plots.profile("f", "Person 1", chances, [1, None]))
+    assert "anhedonia 0.5, low mood 3.0" in (root.get("aria-label") or "")
+    assert "answered" in words(root)
+    assert "answered" not in words(parse(plots.profile("f", "Person 1", chances, [None, None])))

@@ -73,7 +73,7 @@ class ItemModel:
     def to_plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         response, direction = self.response, self.direction
-        plain: dict[str, Any] = {
+        values: dict[str, Any] = {
             "people": self.people,
             "discrimination": response.discrimination.tolist(),
             "thresholds": response.thresholds.tolist(),
@@ -82,23 +82,23 @@ class ItemModel:
             "marginal": self.marginal.tolist(),
         }
         if direction is not None and direction.weight > 0.0:
-            plain["direction"] = {
+            values["direction"] = {
                 "weight": direction.weight,
                 "mean": direction.mean.tolist(),
                 "sd": np.where(np.isfinite(direction.sd), direction.sd, 0.0).tolist(),
                 "spread": np.where(np.isfinite(direction.spread), direction.spread, 0.0).tolist(),
             }
-        return plain
+        return values
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> ItemModel:
+    def from_plain(cls, values: Mapping[str, Any]) -> ItemModel:
         """The inverse of `to_plain`; a direction without weight comes back as none.
 
         Raises:
             LeadlineError: the values are not those of an item model.
         """
         try:
-            model = _from_plain(plain)
+            model = _from_plain(values)
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged() from error
         if not _is_sound(model):
@@ -113,21 +113,21 @@ def _damaged() -> LeadlineError:
     )
 
 
-def _from_plain(plain: Mapping[str, Any]) -> ItemModel:
+def _from_plain(values: Mapping[str, Any]) -> ItemModel:
     response = ResponseModel(
-        np.array(plain["discrimination"], dtype=np.float64),
-        np.array(plain["thresholds"], dtype=np.float64),
-        float(plain["mean"]),
-        float(plain["sd"]),
+        np.array(values["discrimination"], dtype=np.float64),
+        np.array(values["thresholds"], dtype=np.float64),
+        float(values["mean"]),
+        float(values["sd"]),
     )
-    entry, direction = plain.get("direction"), None
+    entry, direction = values.get("direction"), None
     if entry is not None:
         scales = {name: np.array(entry[name], dtype=np.float64) for name in ("sd", "spread")}
         infinite = {name: np.where(x == 0.0, np.inf, x) for name, x in scales.items()}
         mean = np.array(entry["mean"], dtype=np.float64)
         direction = TextDirection(float(entry["weight"]), mean, **infinite)
-    marginal = np.array(plain["marginal"], dtype=np.float64)
-    return ItemModel(response, direction, marginal, int(plain["people"]))
+    marginal = np.array(values["marginal"], dtype=np.float64)
+    return ItemModel(response, direction, marginal, int(values["people"]))
 
 
 def _is_sound(model: ItemModel) -> bool:

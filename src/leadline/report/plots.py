@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from leadline.arrays import Array
 from leadline.evaluate.further import short_title
-from leadline.phq9.items import BANDS
+from leadline.phq9.items import BANDS, ITEMS
 
 WIDTH = 4.6  # inches
 
@@ -323,8 +323,8 @@ def coverage(name: str, intervals: Sequence[Mapping[str, Any]]) -> str:
 
 
 @mpl.rc_context(STYLE)
-def reliability(name: str, bins: Sequence[Mapping[str, Any]], cut: int) -> str:
-    """How often the total reached the cut, against the probability given to it."""
+def reliability(name: str, bins: Sequence[Mapping[str, Any]], event: str) -> str:
+    """How often an event came about, against the probability given to it."""
     figure, axes = _axes(2.6, NARROW)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=(0, (4, 3)))
     outcome = [entry["outcome"] for entry in bins]
@@ -336,7 +336,7 @@ def reliability(name: str, bins: Sequence[Mapping[str, Any]], cut: int) -> str:
     ticks = [0, 0.25, 0.5, 0.75, 1]
     axes.set_xticks(ticks, [f"{t:.0%}" for t in ticks])
     axes.set_yticks(ticks, [f"{t:.0%}" for t in ticks])
-    axes.set_xlabel(f"Probability given to a total of {cut} or more")
+    axes.set_xlabel(f"Probability given to {event}")
     axes.set_ylabel("How often it was")
     description = ", ".join(f"{f:.0%} to {v:.0%}" for f, v in zip(forecast, values, strict=True))
     return _svg(figure, name, f"Reliability of the probability, given to observed: {description}.")
@@ -516,3 +516,63 @@ def course(name: str, person: str, steps: Mapping[str, Array], gold: Sequence[An
         f"turn to {steps['mean'][-1]:.1f} after {len(x)}. Turn {largest + 1} moved it most, by "
         f"{arrival[largest]:+.1f}. PHQ-9 given: {phq9s or 'none'}.",
     )
+
+
+ANSWER_SHADES = ("#eef3f7", "#b5d3e7", "#56a3cf", "#0b5c8f")  # of the answers 0 to 3
+
+
+@mpl.rc_context(STYLE)
+def item_means(name: str, items: Sequence[Mapping[str, Any]]) -> str:
+    """Mean answer to each item with its interval, and the mean that was expected."""
+    figure, axes = _axes(3.4)
+    rows = np.arange(len(items))
+    answers = [item["answer"] for item in items]
+    expected = [item["expected"] for item in items]
+    axes.errorbar(
+        [answer["value"] for answer in answers], rows, xerr=_bars(answers), fmt="D",
+        color=ORANGE, ms=5, lw=1.1, label="answered, 95% interval",
+    )  # fmt: skip
+    axes.plot(expected, rows, "o", mfc="none", mec=BLUE, ms=8, mew=1.4, label="expected from text")
+    axes.set_yticks(rows, [f"{item['item']} {item['name']}" for item in items])
+    axes.set_ylim(len(items) - 0.4, -0.6)
+    axes.set_xlim(0, 3)
+    axes.set_xticks([0, 1, 2, 3])
+    axes.set_xlabel("Mean answer, 0 to 3")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handlelength=1.2)
+    words = ", ".join(
+        f"{item['name']} {item['answer']['value']:.2f} and {item['expected']:.2f}" for item in items
+    )
+    return _svg(figure, name, f"Mean answer to each item, given and expected: {words}.")
+
+
+@mpl.rc_context(STYLE)
+def profile(name: str, person: str, chances: Array, answers: Sequence[int | None]) -> str:
+    """One person's profile: the chance of each answer to each item, and what was answered.
+
+    Args:
+        name: of the figure, unique in the page.
+        person: how the page calls the person.
+        chances: of the answers 0 to 3, shape (items, 4).
+        answers: what the person answered; None where an item was left out.
+    """
+    figure, axes = _axes(2.7)
+    rows, expected = np.arange(len(chances)), chances @ np.arange(4)
+    start = np.zeros(len(chances))
+    for answer, shade in enumerate(ANSWER_SHADES):
+        axes.barh(rows, chances[:, answer], left=start, color=shade, height=0.72,
+                  edgecolor="white", lw=0.5, label=str(answer))  # fmt: skip
+        start += chances[:, answer]
+    middle = np.cumsum(chances, axis=1) - chances / 2
+    marks = [(middle[row, answer], row) for row, answer in enumerate(answers) if answer is not None]
+    if marks:
+        axes.plot(*zip(*marks, strict=True), "D", color=ORANGE, ms=5, mec="white", mew=0.7,
+                  label="answered")  # fmt: skip
+    names = [f"{row + 1} {ITEMS[row]}  {expected[row]:.1f}" for row in rows]
+    axes.set_yticks(rows, names)
+    axes.set_ylim(len(chances) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("Chance of each answer")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.35, 1.0), ncols=5, handlelength=1.0,
+                columnspacing=1.0)  # fmt: skip
+    words = ", ".join(f"{ITEMS[row]} {value:.1f}" for row, value in enumerate(expected))
+    return _svg(figure, name, f"Profile of {person}, expected answers: {words}.")

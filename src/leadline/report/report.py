@@ -24,6 +24,7 @@ from leadline.evaluate.lead import can_lead
 from leadline.evaluate.rounds import ablation_sets, canary_words, steps, verdict
 from leadline.evaluate.sample import SPLITS, Sample, split_samples
 from leadline.report import plots
+from leadline.report.profiles import profile_view
 
 COURSES = 4
 
@@ -85,6 +86,7 @@ def render_report(
     predictions: pl.DataFrame,
     *,
     estimates: pl.DataFrame | None = None,
+    profiles: pl.DataFrame | None = None,
     curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     out: Path,
 ) -> Path:
@@ -95,6 +97,7 @@ def render_report(
         predictions: the table that the results were made from, for the scatter.
         estimates: running estimates for example courses; None shows none. Whoever passes
             those of real people has been asked for it.
+        profiles: profiles of people, for examples, under the same rule.
         curves: courses of trainings (`curve.json`) by the step of self-training, if a reader was
             adapted; without steps their name is empty.
         out: the HTML file.
@@ -118,6 +121,7 @@ def render_report(
         sets=sets,
         primary=sets[0],
         rounds=_rounds_view(results),
+        profile=profile_view(results, profiles),
         courses=[] if estimates is None else _courses(estimates, predictions),
         learning={
             step: plots.learning_curves(f"learning-{number}", courses)
@@ -356,7 +360,7 @@ def _uncertainty(model: Mapping[str, Any], cut: int, name: str) -> dict[str, str
     }
     if uncertainty["reliability"]:
         figures["reliability"] = plots.reliability(
-            f"{name}-reliability", uncertainty["reliability"], cut
+            f"{name}-reliability", uncertainty["reliability"], f"a total of {cut} or more"
         )
     return figures
 

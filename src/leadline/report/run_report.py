@@ -20,12 +20,14 @@ from leadline.evaluate.run_results import (
     RESULTS_FILE,
     all_predictions,
     own_estimates,
+    own_table,
     read_results,
 )
 from leadline.output import changing
+from leadline.profiles.scores import check_profiles
 from leadline.report.report import render_report
 
-REPORT_FILE = "report.html"
+REPORT_FILE, PROFILES_FILE = "report.html", "profiles.parquet"
 
 CHECKPOINTS, CURVE_FILE, CURVE_FORMAT = "checkpoint", "curve.json", 1
 
@@ -59,13 +61,17 @@ def _report(run: Path, *, examples: bool) -> Path:
             remedy=f"Run: leadline evaluate {run}",
             file=run / RESULTS_FILE,
         )
-    estimates = None
+    estimates, profiles = None, None
     if (run / ESTIMATES_FILE).is_file() and (examples or results["simulated"]):
         estimates = own_estimates(run)
+    if (run / PROFILES_FILE).is_file() and (examples or results["simulated"]):
+        profiles = own_table(run, PROFILES_FILE)
+        check_profiles(profiles, run / PROFILES_FILE)
     render_report(
         results,
         predictions,
         estimates=estimates,
+        profiles=profiles,
         curves=_read_curves(run, manifest),
         out=run / pending_name(REPORT_FILE),
     )

@@ -42,12 +42,30 @@ def render_summary(results: Mapping[str, Any]) -> RenderableType:
     parts += [_scores(set_results, steps(results)) for set_results in results["sets"]]
     if "weighing" in results:  # evaluations of earlier versions do not say it
         parts.append(Text(str(results["weighing"])))
+    parts += [Text(line) for line in profile_lines(results)]
     parts += [Text(entry["text"]) for entry in (results.get("further") or {}).values()]
     for warning in results["warnings"]:
         parts.append(Text(f"Note: {warning['text']}", style="yellow"))
     if results["simulated"]:
         parts.append(Text(str(results["simulated_notice"])))
     return Group(*parts)
+
+
+def profile_lines(results: Mapping[str, Any]) -> list[str]:
+    """What is said of the profiles of the items: a line for each set, and what they are not."""
+    scores = results.get("profile")  # evaluations of earlier versions have none
+    if not scores:
+        return []
+    lines = []
+    for entry in scores["sets"]:
+        of_text, no_text = next(iter(entry["models"].values())), entry["models"]["marginal"]
+        lines.append(
+            f"Items, {short_title(entry['split'])}: MAE {_cell(of_text['mae'], 2)}, without text "
+            f"{_plain(no_text['mae']['value'], 2)}; log score "
+            f"{_plain(of_text['log_score']['value'], 3)}, gain "
+            f"{_cell(entry['gains']['marginal'], 3)}."
+        )
+    return [*lines, str(scores["notice"])]
 
 
 def _table(title: str, caption: str) -> Table:
