@@ -17,9 +17,11 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import timelines
 from leadline.errors import LeadlineError
 from leadline.phq9.distribution import Totals
+from leadline.phq9.items import ITEM_COLUMNS
 from leadline.running.scorer import RunningConfig, RunningScorer, TimedMessage
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
+from leadline.scoring.config import ScoreConfig
 from leadline.scoring.score import score_cohort
 from leadline.tables import ESTIMATES
 
@@ -416,3 +418,18 @@ def test_each_estimate_says_what_it_rests_on(light, simulated):
             window = [message for message in user[: at + 1] if message.time > since]
             assert row["window_turns"] == len(window)
             assert row["window_words"] == sum(len(m.text.split()) for m in window)
+
+
+def test_the_profile_is_that_of_score_and_sums_to_the_total(
+    light, trained, simulated, home, tmp_path
+):
+    cohort = few(simulated, 4)
+    score_cohort(cohort, trained, tmp_path / "all", ScoreConfig(items=True), home=home)
+    at_once = pl.read_parquet(tmp_path / "all").sort(KEYS[:3])
+    running = light(items=True).add_many(said_by(cohort)).sort(KEYS[:3])
+    assert running.schema == at_once.schema
+    for name in ITEM_COLUMNS:
+        np.testing.assert_allclose(running[name], at_once[name], atol=1e-4, rtol=0)
+    expected = running.select(pl.sum_horizontal(ITEM_COLUMNS)).to_series()
+    assert (expected - running["mean"]).abs().max() < 1e-9
+    assert light(items=True).add("a", []).schema == at_once.schema

@@ -200,6 +200,8 @@ def test_scores_are_those_of_each_item_in_every_view_and_voice():
     assert scores[0, 1].tolist() == [*voices, *(100 + at for at in voices)]
     ninth = [names.index(f"{voice}.self_harm") for voice in ("plain", "broad")]
     assert scores[0, 8, :2].tolist() == ninth
+    others = Design({}, {"a": columns[None, :3]}, np.ones(1))
+    assert symptom_scores(others, 9) is None
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,8 @@ from leadline.cohort.masking import mask_people
 from leadline.cohort.timeline import timelines
 from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError
+from leadline.phq9.items import ITEM_COLUMNS
+from leadline.profiles.profile import profile_schema
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.config import TrainConfig
 from leadline.runs.estimates import batched, running_estimates
@@ -344,3 +347,42 @@ def test_masking_keeps_turns_and_batches_keep_order(simulated):
     assert mask_people(people, WINDOW) == people
     assert [p for some in batched(people, 7) for p in some] == people
     assert {len(some) for some in batched(people, 7)} <= {7, len(people) % 7}
+
+
+@pytest.fixture(scope="module")
+def with_items(trained, simulated, home, tmp_path_factory):
+    out = tmp_path_factory.mktemp("items") / "estimates.parquet"
+    score_cohort(simulated, trained, out, ScoreConfig(items=True), home=home)
+    return pl.read_parquet(out)
+
+
+def test_the_profile_stands_beside_estimates_that_are_what_they_were(scored, with_items):
+    _, estimates, _ = scored
+    assert with_items.select(list(ESTIMATES)).equals(estimates)
+    assert with_items.schema == ESTIMATES | profile_schema(9)
+    expected = with_items.select(pl.sum_horizontal(ITEM_COLUMNS)).to_series()
+    assert (expected - with_items["mean"]).abs().max() < 1e-9
+    for name in ITEM_COLUMNS:
+        assert (with_items[f"{name}_lower"] <= with_items[f"{name}_upper"]).all()
+
+
+def test_training_people_have_the_profile_that_the_run_gave_them(with_items, trained):
+    """The last turn of a window is the reading of its PHQ-9, by the same models."""
+    profiles = pl.read_parquet(trained / "profiles.parquet").filter(pl.col("model") == "leadline")
+    each = profiles.group_by("person_id", "label", "repeat").agg(
+        pl.col("expected").sort_by(pl.col("item")).get(0).alias("first")
+    )
+    averages = each.group_by("person_id", "label").agg(pl.col("first").mean())
+    ends = with_items.group_by("person_id").agg(pl.col("item_1"))
+    both = averages.join(ends, on="person_id")
+    nearest = both.select((pl.col("item_1").list.eval(pl.element())).alias("all"), "first")
+    off = [min(abs(value - first) for value in values) for values, first in nearest.iter_rows()]
+    assert max(off) < 0.05, "two repeats speak at once here, one by one there"
+
+
+def test_a_run_without_items_gives_no_profile(trained, simulated, home, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoint" / "items.json").unlink()
+    with pytest.raises(LeadlineError, match="gives no profile of the items"):
+        score_cohort(simulated, run, tmp_path / "out", ScoreConfig(items=True), home=home)
+    assert not (tmp_path / "out").exists()

@@ -95,6 +95,8 @@ def test_a_run_is_an_ordinary_run_with_the_ablation_as_models(data, finished):
     assert {"round 1", "raw teacher", "fused"} <= compared
     assert [one["run"] for one in results["further"]["locked"]["openings"]][-1] == run.name
     assert results["shown_model"] == "leadline"
+    assert results["profile"]["disagreement"] < 1e-9
+    assert {entry["split"] for entry in results["profile"]["sets"]} == {"out-of-fold", "locked"}
     rows = {row["model"]: row for row in results["selftraining"]["rows"]}
     assert next(iter(rows)) == "gold only"
     assert list(rows)[-3:] == ["leadline", "teacher alone, recalibrated", "fused"]

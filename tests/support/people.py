@@ -68,7 +68,11 @@ def make_cohort(path: Path, *, gold: int, unlabelled: int, locked: int, seed: in
         if number < gold + locked:
             total = float(np.clip(round(truth[number] + random.normal(0, 2.0)), 0, 27))
             asked = START + timedelta(hours=5)
-            answers.append({"person_id": name, "time": asked, "total": total, "instrument": "phq9"})
+            shares = [(int(total) + place) // 9 for place in range(9)]  # nine that sum to it
+            answers.append(
+                {"person_id": name, "time": asked, "total": total, "instrument": "phq9"}
+                | dict(zip(ITEM_COLUMNS, shares, strict=True))
+            )
     write_cohort(
         path,
         pl.DataFrame(turns, schema=TURNS, orient="row"),

@@ -102,7 +102,7 @@ def _evaluate(run: Path, cohort: Path | None, settings: EvaluateConfig | None) -
     results = evaluate_predictions(predictions, settings, manifest=facts, limit=limit)
     results["files"] = files
     results["further"] = further
-    results["profile"] = _profile_scores(run, predictions, results["reference_model"], files)
+    results["profile"] = _profile_scores(run, predictions, results["shown_model"], files)
     write_json(run / pending_name(RESULTS_FILE), results)
     bind(run, manifest, [RESULTS_FILE])
     return results

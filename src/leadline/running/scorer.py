@@ -41,10 +41,17 @@ from leadline.running.reader import (
 from leadline.running.state_store import ReadingState, StateStore, new_reading
 from leadline.runs.checkpoint import load_ensemble, run_identity
 from leadline.runs.ensemble import AdaptedModel, Ensemble
-from leadline.runs.estimates import aged_out, estimates_table, readings_before_turn
+from leadline.runs.estimates import (
+    aged_out,
+    estimates_schema,
+    estimates_table,
+    readings_before_turn,
+    with_profiles,
+)
 from leadline.runs.manifest import saw_no_label
+from leadline.runs.profiles import item_models_of
 from leadline.settings import check_choices, setting
-from leadline.tables import ESTIMATES, check_estimates
+from leadline.tables import check_estimates
 
 GIGABYTE = 1e9
 WINDOWS: dict[str, pl.DataType] = {"window_turns": pl.Int32(), "window_words": pl.Int32()}
@@ -98,10 +105,12 @@ class RunningScorer:
         history: gives all messages of a person before the new ones, in order; asked when they
             must be read again.
         home: where readers are kept.
+        items: add the profile of the items to each estimate (`profiles.profile.profile_schema`).
+            Item 9 is there as a part of the total: no sign of risk or safety.
 
     Raises:
-        LeadlineError: the run cannot be loaded, its reader cannot be continued, or the folder is
-            in use.
+        LeadlineError: the run cannot be loaded, its reader cannot be continued, it gives no
+            profile and is asked for one, or the folder is in use.
 
     >>> from leadline import RunningScorer, TimedMessage
     >>> with RunningScorer("run") as scorer:
@@ -120,9 +129,11 @@ class RunningScorer:
         folder: Path | None = None,
         history: History | None = None,
         home: Path | None = None,
+        items: bool = False,
     ) -> None:
         run, config = Path(run), config or RunningConfig()
         self.ensemble, self.window = load_ensemble(run, home=home)
+        self.items = item_models_of(run) if items else None
         self.model_id, self.history = run_identity(run), history
         self.no_label_seen = saw_no_label(run)
         """Whether the run is one of `leadline prior`: to be said beside every estimate."""
@@ -168,13 +179,13 @@ class RunningScorer:
                 given twice or not at all.
 
         Returns:
-            A table of `ESTIMATES`, in the order of `news`.
+            A table of `ESTIMATES`, in the order of `news`, with the profile if it was asked for.
 
         Raises:
             LeadlineError: earlier messages are needed and `history` does not give them. Nobody's
                 state has changed then.
         """
-        return self.add_with_windows(news, before=before).select(list(ESTIMATES))
+        return self.add_with_windows(news, before=before).drop(list(WINDOWS))
 
     def add_with_windows(
         self, news: Mapping[str, Sequence[TimedMessage]], *, before: Mapping[str, int] | None = None
@@ -320,31 +331,41 @@ class RunningScorer:
             spans += [Span(row, int(a), first + at) for at, a in enumerate(starts)]
             reported += [first + at >= new for at in range(len(starts))]
         if not spans:
-            return pl.DataFrame(schema=ESTIMATES | WINDOWS), []
+            return pl.DataFrame(schema=estimates_schema(self.items) | WINDOWS), []
         moved, without = readings_before_turn(spans)
         both = self._distributions(timelines, courses, spans + without)
         totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))
         departure = aged_out(self.ensemble, timelines, spans, totals, (moved, before_turn.mean()))
         table = estimates_table(self.ensemble, timelines, spans, totals, departure, self.model_id)
+        if self.items is not None:
+            states = self._states(courses)
+            profile = self.items.profile(self.ensemble, timelines, states, spans, totals)
+            table = with_profiles(table, profile)
         words = [int(courses[s.person].words[s.first : s.last + 1].sum()) for s in spans]
         turns = pl.Series("window_turns", [s.last + 1 - s.first for s in spans], pl.Int32())
         windows = (turns, pl.Series("window_words", words, pl.Int32()))
         return table.with_columns(windows), reported
 
+    def _states(self, courses: Sequence[ReadingState]) -> list[PersonStates] | None:
+        """Turn states of frozen readers; None of adapted ones."""
+        source = self.ensemble.source
+        if source is None:
+            return None
+        return [
+            PersonStates(
+                {view: c.states[at][:, part] for view, (at, part) in source.views.items()},
+                c.words,
+                c.terms,
+            )
+            for c in courses
+        ]
+
     def _distributions(
         self, timelines: Sequence[Timeline], courses: Sequence[ReadingState], spans: Sequence[Span]
     ) -> Totals:
         """Distributions of the total at the spans, from the turn states."""
-        source = self.ensemble.source
-        if source is not None:
-            states = [
-                PersonStates(
-                    {view: c.states[at][:, part] for view, (at, part) in source.views.items()},
-                    c.words,
-                    c.terms,
-                )
-                for c in courses
-            ]
+        states = self._states(courses)
+        if states is not None:
             return self.ensemble.distributions(timelines, states, spans)
 
         def estimate(number: int, rows: Ints) -> Calibrated:

@@ -139,11 +139,16 @@ class ItemModels:
         return Profile(total / votes)
 
 
-def symptom_scores(design: Design, items: int) -> Array:
-    """Anchor scores of each item's symptom, in every view and voice, shape (R, items, C)."""
+def symptom_scores(design: Design, items: int) -> Array | None:
+    """Anchor scores of each item's symptom, in every view and voice, shape (R, items, C).
+
+    None where the directions of the design are not those of the anchors.
+    """
     names = [name.split(".")[1] for name in anchor_names()]
     symptoms = [item.replace(" ", "_").replace("-", "_") for item in ITEMS[:items]]
     columns = [[at for at, name in enumerate(names) if name == item] for item in symptoms]
+    if any(anchors.shape[1] != len(names) for anchors in design.anchors.values()):
+        return None
     parts = [anchors[:, columns] for anchors in design.anchors.values()]
     return np.concatenate(parts, axis=2)
 

@@ -47,6 +47,7 @@ from leadline.runs.predictions import (
     ensemble_predictions,
     labelled_estimates,
 )
+from leadline.runs.profiles import write_profiles
 from leadline.runs.questionnaire import masked_predictions
 from leadline.runs.state_source import StateSource
 from leadline.runs.train import (
@@ -255,8 +256,9 @@ def selftrain_run(
             course.tables[MASKED_ARM] = masked_predictions(ensemble, *arm)
         _write(course, ensemble, kept_round, (train, window), run, home)
         steps = _save_steps(course, kept_round, (train, window), run)
+        items = _profiles(course, ensemble, cohort, run)
         facts = {"steps": steps, "questionnaire": questionnaires.facts(window)}
-        manifest = _finish(course, kept_round, cohort, settings, train, (run, facts))
+        manifest = _finish(course, (kept_round, items), cohort, settings, train, (run, facts))
     shutil.rmtree(out / NODES)
     return manifest
 
@@ -465,15 +467,24 @@ def _save_steps(
     return folders
 
 
+def _profiles(
+    course: RoundsInProgress, ensemble: Ensemble, cohort: Cohort, run: Path
+) -> dict[str, str]:
+    """Item models from gold answers alone, a fold each, and their profiles out of fold."""
+    labelled = course.roster.labelled
+    model = ensemble, course.states[: len(labelled.people)]
+    return write_profiles(run, cohort, labelled, model, course.tables[SHOWN])
+
+
 def _finish(
     course: RoundsInProgress,
-    kept_round: int,
+    outcome: tuple[int, dict[str, str]],
     cohort: Cohort,
     settings: dict[str, Any],
     train: TrainConfig,
     place: tuple[Path, dict[str, Any]],
 ) -> dict[str, Any]:
-    run, facts = place
+    (kept_round, items), (run, facts) = outcome, place
     steps = facts["steps"]
     roster = course.roster
     used = course.rounds[kept_round]
@@ -488,6 +499,7 @@ def _finish(
         "pseudolabel share": f"{used.get('pseudolabel_share', 0.0):.2f}",
         "mean weight of a pseudolabel": f"{used.get('mean_weight', 0.0):.2f}",
         **model_facts(train),
+        **items,
     }
     step_files = [f"{folder}/model.json" for folder in steps.values() if folder is not None]
     return write_run_manifest(
