@@ -28,6 +28,7 @@ PARTS = {
     ("docs/monitor-course.md", "bench:course"): "course.md.j2",
     ("docs/monitor-course.md", "bench:course_simulator"): "course_simulator.md.j2",
     ("docs/monitor-course.md", "bench:course_speed"): "course_speed.md.j2",
+    ("docs/profiles.md", "bench:items"): "items.md.j2",
     ("docs/selftraining.md", "bench"): "ablation.md.j2",
     ("docs/selftraining.md", "bench:checkins"): "hidden_labels.md.j2",
     ("docs/simulator.md", "bench:gates"): "gates.md.j2",

@@ -21,7 +21,6 @@ from leadline.phq9.items import ITEM_COLUMNS
 from leadline.running.scorer import RunningConfig, RunningScorer, TimedMessage
 from leadline.runs.config import TrainConfig
 from leadline.runs.train import train_run
-from leadline.scoring.config import ScoreConfig
 from leadline.scoring.score import score_cohort
 from leadline.tables import ESTIMATES
 
@@ -424,7 +423,7 @@ def test_the_profile_is_that_of_score_and_sums_to_the_total(
     light, trained, simulated, home, tmp_path
 ):
     cohort = few(simulated, 4)
-    score_cohort(cohort, trained, tmp_path / "all", ScoreConfig(items=True), home=home)
+    score_cohort(cohort, trained, tmp_path / "all", items=True, home=home)
     at_once = pl.read_parquet(tmp_path / "all").sort(KEYS[:3])
     running = light(items=True).add_many(said_by(cohort)).sort(KEYS[:3])
     assert running.schema == at_once.schema

@@ -352,7 +352,7 @@ def test_masking_keeps_turns_and_batches_keep_order(simulated):
 @pytest.fixture(scope="module")
 def with_items(trained, simulated, home, tmp_path_factory):
     out = tmp_path_factory.mktemp("items") / "estimates.parquet"
-    score_cohort(simulated, trained, out, ScoreConfig(items=True), home=home)
+    score_cohort(simulated, trained, out, items=True, home=home)
     return pl.read_parquet(out)
 
 
@@ -384,5 +384,5 @@ def test_a_run_without_items_gives_no_profile(trained, simulated, home, tmp_path
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "checkpoint" / "items.json").unlink()
     with pytest.raises(LeadlineError, match="gives no profile of the items"):
-        score_cohort(simulated, run, tmp_path / "out", ScoreConfig(items=True), home=home)
+        score_cohort(simulated, run, tmp_path / "out", items=True, home=home)
     assert not (tmp_path / "out").exists()

@@ -332,6 +332,9 @@ def build_score() -> click.Command:
     @click.option("--labels", type=click.Path(path_type=Path),
                   help="LABELS of these people, to fuse with a run of selftrain.")  # fmt: skip
     @OUT
+    @click.option("--items", is_flag=True,
+                  help="Add the profile of the nine items, if the run was trained on people with "
+                  "items (docs/profiles.md). Item 9 is no sign of risk or safety.")  # fmt: skip
     @settings(ScoreConfig)
     @OVERWRITE
     @JSON
@@ -341,6 +344,7 @@ def build_score() -> click.Command:
         run: Path,
         labels: Path | None,
         out: Path,
+        items: bool,
         overwrite: bool,
         as_json: bool,
     ) -> None:
@@ -349,20 +353,16 @@ def build_score() -> click.Command:
         from leadline.runs.manifest import saw_no_label
         from leadline.scoring.score import score_cohort
 
-        if config.items and labels is not None:
-            raise LeadlineError(
-                "--items with --labels: a fused estimate is no longer the total that the profile "
-                "adds up to.",
-                remedy="Leave out one of the two.",
-            )
+        if items and labels is not None:
+            raise click.UsageError("--items with --labels: no profile adds up to a fused total.")
         if labels is None:
-            counts = score_cohort(cohort, run, out, config, overwrite=overwrite)
+            counts = score_cohort(cohort, run, out, config, items=items, overwrite=overwrite)
         else:
             counts = _score_with_teacher((cohort, run, labels), out, config, overwrite=overwrite)
         unlabelled = saw_no_label(run)
         if as_json:
             facts = {"no_label_seen": unlabelled, "notice": NOTICE}
-            facts |= {"items_notice": ITEM_NOTICE} if config.items else {}
+            facts |= {"items_notice": ITEM_NOTICE} if items else {}
             show_json({"estimates_file": str(out), **counts, **facts})
             return
         if unlabelled:
@@ -377,7 +377,7 @@ def build_score() -> click.Command:
                 f"{counts['trained_on']:,} people have no estimate: every model of this run was "
                 "trained on them."
             )
-        if config.items:
+        if items:
             say(ITEM_NOTICE)
         say(NOTICE)
 

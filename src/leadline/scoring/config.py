@@ -22,11 +22,6 @@ class ScoreConfig:
     cache: bool = setting(
         True, "Keep turn states of frozen readers on disk, so that they are read once."
     )
-    items: bool = setting(
-        False,
-        "Add the profile of the nine items, where the run was trained on people with answers to "
-        "them. Item 9 is there as a part of the total: no sign of risk or safety.",
-    )
     engine: str = same(ClusterConfig, "engine")
     ray_address: str = same(ClusterConfig, "ray_address")
     workers: int = same(ClusterConfig, "workers")

@@ -37,6 +37,7 @@ def score_cohort(
     out: Path | str,
     config: ScoreConfig | None = None,
     *,
+    items: bool = False,
     overwrite: bool = False,
     home: Path | None = None,
 ) -> Counts:
@@ -48,6 +49,8 @@ def score_cohort(
         run: a finished run.
         out: the file to write; it appears whole or not at all.
         config: batch size, engine.
+        items: add the profile of the items (`profiles.profile.profile_schema`). Item 9 is there as
+            a part of the total: no sign of risk or safety.
         overwrite: replace `out` if it exists.
         home: where readers are kept.
 
@@ -77,8 +80,8 @@ def score_cohort(
         "ledger": sha256(run / "ledger.parquet"),
     }
     settings = {"batch_people": config.batch_people, "part_people": config.part_people}
-    schema = estimates_schema(item_models_of(run) if config.items else None)
-    if config.items:
+    schema = estimates_schema(item_models_of(run) if items else None)
+    if items:
         made_by["items"] = sha256(run / ITEMS_FILE)
     if saw_no_label(run):
         made_by["labels_seen"] = "0"
@@ -89,7 +92,7 @@ def score_cohort(
         if left_over and not parts.are_joined(out, schema, made_by):
             check_file(out, [source, run], is_estimates)
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
-        work = Work(turns, run, parts, config.batch_people, config.cache, home, config.items)
+        work = Work(turns, run, parts, config.batch_people, config.cache, home, items)
         total = score_parts(work, blocks, config, len(index))
         parts.join(out, schema, made_by)
     return total
