@@ -65,6 +65,25 @@ def test_a_phq8_has_eight_items_whose_total_ends_at_24() -> None:
     assert expected == pytest.approx(bounded, abs=1e-9)
 
 
+def test_chances_come_true_among_people_it_was_not_fitted_to() -> None:
+    """Told the total within some points, as often 1 or more, 2 or more, or 3 as is said."""
+    rng = np.random.default_rng(3)
+    answers = draw_items(np.repeat(rng.normal(1.2, 1.0, 5000)[:, None], 9, axis=1), rng)
+    model = ItemModel.fit(answers[:2000])
+    others = answers[2000:]
+    told = others.sum(axis=1) + rng.integers(-2, 3, len(others))  # each of five is as likely
+    total, prior = np.arange(28), np.bincount(answers.sum(axis=1), minlength=28) + 1.0
+    inside = np.abs(total - told[:, None]) <= 2
+    probabilities = inside * prior
+    totals = Totals(probabilities / probabilities.sum(axis=1, keepdims=True))
+    at_least = np.cumsum(model.chances(totals)[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    outcome = others[..., None] >= np.arange(1, 4)
+    assert np.abs(at_least.mean(axis=0) - outcome.mean(axis=0)).max() < 0.04
+    for low in np.arange(0.0, 1.0, 0.1):
+        rows = (at_least >= low) & (at_least < low + 0.1)
+        assert abs(at_least[rows].mean() - outcome[rows].mean()) < 0.04
+
+
 def test_many_people_are_done_in_pieces_that_change_nothing(
     fitted: tuple[ItemModel, Array],
 ) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from leadline.arrays import Array, Ints
+from leadline.profiles import text_direction
 from leadline.profiles.response_model import NOT_ANSWERED, ResponseModel
 from leadline.profiles.text_direction import TextDirection, fit_direction, profile_scores
 from leadline.simulate.item_response import draw_items
@@ -73,3 +74,14 @@ def test_scores_of_profiles_are_chances_given_the_total() -> None:
     assert np.bincount(totals, np.exp(profile_scores(model, every, shift))) == pytest.approx(
         np.ones(10)
     )
+
+
+def test_of_many_people_some_choose_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, scores = speakers(90, 0.5)
+    monkeypatch.setattr(text_direction, "MOST_PEOPLE", 30)
+    third = fit_direction(PUBLISHED, answers, scores).weight
+    monkeypatch.undo()
+    rows = slice(None, None, 3)
+    alone = fit_direction(PUBLISHED, answers[rows], scores[rows]).weight
+    assert third > 0.0
+    assert third == pytest.approx(alone, abs=0.15)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from tests.support.evaluated import hash_again
 
 from leadline.artefact import files_of, read_manifest, write_json
 from leadline.cohort.config import WindowConfig
@@ -244,6 +245,19 @@ def test_item_models_that_training_cannot_write_are_refused(run, change, tmp_pat
     write_json(file, content)
     with pytest.raises(LeadlineError, match="not as training writes"):
         read_item_models(file)
+
+
+def test_verify_names_a_forged_profile_whose_hash_was_forged_too(run):
+    table = pl.read_parquet(run / PROFILES_FILE)
+    table.with_columns(pl.lit(2.5).alias("expected"), pl.lit([1.0]).alias("chances")).write_parquet(
+        run / PROFILES_FILE
+    )
+    content = json.loads((run / ITEMS_FILE).read_text())
+    content["models"][0]["sd"] = -1.0
+    write_json(run / ITEMS_FILE, content)
+    hash_again(run, PROFILES_FILE, ITEMS_FILE)
+    wrong = {finding.file for finding in verify(run).findings if finding.state == "wrong"}
+    assert wrong == {PROFILES_FILE, ITEMS_FILE}
 
 
 def test_item_models_of_other_models_are_refused(run):

@@ -30,6 +30,8 @@ WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 STANDARD_ERRORS = 2.0
 """Of the gain over 0 that a weight has to have."""
 
+MOST_PEOPLE = 600  # among whom weights are compared; more settle nothing
+
 CHUNK = 256  # people at a time: some MB
 
 
@@ -78,7 +80,8 @@ def fit_direction(model: ResponseModel, answers: Ints, scores: Array) -> TextDir
     complete = np.flatnonzero((answers != NOT_ANSWERED).all(axis=1))
     if not len(complete):
         return direction
-    answers, scores = answers[complete], scores[complete]
+    step = -(-len(complete) // MOST_PEOPLE)
+    answers, scores = answers[complete[::step]], scores[complete[::step]]
     best, most = 0.0, 0.0
     alone = profile_scores(model, answers)
     for weight in WEIGHTS[1:]:

@@ -25,8 +25,9 @@ from leadline.cohort.lock_record import HEAD, RECORD, read_history
 from leadline.cohort.store import CHANGED, FILES, check_tables
 from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.further import read_further
-from leadline.evaluate.run_results import ESTIMATES_FILE, RESULTS_FILE, read_results
+from leadline.evaluate.run_results import ESTIMATES_FILE, RESULTS_FILE, read_results, read_table
 from leadline.output import strangers
+from leadline.profiles.scores import check_profiles
 from leadline.readers.fetch import FETCH_AGAIN, check_reader
 from leadline.runs.checkpoint import (
     CHECKPOINT,
@@ -42,6 +43,7 @@ from leadline.runs.checkpoint import (
 from leadline.runs.description import REMEDY
 from leadline.runs.estimates import run_of_estimates
 from leadline.runs.manifest import RUN_FILES
+from leadline.runs.profiles import ITEMS_FILE, read_item_models
 from leadline.tables import IDENTIFYING, check_estimates
 from leadline.teacher.label_table import ANSWERS_KEPT, LABELS_FILE, read_labels
 
@@ -272,11 +274,19 @@ def _run_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
         if folder:
             yield partial(step_members, path, str(folder))
     yield partial(read_further, path)
+    if (path / ITEMS_FILE).is_file():
+        yield partial(read_item_models, path / ITEMS_FILE)
+    for file in sorted(path.glob("profiles*.parquet")):
+        yield partial(_check_profiles, file)
     if (path / RESULTS_FILE).is_file():
         yield partial(read_results, path)
     if (path / MODEL_FILE).is_file():
         model = sha256(path / MODEL_FILE)
         yield partial(check_estimates_file, path / ESTIMATES_FILE, model=model)
+
+
+def _check_profiles(file: Path) -> None:
+    check_profiles(read_table(file), file)
 
 
 def _verify_estimates(file: Path) -> tuple[Finding, ...]:
