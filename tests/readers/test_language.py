@@ -6,7 +6,7 @@ from tests.support.readers import talk, tiny_reader
 
 from leadline.readers.backbone import load_backbone
 from leadline.readers.config import ReaderConfig
-from leadline.readers.language import LMReader
+from leadline.readers.language import CPU_BATCH, LMReader
 
 EXACT = ReaderConfig(layers=(0.5, 1.0), dtype="float32")
 LONG = talk("so tired", "how are you", "fine <|im_end|>", "better?", "", "ok", "can not sleep")
@@ -75,3 +75,18 @@ def test_smollm2_states_are_causal_and_its_template_is_its_own():
     np.testing.assert_allclose(whole[:2], part, atol=1e-4)
     assert reader.tokens.template.name == "chatml"
     assert reader.layers == (20,)
+
+
+def test_a_processor_reads_no_more_tokens_at_once_than_stay_in_its_cache(path, monkeypatch):
+    reader = LMReader(str(path), EXACT, device=torch.device("cpu"))
+    sizes = []
+    read = reader._read
+
+    def watch(batch):
+        sizes.append(len(batch) * len(batch[0].ids))
+        return read(batch)
+
+    monkeypatch.setattr(reader, "_read", watch)
+    reader.states([LONG] * 40)
+    assert len(sizes) > 1
+    assert max(sizes) <= CPU_BATCH

@@ -32,7 +32,9 @@ class ReaderConfig:
         "multiplies it (AVX-512 BF16, AMX), float32 on others. A run keeps what it was trained in.",
         choices=("auto", "float32", "bfloat16"),
     )
-    batch_tokens: int = setting(4096, "Tokens read at once, padding included.", least=1)
+    batch_tokens: int = setting(
+        4096, "Tokens read at once, padding included; a processor takes 768 at most.", least=1
+    )
 
     def __post_init__(self) -> None:
         check_choices(self)
