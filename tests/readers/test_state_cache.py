@@ -1,3 +1,4 @@
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -22,9 +23,15 @@ class Counting:
 
     def __init__(self, contextual=True, identity="a" * 64):
         self.contextual, self.identity, self.read = contextual, identity, []
+        self.chunks = []
 
     def states(self, conversations, progress=None):
         self.read += [list(talk) for talk in conversations]
+        self.chunks.append(len(conversations))
+        if progress is not None:
+            words = sum(len(message.text.split()) for talk in conversations for message in talk)
+            progress(0, words)
+            progress(words, words)
         out = []
         for messages in conversations:
             total, rows = 0, [np.zeros((0, 3), np.float32)]
@@ -149,12 +156,37 @@ def test_a_lock_or_a_full_disk_is_an_error_and_no_damage(tmp_path):
     assert reader.read == []
 
 
-def test_progress_runs_over_all_conversations(tmp_path, monkeypatch):
-    monkeypatch.setattr("leadline.readers.state_cache.GROUP", 2)
+def test_progress_counts_tokens_over_all_conversations(tmp_path, monkeypatch):
+    """What is to come is taken from the characters until it is known; the end is exact."""
+    monkeypatch.setattr("leadline.readers.state_cache.CHUNK", 1)
     reader, seen = Counting(), []
     cache = StateCache(reader, home=tmp_path)
-    cached_states(reader, [ONE, TWO, ONE], cache, lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 3), (3, 3)]
+    told = lambda done, total: seen.append((done, total))  # noqa: E731
+    cached_states(reader, [TWO, ONE, TWO, talk("fine", "bad")], cache, told)
+    positions, totals = zip(*seen, strict=True)
+    assert positions == (0, 6, 6, 8, 8, 10, 10, 12, 12)  # words, longest first, each as it begins
+    assert totals[-1] == 12
+    assert all(10 <= total <= 15 for total in totals)
+    seen.clear()
+    cached_states(reader, [TWO], cache, told)
+    assert seen == [(0, 0)]
+
+
+def test_each_missing_turn_is_read_once_by_a_sentence_reader():
+    reader = Counting(contextual=False)
+    states = cached_states(reader, [talk("x", "why", "y"), talk("y")])
+    assert sorted(m.text for talks in reader.read for m in talks) == ["x", "y"]
+    assert [s.shape for s in states] == [(2, 3), (1, 3)]
+
+
+def test_without_a_cache_chunks_are_those_of_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("leadline.readers.state_cache.CHUNK", 60)
+    cached, bare = Counting(), Counting()
+    talks = [talk("a" * n) for n in (3, 50, 7, 20)]
+    with_cache = cached_states(cached, talks, StateCache(cached, home=tmp_path))
+    without = cached_states(bare, talks)
+    assert cached.chunks == bare.chunks == [1, 2, 1]
+    assert all((a == b).all() for a, b in zip(with_cache, without, strict=True))
 
 
 def test_a_value_of_the_wrong_size_is_read_again(tmp_path):
@@ -247,3 +279,33 @@ def test_two_processes_fill_it_at_once(tmp_path):
     states = cached_states(reader, [talk("xx", "xx", "xx")], StateCache(reader, home=tmp_path))
     assert reader.read == []
     assert (states[0][:, 0] == [2, 6]).all()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tests.readers import test_state_cache
+from leadline.readers import state_cache
+class Mortal(test_state_cache.Counting):
+    def states(self, conversations, progress=None):
+        if len(self.chunks) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().states(conversations, progress)
+state_cache.CHUNK = 1
+reader = Mortal()
+state_cache.cached_states(
+    reader, test_state_cache.FOUR, state_cache.StateCache(reader, home=Path(sys.argv[1]))
+)
+"""
+
+FOUR = [talk("a" * n) for n in (40, 30, 20, 10)]
+
+
+def test_a_killed_reading_goes_on_where_it_was(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(ROOT)]
+    assert subprocess.run(command, check=False, timeout=300).returncode == -signal.SIGKILL
+    reader = Counting()
+    states = cached_states(reader, FOUR, StateCache(reader, home=tmp_path))
+    assert reader.read == FOUR[2:]
+    assert [float(s[0, 0]) for s in states] == [40, 30, 20, 10]

@@ -19,8 +19,10 @@ import secrets
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,10 @@ FIXED_WORDS = (
 )  # fmt: skip
 """What SQLite says of a disk or a lock; its other messages may quote what lies in a file."""
 
-# Conversations read between two writes: what a killed run loses at most.
-GROUP = 256
+CHUNK = 16_384
+"""Characters read between two writes, some 4,000 tokens: what a killed reading loses at most, or
+one conversation where that is longer. It is fixed, so that the same conversations are read in the
+same batches however fast the machine is."""
 
 _LOOKUP = 500
 
@@ -232,58 +236,34 @@ def cached_states(
     cache: StateCache | None = None,
     progress: Advance | None = None,
 ) -> list[States]:
-    """States of every user turn, read only where the cache lacks them.
+    """States of every user turn, read only where the cache lacks them, and kept as they are made.
 
     A contextual reader reads a conversation again if any of its states is missing; a sentence
     reader reads the missing turns. Without a cache everything is read, in the same batches as
-    with an empty one.
+    with an empty one. `progress` counts tokens that have been read; how many there are is exact for
+    the `CHUNK` in hand and taken from the characters for what follows it.
 
     Returns:
         One float32 array (user turns, width) a conversation.
     """
-    out: list[States] = []
-    for at in range(0, len(conversations), GROUP):
-        group = conversations[at : at + GROUP]
-        shifted = _shifted(progress, at, len(group), len(conversations))
-        if cache is None:
-            out += reader.states(group, shifted)
-        else:
-            out += _group(reader, group, cache, shifted)
-    return out
-
-
-def _shifted(progress: Advance | None, at: int, size: int, total: int) -> Advance | None:
-    """Progress within a group of conversations as progress over all of them."""
-    if progress is None:
-        return None
-    return lambda position, length: progress(at + size * position // max(length, 1), total)
-
-
-def _group(
-    reader: Reader,
-    conversations: Sequence[Conversation],
-    cache: StateCache,
-    progress: Advance | None,
-) -> list[States]:
-    keys = [cache.keys(talk) for talk in conversations]
-    states_by_key = cache.get(list(dict.fromkeys(key for turn_keys in keys for key in turn_keys)))
-    missing = [
-        index
-        for index, turn_keys in enumerate(keys)
-        if any(key not in states_by_key for key in turn_keys)
-    ]
-    if missing:
-        new_states: dict[bytes, States] = {}
-        talks = [conversations[index] for index in missing]
-        if not reader.contextual:
-            talks = [_missing_turns(talk, cache, states_by_key) for talk in talks]
-        for talk, states in zip(talks, reader.states(talks, progress), strict=True):
-            new_states.update(zip(cache.keys(talk), states, strict=True))
-        cache.put({key: value for key, value in new_states.items() if key not in states_by_key})
-        # What was stored before stays as it was, so that a state never depends on the batch.
-        states_by_key = {**new_states, **states_by_key}
-    if progress is not None:
-        progress(1, 1)
+    keys = _keys(reader, conversations, cache)
+    distinct = list(dict.fromkeys(key for turn_keys in keys for key in turn_keys))
+    stored_states = {} if cache is None else cache.get(distinct)
+    jobs = _missing(reader, conversations, keys, stored_states)
+    new_states: dict[bytes, States] = {}
+    done = _Tokens(progress, sum(job.characters for job in jobs))
+    for chunk in _chunks(jobs):
+        chunk_states: dict[bytes, States] = {}
+        talks = [job.talk for job in chunk]
+        within = done.within(sum(job.characters for job in chunk))
+        for job, states in zip(chunk, reader.states(talks, within), strict=True):
+            chunk_states.update(zip(job.keys, states, strict=True))
+        if cache is not None:
+            cache.put({k: v for k, v in chunk_states.items() if k not in stored_states})
+        new_states |= chunk_states
+    done.finish()
+    # What was stored before stays as it was, so that a state never depends on the batch.
+    states_by_key = {**new_states, **stored_states}
     empty = np.zeros((0, reader.width), np.float32)
     return [
         np.stack([states_by_key[key] for key in turn_keys]) if turn_keys else empty
@@ -291,8 +271,101 @@ def _group(
     ]
 
 
-def _missing_turns(
-    talk: Conversation, cache: StateCache, stored_states: dict[bytes, States]
-) -> Conversation:
-    turns = [message for message in talk if message.role == "user"]
-    return [turn for turn in turns if cache.keys([turn])[0] not in stored_states]
+@dataclass(frozen=True)
+class _Job:
+    """A conversation to be read, or of a sentence reader turns of one; a key for each user turn."""
+
+    talk: Conversation
+    keys: Sequence[bytes]
+
+    @cached_property
+    def characters(self) -> int:
+        """What reading it costs, before it is tokenised; the marks of a message count too."""
+        return sum(len(message.text) + MARKS for message in self.talk)
+
+
+MARKS = 16
+"""Characters as which the opening and closing of a message count."""
+
+
+def _keys(
+    reader: Reader, conversations: Sequence[Conversation], cache: StateCache | None
+) -> list[list[bytes]]:
+    """A key for each user turn: of the cache, or without one of the place or the text."""
+    if cache is not None:
+        return [cache.keys(talk) for talk in conversations]
+    spoken = [[m.text for m in talk if m.role == "user"] for talk in conversations]
+    return [
+        [
+            f"{index} {row}".encode()
+            if reader.contextual
+            else text.encode("utf-8", "surrogatepass")
+            for row, text in enumerate(texts)
+        ]
+        for index, texts in enumerate(spoken)
+    ]
+
+
+def _missing(
+    reader: Reader,
+    conversations: Sequence[Conversation],
+    keys: Sequence[Sequence[bytes]],
+    stored_states: Container[bytes],
+) -> list[_Job]:
+    """What has to be read: whole conversations in their context, else each missing turn once."""
+    if reader.contextual:
+        return [
+            _Job(talk, turn_keys)
+            for talk, turn_keys in zip(conversations, keys, strict=True)
+            if any(key not in stored_states for key in turn_keys)
+        ]
+    turns = {
+        key: message
+        for talk, turn_keys in zip(conversations, keys, strict=True)
+        for message, key in zip((m for m in talk if m.role == "user"), turn_keys, strict=True)
+        if key not in stored_states
+    }
+    return [_Job([message], [key]) for key, message in turns.items()]
+
+
+def _chunks(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+    """Jobs of like length together, longest first, `CHUNK` characters or a single longer one."""
+    chunk: list[_Job] = []
+    size = 0
+    for job in sorted(jobs, key=lambda job: -job.characters):
+        if chunk and size + job.characters > CHUNK:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(job)
+        size += job.characters
+    if chunk:
+        yield chunk
+
+
+class _Tokens:
+    """Tokens read of all that are to be read, from those of one chunk after another."""
+
+    def __init__(self, progress: Advance | None, characters: int) -> None:
+        self.progress, self.characters = progress, characters
+        self.tokens = self.characters_read = 0
+
+    def within(self, characters: int) -> Advance | None:
+        """What a reader calls while it reads a chunk of so many characters."""
+        if self.progress is None:
+            return None
+        before = self.tokens
+        self.characters_read += characters
+
+        def advance(position: int, total: int) -> None:
+            self.tokens = before + position
+            rest = self.characters - self.characters_read
+            expected = round(rest * (before + total) / max(self.characters_read, 1))
+            if self.progress is not None:
+                self.progress(self.tokens, before + total + expected)
+
+        return advance
+
+    def finish(self) -> None:
+        """Everything is read; nothing at all, where every state was stored."""
+        if self.progress is not None:
+            self.progress(self.tokens, self.tokens)
