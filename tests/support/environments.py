@@ -50,12 +50,12 @@ def _pack(folder: Path) -> Path:
     metadata = [f"Metadata-Version: 2.4\nName: leadline\nVersion: {project['version']}"]
     metadata += [f"Requires-Dist: {line}" for line in project["dependencies"]]
     scripts = "\n".join(f"{name} = {call}" for name, call in project["scripts"].items())
-    about = {
+    described = {
         "METADATA": "\n".join(metadata) + "\n",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "entry_points.txt": f"[console_scripts]\n{scripts}\n",
     }
-    files |= {f"{name}.dist-info/{file}": text.encode() for file, text in about.items()}
+    files |= {f"{name}.dist-info/{file}": text.encode() for file, text in described.items()}
     record = [f"{file},sha256={_digest(content)},{len(content)}" for file, content in files.items()]
     files[f"{name}.dist-info/RECORD"] = "\n".join([*record, f"{name}.dist-info/RECORD,,"]).encode()
     wheel = folder / f"{name}-py3-none-any.whl"
