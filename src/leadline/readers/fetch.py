@@ -178,9 +178,8 @@ def _checked_reader(path: Path, _marks: tuple[tuple[Any, ...], ...]) -> dict[str
 def _mark(file: Path) -> tuple[Any, ...]:
     """What tells a file from one that was edited or put in its place, even with its times kept."""
     status = file.stat()
-    return (
-        str(file), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    )  # fmt: skip
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return (str(file), status.st_dev, status.st_ino, status.st_size, *times)
 
 
 def default_readers(home: Path | None = None) -> str:
