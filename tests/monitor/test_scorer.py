@@ -254,6 +254,21 @@ def test_states_of_the_forgotten_are_removed(sqlite_live, monitor_run, tmp_path)
     assert len(files()) == 1
 
 
+@pytest.mark.parametrize("left", [b"", b"0123", b"\xff\xfe"])
+def test_a_name_of_a_scorer_that_a_kill_left_half_is_made_anew(
+    sqlite_live, monitor_run, tmp_path, left
+):
+    names = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder / "states").mkdir(parents=True)
+        (tmp_path / folder / "states" / "owner").write_bytes(left)
+        for _ in range(2):
+            scorer = scorer_of(sqlite_live, monitor_run, tmp_path / folder)
+            names.add(scorer.owner)
+            scorer.close()
+    assert len(names) == 2
+
+
 def test_a_run_that_is_not_the_live_model_is_refused(sqlite_live, monitor_run, tmp_path):
     def change(connection):
         register_model(connection, "other", "elsewhere", times.now(), status="shadow")

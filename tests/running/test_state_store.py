@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.support.readers import talk, tiny_reader
 
+from leadline.artefact import write_manifest
 from leadline.cohort.masking import Asked
 from leadline.errors import LeadlineError
 from leadline.heads.terms import count_terms
@@ -127,3 +128,29 @@ def test_the_least_recently_used_leave_first(tmp_path):
     again.close()
     with pytest.raises(LeadlineError):
         StateStore("me", [CPU], folder=tmp_path / "s" / ".lock" / "x", memory_bytes=1, disk_bytes=1)
+
+
+OTHERS = {
+    "weights of a reader": "model.safetensors",
+    "a notebook": "notes.txt",
+    "a manifest": "manifest.json",
+    "a folder": "deep/x",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS.values(), ids=OTHERS)
+def test_a_folder_that_holds_something_else_is_refused_and_left_as_it_is(tmp_path, name):
+    folder = tmp_path / "states"
+    file = folder / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(LeadlineError, match="something other than states"):
+        StateStore("m", [CPU], folder=folder, memory_bytes=1e6, disk_bytes=1e6)
+    assert [path.name for path in folder.iterdir()] == [name.partition("/")[0]]
+    assert file.read_text() == "mine"
+
+
+def test_a_folder_in_an_artefact_is_refused(tmp_path):
+    write_manifest(tmp_path, kind="run", command="x", settings={}, inputs={})
+    with pytest.raises(LeadlineError, match="something other than states"):
+        StateStore("m", [CPU], folder=tmp_path / "checkpoint", memory_bytes=1e6, disk_bytes=1e6)

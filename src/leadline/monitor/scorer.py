@@ -10,6 +10,7 @@ score` on the same messages, whatever was killed when.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import select
 
-from leadline.artefact import private
+from leadline.artefact import replacing
 from leadline.errors import LeadlineError, Unreachable
 from leadline.monitor.now import refresh_due, refresh_people
 from leadline.monitor.texts import SealedTexts, Texts
@@ -243,10 +244,12 @@ class LiveScorer:
 def _owner(folder: Path) -> str:
     """The name by which the store knows a folder of states."""
     path = folder / "owner"
-    if not path.exists():
-        with private():
-            path.write_text(uuid.uuid4().hex, encoding="ascii")
-    return path.read_text(encoding="ascii")
+    name = path.read_text(encoding="ascii", errors="replace") if path.is_file() else ""
+    if re.fullmatch("[0-9a-f]{32}", name) is None:  # two scorers of one name would share leases
+        name = uuid.uuid4().hex
+        with replacing(path) as scratch:
+            scratch.write_text(name, encoding="ascii")
+    return name
 
 
 def _messages(rows: Sequence[Any], texts: Sequence[str]) -> list[TimedMessage]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -31,9 +32,9 @@ from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
 
 from leadline.arrays import Ints, States
-from leadline.artefact import check_place, locked, private_folder, replacing
+from leadline.artefact import check_place, locked, manifest_of, private_folder, replacing
 from leadline.cohort.masking import NOT_ASKED, Asked
-from leadline.errors import LeadlineWarning
+from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.heads.terms import COLUMNS
 from leadline.running.memory import restore_memory
 from leadline.running.reader import Context
@@ -43,6 +44,11 @@ READABLE = (1, STATE_FORMAT)  # format 1 lacks the latest time of any message
 
 SUFFIX = ".safetensors"
 
+OWN_NAMES = re.compile(
+    r"[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.safetensors\.\d+-[0-9a-f]{8}|\.lock"
+    r"|owner|\.owner\.\d+-[0-9a-f]{8}"
+)
+"""Names in a folder of states: states of people, the lock, and the name of who scores here."""
 
 SPARSE = ("data", "indices", "indptr")  # the arrays of a sparse matrix
 
@@ -231,6 +237,23 @@ def _terms(tensors: Mapping[str, torch.Tensor]) -> csr_matrix | None:
     return csr_matrix(parts, shape=(len(parts[2]) - 1, 2 * COLUMNS))
 
 
+def _check_own(folder: Path) -> None:
+    """Raise unless a folder is not there or holds states alone: they are removed in time.
+
+    Raises:
+        LeadlineError: it is an artefact, or lies in one, or holds something else.
+    """
+    places = Path(os.path.realpath(folder))
+    in_artefact = any(manifest_of(place) is not None for place in (places, *places.parents))
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if in_artefact or not all(OWN_NAMES.fullmatch(name) for name in names):
+        raise LeadlineError(
+            "This folder holds something other than states, which are removed there in time.",
+            remedy="Name an empty folder, or one that is not there, for the states alone.",
+            file=folder,
+        )
+
+
 class StateStore:
     """The courses of many people; the least recently used leave first.
 
@@ -270,11 +293,12 @@ class StateStore:
 
     def _open(self, folder: Path) -> None:
         check_place(folder)
+        _check_own(folder)
         private_folder(folder)
         problem, remedy = "Another process keeps its states here.", "End it, or use another folder."
         self._lock.enter_context(locked(folder / ".lock", problem, remedy, file=folder))
         for path in folder.glob(f".*{SUFFIX}.*"):
-            path.unlink()  # left by a process that was killed while writing
+            path.unlink(missing_ok=True)  # left by a process that was killed while writing
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
         files.sort(key=lambda pair: pair[0].st_mtime_ns)
         self._files.update((path, stat.st_size) for stat, path in files if stat.st_size)
