@@ -14,11 +14,13 @@ import pytest
 
 from leadline import __version__
 from leadline.artefact import (
+    LARGEST_MANIFEST,
     MANIFEST,
     SCRATCH,
     bind,
     check_files,
     locked,
+    manifest_of,
     pending_name,
     private,
     read_json,
@@ -440,3 +442,16 @@ def test_a_manifest_whose_files_are_no_table_binds_nothing(tmp_path, files):
     manifest = read_manifest(tmp_path, "run")
     with pytest.raises(LeadlineError, match="has no hash"):
         check_files(tmp_path, manifest, ["a.json"], remedy="none")
+
+
+def test_a_manifest_that_is_a_pipe_a_device_or_too_large_is_not_read(tmp_path):
+    kinds = {
+        "pipe": os.mkfifo,
+        "device": lambda file: file.symlink_to("/dev/zero"),
+        "large": lambda file: (file.touch(), os.truncate(file, LARGEST_MANIFEST + 1)),
+        "folder": os.mkdir,
+    }
+    for name, make in kinds.items():
+        (tmp_path / name).mkdir()
+        make(tmp_path / name / MANIFEST)
+        assert manifest_of(tmp_path / name) is None

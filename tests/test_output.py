@@ -526,3 +526,45 @@ def test_a_new_file_is_one_writers_and_takes_what_kills_left_with_it(tmp_path):
     with pytest.raises(LeadlineError, match="already exists"), new_file(out, [], lambda _: True):
         pass
     assert names(tmp_path) == ["a.csv"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "n" * 201, "é" * 101])
+def test_an_output_without_a_name_of_its_own_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for work in (make, lambda path, _: check_file(path, [], bool, overwrite=True)):
+        with pytest.raises(LeadlineError, match="needs a name of its own"):
+            work(Path(name), "x")
+    assert names(tmp_path) == []
+
+
+def is_held(path):
+    """Whether another thread may not have the artefact."""
+    problems = []
+
+    def take():
+        try:
+            with holding(path):
+                pass
+        except LeadlineError as error:
+            problems.append(error.problem)
+
+    other = threading.Thread(target=take)
+    other.start()
+    other.join()
+    return problems == ["Another process is writing here."]
+
+
+def test_one_artefact_has_one_lock_under_whatever_name(tmp_path, monkeypatch):
+    make(tmp_path / "a", "x")
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path / "a" / "deep")
+    assert not is_held(tmp_path / "a")
+    with holding(tmp_path / "a"):
+        for name in ("..", "../../link", "../../a/../a", tmp_path / "a" / "deep" / ".."):
+            assert is_held(Path(name)), name
+    assert names(tmp_path) == ["a", "link"]
+    monkeypatch.chdir(tmp_path / "a")
+    with changing(Path()):
+        assert is_held(tmp_path / "a")
+        assert names(tmp_path) == [".a.lock", "a", "link"]
+    assert names(tmp_path) == ["a", "link"]

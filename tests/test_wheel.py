@@ -64,7 +64,9 @@ COMMANDS = {
     "inspect": ((), ("inspect", "cohort")),
     "lock": ((), ("lock", "open")),
     "relock": ((), ("relock", "cohort")),
-    "verify": ((), ("verify", "run")),
+    "verify": ((), ("verify", "cohort")),
+    "verify labels": ((), ("verify", "labels")),
+    "verify run": (("models",), ("verify", "run")),
     "train": (("models",), ("train", "cohort", "--out", "new/run", *FIT)),
     "prior": (("models",), ("prior", "--out", "new/prior", "--reader", "{reader}")),
     "ask": (("models",), ("ask", "cohort", "--run", "prior", "--out", "new/asks.csv")),
@@ -158,7 +160,7 @@ def test_a_verb_works_or_names_the_extras_that_it_lacks(made, wheel, tmp_path, e
     for name, (code, _, err) in told(python, place, home, commands).items():
         lacking = set(chosen[name][0]) - set(extras)
         assert "Traceback" not in err
-        if not lacking:
+        if not lacking or code == 0:  # another extra may bring the very package
             assert code == 0, (name, err)
             continue
         assert code == 2, (name, err)

@@ -47,6 +47,9 @@ SCRATCH = r"\..+\.\d+-[0-9a-f]{8}"
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders of some network file systems
 
 
+LARGEST_MANIFEST = 64 << 20
+"""Bytes; one names its settings, counts and files, some kilobytes in all."""
+
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 """Permissions of whatever Leadline writes: words, totals and identifiers are their owner's."""
 
@@ -394,9 +397,16 @@ def check_files(
 
 
 def manifest_of(directory: Path) -> dict[str, Any] | None:
-    """The manifest of an artefact of Leadline, of any kind; None of what is none."""
+    """The manifest of an artefact of Leadline, of any kind; None of what is none.
+
+    Any program may keep a file of this name, so a pipe or a device is not opened, nor is a file
+    that is larger than any manifest of Leadline.
+    """
+    file = directory / MANIFEST
     try:
-        content = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        if not file.is_file() or file.stat().st_size > LARGEST_MANIFEST:
+            return None
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     is_own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()

@@ -64,6 +64,9 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
+LONGEST_NAME = 200
+"""Bytes of a name: most file systems take 255, and what is made beside it adds to its name."""
+
 LOG = logging.getLogger(__name__)
 
 _HELD = threading.local()
@@ -84,11 +87,8 @@ def check_output(
     if not path.exists():
         return
     if not overwrite:
-        raise LeadlineError(
-            "The output already exists.",
-            remedy="Choose another --out, or add --overwrite to replace it.",
-            file=path,
-        )
+        remedy = "Choose another --out, or add --overwrite to replace it."
+        raise LeadlineError("The output already exists.", remedy=remedy, file=path)
     check_own(path, kind)
 
 
@@ -138,11 +138,8 @@ def check_file(
     """
     check_apart(out, inputs)
     if out.is_dir() or (out.exists() and not overwrite):
-        raise LeadlineError(
-            "The output already exists.",
-            remedy="Choose another --out, or add --overwrite to replace the file.",
-            file=out,
-        )
+        remedy = "Choose another --out, or add --overwrite to replace the file."
+        raise LeadlineError("The output already exists.", remedy=remedy, file=out)
     if out.exists() and not is_own(out):
         raise LeadlineError(
             "The output exists and is no file of this kind, so it is not replaced.",
@@ -179,10 +176,12 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
             or lies in one of `inputs`.
     """
     check_name(out)
+    if out.name in ("", "..") or len(out.name.encode()) > LONGEST_NAME:
+        problem = f"The output needs a name of its own, of up to {LONGEST_NAME} bytes."
+        raise LeadlineError(problem, remedy="Name what is to be made, such as ./result.")
     if out.is_symlink():
-        raise LeadlineError(
-            "The output is a link.", remedy="Give the place that it points to.", file=out
-        )
+        remedy = "Give the place that it points to."
+        raise LeadlineError("The output is a link.", remedy=remedy, file=out)
     check_place(out)
     for source in inputs:
         if source is not None and source.exists() and _overlap(out, source):
@@ -281,7 +280,7 @@ def holding(path: Path) -> Iterator[None]:
     if name in places:
         yield
         return
-    handle, lock = _take(path)
+    handle, lock = _take(Path(name))
     places.add(name)
     try:
         yield
@@ -307,7 +306,7 @@ def changing(path: Path) -> Iterator[None]:
 
 
 def _take(path: Path) -> tuple[int, Path | None]:
-    """The handle of a lock on `path`, and the file that was made for it."""
+    """The handle of a lock on the real `path`, and the file that was made for it."""
     lock = path.with_name(f".{path.name}.lock")
     while True:
         handle, has_file = _open_lock(path, lock)
@@ -478,10 +477,10 @@ def _clear_unlocked(place: Path, prefix: str) -> None:
 
 def _clear_lock(path: Path) -> None:
     """Remove the lock of a process that was killed when `path` had just been finished."""
-    lock = path.with_name(f".{path.name}.lock")
     try:
+        lock = path.with_name(f".{path.name}.lock")
         handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
-    except (OSError, ValueError):  # a name with a null is a value
+    except (OSError, ValueError):  # a name with a null, or none, is a value
         return
     try:
         take_lock(handle, *BUSY, path)

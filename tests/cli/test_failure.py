@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ FAILURES = {
     "value": ValueError(CANARY),
     "key": KeyError(CANARY),
     "unicode": UnicodeEncodeError("utf-8", CANARY, 0, 1, CANARY),
-    "system": OSError(28, CANARY, f"/tmp/{CANARY}"),
+    "system": OSError(9, CANARY, f"/tmp/{CANARY}"),
     "numberless": OSError(CANARY),
     "json": json.JSONDecodeError(CANARY, CANARY, 0),
     "polars": pl.exceptions.ComputeError(CANARY),
@@ -61,8 +62,39 @@ def test_a_failure_tells_type_and_place_and_no_word(leadline, monkeypatch, simul
 
 
 def test_the_systems_own_words_are_told(leadline, monkeypatch, simulated_path):
-    monkeypatch.setattr(inspect, "inspect_cohort", fail(OSError(28, CANARY, CANARY)))
-    assert "No space left on device" in leadline("inspect", simulated_path)[2]
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(OSError(9, CANARY, CANARY)))
+    assert "Bad file descriptor" in leadline("inspect", simulated_path)[2]
+
+
+@pytest.mark.parametrize("number", failure.REFUSALS)
+def test_what_the_system_refuses_is_one_message(leadline, monkeypatch, simulated_path, number):
+    for place in (f"{simulated_path}/{CANARY}", f"{simulated_path}", f"/tmp/{CANARY}", None):
+        monkeypatch.setattr(inspect, "inspect_cohort", fail(OSError(number, CANARY, place)))
+        code, out, err = leadline("inspect", simulated_path)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 2
+        assert os.strerror(number) in err
+        assert failure.REFUSALS[number] in err
+        assert (f"{simulated_path}: " in err) == (str(simulated_path) in str(place))
+        assert CANARY not in err
+    assert CANARY in leadline("inspect", simulated_path, "--traceback")[2]
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("words", [
+    ("inspect", LONG), ("verify", LONG), ("import", LONG, "--out", "{tmp}/x"),
+    ("train", LONG, "--out", "{tmp}/x"), ("report", LONG), ("simulate", "--out", LONG),
+    ("label", "{cohort}", "--out", LONG), ("prior", "--out", "{tmp}/x", "--reader", LONG),
+    ("monitor", "doctor", "--store", LONG), ("lock", LONG), ("evaluate", LONG),
+])  # fmt: skip
+def test_a_name_that_is_too_long_is_one_message(leadline, simulated_path, tmp_path, words):
+    places = {"tmp": tmp_path, "cohort": simulated_path}
+    code, _, err = leadline(*(word.format(**places) for word in words))
+    assert code == 2
+    assert "What to do: " in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_cause_is_told_by_type_and_place(leadline, monkeypatch, simulated_path):

@@ -7,7 +7,8 @@ from tests.support.cohorts import cohort_of, day, label_row, scored_people, turn
 
 from leadline.artefact import read_manifest, sha256
 from leadline.runs.config import TrainConfig
-from leadline.runs.manifest import RUN_FILES, model_facts, write_run_manifest
+from leadline.runs.description import RUN_FILES
+from leadline.runs.manifest import model_facts, write_run_manifest
 
 SETTINGS = {"train": {"seed": 3}, "window": {"days": 14.0}, "inputs": {"turns.parquet": "ab"}}
 

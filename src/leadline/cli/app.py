@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import click
 
@@ -185,12 +186,17 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             ) from error
 
 
+def _refuse(problem: LeadlineError) -> NoReturn:
+    click.echo(f"{click.style('Error', fg='red', bold=True)}: {problem}", err=True)
+    sys.exit(EXIT_CODE)
+
+
 def main() -> None:
     """Entry point of the `leadline` command.
 
-    A user's mistake is one message and exit code 2. Any other failure is told by its type and its
-    places, with exit code 1; its message may quote people and is shown on request alone. Whatever
-    is written is closed to other users of the machine.
+    A user's mistake, or what the system refuses, is one message and exit code 2. Any other failure
+    is told by its type and its places, with exit code 1; its message may quote people and is shown
+    on request alone. Whatever is written is closed to other users of the machine.
     """
     os.environ.update(silence.COMMAND)
     wishes = Wishes(failure.is_asked_for(), lambda: None)
@@ -201,8 +207,7 @@ def main() -> None:
             _check_arguments(sys.argv[1:])
             app(prog_name="leadline", standalone_mode=False, obj=wishes)
     except LeadlineError as error:
-        click.echo(f"{click.style('Error', fg='red', bold=True)}: {error}", err=True)
-        sys.exit(EXIT_CODE)
+        _refuse(error)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_CODE)
@@ -212,6 +217,9 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of a Rust library is no Exception
+        problem = failure.refusal(error, sys.argv[1:]) if isinstance(error, OSError) else None
+        if problem is not None and not wishes.traceback:
+            _refuse(problem)
         show = failure.full_traceback if wishes.traceback else failure.describe
         say(show(error))
         sys.exit(failure.EXIT_CODE)

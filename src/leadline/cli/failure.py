@@ -1,28 +1,48 @@
 """What the terminal shows of a failure that nobody foresaw: its type and its places, no words.
 
-The message of an exception of another package, and Python's traceback with it, may quote the
-very text, date or identifier that it failed on. So neither is shown unless it is asked for, and
-then a warning stands above it. The same holds for what threads, destructors, warnings and logs
-of other packages have to say.
+What the system refuses (a full disk, no permission, a name that is too long) is no failure of the
+program but a message as of any bad input. The message of an exception of another package, and
+Python's traceback with it, may quote the very text, date or identifier that it failed on. So
+neither is shown unless it is asked for, and then a warning stands above it. The same holds for what
+threads, destructors, warnings and logs of other packages have to say.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from leadline.errors import LeadlineWarning
+from leadline.errors import LeadlineError, LeadlineWarning
 
 EXIT_CODE = 1
+
+FREE_SPACE = "Free space there, then give the same command again."
+
+PERMIT = "See to the permissions there, or choose another place."
+
+CHECK_PATH = "Check the path."
+
+REFUSALS = {
+    errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE, errno.EFBIG: FREE_SPACE,
+    errno.EACCES: PERMIT, errno.EPERM: PERMIT, errno.EROFS: PERMIT,
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "Give the place that the link leads to.",
+    errno.ENOTDIR: CHECK_PATH, errno.EISDIR: CHECK_PATH, errno.ENXIO: CHECK_PATH,
+    errno.EMFILE: "Allow more open files (ulimit -n).",
+    errno.ENFILE: "Allow more open files (ulimit -n).",
+    errno.EIO: "See to the disk there.",
+}  # fmt: skip
+"""What the system refuses for reasons outside the program, and what to do about it."""
 
 VARIABLE = "LEADLINE_TRACEBACK"
 
@@ -59,6 +79,28 @@ def describe(error: BaseException) -> str:
         f"{VARIABLE}=1, shows all of it.",
     ]
     return "\n".join(lines)
+
+
+def refusal(error: OSError, arguments: Sequence[str]) -> LeadlineError | None:
+    """What the system refused, as a message; None where the program may be to blame.
+
+    Args:
+        error: of the system.
+        arguments: of the command. Only a place that one of them names is shown.
+
+    >>> print(refusal(OSError(28, "", "cohort/x"), ["inspect", "cohort"]))
+    cohort: No space left on device.
+      What to do: Free space there, then give the same command again.
+    """
+    if error.errno not in REFUSALS:
+        return None
+    place = error.filename if isinstance(error.filename, str) else ""
+    named = [word for word in arguments if word and (place + "/").startswith(f"{word}/")]
+    return LeadlineError(
+        f"{os.strerror(error.errno)}.",
+        remedy=REFUSALS[error.errno],
+        file=max(named, key=len, default=None),
+    )
 
 
 def full_traceback(error: BaseException) -> str:

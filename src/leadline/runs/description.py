@@ -23,6 +23,14 @@ DAMAGED = "This file of the run is absent, or not as training wrote it."
 
 REMEDY = "Restore the run from a copy, or train again with this version of Leadline."
 
+RUN_FILES = (
+    "predictions.parquet",
+    "estimates.parquet",
+    "ledger.parquet",
+    "checkpoint/model.json",
+)
+"""What every run holds when it is finished."""
+
 MOST_MEMBERS = 10_000
 
 Entry = Mapping[str, Any]

@@ -17,15 +17,8 @@ from leadline.cohort.windows import undated_counts
 from leadline.evaluate.limit import LIMIT_FILE, limit_labels
 from leadline.runs.checkpoint import CHECKPOINT, STEPS
 from leadline.runs.config import TrainConfig
+from leadline.runs.description import RUN_FILES
 from leadline.runs.profiles import ITEMS_FILE, PROFILES_FILE
-
-RUN_FILES = (
-    "predictions.parquet",
-    "estimates.parquet",
-    "ledger.parquet",
-    "checkpoint/model.json",
-)
-"""What every run holds when it is finished."""
 
 FURTHER_FILES = ("config.toml", "fusion.json", ITEMS_FILE, PROFILES_FILE)
 """What a run is bound to where it is there."""

@@ -33,11 +33,11 @@ from leadline.phq9.population import Population, population_named
 from leadline.progress import progress_bar
 from leadline.runs.checkpoint import load_ensemble, open_source, save_ensemble, settled
 from leadline.runs.config import TrainConfig
+from leadline.runs.description import RUN_FILES
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import Ensemble, Member
 from leadline.runs.labelled import cohort_hashes
 from leadline.runs.ledger import ledger_table
-from leadline.runs.manifest import RUN_FILES
 from leadline.runs.state_source import StateSource
 from leadline.settings import check_choices, same, setting
 from leadline.simulate.cohort import simulate_cohort

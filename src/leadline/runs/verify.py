@@ -3,6 +3,7 @@
 Each file is held against its hash in the manifest, read in pieces. Then what the files say is held
 against what can be written: columns and heights of a cohort, the record of its locked test, the
 checkpoint of a run, estimates that are finite. No reader is opened, nothing of a file is quoted.
+What reads checkpoints is imported for runs and estimates alone: it needs torch.
 """
 
 from __future__ import annotations
@@ -29,21 +30,7 @@ from leadline.evaluate.run_results import ESTIMATES_FILE, RESULTS_FILE, read_res
 from leadline.output import strangers
 from leadline.profiles.scores import check_profiles
 from leadline.readers.fetch import FETCH_AGAIN, check_reader
-from leadline.runs.checkpoint import (
-    CHECKPOINT,
-    MODEL_FILE,
-    STEPS,
-    check_member,
-    check_run,
-    checkpoint_members,
-    hashed_files,
-    member_files,
-    step_members,
-)
-from leadline.runs.description import REMEDY
-from leadline.runs.estimates import run_of_estimates
-from leadline.runs.manifest import RUN_FILES
-from leadline.runs.profiles import ITEMS_FILE, read_item_models
+from leadline.runs.description import REMEDY, RUN_FILES
 from leadline.tables import IDENTIFYING, check_estimates
 from leadline.teacher.label_table import ANSWERS_KEPT, LABELS_FILE, read_labels
 
@@ -61,9 +48,12 @@ REMEDIES = {
 }
 
 LISTED = {
-    "cohort": FILES, "labels": (LABELS_FILE,), "run": RUN_FILES, "export": (),
+    "cohort": FILES,
+    "labels": (LABELS_FILE,),
+    "run": RUN_FILES,
+    "export": (),
     "reader": ("config.json",),
-}  # fmt: skip
+}
 """Files that a manifest of each kind has to list."""
 
 SCORE_AGAIN = "Score again with this version of Leadline."
@@ -185,6 +175,8 @@ def _strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[F
     """What Leadline did not write; of a checkpoint also what its description does not name."""
     names = {entry.relative_to(path).as_posix() for entry in strangers(path, kind, manifest)}
     if kind == "run":
+        from leadline.runs.checkpoint import CHECKPOINT, STEPS
+
         written = {*files_of(manifest), *_files_of_models(path, manifest)}
         inside = re.compile(f"({CHECKPOINT}|{STEPS})/.*")
         names |= {name for name in _names(path) if inside.fullmatch(name) and name not in written}
@@ -198,6 +190,8 @@ def _bound_elsewhere(path: Path, kind: str, manifest: Mapping[str, Any]) -> set[
         return {RECORD} if manifest.get(HEAD) else set()
     if kind != "run":
         return set()
+    from leadline.runs.checkpoint import hashed_files
+
     names: set[str] = set()
     for folder, entries in _members(path, manifest):
         names |= {f"{folder}/{name}" for entry in entries for name in hashed_files(entry)}
@@ -209,6 +203,8 @@ def _bound_elsewhere(path: Path, kind: str, manifest: Mapping[str, Any]) -> set[
 
 def _files_of_models(path: Path, manifest: Mapping[str, Any]) -> set[str]:
     """Every file of the models of a run."""
+    from leadline.runs.checkpoint import member_files
+
     return {
         f"{folder}/{name}"
         for folder, entries in _members(path, manifest)
@@ -219,6 +215,8 @@ def _files_of_models(path: Path, manifest: Mapping[str, Any]) -> set[str]:
 
 def _members(path: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The folder of each checkpoint of a run, with the entries of its models, if they are ones."""
+    from leadline.runs.checkpoint import CHECKPOINT, checkpoint_members, step_members
+
     steps = manifest.get("steps")
     folders = [str(step) for step in steps.values() if step] if isinstance(steps, dict) else []
     readers = {CHECKPOINT: partial(checkpoint_members, path)}
@@ -265,6 +263,9 @@ def _reader_checks(path: Path, _: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _run_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
+    from leadline.runs.checkpoint import check_member, check_run, step_members
+    from leadline.runs.profiles import ITEMS_FILE, read_item_models
+
     yield partial(check_run, path)
     for folder, entries in _members(path, manifest):
         for entry in entries:
@@ -311,6 +312,8 @@ def check_estimates_file(file: Path, *, model: str | None = None) -> bool:
         LeadlineError: it is no Parquet file of estimates, its pages are damaged, an estimate is not
             one, or is of another model than the file says.
     """
+    from leadline.runs.estimates import run_of_estimates
+
     row = 1
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
