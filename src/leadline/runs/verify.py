@@ -263,7 +263,7 @@ def _reader_checks(path: Path, _: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _run_checks(path: Path, manifest: Mapping[str, Any]) -> Iterator[Any]:
-    from leadline.runs.checkpoint import check_member, check_run, step_members
+    from leadline.runs.checkpoint import MODEL_FILE, check_member, check_run, step_members
     from leadline.runs.profiles import ITEMS_FILE, read_item_models
 
     yield partial(check_run, path)
