@@ -72,8 +72,8 @@ CASES = {
     "label": Case(("label", "cohort", "--out", "labels", "--teacher", "simulated"), "labels"),
     "score": Case((*SCORE, "new.parquet"), "run", done=2),
     "score over": Case((*SCORE, "scores.parquet", "--overwrite"), "run"),
-    "prior": Case((*PRIOR, "new"), "new", often=2, done=2),
-    "prior over": Case((*PRIOR, "assumed", "--overwrite"), "assumed", often=2),
+    "prior": Case((*PRIOR, "new"), "new", often=5, renames=4, done=2),
+    "prior over": Case((*PRIOR, "assumed", "--overwrite"), "assumed", often=6, renames=4),
     "ask": Case((*ASK, "new.csv"), "assumed", done=2),
     "ask over": Case((*ASK, "asks.csv", "--count", "2", "--overwrite"), "assumed"),
     "evaluate": Case(
