@@ -97,6 +97,8 @@ class Course:
         self.go("lock", cohort)
         self.go("relock", cohort)
         self.go("train", cohort, "--out", run, *fit)
+        self.go("prior", "--on", cohort, "--out", out / "prior", "--reader", reader)
+        self.go("ask", cohort, "--run", out / "prior", "--out", out / "asks.csv")
         self.go("label", cohort, "--out", out / "labels", *local, isolated=False)
         self.go("audit", cohort, *labels)
         self.go("selftrain", cohort, "--out", out / "rounds", *labels, *fit, "--rounds", "1")
@@ -199,7 +201,7 @@ def test_every_file_that_a_verb_writes_is_bound(course):
         assert not verify(path).wrong
 
 
-NAMED = {".parquet", ".sqlite", ".jsonl"}
+NAMED = {".parquet", ".sqlite", ".jsonl", ".csv"}
 """Tables by person; no page, log, result or setting names one."""
 
 

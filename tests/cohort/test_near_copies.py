@@ -223,3 +223,26 @@ def test_real_conversations_that_are_in_the_corpus_twice():
     same = {name for name in people if list(people.values()).count(people[name]) > 1}
     assert len(same) == 6
     assert set(groups) == same
+
+
+FORGED = {
+    "nobody": lambda table: table.clear(),
+    "one less": lambda table: table[1:],
+    "other groups": lambda table: table.with_columns(group=pl.col("person_id")),
+    "another table": lambda table: table.with_columns(more=pl.lit(1)),
+    "numbers": lambda table: table.with_columns(group=pl.lit(1)),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_a_cache_that_was_changed_is_not_believed(tmp_path, monkeypatch, simulated, how):
+    monkeypatch.setattr(module, "CACHE_TURNS", 1)
+    turns = with_copies(simulated, simulated.people["person_id"][:5].to_list()).turns
+    groups = cohort_copies(turns, tmp_path)
+    assert groups
+    file = tmp_path / CACHE
+    metadata = {name: text for name, text in pl.read_parquet_metadata(file).items()
+                if name != "ARROW:schema"}  # fmt: skip
+    FORGED[how](pl.read_parquet(file)).write_parquet(file, metadata=metadata)
+    assert cohort_copies(turns, tmp_path) == groups
+    assert cohort_copies(turns, tmp_path) == groups

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, select
 from tests.support.stores import DATABASES, add_person, address, said, send, statuses
 
+from leadline.artefact import write_manifest
 from leadline.errors import LeadlineError
 from leadline.store import schema
 from leadline.store.people import external_id, find_people, people_by_id, team_id
@@ -125,3 +126,15 @@ def test_a_lost_key_file_is_not_made_anew(tmp_path):
     with pytest.raises(LeadlineError, match="key of the store is not here"):
         make_store(place, KeyConfig())
     assert not (tmp_path / "s.sqlite.key").exists()
+
+
+@pytest.mark.parametrize("name", ["s.sqlite", "deep/s.sqlite"])
+def test_no_store_and_no_key_is_made_in_an_artefact(name, tmp_path):
+    artefact = tmp_path / "run"
+    artefact.mkdir()
+    write_manifest(artefact, kind="run", command="x", settings={}, inputs={})
+    with pytest.raises(LeadlineError, match="lies in an artefact"):
+        make_store(str(artefact / name), KeyConfig(key_file=tmp_path / "key"))
+    with pytest.raises(LeadlineError, match="lies in an artefact"):
+        make_store(str(tmp_path / "s.sqlite"), KeyConfig(key_file=artefact / "key"))
+    assert {path.name for path in artefact.iterdir()} == {"manifest.json"}

@@ -14,6 +14,8 @@ hardly anyone else. People whose text is a single turn are held to the words alo
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -59,6 +61,8 @@ PASS_SHINGLES = 2_000_000  # counted at once: about 300 MB
 BLOCK_TURNS = 50_000  # cut into words at once
 
 CACHE = "near_copies.parquet"
+
+COPIES = pl.Schema({"person_id": pl.String(), "group": pl.String()})
 
 CACHE_TURNS = 200_000  # fewer are searched in a second or two
 
@@ -275,12 +279,16 @@ def cohort_copies(turns: pl.DataFrame, path: Path | None) -> dict[str, str]:
     if groups is not None:
         return groups
     groups = near_copies(turns)
-    schema = {"person_id": pl.String(), "group": pl.String()}
-    table = pl.DataFrame(list(groups.items()), schema=schema, orient="row")
+    table = pl.DataFrame(list(groups.items()), schema=COPIES, orient="row")
     # A cohort on a medium that cannot be written is searched again the next time.
     with suppress(OSError), replacing(path / CACHE) as scratch:
-        table.write_parquet(scratch, metadata=made_from)
+        table.write_parquet(scratch, metadata={**made_from, "groups": _digest(groups)})
     return groups
+
+
+def _digest(groups: Mapping[str, str]) -> str:
+    """By which a cache that was changed is known: whoever lacks there would be trained on."""
+    return hashlib.sha256(json.dumps(list(groups.items())).encode()).hexdigest()
 
 
 def _read_cache(file: Path, made_from: Mapping[str, str]) -> dict[str, str] | None:
@@ -288,9 +296,13 @@ def _read_cache(file: Path, made_from: Mapping[str, str]) -> dict[str, str] | No
         metadata = pl.read_parquet_metadata(file)
         if any(metadata.get(name) != entry for name, entry in made_from.items()):
             return None
-        return dict(pl.read_parquet(file).iter_rows())
+        table = pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError):
         return None
+    if table.schema != COPIES:
+        return None
+    groups = dict(table.iter_rows())
+    return groups if _digest(groups) == metadata.get("groups") else None
 
 
 def group_counts(groups: Mapping[str, str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, exists, insert, inspect, select, update
 
 from leadline.errors import LeadlineError
+from leadline.output import check_apart
 from leadline.store import schema
 from leadline.store.database import Database, private_file
 from leadline.store.migrate import check_known, upgrade
@@ -187,6 +188,8 @@ def _make_room(file: Path | None) -> None:
         raise LeadlineError(
             "What lies here is no store of Leadline.", file=file, remedy="Name another file."
         )
+    if not names:
+        check_apart(file)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     private_file(file)
 

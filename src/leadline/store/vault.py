@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from leadline.artefact import FILE_MODE, pending_name, sync, take_lock
 from leadline.errors import LeadlineError, Unreachable
+from leadline.output import check_apart
 from leadline.settings import setting
 
 KEY_BYTES = 32
@@ -187,6 +188,8 @@ def new_key(path: Path) -> Iterator[bytes]:
     Raises:
         LeadlineError: a key lies at `path`, another process makes one, or no file can be made.
     """
+    _refuse_key(path)
+    check_apart(path)
     waiting = path.with_name(pending_name(path.name))
     handle = _open_waiting(path, waiting)
     try:
@@ -219,7 +222,6 @@ def _refuse_key(path: Path) -> None:
 
 
 def _open_waiting(path: Path, waiting: Path) -> int:
-    _refuse_key(path)
     try:
         handle = os.open(waiting, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, FILE_MODE)
     except OSError as error:
