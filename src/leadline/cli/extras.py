@@ -24,12 +24,11 @@ NEEDED = {
     "train": ("models",),
     "prior": ("models",),
     "ask": ("models",),
-    "selftrain": ("models",),
+    "selftrain": ("models", "teacher"),
     "score": ("models",),
     "export": ("export", "models"),
     "reader": ("models",),
     "label": ("teacher",),
-    "audit": ("teacher",),
     "monitor": ("models", "monitor"),
 }
 """Verb -> the extras without which it does not go at all."""

@@ -1,7 +1,8 @@
 """The labels table: what teachers and students said, with where each label comes from.
 
 Gold labels are never in it. `ancestors` names every person whose gold label or pseudolabel a
-label depends on, directly or through others; few-shot examples count.
+label depends on, directly or through others; few-shot examples count. Reading a finished table
+needs no package of a teacher.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from leadline.artefact import check_files, read_manifest
 from leadline.errors import LeadlineError
 from leadline.tables import LABELS, TEACHER_LABELS, check_columns
-from leadline.teacher.request_store import RequestStore
-from leadline.teacher.rubric import Rating, parse_rating
+
+if TYPE_CHECKING:
+    from leadline.teacher.request_store import RequestStore
+    from leadline.teacher.rubric import Rating
 
 LABELS_FILE = "labels.parquet"
 
@@ -39,6 +42,8 @@ def teacher_labels(store: RequestStore) -> pl.DataFrame:
 
 
 def _rows(store: RequestStore) -> Iterator[tuple[Any, ...]]:
+    from leadline.teacher.rubric import parse_rating
+
     for (
         person,
         as_of,
