@@ -72,7 +72,6 @@ COMMANDS = {
     "ask": (("models",), ("ask", "cohort", "--run", "prior", "--out", "new/asks.csv")),
     "label": (("teacher",), ("label", "cohort", "--out", "new/labels", "--teacher", "simulated")),
     "audit": ((), ("audit", "cohort", "--labels", "labels")),
-    "audit against": ((), ("audit", "cohort", "--labels", "labels", "--against", "labels")),
     "selftrain": (("models", "teacher"), ("selftrain", "cohort", "--out", "new/rounds", "--labels",
                                           "labels", *FIT, "--rounds", "1")),
     "score": (("models",), (*SCORE, "new/e.parquet")),
