@@ -455,3 +455,43 @@ def test_a_manifest_that_is_a_pipe_a_device_or_too_large_is_not_read(tmp_path):
         (tmp_path / name).mkdir()
         make(tmp_path / name / MANIFEST)
         assert manifest_of(tmp_path / name) is None
+
+
+MISSHAPEN = {
+    "settings": [None, [], "canary"],
+    "inputs": [None, [], {"turns": 1}, {"turns": None}],
+    "counts": [None, "", {"turns": "canary"}, {"turns": -1}, {"turns": 1.5}, {"turns": True}],
+    "simulated": [None, "canary", 1],
+    "command": [None, {}],
+    "text_may_leave": ["canary"],
+}
+
+
+@pytest.mark.parametrize("name", MISSHAPEN)
+def test_a_manifest_of_another_shape_is_refused_and_not_quoted(tmp_path, name):
+    write(tmp_path, kind="cohort", command="x", settings={}, inputs={}, counts={}, files={})
+    file = tmp_path / MANIFEST
+    whole = json.loads(file.read_text())
+    read_manifest(tmp_path, "cohort")
+    for value in MISSHAPEN[name]:
+        file.write_text(json.dumps({**whole, name: value}))
+        with pytest.raises(LeadlineError, match=f"The entry {name} of the manifest") as refused:
+            read_manifest(tmp_path, "cohort")
+        assert "canary" not in str(refused.value)
+    if name in ("settings", "inputs", "counts"):
+        file.write_text(json.dumps({other: whole[other] for other in whole if other != name}))
+        with pytest.raises(LeadlineError, match=f"The entry {name} of the manifest"):
+            read_manifest(tmp_path, "cohort")
+
+
+def test_half_a_character_in_a_file_of_leadlines_is_refused(tmp_path):
+    write(tmp_path, kind="cohort", command="x", settings={}, inputs={}, counts={})
+    file = tmp_path / MANIFEST
+    text = file.read_text()
+    for half in ("\\ud800", "\\uDFFF", "\\uD83D \\uDE00"):
+        file.write_text(text.replace('"x"', f'"{half}"'))
+        with pytest.raises(LeadlineError, match="cannot be read"):
+            read_manifest(tmp_path, "cohort")
+        assert manifest_of(tmp_path) is None
+    file.write_text(text.replace('"x"', '"\\ud83d\\ude00"'))
+    assert read_manifest(tmp_path, "cohort")["command"] == "😀"

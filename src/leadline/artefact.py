@@ -17,7 +17,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,8 @@ SCRATCH = r"\..+\.\d+-[0-9a-f]{8}"
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders of some network file systems
 
+
+HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 
 LARGEST_MANIFEST = 64 << 20
 """Bytes; one names its settings, counts and files, some kilobytes in all."""
@@ -158,7 +160,7 @@ def read_json(
         LeadlineError: `problem`, or the format is another one.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _parsed(path)
     except (OSError, ValueError, RecursionError) as error:
         raise LeadlineError(problem, remedy=remedy, file=path) from error
     if not isinstance(content, dict) or "format" not in content:
@@ -170,6 +172,15 @@ def read_json(
             remedy=remedy,
             file=path,
         )
+    return content
+
+
+def _parsed(file: Path) -> Any:
+    """JSON of Leadline's; half a character (a lone surrogate), which no file can hold, is none."""
+    text = file.read_text(encoding="utf-8")
+    content = json.loads(text)
+    if HALF_ESCAPED.search(text):
+        json.dumps(content, ensure_ascii=False).encode("utf-8")  # which such a half cannot be
     return content
 
 
@@ -406,7 +417,7 @@ def manifest_of(directory: Path) -> dict[str, Any] | None:
     try:
         if not file.is_file() or file.stat().st_size > LARGEST_MANIFEST:
             return None
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = _parsed(file)
     except (OSError, ValueError, RecursionError):
         return None
     is_own = isinstance(content, dict) and {"kind", "format", "leadline"} <= content.keys()
@@ -447,8 +458,68 @@ def read_manifest(directory: Path, kind: str) -> dict[str, Any]:
             remedy=f"Give the path of a {kind} directory.",
             file=directory,
         )
+    wrong = _misshapen(manifest, NEEDED.get(kind, ()))
+    if wrong:
+        raise LeadlineError(
+            f"The entry {wrong} of the manifest is absent, or not as Leadline writes it.",
+            remedy=f"Restore the file from a copy, or make the {kind} again with this version.",
+            file=path,
+        )
     finish_commit(directory, manifest)
     return manifest
+
+
+def _misshapen(manifest: Mapping[str, Any], needed: Iterable[str]) -> str:
+    """The name of an entry that is absent or of another shape than is written; empty if none is."""
+    for name, is_shaped in SHAPES.items():
+        if not is_shaped(manifest[name]) if name in manifest else name in needed:
+            return name
+    return ""
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_table_of_texts(value: Any) -> bool:
+    return _is_table(value) and all(isinstance(entry, str) for entry in value.values())
+
+
+def _is_table_of_counts(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return all(type(count) is int and count >= 0 for count in value.values() if count is not None)
+
+
+def _is_table_or_nothing(value: Any) -> bool:
+    return value is None or _is_table(value)
+
+
+SHAPES: dict[str, Callable[[Any], bool]] = {
+    "settings": _is_table,
+    "inputs": _is_table_of_texts,
+    "counts": _is_table_of_counts,
+    "locked_test": _is_table_or_nothing,
+    "changed": lambda value: value is None or isinstance(value, (dict, list)),
+    "import": _is_table_or_nothing,
+    "training": _is_table,
+    "readers": _is_table,
+    "steps": _is_table_or_nothing,
+    "questionnaire": _is_table_or_nothing,
+    "selection": lambda value: isinstance(value, list),
+    "simulated": lambda value: isinstance(value, bool),
+    "text_may_leave": lambda value: isinstance(value, bool),
+    "command": lambda value: isinstance(value, str),
+    "written": lambda value: isinstance(value, str),
+}
+"""Entry of a manifest -> whether a value has its shape; others are not looked at by a verb."""
+
+NEEDED = {
+    "cohort": ("settings", "inputs", "counts"),
+    "labels": ("settings", "inputs"),
+    "run": ("settings", "inputs"),
+}
+"""Kind -> entries that its manifest has had from the first version on."""
 
 
 def check_place(out: Path) -> None:
