@@ -40,6 +40,7 @@ print("told:" + json.dumps(told))
 FIT = ("--reader", "{reader}", "--folds", "4", "--inner-folds", "2", "--fit", "ridge")
 SMALL = ("--people", "60", "--gold", "40", "--locked", "5")
 SCORE = ("score", "cohort", "--run", "run", "--out")
+RESAMPLES = ("--resamples", "200", "--curve-resamples", "100")
 STORE = ("--store", "store.sqlite")
 AWAY = ("--store", "postgresql://127.0.0.1:1/name", "--key-file", "store.sqlite.key")
 
@@ -77,8 +78,8 @@ COMMANDS = {
     "score": (("models",), (*SCORE, "new/e.parquet")),
     "score with ray": (("cluster", "models"), (*SCORE, "new/r.parquet", "--engine", "ray",
                                                "--workers", "1")),
-    "evaluate": ((), ("evaluate", "run", "--cohort", "cohort", "--resamples", "200",
-                      "--curve-resamples", "100")),
+    "evaluate": ((), ("evaluate", "run", *RESAMPLES)),
+    "evaluate on a cohort": (("models",), ("evaluate", "run", "--cohort", "cohort", *RESAMPLES)),
     "report": ((), ("report", "run")),
     "export": (("export", "models"), ("export", "run", "--out", "new/onnx")),
     "reader": ((), ("reader", "list")),

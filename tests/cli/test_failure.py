@@ -134,6 +134,16 @@ def test_a_variable_that_says_no_is_no_request(leadline, monkeypatch, simulated_
     assert CANARY not in leadline("inspect", simulated_path)[2]
 
 
+def test_what_is_put_right_after_a_kill_is_said(tmp_path):
+    left = tmp_path / ".c.partial-0123abcd"
+    left.mkdir()
+    (tmp_path / "said.csv").write_text("person_id,role,text\np,user,low\n")
+    command = (sys.executable, "-m", "leadline", "import", "said.csv", "--out", "c")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"Removed what an interrupted command had left here: {left.name}\n" in done.stderr
+    assert not left.exists()
+
+
 class Broken:
     def __del__(self):
         raise ValueError(CANARY)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,21 @@ def test_too_few_people_set_no_scale(simulated, sentence_reader, home, tmp_path)
     few = some_people(simulated, set(simulated.people["person_id"][:5]))
     with pytest.raises(LeadlineError, match="too few"):
         prior_run(tmp_path / "r", PriorConfig(reader=str(sentence_reader)), on=few, home=home)
+
+
+def test_a_prior_that_a_killed_command_had_finished_takes_its_place(
+    home, tmp_path, sentence_reader
+):
+    out, config = tmp_path / "run", PriorConfig(reader=str(sentence_reader))
+    manifest = prior_run(out, config, home=home)
+    shutil.copytree(out, tmp_path / ".run.begun")
+    again = prior_run(out, config, home=home, overwrite=True)
+    assert again["files"] == manifest["files"], "it is not made again"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(LeadlineError, match="This run is finished") as refused:
+        prior_run(out, config, home=home)
+    assert "--overwrite" in refused.value.remedy
+    assert not (out / "begun.json").exists()
 
 
 def test_a_run_with_labels_is_no_prior(trained, home):

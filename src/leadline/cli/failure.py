@@ -149,9 +149,11 @@ def _place(file: str, line: int) -> tuple[str, bool]:
 
 
 class _Placed(logging.Formatter):
-    """A record of another package as its level, its logger and its place."""
+    """What Leadline logs, and a record of another package as its level, logger and place."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if record.name.partition(".")[0] == "leadline":
+            return record.getMessage()
         return f"{record.levelname} of {record.name} ({record.filename}:{record.lineno})"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from leadline.errors import LeadlineError
 from leadline.settings import check_choices, setting
@@ -42,3 +44,29 @@ class WindowConfig:
             raise LeadlineError(
                 f"--days is {self.days:g}.", remedy="Use --days 0 for all text before the PHQ-9."
             )
+
+
+def window_of(plain: Any, file: Path) -> WindowConfig:
+    """A window as a manifest or a record keeps it.
+
+    Args:
+        plain: what stands there; a field that is absent has its default.
+        file: where, for messages.
+
+    Raises:
+        LeadlineError: it is none.
+    """
+    defaults = asdict(WindowConfig())
+    is_window = isinstance(plain, dict) and all(
+        name in defaults
+        and isinstance(value, (int, float))
+        and isinstance(value, bool) == isinstance(defaults[name], bool)
+        for name, value in plain.items()
+    )
+    if not is_window:
+        raise LeadlineError(
+            "The window that is kept here is not as Leadline writes it.",
+            remedy="Restore the file from a copy, or make it again with this version.",
+            file=file,
+        )
+    return WindowConfig(**plain)

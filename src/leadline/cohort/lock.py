@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from leadline.artefact import MANIFEST, commit, pending_name, read_manifest, replacing, sha256
-from leadline.cohort.config import WindowConfig
+from leadline.cohort.config import WindowConfig, window_of
 from leadline.cohort.folds import FOLDS_FILE
 from leadline.cohort.lock_record import (
     HEAD,
@@ -148,7 +148,7 @@ def known_history(cohort: Cohort) -> LockHistory:
     if history.current():
         return history
     record = cohort.manifest.get("locked_test") or _unrecorded(cohort)
-    window = WindowConfig(**(record.get("window") or {}))
+    window = window_of(record.get("window") or {}, _manifest(cohort))
     readings = _eligible(cohort, window, include_phq8=bool(record.get("include_phq8")))
     facts = side_facts(cohort.locked_ids, set(readings["person_id"]) - cohort.locked_ids)
     event = append_event(cohort.path, "locked", by_an_earlier_version=True, **facts)
@@ -210,11 +210,16 @@ def _carried_history(old: Path, manifest: dict[str, Any]) -> LockHistory:
     return history if history.current() else known_history(read_cohort(old))
 
 
+def _manifest(cohort: Cohort) -> Path:
+    assert cohort.path is not None, "a lock lies on disk"
+    return cohort.path / MANIFEST
+
+
 def _deal_newcomers(
     cohort: Cohort, record: Mapping[str, Any], decided: frozenset[str]
 ) -> tuple[set[str], set[str]]:
     """People whom a lock could not have drawn before: those who are locked now, and the rest."""
-    window = WindowConfig(**(record.get("window") or {}))
+    window = window_of(record.get("window") or {}, _manifest(cohort))
     readings = _eligible(cohort, window, include_phq8=bool(record.get("include_phq8")))
     readings = readings.filter(~pl.col("person_id").is_in(list(decided)))
     if record.get("cutoff") is not None:

@@ -26,7 +26,7 @@ from leadline.artefact import (
     sha256,
     write_json,
 )
-from leadline.cohort.config import WindowConfig
+from leadline.cohort.config import WindowConfig, window_of
 from leadline.cohort.masking import DETECTOR
 from leadline.errors import LeadlineError, LeadlineWarning
 from leadline.evaluate.run_results import read_table
@@ -246,7 +246,7 @@ def run_training(run: Path) -> tuple[TrainConfig, WindowConfig]:
         fields = {**before, **description["train"]}
         layers = {name: tuple(fields[name]) for name in ("layers", "sentence_layers")}
         train = TrainConfig(**{**fields, **layers})
-        return train, WindowConfig(**description["window"])
+        return train, window_of(description["window"], file)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(file) from error
 

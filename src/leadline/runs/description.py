@@ -118,6 +118,9 @@ def _wrong_frozen(entry: Entry) -> str:
             return "a part has no views"
         if not isinstance(part.get("settings"), dict):
             return "a part has no settings"
+        named = part["settings"].get("views", views)
+        if not isinstance(named, list) or not all(name in views for name in named):
+            return "a part sees a view that it does not have"
         settings = part["settings"].values()
         if not all(math.isfinite(x) for x in settings if isinstance(x, (int, float))):
             return "a number of a part is not finite"

@@ -9,7 +9,8 @@ a guess: how far their anchor scores spread is not how far those of other people
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from leadline.about import NO_LABEL, NOTICE
-from leadline.artefact import sha256, write_manifest
+from leadline.artefact import MANIFEST, read_manifest, sha256, write_manifest
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.masking import mask_people
 from leadline.cohort.store import Cohort
@@ -34,7 +35,7 @@ from leadline.progress import progress_bar
 from leadline.runs.checkpoint import load_ensemble, open_source, save_ensemble, settled
 from leadline.runs.config import TrainConfig
 from leadline.runs.description import RUN_FILES
-from leadline.runs.directory import run_directory
+from leadline.runs.directory import RunIsTrained, run_directory
 from leadline.runs.ensemble import Ensemble, Member
 from leadline.runs.labelled import cohort_hashes
 from leadline.runs.ledger import ledger_table
@@ -127,7 +128,10 @@ def prior_run(
     source = open_source(train, home=home)
     inputs = {} if on is None else cohort_hashes(on)
     settings = {"prior": asdict(config), "window": asdict(window), "inputs": inputs}
-    with run_directory(Path(out), settings, overwrite, [on.path if on else None]) as run:
+    place = _directory(Path(out), settings, overwrite, [on.path if on else None])
+    with place as run:
+        if (run / MANIFEST).is_file():
+            return read_manifest(run, "run")
         design = _design(source, people, window, config.pool)
         population = population_named(config.population)
         widen = GUESSED if people is None else 1.0
@@ -155,6 +159,24 @@ def prior_run(
             reference_model="leadline",
             readers=source.identities,
         )
+
+
+@contextmanager
+def _directory(
+    out: Path, settings: Mapping[str, Any], overwrite: bool, inputs: Sequence[Path | None]
+) -> Iterator[Path]:
+    """As `run_directory`; the finished run where a killed command that replaced it was the same."""
+    try:
+        with run_directory(out, settings, overwrite, inputs) as run:
+            yield run
+    except RunIsTrained as error:
+        if not overwrite:
+            raise LeadlineError(
+                "This run is finished.",
+                remedy="Choose another --out, or add --overwrite to replace it.",
+                file=out,
+            ) from error
+        yield out
 
 
 def prior_ensemble(

@@ -24,8 +24,8 @@ import numpy as np
 import polars as pl
 
 from leadline.arrays import Array, Ints
-from leadline.artefact import read_json, read_manifest, replacing, sha256, write_json
-from leadline.cohort.config import WindowConfig
+from leadline.artefact import MANIFEST, read_json, read_manifest, replacing, sha256, write_json
+from leadline.cohort.config import window_of
 from leadline.cohort.store import check_cohort
 from leadline.errors import LeadlineError
 from leadline.evaluate.run_results import RESTORE, check_own, own_table
@@ -131,7 +131,7 @@ def fused_widths(keys: Iterable[tuple[int, int]], ranks: Mapping[tuple[int, int]
 def check_fusion(run: Path, labels: Path, cohort: Path) -> None:
     """Raise `LeadlineError` unless LABELS can be fused with estimates of `cohort` by `run`."""
     fusion, table = load_fusion(run), read_labels(labels)
-    window = WindowConfig(**read_manifest(run, "run")["settings"]["window"])
+    window = window_of(read_manifest(run, "run")["settings"].get("window"), run / MANIFEST)
     refuse_other_labels(labels, check_cohort(cohort), window)
     _check_teachers(run, table, fusion.teachers)
 

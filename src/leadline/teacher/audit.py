@@ -20,8 +20,8 @@ from rich.table import Table
 from sklearn.metrics import cohen_kappa_score
 
 from leadline.arrays import Array
-from leadline.artefact import read_manifest
-from leadline.cohort.config import WindowConfig
+from leadline.artefact import MANIFEST, read_manifest
+from leadline.cohort.config import WindowConfig, window_of
 from leadline.cohort.store import Cohort, read_cohort
 from leadline.cohort.windows import label_readings
 from leadline.errors import LeadlineError
@@ -66,7 +66,7 @@ def open_labels(cohort: Cohort, labels: Path) -> tuple[pl.DataFrame, WindowConfi
             remedy="Give the cohort that was labelled, or run `leadline label` again.",
             file=labels,
         )
-    return read_labels(labels), WindowConfig(**manifest["settings"]["window"])
+    return read_labels(labels), window_of(manifest["settings"].get("window"), labels / MANIFEST)
 
 
 def audit(

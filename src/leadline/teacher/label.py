@@ -19,6 +19,7 @@ import polars as pl
 
 from leadline.about import code_version
 from leadline.artefact import (
+    MANIFEST,
     check_files,
     finish_commit,
     pending_name,
@@ -27,7 +28,7 @@ from leadline.artefact import (
     sha256,
     write_manifest,
 )
-from leadline.cohort.config import WindowConfig
+from leadline.cohort.config import WindowConfig, window_of
 from leadline.cohort.masking import DETECTOR
 from leadline.cohort.questionnaire import check_questionnaires, readings_of
 from leadline.cohort.store import FILES, Cohort, read_cohort, table_hashes
@@ -195,7 +196,7 @@ def window_identity(window: WindowConfig) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _identity_named(manifest: Mapping[str, Any]) -> str | None:
+def _identity_named(manifest: Mapping[str, Any], made: WindowConfig) -> str | None:
     """The window's identity in a manifest of LABELS; None where it cannot be known.
 
     Before it was named, masking began anew with each conversation: such labels are of other text.
@@ -204,8 +205,7 @@ def _identity_named(manifest: Mapping[str, Any]) -> str | None:
     named = manifest.get("window_identity")
     if named is not None:
         return str(named)
-    window = WindowConfig(**manifest["settings"]["window"])
-    return None if window.mask_questionnaire else window_identity(window)
+    return None if made.mask_questionnaire else window_identity(made)
 
 
 def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowConfig) -> None:
@@ -232,10 +232,11 @@ def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowC
             "that was labelled.",
             file=labels,
         )
-    if _identity_named(manifest) != window_identity(window):
+    made = window_of(manifest["settings"].get("window"), labels / MANIFEST)
+    if _identity_named(manifest, made) != window_identity(window):
         raise LeadlineError(
             "These labels are of another window or of text that was masked otherwise: "
-            f"{_window_words(manifest, window)}.",
+            f"{_window_words(made, window)}.",
             remedy="Give the same --days, --min-turns, --undated and --mask-questionnaire to "
             "leadline label (with a new --out) and here.",
             file=labels,
@@ -243,9 +244,9 @@ def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowC
     check_files(labels, manifest, [LABELS_FILE], remedy=ANSWERS_KEPT)
 
 
-def _window_words(manifest: dict[str, Any], window: WindowConfig) -> str:
+def _window_words(made: WindowConfig, window: WindowConfig) -> str:
     """What of the window differs, such as ``days 14 there and 0 here``."""
-    there, here = manifest["settings"].get("window", {}), dataclasses.asdict(window)
+    there, here = dataclasses.asdict(made), dataclasses.asdict(window)
     words = [
         f"{name} {there.get(name)} there and {value} here"
         for name, value in here.items()
