@@ -44,21 +44,27 @@ BUSY = "Another process is writing here.", "Wait until it ends, or choose anothe
 
 AWAY = "Choose another --out, or move it away yourself."
 
-ANYTHING = r"(checkpoint|steps|nodes|truth)(/.*)?"
+WEIGHTS_SCRATCH = r"\.tmp[A-Za-z0-9]{6}"
+"""Names that safetensors gives to files of weights until they are whole."""
+
+FIT = (
+    r"\.?[a-z0-9-]+(\.safetensors|\.lock|\.training(/.*)?|\.partial-[a-z0-9_]{8}(/.*)?"
+    r"|/(model\.safetensors|(config|curve|manifest)\.json))?"
+)
+"""What a fitted model is on disk: a file, or a folder, and what lies there while it is made."""
 
 OWN_FILES = {
     "cohort": r"(turns|phq9|people|folds|near_copies)\.parquet|locked-test\.jsonl"
-    r"|\.(folds\.parquet|locked-test\.jsonl)\.lock",
+    r"|\.(folds\.parquet|locked-test\.jsonl)\.lock|truth(/[a-z0-9_]+\.(parquet|json))?",
     "run": r"[a-z0-9-]+\.parquet|(begun|results|further|fusion|selftraining)\.json"
-    r"|config\.toml|report\.html",
+    rf"|config\.toml|report\.html|(checkpoint|steps/[a-z0-9-]+)(/({FIT}|model\.json))?|steps"
+    rf"|(checkpoint|steps|nodes)/(.*/)?{WEIGHTS_SCRATCH}"
+    rf"|nodes(/[^/]+\.npz|/fits(/{FIT})?)?",
     "labels": r"labels\.parquet|(requests|thoughts)\.sqlite(-wal|-shm|-journal|\.lock)?",
     "export": "",
     "reader": r"LICENSE|README\.md|\.gitattributes",
 }
 """Names that Leadline gives in each kind of artefact beside those that its manifest lists."""
-
-WEIGHTS_SCRATCH = r"\.tmp[A-Za-z0-9]{6}"
-"""Names that safetensors gives to files of weights until they are whole."""
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
@@ -141,11 +147,8 @@ def check_file(
         remedy = "Choose another --out, or add --overwrite to replace the file."
         raise LeadlineError("The output already exists.", remedy=remedy, file=out)
     if out.exists() and not is_own(out):
-        raise LeadlineError(
-            "The output exists and is no file of this kind, so it is not replaced.",
-            remedy=AWAY,
-            file=out,
-        )
+        problem = "The output exists and is no file of this kind, so it is not replaced."
+        raise LeadlineError(problem, remedy=AWAY, file=out)
 
 
 def check_name(path: Path) -> None:
@@ -159,10 +162,8 @@ def check_name(path: Path) -> None:
     except UnicodeEncodeError:
         is_name = False
     if not is_name:
-        raise LeadlineError(
-            "The name of this file or folder holds bytes that are no UTF-8.",
-            remedy="Rename it, for example with convmv, or choose another.",
-        )
+        problem = "The name of this file or folder holds bytes that are no UTF-8."
+        raise LeadlineError(problem, remedy="Rename it, as with convmv, or choose another.")
 
 
 def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
@@ -192,11 +193,8 @@ def check_apart(out: Path, inputs: Iterable[Path | None] = ()) -> None:
             )
     for folder in Path(os.path.realpath(out)).parents:
         if manifest_of(folder) is not None:
-            raise LeadlineError(
-                "The output lies in an artefact that Leadline wrote.",
-                remedy=f"Choose an --out outside {folder}.",
-                file=out,
-            )
+            problem = "The output lies in an artefact that Leadline wrote."
+            raise LeadlineError(problem, remedy=f"Choose an --out outside {folder}.", file=out)
 
 
 def _overlap(out: Path, source: Path) -> bool:
@@ -228,11 +226,8 @@ def check_own(path: Path, kind: str) -> None:
     """
     manifest = manifest_of(path) if path.is_dir() else None
     if manifest is None:
-        raise LeadlineError(
-            "The output exists and was not written by Leadline, so it is not replaced.",
-            remedy=AWAY,
-            file=path,
-        )
+        problem = "The output exists and was not written by Leadline, so it is not replaced."
+        raise LeadlineError(problem, remedy=AWAY, file=path)
     if manifest["kind"] != kind:
         article = "a " if manifest["kind"] in KINDS else ""
         raise LeadlineError(
@@ -241,6 +236,11 @@ def check_own(path: Path, kind: str) -> None:
             remedy=AWAY,
             file=path,
         )
+    check_no_strangers(path, kind, manifest)
+
+
+def check_no_strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> None:
+    """Raise `LeadlineError` if an artefact, finished or not, holds what Leadline does not write."""
     stranger = next(strangers(path, kind, manifest), None)
     if stranger is not None:
         raise LeadlineError(
@@ -256,7 +256,7 @@ def strangers(path: Path, kind: str, manifest: Mapping[str, Any]) -> Iterator[Pa
     listed = {*names, *(pending_name(name) for name in names)}
     listed |= {str(folder) for name in names for folder in Path(name).parents}
     of_kind = OWN_FILES.get(kind, "")
-    own_names = re.compile(f"{of_kind}|\\.({of_kind})\\.pending|{ANYTHING}|(.*/)?{SCRATCH}")
+    own_names = re.compile(f"{of_kind}|\\.({of_kind})\\.pending|(.*/)?{SCRATCH}")
     for folder, folders, files in os.walk(path):
         for name in [*folders, *files]:
             entry = Path(folder, name)

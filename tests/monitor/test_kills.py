@@ -114,7 +114,7 @@ class Place:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             shown = "(SELECT * FROM estimate WHERE superseded_at IS NULL)"
-            rows = {name: name for (name,) in tables.fetchall()} | {"estimate": shown}
+            rows = {name: shown if name == "estimate" else name for (name,) in tables.fetchall()}
             return {
                 name: connection.execute(f"SELECT count(*) FROM {source}").fetchone()[0]
                 for name, source in rows.items()

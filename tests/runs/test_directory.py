@@ -209,7 +209,7 @@ def another_version(monkeypatch):
 def test_what_another_version_began_is_refused_or_begun_anew(tmp_path, monkeypatch):
     out = tmp_path / "run"
     with run_directory(out, SETTINGS, False) as run:
-        (run / "half").touch()
+        (run / "half.parquet").touch()
     before = files_of(out)
     with monkeypatch.context() as patch:
         another_version(patch)
@@ -223,10 +223,51 @@ def test_what_another_version_began_is_refused_or_begun_anew(tmp_path, monkeypat
         assert "--overwrite" in error.value.remedy
         assert files_of(out) == before
         with run_directory(out, SETTINGS, True) as run:
-            assert not (run / "half").exists()
-            (run / "other half").touch()
+            assert not (run / "half.parquet").exists()
+            (run / "other-half.parquet").touch()
     with pytest.raises(LeadlineError, match="Another version"), run_directory(out, SETTINGS, False):
         pass
+
+
+def test_what_somebody_put_into_an_unfinished_run_is_not_removed(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with run_directory(out, SETTINGS, False) as run:
+        (run / "thesis.txt").write_text("mine")
+    before = files_of(out)
+    another_version(monkeypatch)
+    for _ in range(2):
+        with pytest.raises(LeadlineError, match="holds something that Leadline did not write"):
+            run_directory(out, SETTINGS, True).__enter__()
+        assert files_of(out) == before
+
+
+def test_what_somebody_puts_into_a_run_while_it_is_replaced_is_not_removed(tmp_path):
+    out = tmp_path / "run"
+    finished_run(out)
+
+    def replace_it():
+        with run_directory(out, SETTINGS, True) as new:
+            finish(new)
+            (out / "thesis.txt").write_text("mine")
+
+    with pytest.raises(LeadlineError, match="holds something that Leadline did not write"):
+        replace_it()
+    assert (out / "thesis.txt").read_text() == "mine"
+    (out / "thesis.txt").rename(tmp_path / "thesis.txt")
+    with pytest.raises(RunIsTrained), run_directory(out, SETTINGS, True):
+        pass
+    assert not (tmp_path / ".run.begun").exists()
+
+
+@pytest.mark.parametrize("code", ["kanarienvogel so hopeless", "0.1.0+canary", "7x"])
+def test_what_a_begun_run_says_of_its_version_is_not_quoted(tmp_path, code):
+    out = tmp_path / "run"
+    with run_directory(out, SETTINGS, False):
+        pass
+    (out / directory.BEGUN).write_text(json.dumps({"code": code}))
+    with pytest.raises(LeadlineError, match="did not say which it was") as refused:
+        run_directory(out, SETTINGS, False).__enter__()
+    assert "canary" not in str(refused.value)
 
 
 def test_a_run_that_does_not_say_who_began_it_is_of_another_version(tmp_path):

@@ -21,6 +21,7 @@ from leadline.artefact import MANIFEST, SCRATCH, private_folder, replacing, writ
 from leadline.errors import LeadlineError
 from leadline.output import (
     check_apart,
+    check_no_strangers,
     check_own,
     clear_scratch,
     holding,
@@ -32,6 +33,8 @@ CONFIG = "config.toml"
 
 AFTER = {"results.json": "evaluate", "report.html": "report"}
 """What the command line makes of a run when it is trained, and the verb that makes it alone."""
+
+CODE = re.compile(r"[0-9.]{1,20}(\+[0-9a-f]{1,64})?")
 
 BEGUN = "begun.json"  # which code began an unfinished run
 
@@ -95,6 +98,7 @@ def run_directory(
         if (place / MANIFEST).is_file():
             (place / BEGUN).unlink(missing_ok=True)
             if place != path:
+                check_own(path, "run")
                 put_in_place(place, path)
 
 
@@ -113,6 +117,7 @@ def _settle(path: Path, config: str, overwrite: bool) -> Path:
         )
     was_made = (place / MANIFEST).is_file() and _is_run(path)
     if was_made:  # and its command was killed at the last step
+        check_own(path, "run")
         (place / BEGUN).unlink(missing_ok=True)
         put_in_place(place, path)
         LOG.warning("Put in place a run that an interrupted command had finished: %s", path)
@@ -124,6 +129,7 @@ def _settle(path: Path, config: str, overwrite: bool) -> Path:
         place = path
     _check_vacant(place, config, overwrite)
     if (place / CONFIG).is_file() and _begun_by_another(place):
+        check_no_strangers(place, "run", {})
         shutil.rmtree(place)  # asked for by `overwrite`, else it was refused
     return place
 
@@ -164,6 +170,8 @@ def _begun_by_another(path: Path) -> str | None:
     try:
         code = str(json.loads((path / BEGUN).read_text(encoding="utf-8"))["code"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        code = ""
+    if CODE.fullmatch(code) is None:
         return "one that did not say which it was"
     return None if code == code_version() else code
 
