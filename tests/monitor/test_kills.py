@@ -54,6 +54,12 @@ CASES = {
     "init again": Case(("init", "--run", "run"), "made.sqlite"),
     "token": Case(("token", "--name", "app", "--scope", "ingest"), again=("token", "actor")),
     "load": Case(("load", "cohort", "--consent", "simulated"), "made.sqlite"),
+    "score": Case(
+        ("score", "--states", "states", "--once"),
+        "loaded.sqlite",
+        often=9,
+        steps=("estimate", "belief", "person_now", "lane_entry", "hook_call"),
+    ),
     "nightly": Case(("nightly", "--date", "2026-03-01"), steps=("night",)),
     "rescore": Case(("rescore", "--run", "other"), often=2, steps=("estimate",)),
     "forget": Case(("forget", "{person}", "--yes"), done=2),
@@ -135,10 +141,11 @@ def begun(tmp_path_factory, simulated, sentence_reader, monitor_run, spread_coho
         place.folder / "other",
     )
     shutil.rmtree(place.folder / "o")
-    for store in ("made.sqlite", "full.sqlite"):
+    for store in ("made.sqlite", "full.sqlite", "loaded.sqlite"):
         assert place.run(Case(CASES["init"].command, store)) == 0
-    for command in (CASES["load"].command, ("score", "--states", "states", "--once")):
-        assert place.run(Case(command)) == 0
+    for store in ("full.sqlite", "loaded.sqlite"):
+        assert place.run(Case(CASES["load"].command, store)) == 0
+    assert place.run(Case(CASES["score"].command)) == 0
     shutil.rmtree(place.folder / "states")
     return place
 
