@@ -60,9 +60,11 @@ def text_configuration(path: Path) -> Any:
     """The text part of a reader's configuration."""
     from transformers import AutoConfig
 
+    from leadline.readers.loading import NO_CODE, loading
     from leadline.readers.weights import text_config
 
-    return text_config(AutoConfig.from_pretrained(path, local_files_only=True))
+    with loading(path):
+        return text_config(AutoConfig.from_pretrained(path, **NO_CODE))
 
 
 def shape_of(reader: str, config: FinetuneConfig, *, home: Path | None = None) -> Shape:

@@ -13,6 +13,7 @@ from leadline.errors import LeadlineError
 from leadline.processes import local_rank
 from leadline.readers.arithmetic import DTYPES, resolve_arithmetic
 from leadline.readers.fetch import quiet_transformers
+from leadline.readers.loading import NO_CODE, loading
 from leadline.readers.weights import quantization, text_config, warn_of_slow_kernels
 
 silence.stay_offline()
@@ -68,17 +69,19 @@ def load_backbone(
     from transformers import AutoConfig, AutoModel
 
     quiet_transformers()
-    config = text_config(AutoConfig.from_pretrained(path, local_files_only=True))
+    with loading(path):
+        config = text_config(AutoConfig.from_pretrained(path, **NO_CODE))
     warn_of_slow_kernels(config)
     options: dict[str, Any] = {"device_map": {"": device}} if device is not None else {}
     if (quantization_config := quantization(base_weights)) is not None:
         options["quantization_config"] = quantization_config
-    model, loading = AutoModel.from_pretrained(
-        path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True, **options
-    )
-    if loading["missing_keys"] or loading["mismatched_keys"]:
+    with loading(path):
+        model, found = AutoModel.from_pretrained(
+            path, config=config, dtype=dtype, output_loading_info=True, **NO_CODE, **options
+        )
+    if found["missing_keys"] or found["mismatched_keys"]:
         raise LeadlineError(
-            f"{len(loading['missing_keys']) + len(loading['mismatched_keys'])} weights of this "
+            f"{len(found['missing_keys']) + len(found['mismatched_keys'])} weights of this "
             "reader are missing or of another shape; they would be random.",
             remedy="Fetch the reader again, or give a directory that holds the whole model.",
             file=path,
@@ -96,7 +99,8 @@ def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a reader directory."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    with loading(path):
+        return AutoTokenizer.from_pretrained(path, **NO_CODE)
 
 
 def cut_above(model: Any, layer: int) -> None:

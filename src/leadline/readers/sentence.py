@@ -19,6 +19,7 @@ from leadline.progress import Advance
 from leadline.readers.backbone import default_device, load_tokenizer, resolve_layers
 from leadline.readers.batching import TokenRow, batches
 from leadline.readers.fetch import quiet_transformers, reader_path, reader_revision
+from leadline.readers.loading import NO_CODE, loading
 from leadline.readers.protocol import Conversation, reader_identity
 
 
@@ -63,9 +64,10 @@ class SentenceReader:
         self.max_tokens = max_tokens
         # Small batches stay in a core's cache; a GPU wants large ones.
         self.batch_tokens = batch_tokens or (512 if on_cpu else 4096)
-        self.window = _sentence_window(path)
-        self.tokenizer = load_tokenizer(path)
-        self.model = AutoModel.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+        with loading(path):
+            self.window = _sentence_window(path)
+            self.tokenizer = load_tokenizer(path)
+            self.model = AutoModel.from_pretrained(path, dtype=torch.float32, **NO_CODE)
         depth = int(self.model.config.num_hidden_layers)
         self.layers = tuple(dict.fromkeys(resolve_layers(layers, depth))) if layers else ()
         self.model.eval().to(self.device)
