@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -78,6 +79,47 @@ def test_what_the_system_refuses_is_one_message(leadline, monkeypatch, simulated
         assert (f"{simulated_path}: " in err) == (str(simulated_path) in str(place))
         assert CANARY not in err
     assert CANARY in leadline("inspect", simulated_path, "--traceback")[2]
+
+
+@pytest.mark.parametrize("kind", [OSError, pl.exceptions.ComputeError])
+def test_what_the_system_refuses_to_polars_is_one_message(
+    leadline, monkeypatch, simulated_path, kind
+):
+    error = kind(f"{CANARY}: No space left on device (os error 28)")
+    monkeypatch.setattr(inspect, "inspect_cohort", fail(error))
+    code, _, err = leadline("inspect", simulated_path)
+    assert (code, "No space left on device" in err, CANARY in err) == (2, True, False)
+
+
+@pytest.mark.parametrize("sink", ["/dev/full", "a pipe that nobody reads"])
+def test_an_output_that_takes_nothing_is_one_message(simulated_path, sink):
+    command = [sys.executable, "-m", "leadline", "inspect", str(simulated_path), "--json"]
+    if sink == "/dev/full":
+        with open(sink, "w") as stream:  # noqa: PTH123
+            done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+    if sink == "/dev/full":
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 2
+        assert "What to do: Free space" in done.stderr
+    else:  # as head ends what it has read enough of
+        assert (done.returncode, done.stderr) == (1, "")
+
+
+def full_database():
+    connection = sqlite3.connect(":memory:")
+    connection.execute("PRAGMA max_page_count = 1")
+    connection.execute(f"CREATE TABLE t ('{CANARY}')")
+
+
+def test_a_full_disk_under_sqlite_is_one_message(leadline, monkeypatch, simulated_path):
+    monkeypatch.setattr(inspect, "inspect_cohort", lambda *_, **__: full_database())
+    code, _, err = leadline("inspect", simulated_path)
+    assert (code, "No space left on device" in err, CANARY in err) == (2, True, False)
 
 
 LONG = "n" * 300

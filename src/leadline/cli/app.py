@@ -187,6 +187,11 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 
 def _refuse(problem: LeadlineError) -> NoReturn:
+    """Say what is wrong, and end; what could not be printed is not tried again at the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     click.echo(f"{click.style('Error', fg='red', bold=True)}: {problem}", err=True)
     sys.exit(EXIT_CODE)
 
@@ -217,7 +222,7 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of a Rust library is no Exception
-        problem = failure.refusal(error, sys.argv[1:]) if isinstance(error, OSError) else None
+        problem = failure.refusal(error, sys.argv[1:])
         if problem is not None and not wishes.traceback:
             _refuse(problem)
         show = failure.full_traceback if wishes.traceback else failure.describe

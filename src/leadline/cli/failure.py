@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import sqlite3
 import sys
 import threading
 import traceback
@@ -51,6 +53,14 @@ WARNING = (
     "you pass it on."
 )
 
+OF_RUST = re.compile(r"\(os error (\d{1,4})\)")
+
+OF_SQLITE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+}
+
 ROOT = Path(__file__).resolve().parents[1]
 
 NO_PLACE = "no file"
@@ -81,26 +91,38 @@ def describe(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-def refusal(error: OSError, arguments: Sequence[str]) -> LeadlineError | None:
+def refusal(error: BaseException, arguments: Sequence[str]) -> LeadlineError | None:
     """What the system refused, as a message; None where the program may be to blame.
 
     Args:
-        error: of the system.
+        error: of the system, of SQLite, or of a package in Rust, which has the number in its words.
         arguments: of the command. Only a place that one of them names is shown.
 
     >>> print(refusal(OSError(28, "", "cohort/x"), ["inspect", "cohort"]))
     cohort: No space left on device.
       What to do: Free space there, then give the same command again.
     """
-    if error.errno not in REFUSALS:
+    number = _number(error)
+    if number not in REFUSALS:
         return None
-    place = error.filename if isinstance(error.filename, str) else ""
+    filename = getattr(error, "filename", None)
+    place = filename if isinstance(filename, str) else ""
     named = [word for word in arguments if word and (place + "/").startswith(f"{word}/")]
     return LeadlineError(
-        f"{os.strerror(error.errno)}.",
-        remedy=REFUSALS[error.errno],
+        f"{os.strerror(number)}.",
+        remedy=REFUSALS[number],
         file=max(named, key=len, default=None),
     )
+
+
+def _number(error: BaseException) -> int | None:
+    """The system's number of an error, whoever raised it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, sqlite3.Error):
+        return OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    told = OF_RUST.search(str(error))
+    return int(told[1]) if told else None
 
 
 def full_traceback(error: BaseException) -> str:

@@ -563,6 +563,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         ).fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise
         raise LeadlineError(
             "This is not a request store, or it is damaged.",
             remedy="Restore the file from a copy, or choose another --out.",
@@ -571,8 +573,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     if store_format != str(STORE_FORMAT):
         connection.close()
         raise LeadlineError(
-            f"The request store has format {store_format}; "
-            f"this version reads format {STORE_FORMAT}.",
+            f"The request store has another format than {STORE_FORMAT}, which this version reads.",
             remedy="Choose another --out.",
             file=path,
         )
