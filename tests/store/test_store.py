@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.stores import DATABASES, add_person, address, said, send, sta
 from leadline.artefact import write_manifest
 from leadline.errors import LeadlineError
 from leadline.store import schema
+from leadline.store import store as store_module
 from leadline.store.people import external_id, find_people, people_by_id, team_id
 from leadline.store.store import KEY_ID, LOOKUP, TEXTS, change_key, make_store, open_store
 from leadline.store.vault import KeyConfig, new_key_file, read_key
@@ -138,3 +140,41 @@ def test_no_store_and_no_key_is_made_in_an_artefact(name, tmp_path):
     with pytest.raises(LeadlineError, match="lies in an artefact"):
         make_store(str(tmp_path / "s.sqlite"), KeyConfig(key_file=artefact / "key"))
     assert {path.name for path in artefact.iterdir()} == {"manifest.json"}
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_store_that_is_made_twice_at_once_is_one_store(kind, tmp_path):
+    place, keys = address(kind, tmp_path), KeyConfig(key_file=tmp_path / "key")
+    problems = []
+
+    def make():
+        try:
+            make_store(place, keys).close()
+        except LeadlineError as error:
+            problems.append(str(error))
+
+    makers = [threading.Thread(target=make) for _ in range(4)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    assert len(problems) < 4
+    open_store(place, keys).close()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_store_that_another_process_begins_meanwhile_is_not_begun_anew(
+    kind, tmp_path, monkeypatch
+):
+    place, keys = address(kind, tmp_path), KeyConfig(key_file=tmp_path / "key")
+    new_key_file(tmp_path / "key")
+    choose = store_module._new_or_given
+
+    def slowly(*given):
+        monkeypatch.setattr(store_module, "_new_or_given", choose)
+        make_store(place, keys).close()
+        return choose(*given)
+
+    monkeypatch.setattr(store_module, "_new_or_given", slowly)
+    make_store(place, keys).close()
+    open_store(place, keys).close()

@@ -8,12 +8,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from leadline.errors import LeadlineError
 from leadline.store.database import Database
 
 FOLDER = Path(__file__).parent / "migrations"
+
+MIGRATION_LOCK = 0x1EAD11
+"""Number of the lock of PostgreSQL under which one process at a time makes tables."""
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
@@ -22,6 +25,8 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
     def work(connection: Connection) -> None:
         config = _config()
+        if connection.dialect.name == "postgresql":  # a file of SQLite has one writer anyway
+            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, exists, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
 
 from leadline.errors import LeadlineError
 from leadline.output import check_apart
@@ -63,7 +64,8 @@ def make_store(address: str, keys: KeyConfig, *, keep_texts: bool = True) -> Sto
         upgrade(database)
         if database.read(_is_empty):  # new, or left so by a kill
             vault = Vault(_new_or_given(keys, database.file))
-            database.write(lambda connection: _begin(connection, vault, keep_texts))
+            with suppress(IntegrityError):  # another process began it: whose key, is seen below
+                database.write(lambda connection: _begin(connection, vault, keep_texts))
     finally:
         database.close()
     return open_store(address, keys)
@@ -215,6 +217,8 @@ def _sqlite_tables(file: Path) -> set[str] | None:
 
 
 def _begin(connection: Connection, vault: Vault, keep_texts: bool) -> None:
+    if not _is_empty(connection):
+        return
     texts = {TEXTS: "kept" if keep_texts else "elsewhere"}
     for name, value in (_key_settings(vault) | texts).items():
         connection.execute(insert(schema.setting).values(name=name, value=value))

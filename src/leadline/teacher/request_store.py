@@ -563,7 +563,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         ).fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR,
+        ):
             raise
         raise LeadlineError(
             "This is not a request store, or it is damaged.",
