@@ -33,7 +33,8 @@ def test_what_lies_in_a_folder_of_leadlines_is_not_replaced_either(tmp_path, kin
 
 OWN = {
     "run": (
-        "checkpoint/model.json", "checkpoint/repeat-0-fold-1.safetensors", "report.html",
+        "checkpoint/model.json", "checkpoint/items.json", "report.html",
+        "checkpoint/repeat-0-fold-1.safetensors",
         "checkpoint/repeat-0-fold-1/model.safetensors", "checkpoint/repeat-0-fold-1/curve.json",
         "checkpoint/repeat-0-fold-1/manifest.json", "checkpoint/.model.json.12-0123abcd",
         "checkpoint/repeat-0-fold-2.training/checkpoint-3/optimizer.pt", "checkpoint/.tmpAbC123",

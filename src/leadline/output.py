@@ -57,7 +57,7 @@ OWN_FILES = {
     "cohort": r"(turns|phq9|people|folds|near_copies)\.parquet|locked-test\.jsonl"
     r"|\.(folds\.parquet|locked-test\.jsonl)\.lock|truth(/[a-z0-9_]+\.(parquet|json))?",
     "run": r"[a-z0-9-]+\.parquet|(begun|results|further|fusion|selftraining)\.json"
-    rf"|config\.toml|report\.html|(checkpoint|steps/[a-z0-9-]+)(/({FIT}|model\.json))?|steps"
+    rf"|config\.toml|report\.html|(checkpoint|steps/[a-z0-9-]+)(/({FIT}|(model|items)\.json))?|steps"
     rf"|(checkpoint|steps|nodes)/(.*/)?{WEIGHTS_SCRATCH}"
     rf"|nodes(/[^/]+\.npz|/fits(/{FIT})?)?",
     "labels": r"labels\.parquet|(requests|thoughts)\.sqlite(-wal|-shm|-journal|\.lock)?",
