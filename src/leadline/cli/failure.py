@@ -121,8 +121,8 @@ def _number(error: BaseException) -> int | None:
         return error.errno
     if isinstance(error, sqlite3.Error):
         return OF_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    told = OF_RUST.search(str(error))
-    return int(told[1]) if told else None
+    match = OF_RUST.search(str(error))
+    return int(match[1]) if match else None
 
 
 def full_traceback(error: BaseException) -> str:

@@ -46,22 +46,22 @@ class WindowConfig:
             )
 
 
-def window_of(plain: Any, file: Path) -> WindowConfig:
+def window_of(fields: Any, file: Path) -> WindowConfig:
     """A window as a manifest or a record keeps it.
 
     Args:
-        plain: what stands there; a field that is absent has its default.
+        fields: what stands there; a field that is absent has its default.
         file: where, for messages.
 
     Raises:
         LeadlineError: it is none.
     """
     defaults = asdict(WindowConfig())
-    is_window = isinstance(plain, dict) and all(
+    is_window = isinstance(fields, dict) and all(
         name in defaults
         and isinstance(value, (int, float))
         and isinstance(value, bool) == isinstance(defaults[name], bool)
-        for name, value in plain.items()
+        for name, value in fields.items()
     )
     if not is_window:
         raise LeadlineError(
@@ -69,4 +69,4 @@ def window_of(plain: Any, file: Path) -> WindowConfig:
             remedy="Restore the file from a copy, or make it again with this version.",
             file=file,
         )
-    return WindowConfig(**plain)
+    return WindowConfig(**fields)

@@ -76,12 +76,12 @@ def load_backbone(
     if (quantization_config := quantization(base_weights)) is not None:
         options["quantization_config"] = quantization_config
     with loading(path):
-        model, found = AutoModel.from_pretrained(
+        model, report = AutoModel.from_pretrained(
             path, config=config, dtype=dtype, output_loading_info=True, **NO_CODE, **options
         )
-    if found["missing_keys"] or found["mismatched_keys"]:
+    if report["missing_keys"] or report["mismatched_keys"]:
         raise LeadlineError(
-            f"{len(found['missing_keys']) + len(found['mismatched_keys'])} weights of this "
+            f"{len(report['missing_keys']) + len(report['mismatched_keys'])} weights of this "
             "reader are missing or of another shape; they would be random.",
             remedy="Fetch the reader again, or give a directory that holds the whole model.",
             file=path,

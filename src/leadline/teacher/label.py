@@ -196,7 +196,7 @@ def window_identity(window: WindowConfig) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def _identity_named(manifest: Mapping[str, Any], made: WindowConfig) -> str | None:
+def _identity_named(manifest: Mapping[str, Any], labelled: WindowConfig) -> str | None:
     """The window's identity in a manifest of LABELS; None where it cannot be known.
 
     Before it was named, masking began anew with each conversation: such labels are of other text.
@@ -205,7 +205,7 @@ def _identity_named(manifest: Mapping[str, Any], made: WindowConfig) -> str | No
     named = manifest.get("window_identity")
     if named is not None:
         return str(named)
-    return None if made.mask_questionnaire else window_identity(made)
+    return None if labelled.mask_questionnaire else window_identity(labelled)
 
 
 def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowConfig) -> None:
@@ -232,11 +232,11 @@ def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowC
             "that was labelled.",
             file=labels,
         )
-    made = window_of(manifest["settings"].get("window"), labels / MANIFEST)
-    if _identity_named(manifest, made) != window_identity(window):
+    labelled = window_of(manifest["settings"].get("window"), labels / MANIFEST)
+    if _identity_named(manifest, labelled) != window_identity(window):
         raise LeadlineError(
             "These labels are of another window or of text that was masked otherwise: "
-            f"{_window_words(made, window)}.",
+            f"{_window_words(labelled, window)}.",
             remedy="Give the same --days, --min-turns, --undated and --mask-questionnaire to "
             "leadline label (with a new --out) and here.",
             file=labels,
@@ -244,9 +244,9 @@ def refuse_other_labels(labels: Path, cohort: Mapping[str, Any], window: WindowC
     check_files(labels, manifest, [LABELS_FILE], remedy=ANSWERS_KEPT)
 
 
-def _window_words(made: WindowConfig, window: WindowConfig) -> str:
+def _window_words(labelled: WindowConfig, window: WindowConfig) -> str:
     """What of the window differs, such as ``days 14 there and 0 here``."""
-    there, here = dataclasses.asdict(made), dataclasses.asdict(window)
+    there, here = dataclasses.asdict(labelled), dataclasses.asdict(window)
     words = [
         f"{name} {there.get(name)} there and {value} here"
         for name, value in here.items()
