@@ -57,7 +57,6 @@ CASES = {
     "score": Case(
         ("score", "--states", "states", "--once"),
         "loaded.sqlite",
-        often=9,
         steps=("estimate", "belief", "person_now", "lane_entry", "hook_call"),
     ),
     "nightly": Case(("nightly", "--date", "2026-03-01"), steps=("night",)),
