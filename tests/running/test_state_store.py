@@ -154,3 +154,12 @@ def test_a_folder_in_an_artefact_is_refused(tmp_path):
     write_manifest(tmp_path, kind="run", command="x", settings={}, inputs={})
     with pytest.raises(LeadlineError, match="something other than states"):
         StateStore("m", [CPU], folder=tmp_path / "checkpoint", memory_bytes=1e6, disk_bytes=1e6)
+
+
+def test_what_a_kill_left_half_written_goes(tmp_path):
+    folder = tmp_path / "states"
+    folder.mkdir()
+    for name in (f".{'0' * 32}.safetensors.1-0123abcd", ".owner.1-0123abcd"):
+        (folder / name).touch()
+    StateStore("m", [CPU], folder=folder, memory_bytes=1e6, disk_bytes=1e6).close()
+    assert [path.name for path in folder.iterdir()] == [".lock"]

@@ -297,7 +297,7 @@ class StateStore:
         private_folder(folder)
         problem, remedy = "Another process keeps its states here.", "End it, or use another folder."
         self._lock.enter_context(locked(folder / ".lock", problem, remedy, file=folder))
-        for path in folder.glob(f".*{SUFFIX}.*"):
+        for path in folder.glob(".*.*"):
             path.unlink(missing_ok=True)  # left by a process that was killed while writing
         files = [(path.stat(), path) for path in folder.glob(f"*{SUFFIX}")]
         files.sort(key=lambda pair: pair[0].st_mtime_ns)
