@@ -69,6 +69,22 @@ def test_progress_counts_people_batch_by_batch():
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
 
+def test_progress_within_a_batch_follows_what_is_read(monkeypatch):
+    """Tokens of the first people move the bar before any of them is done."""
+    seen = []
+
+    def reads(ensemble, batch, window, model_id, items, progress):
+        for tokens in (0, 50, 100):
+            progress(tokens, 100)
+        return pl.DataFrame(schema=ESTIMATES)
+
+    monkeypatch.setattr("leadline.scoring.worker.running_estimates", reads)
+    score_people(
+        ENSEMBLE, people_with([0] * 6), WindowConfig(), "m", 4, lambda *call: seen.append(call)
+    )
+    assert seen == [(0, 6), (2, 6), (4, 6), (4, 6), (4, 6), (5, 6), (6, 6), (6, 6)]
+
+
 def test_nobody_gives_an_empty_table():
     assert dict(score_people(ENSEMBLE, [], WindowConfig(), "m", 2).schema) == ESTIMATES
 

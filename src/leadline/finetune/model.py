@@ -34,6 +34,7 @@ from leadline.finetune.examples import TokenisedPerson, TrainPerson, collate, en
 from leadline.finetune.module import Regressor, build
 from leadline.finetune.shared import SharedReader
 from leadline.output import new_directory
+from leadline.progress import tokens_read
 from leadline.readers.arithmetic import BEFORE_IT_WAS_KEPT, resolve_arithmetic
 from leadline.readers.backbone import default_device, load_tokenizer
 from leadline.readers.batching import pad_right
@@ -226,6 +227,7 @@ class FinetunedModel:
             batch = collate([examples[index] for index in groups[number]], self.config.state)
             batch = {name: value.to(self.device) for name, value in batch.items()}
             states = self.regressor.pooled(batch)
+            tokens_read(sum(examples[index].tokens for index in groups[number]))
             if counts:
                 states_by_group[number] = states.cpu() if processes.world() > 1 else states
         for group, states in zip(

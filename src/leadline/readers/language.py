@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from leadline.arrays import States
-from leadline.progress import Advance
+from leadline.progress import Advance, tokens_read
 from leadline.readers.backbone import (
     cut_above,
     default_device,
@@ -111,13 +111,15 @@ class LMReader:
             for talk in conversations
         ]
         jobs = [job for index, talk in enumerate(conversations) for job in self._jobs(index, talk)]
-        total, tokens_read = sum(len(job.ids) for job in jobs), 0
+        total, position = sum(len(job.ids) for job in jobs), 0
         for batch in batches(jobs, self.batch_tokens):
             for job, states in zip(batch, self._read(batch), strict=True):
                 out[job.conversation][job.row : job.row + len(states)] = states
-            tokens_read += sum(len(job.ids) for job in batch)
+            count = sum(len(job.ids) for job in batch)
+            tokens_read(count)
+            position += count
             if progress is not None:
-                progress(tokens_read, total)
+                progress(position, total)
         return out
 
     def _jobs(self, index: int, talk: Conversation) -> Iterator[TokenRow]:

@@ -15,7 +15,7 @@ import torch
 
 from leadline.arrays import States
 from leadline.errors import LeadlineError
-from leadline.progress import Advance
+from leadline.progress import Advance, tokens_read
 from leadline.readers.backbone import default_device, load_tokenizer, resolve_layers
 from leadline.readers.batching import TokenRow, batches
 from leadline.readers.fetch import quiet_transformers, reader_path, reader_revision
@@ -110,14 +110,16 @@ class SentenceReader:
         jobs = [job for row, text in enumerate(distinct) for job in self._jobs(row, text)]
         sums = np.zeros((len(distinct), self.width), np.float32)
         length = np.zeros(len(distinct), np.float32)
-        total, tokens_read = sum(len(job.ids) for job in jobs), 0
+        total, place = sum(len(job.ids) for job in jobs), 0
         for batch in batches(jobs, self.batch_tokens):
             for job, vector in zip(batch, self._read(batch), strict=True):
                 sums[job.conversation] += vector * len(job.ids)
                 length[job.conversation] += len(job.ids)
-            tokens_read += sum(len(job.ids) for job in batch)
+            count = sum(len(job.ids) for job in batch)
+            tokens_read(count)
+            place += count
             if progress is not None:
-                progress(tokens_read, total)
+                progress(place, total)
         if not self.layers:
             length = np.maximum(np.linalg.norm(sums, axis=1), 1e-12)
         position = {text: row for row, text in enumerate(distinct)}

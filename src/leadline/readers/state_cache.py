@@ -251,17 +251,17 @@ def cached_states(
     stored_states = {} if cache is None else cache.get(distinct)
     jobs = _missing(reader, conversations, keys, stored_states)
     new_states: dict[bytes, States] = {}
-    done = _Tokens(progress, sum(job.characters for job in jobs))
+    tally = _Tokens(progress, sum(job.characters for job in jobs))
     for chunk in _chunks(jobs):
         chunk_states: dict[bytes, States] = {}
         talks = [job.talk for job in chunk]
-        within = done.within(sum(job.characters for job in chunk))
+        within = tally.within(sum(job.characters for job in chunk))
         for job, states in zip(chunk, reader.states(talks, within), strict=True):
             chunk_states.update(zip(job.keys, states, strict=True))
         if cache is not None:
             cache.put({k: v for k, v in chunk_states.items() if k not in stored_states})
         new_states |= chunk_states
-    done.finish()
+    tally.finish()
     # What was stored before stays as it was, so that a state never depends on the batch.
     states_by_key = {**new_states, **stored_states}
     empty = np.zeros((0, reader.width), np.float32)
@@ -283,6 +283,9 @@ class _Job:
         """What reading it costs, before it is tokenised; the marks of a message count too."""
         return sum(len(message.text) + MARKS for message in self.talk)
 
+
+CHARACTERS_A_TOKEN = 4
+"""What is expected before the first text was tokenised."""
 
 MARKS = 16
 """Characters as which the opening and closing of a message count."""
@@ -348,6 +351,8 @@ class _Tokens:
     def __init__(self, progress: Advance | None, characters: int) -> None:
         self.progress, self.characters = progress, characters
         self.tokens = self.characters_read = 0
+        if progress is not None and characters:
+            progress(0, max(characters // CHARACTERS_A_TOKEN, 1))
 
     def within(self, characters: int) -> Advance | None:
         """What a reader calls while it reads a chunk of so many characters."""

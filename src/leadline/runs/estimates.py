@@ -19,6 +19,7 @@ from leadline.cohort.windows import Span, running_starts
 from leadline.phq9.distribution import Totals
 from leadline.phq9.items import CUTS
 from leadline.profiles.profile import Profile, profile_schema
+from leadline.progress import Advance
 from leadline.runs.config import INTERVAL
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.profiles import ItemModels
@@ -37,8 +38,12 @@ def running_estimates(
     window: WindowConfig,
     model_id: str,
     items: ItemModels | None = None,
+    progress: Advance | None = None,
 ) -> pl.DataFrame:
-    """The estimate after every user turn of `batch`, a table of `estimates_schema`."""
+    """The estimate after every user turn of `batch`, a table of `estimates_schema`.
+
+    `progress` counts the tokens that frozen readers read.
+    """
     people = mask_people(batch, window)
     starts = [running_starts(person, window) for person in people]
     spans = [
@@ -48,7 +53,7 @@ def running_estimates(
     ]
     if not spans:
         return pl.DataFrame(schema=estimates_schema(items))
-    states = ensemble.source.read(people) if ensemble.source is not None else None
+    states = ensemble.source.read(people, progress) if ensemble.source is not None else None
     moved, remaining = readings_before_turn(spans)
     both = ensemble.distributions(people, states, spans + remaining)
     totals, before_turn = both.take(slice(len(spans))), both.take(slice(len(spans), None))

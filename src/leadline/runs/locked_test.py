@@ -30,11 +30,11 @@ from leadline.runs.checkpoint import (
     run_identity,
     run_training,
 )
+from leadline.runs.forecast import read_states
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.ledger import read_ledger
 from leadline.runs.predictions import locked_baselines, whole_predictions
 from leadline.runs.profiles import keep_profiles, profiles_of_split
-from leadline.runs.state_source import read_states
 
 Fused = Callable[[Path, Cohort, Labelled, WindowConfig, pl.DataFrame], pl.DataFrame | None]
 """What else a run estimates locked people with, from its own estimates of them."""

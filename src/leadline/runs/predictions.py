@@ -21,6 +21,7 @@ from leadline.runs.checkpoint import run_identity
 from leadline.runs.config import BATCH_PEOPLE, INTERVAL, TrainConfig
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, running_estimates
+from leadline.runs.forecast import read_people
 from leadline.runs.labelled import Labelled, people_of_fold
 from leadline.runs.state_source import StateSource
 from leadline.tables import PREDICTIONS, check_estimates
@@ -232,8 +233,9 @@ def _sentence_means(
         return pool_states(states, labelled.spans, "minilm", "mean")
     if not is_fetched("minilm", home=home):
         return None
-    with progress_bar("Reading (minilm baseline)") as advance:
-        states = StateSource("minilm", home=home).read(labelled.people, advance)
+    states = read_people(
+        StateSource("minilm", home=home), labelled.people, "Reading (minilm baseline)"
+    )
     return pool_states(states, labelled.spans, "minilm", "mean")
 
 
@@ -249,7 +251,7 @@ def labelled_estimates(
     # The timelines are masked already.
     window_without_mask = WindowConfig(**{**asdict(window), "mask_questionnaire": False})
     model_id, size = run_identity(run), BATCH_PEOPLE
-    with progress_bar("Running estimates") as advance:
+    with progress_bar("Running estimates", "people") as advance:
         tables: list[pl.DataFrame] = []
         for batch in batched(people, size):
             table = running_estimates(ensemble, batch, window_without_mask, model_id)

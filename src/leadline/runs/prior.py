@@ -31,12 +31,12 @@ from leadline.heads.design import Design
 from leadline.heads.prior import AGREEMENT, AnchorPrior
 from leadline.output import scratch_folder
 from leadline.phq9.population import Population, population_named
-from leadline.progress import progress_bar
 from leadline.runs.checkpoint import load_ensemble, open_source, save_ensemble, settled
 from leadline.runs.config import TrainConfig
 from leadline.runs.description import RUN_FILES
 from leadline.runs.directory import RunIsTrained, run_directory
 from leadline.runs.ensemble import Ensemble, Member
+from leadline.runs.forecast import read_people
 from leadline.runs.labelled import cohort_hashes
 from leadline.runs.ledger import ledger_table
 from leadline.runs.state_source import StateSource
@@ -244,8 +244,7 @@ def _design(
         for last, first in enumerate(running_starts(person, window))
         if people is None or last == len(person.user) - 1
     ]
-    with progress_bar("Reading") as advance:
-        states = source.read(persons, advance)
+    states = read_people(source, persons)
     return Design.of(source.directions, states, spans, pool)
 
 

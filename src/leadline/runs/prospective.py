@@ -28,11 +28,11 @@ from leadline.phq9.distribution import Totals
 from leadline.runs.baselines import predict_constant
 from leadline.runs.checkpoint import LEDGER_FILE, load_ensemble, run_training
 from leadline.runs.config import INTERVAL
+from leadline.runs.forecast import read_states
 from leadline.runs.labelled import Labelled, cohort_hashes, labelled_people
 from leadline.runs.manifest import saw_no_label
 from leadline.runs.predictions import NO_FOLD, prediction_table, whole_predictions
 from leadline.runs.profiles import keep_profiles, profiles_of_split
-from leadline.runs.state_source import read_states
 from leadline.tables import PREDICTIONS
 
 CONSTANT, LAST = "constant", "last PHQ-9"

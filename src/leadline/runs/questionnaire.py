@@ -16,6 +16,7 @@ from leadline.cohort.config import WindowConfig
 from leadline.cohort.store import Cohort
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble
+from leadline.runs.forecast import read_states
 from leadline.runs.labelled import Labelled, labelled_people
 from leadline.runs.predictions import ensemble_predictions
 from leadline.tables import MASKED_ARM
@@ -38,7 +39,7 @@ def masked_predictions(
         left_out: person -> repeat -> fold that left the person out.
     """
     labelled = masked_people(cohort, config, window)
-    states = None if ensemble.source is None else ensemble.source.read(labelled.people)
+    states = read_states(ensemble.source, labelled.people)
     return ensemble_predictions(ensemble, labelled, states, left_out, MASKED_ARM)
 
 

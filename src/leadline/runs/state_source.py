@@ -13,7 +13,7 @@ from leadline.cohort.timeline import Message, Timeline
 from leadline.errors import LeadlineError
 from leadline.heads.design import PersonStates
 from leadline.heads.terms import METHOD, count_terms
-from leadline.progress import Advance, progress_bar
+from leadline.progress import Advance
 from leadline.readers.anchors import anchor_directions, anchor_statements
 from leadline.readers.config import ReaderConfig
 from leadline.readers.language import LMReader
@@ -121,16 +121,6 @@ class StateSource:
             )
             for row, timeline in enumerate(people)
         ]
-
-
-def read_states(
-    source: StateSource | None, people: Sequence[Timeline]
-) -> list[PersonStates] | None:
-    """Turn states of people by the readers of a frozen run; None of an adapted one."""
-    if source is None:
-        return None
-    with progress_bar("Reading") as advance:
-        return source.read(people, advance)
 
 
 def _views(name: str, reader: LMReader | SentenceReader) -> list[tuple[str, slice]]:

@@ -39,6 +39,7 @@ from leadline.runs.checkpoint import CHECKPOINT, open_source, save_ensemble, set
 from leadline.runs.config import TrainConfig
 from leadline.runs.directory import run_directory
 from leadline.runs.ensemble import AdaptedModel, Ensemble, Member
+from leadline.runs.forecast import read_people
 from leadline.runs.labelled import (
     Labelled,
     Readings,
@@ -250,8 +251,7 @@ def _train_frozen(
     source: StateSource,
     start: AnchorPrior | None,
 ) -> tuple[Ensemble, list[dict[str, Any]], list[PersonStates]]:
-    with progress_bar("Reading") as advance:
-        states = source.read(labelled.people, advance)
+    states = read_people(source, labelled.people)
     rows, _ = training_rows(labelled, states, source, window, config)
     ensemble, selection = frozen_ensemble(labelled, rows, config, left_out, source, start=start)
     return ensemble, selection, states

@@ -29,9 +29,9 @@ from leadline.heads.design import Design
 from leadline.heads.gaussian_process import GaussianProcess
 from leadline.heads.prior import AnchorPrior, StartedProcess, most_informative
 from leadline.output import new_file
-from leadline.progress import progress_bar
 from leadline.runs.checkpoint import load_ensemble
 from leadline.runs.ensemble import Ensemble
+from leadline.runs.forecast import read_people
 from leadline.settings import check_choices, setting
 
 ASKS: dict[str, pl.DataType] = {
@@ -182,8 +182,7 @@ def _design(ensemble: Ensemble, people: list[Timeline], window: WindowConfig) ->
     for row, person in enumerate(people):
         starts = running_starts(person, window)
         spans.append(Span(row, int(starts[-1]), len(starts) - 1))
-    with progress_bar("Reading") as advance:
-        states = ensemble.source.read(people, advance)
+    states = read_people(ensemble.source, people)
     return Design.of(ensemble.source.directions, states, spans, ensemble.pool)
 
 

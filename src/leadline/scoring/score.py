@@ -116,7 +116,7 @@ def score_parts(
     missing_blocks = [block for block in blocks if block.number not in finished_counts]
     for counts in finished_counts.values():
         total = {name: total[name] + counts[name] for name in total}
-    with progress_bar("Scoring people") as advance:
+    with progress_bar("Scoring", "people") as advance:
         advance(total["people"], people)
 
         def within(people_read: int, _: int) -> None:

@@ -102,9 +102,17 @@ def score_people(
     order = sorted(range(len(people)), key=lambda row: -length[row])
     tables, people_scored = [pl.DataFrame(schema=estimates_schema(items))], 0
     for batch in batched([people[row] for row in order], batch_people):
-        tables.append(running_estimates(ensemble, batch, window, model_id, items))
+        within = _part_of(progress, people_scored, len(batch), len(order))
+        tables.append(running_estimates(ensemble, batch, window, model_id, items, within))
         people_scored += len(batch)
         if progress is not None:
             progress(people_scored, len(order))
     whose = np.repeat(order, [len(people[row].user) for row in order])
     return pl.concat(tables)[np.argsort(whose, kind="stable")]
+
+
+def _part_of(progress: Advance | None, before: int, size: int, people: int) -> Advance | None:
+    """Progress within a batch, in whatever it counts, as people of all that are scored."""
+    if progress is None:
+        return None
+    return lambda position, total: progress(before + size * position // max(total, 1), people)

@@ -26,6 +26,7 @@ from leadline.errors import LeadlineError
 from leadline.heads.candidates import LabelledReadings
 from leadline.heads.design import Design, PersonStates
 from leadline.runs.config import TrainConfig
+from leadline.runs.forecast import read_people
 from leadline.runs.labelled import (
     Labelled,
     folds_of_draw,
@@ -137,7 +138,7 @@ def open_roster(
         states = []
         gold = labelled_rows(labelled, every, words_alone(people, every.spans))
     else:
-        states = source.read(people)
+        states = read_people(source, people)
         gold_states = states[: len(labelled.people)]
         gold, _ = training_rows(labelled, gold_states, source, window, config)
     last = np.full(len(people), -1)
