@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.protocol import run_module
-from leadline.export.checks import check_talks
+from leadline.runs.check_talks import check_talks
 from leadline.export.to_vllm import prompt_ids
 from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from leadline.arrays import Ints
 from leadline.cohort.windows import Span
 from leadline.errors import LeadlineError, missing_package
-from leadline.export.checks import as_timeline, check_talks
 from leadline.export.graph import EnsembleGraph, GaussianProcessGraph
 from leadline.heads.terms import METHOD
 from leadline.readers.sentence import SentenceReader, pooled
+from leadline.runs.check_talks import as_timeline, check_talks
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.state_source import StateSource

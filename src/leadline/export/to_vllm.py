@@ -26,12 +26,12 @@ from torch import Tensor
 
 from leadline.cohort.timeline import Message
 from leadline.errors import LeadlineError
-from leadline.export.checks import check_talks
 from leadline.export.config import ExportConfig
 from leadline.finetune.examples import LabelledSpan, TrainPerson, encode
 from leadline.finetune.model import FinetunedModel
 from leadline.readers.arithmetic import DTYPES
 from leadline.readers.tokens import ROLE_NAMES, Template, Tokens
+from leadline.runs.check_talks import check_talks
 from leadline.runs.checkpoint import checkpoint_members, load_adapted
 from leadline.runs.config import TrainConfig
 from leadline.runs.ensemble import AdaptedModel

@@ -73,7 +73,7 @@ MASKED_OTHERWISE = (
 )
 SLOW_HERE = (
     "This run was trained in bfloat16, which this processor does not multiply: reading takes some "
-    "times as long as in float32. Train it again with --dtype float32 to score it here."
+    "times as long as in float32. Score it with --dtype float32, or train it again with that."
 )
 CHECKPOINT_FORMAT = 2
 
@@ -161,7 +161,11 @@ def check_run(run: Path) -> dict[str, Any]:
 
 
 def load_ensemble(
-    run: Path | str, *, home: Path | None = None, use_cache: bool = True
+    run: Path | str,
+    *,
+    home: Path | None = None,
+    use_cache: bool = True,
+    tell_of_speed: bool = True,
 ) -> tuple[Ensemble, WindowConfig]:
     """The ensemble of a finished run, with its readers opened, and its window.
 
@@ -169,6 +173,7 @@ def load_ensemble(
         run: a finished run.
         home: where readers and cached states are kept.
         use_cache: keep the states of frozen readers on disk.
+        tell_of_speed: warn where the run's arithmetic is slow on this machine.
 
     Raises:
         LeadlineError: unfinished run, damaged checkpoint, a checkpoint of another format, or a
@@ -195,7 +200,8 @@ def load_ensemble(
                 remedy="Fetch the same readers and versions, or train again.",
                 file=file,
             )
-        if train.dtype == "bfloat16" and source.contextual and _is_slow_here():
+        slow = train.dtype == "bfloat16" and source.contextual and _is_slow_here()
+        if slow and tell_of_speed:
             warnings.warn(SLOW_HERE, stacklevel=2)
     if window.mask_questionnaire and description.get("detector") != DETECTOR:
         warnings.warn(MASKED_OTHERWISE, LeadlineWarning, stacklevel=2)
@@ -344,15 +350,20 @@ def open_source(
     train: TrainConfig, *, home: Path | None = None, use_cache: bool = True
 ) -> StateSource:
     """The readers of a run's settings."""
-    config = ReaderConfig(
+    config = reader_config(train)
+    lexical = train.lexical == "auto" and train.head == "distribution"
+    return StateSource(train.reader, config, home=home, use_cache=use_cache, lexical=lexical)
+
+
+def reader_config(train: TrainConfig) -> ReaderConfig:
+    """How the language models of a run are read."""
+    return ReaderConfig(
         layers=train.layer_numbers(),
         sentence_layers=train.sentence_layer_numbers(),
         state=train.state,
         max_tokens=train.max_tokens,
         dtype=train.dtype,
     )
-    lexical = train.lexical == "auto" and train.head == "distribution"
-    return StateSource(train.reader, config, home=home, use_cache=use_cache, lexical=lexical)
 
 
 def _read_model_json(path: Path) -> dict[str, Any]:

@@ -22,6 +22,13 @@ class ScoreConfig:
     cache: bool = setting(
         True, "Keep turn states of frozen readers on disk, so that they are read once."
     )
+    dtype: str = setting(
+        "run",
+        "Arithmetic of a language model: the run's own, or another if that moves no estimate of "
+        "the anchor statements by more than .25 points; float32 is faster on a processor that "
+        "does not multiply bfloat16.",
+        choices=("run", "float32", "bfloat16"),
+    )
     engine: str = same(ClusterConfig, "engine")
     ray_address: str = same(ClusterConfig, "ray_address")
     workers: int = same(ClusterConfig, "workers")

@@ -85,6 +85,8 @@ def score_cohort(
         made_by["items"] = sha256(run / ITEMS_FILE)
     if saw_no_label(run):
         made_by["labels_seen"] = "0"
+    if config.dtype != "run":
+        made_by["arithmetic"] = config.dtype
     inputs = {"turns": index.digest, **made_by}
     if left_over and not has_parts(out, settings, inputs):
         check_file(out, [source, run], is_estimates)
@@ -92,7 +94,7 @@ def score_cohort(
         if left_over and not parts.are_joined(out, schema, made_by):
             check_file(out, [source, run], is_estimates)
         turns = cohort.turns if isinstance(cohort, Cohort) else cohort
-        work = Work(turns, run, parts, config.batch_people, config.cache, home, items)
+        work = Work(turns, run, parts, config.batch_people, config.cache, home, items, config.dtype)
         total = score_parts(work, blocks, config, len(index))
         parts.join(out, schema, made_by)
     return total

@@ -12,9 +12,10 @@ import polars as pl
 from leadline.cohort.config import WindowConfig
 from leadline.cohort.timeline import Timeline
 from leadline.progress import Advance
-from leadline.runs.checkpoint import load_ensemble, run_identity
+from leadline.runs.checkpoint import load_ensemble, run_identity, run_training
 from leadline.runs.ensemble import Ensemble
 from leadline.runs.estimates import batched, estimates_schema, running_estimates
+from leadline.runs.other_arithmetic import in_arithmetic
 from leadline.runs.profiles import ItemModels, item_models_of
 from leadline.scoring.blocks import PeopleBlock, read_people
 from leadline.scoring.parts import PartFolder
@@ -35,6 +36,7 @@ class Work:
         cache: keep turn states on disk.
         home: where readers are kept.
         items: add the profile of the items.
+        dtype: arithmetic of a language model, or ``run`` for the run's own.
     """
 
     turns: Path | pl.DataFrame
@@ -44,6 +46,7 @@ class Work:
     cache: bool
     home: Path | None
     items: bool = False
+    dtype: str = "run"
 
 
 class Scorer:
@@ -55,7 +58,13 @@ class Scorer:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.ensemble, self.window = load_ensemble(work.run, home=work.home, use_cache=work.cache)
+        stays = work.dtype == "run"
+        self.ensemble, self.window = load_ensemble(
+            work.run, home=work.home, use_cache=work.cache, tell_of_speed=stays
+        )
+        if not stays:
+            train, _ = run_training(work.run)
+            self.ensemble = in_arithmetic(self.ensemble, train, work.dtype)
         self.model_id = run_identity(work.run)
         self.items = item_models_of(work.run) if work.items else None
 

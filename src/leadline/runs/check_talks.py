@@ -1,4 +1,4 @@
-"""Conversations on which an export is compared with Leadline's own numbers."""
+"""Conversations of anchor statements, on which two ways to the same numbers are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from leadline.cohort.timeline import Message, Timeline
 from leadline.readers.anchors import anchor_statements
 
-TALKS, TURNS = 12, 4  # conversations of statements that an export is checked on
+TALKS, TURNS = 12, 4  # conversations, user turns of each
 
 
 def check_talks() -> list[list[Message]]:

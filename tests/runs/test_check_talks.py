@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from leadline.export.checks import TALKS, TURNS, as_timeline, check_talks
 from leadline.readers.anchors import anchor_statements
+from leadline.runs.check_talks import TALKS, TURNS, as_timeline, check_talks
 
 
 def test_talks_are_questions_and_statements_of_the_anchors_in_turn():
