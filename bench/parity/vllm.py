@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from bench.protocol import run_module
-from leadline.runs.check_talks import check_talks
 from leadline.export.to_vllm import prompt_ids
 from leadline.finetune.examples import LabelledSpan, TrainPerson
 from leadline.finetune.model import FinetunedModel
+from leadline.runs.check_talks import check_talks
 
 TAKES = "a run, its export and a vLLM server of it"
 RESULT = "vllm_parity"

@@ -1,6 +1,6 @@
 """Speed of SmolLM2 on one core by arithmetic, beside transformers in the same run.
 
-    python -m bench run speed.arithmetic [--held-to avx2] [--conversations 4] [--rounds 3]
+    python -m bench run speed.arithmetic [--held-to avx2] [--conversations 6] [--rounds 2]
 
 Simulated conversations of some 300 tokens are read in each way by turns, so that what else runs on
 the machine is shared by all. Ours reads up to the highest layer that the default head needs;
@@ -50,8 +50,8 @@ LENGTH = 300
 def options(parser: argparse.ArgumentParser) -> None:
     """How many conversations, how often, and held to which instructions."""
     parser.add_argument("--held-to", choices=("avx2",))
-    parser.add_argument("--conversations", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--conversations", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=2)
 
 
 def result(args: argparse.Namespace) -> str:

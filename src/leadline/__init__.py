@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from leadline import silence
+from leadline import silence, threads
 from leadline.about import NOTICE as NOTICE
 from leadline.about import SIMULATED_NOTICE as SIMULATED_NOTICE
 from leadline.about import __version__ as __version__
 
 silence.send_nothing()
+threads.wait_asleep()
 
 if TYPE_CHECKING:
     from leadline.cohort.store import read_cohort

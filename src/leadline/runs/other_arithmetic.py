@@ -58,12 +58,12 @@ def in_arithmetic(ensemble: Ensemble, train: TrainConfig, dtype: str) -> Ensembl
     return moved
 
 
-def largest_difference(one: Ensemble, another: Ensemble) -> float:
+def largest_difference(first: Ensemble, second: Ensemble) -> float:
     """Points by which estimates of conversations of anchor statements differ at most."""
     people = [as_timeline(f"check {n}", talk) for n, talk in enumerate(check_talks())]
     spans = [Span(row, 0, len(person.user) - 1) for row, person in enumerate(people)]
     means = []
-    for ensemble in (one, another):
+    for ensemble in (first, second):
         assert ensemble.source is not None, "frozen readers alone are compared"
         states = ensemble.source.read(people)
         means.append(ensemble.distributions(people, states, spans).mean())
