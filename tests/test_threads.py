@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from leadline.threads import SMALL, one_thread
 
 
 @pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
@@ -22,3 +25,18 @@ def test_threads_wait_asleep_unless_the_environment_says_otherwise(said, expecte
         check=True,
     )
     assert done.stdout.strip() == expected
+
+
+def blas_threads():
+    import scipy.linalg  # noqa: F401  loads the library whose threads are counted
+
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(SMALL, {1}), (SMALL + 1, {2})])
+def test_small_matrices_are_computed_by_one_thread(rows, expected):
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        with one_thread(rows):
+            assert blas_threads() == expected
+        assert blas_threads() == before == {2}

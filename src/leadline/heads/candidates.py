@@ -28,6 +28,7 @@ from leadline.heads.head import Head, fit_head
 from leadline.heads.lexical import LexicalRidge
 from leadline.heads.prior import AnchorPrior, StartedProcess
 from leadline.phq9.distribution import Totals
+from leadline.threads import one_thread
 
 PEOPLE_FOR_SELECTION = 600
 """People among whom candidates are compared; more settle nothing and cost a lot. A network is
@@ -298,6 +299,22 @@ def fit_frozen(
         The fitted model, and one row per candidate with its inner CRPS and MAE, without words,
         and the weight that words have beside the winner.
     """
+    with one_thread(int(rows.final.sum())):
+        return _chosen_and_fitted(
+            rows, candidates, (inner_folds, seed), lexical=lexical, progress=progress
+        )
+
+
+def _chosen_and_fitted(
+    rows: LabelledReadings,
+    candidates: Sequence[Candidate],
+    draw: tuple[int, int],
+    *,
+    lexical: bool,
+    progress: Callable[[str], None] | None,
+) -> tuple[FrozenModel, list[dict[str, object]]]:
+    """`fit_frozen` on as many threads as there are; `draw`: number of inner folds, and seed."""
+    inner_folds, seed = draw
     subset = rows if NETWORK in candidates else _people_subset(rows, PEOPLE_FOR_SELECTION, seed)
     folds = _inner_folds(subset, inner_folds, seed)
     table: list[dict[str, object]] = []

@@ -19,8 +19,10 @@ from leadline.cohort.windows import Span
 from leadline.heads.calibration import Calibrated, Calibration
 from leadline.heads.candidates import FrozenModel
 from leadline.heads.design import Design, PersonStates
+from leadline.heads.gaussian_process import GaussianProcess
 from leadline.phq9.distribution import Totals
 from leadline.runs.state_source import StateSource
+from leadline.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,14 @@ class Ensemble:
             assert isinstance(model, FrozenModel), "no other comes with readers"
             return model.distribution(design.take(rows))
 
-        return self.average(people, spans, frozen)
+        with one_thread(max(self._training_rows(), len(spans) // 4)):
+            return self.average(people, spans, frozen)
+
+    def _training_rows(self) -> int:
+        """Rows that the largest Gaussian process of the frozen models was fitted on."""
+        parts = [m.model.parts for m in self.members if isinstance(m.model, FrozenModel)]
+        heads = [head for views in parts for _, head in views]
+        return max((len(h.dual) for h in heads if isinstance(h, GaussianProcess)), default=0)
 
     def average(
         self,

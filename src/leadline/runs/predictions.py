@@ -25,6 +25,7 @@ from leadline.runs.forecast import read_people
 from leadline.runs.labelled import Labelled, people_of_fold
 from leadline.runs.state_source import StateSource
 from leadline.tables import PREDICTIONS, check_estimates
+from leadline.threads import one_thread
 
 NO_FOLD = -1
 
@@ -135,7 +136,7 @@ def baseline_predictions(
     jobs = [(r, f) for r in range(config.repeats) for f in range(config.folds)]
     tables = []
     person = np.array([span.person for span in labelled.spans])
-    with progress_bar("Baselines") as advance:
+    with progress_bar("Baselines") as advance, one_thread(len(person)):
         for step, (repeat, fold) in enumerate(jobs):
             train, test = (
                 np.flatnonzero(
