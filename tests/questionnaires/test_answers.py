@@ -73,3 +73,10 @@ def test_codes_that_mean_no_answer() -> None:
     assert number("-9", ("-9",)) is None
     assert number(999, ("999",)) is None
     assert number("-9") == -9
+
+
+def test_words_behind_a_number_that_counts_from_1() -> None:
+    assert answer("1 - Not at all") == 0
+    assert answer("4 = Nearly every day") == 3
+    assert answer("2: Several days") == 1
+    assert answer("4 - Several days") == "4 - Several days"  # a contradiction is refused

@@ -129,5 +129,36 @@ def test_the_questionnaire_for_teens_is_its_own(name: str) -> None:
 
 
 def test_the_phq15_is_another_questionnaire() -> None:
-    with pytest.raises(LeadlineError, match="no column for the total"):
+    with pytest.raises(LeadlineError, match="scores of other questionnaires"):
         found(["person_id", "date", "phq15_total"])
+
+
+@pytest.mark.parametrize("name", ["phq4_total", "PHQ-4 score", "phq_15_sum", "phqads_total"])
+def test_scores_of_the_same_family_are_no_phq9(name: str) -> None:
+    with pytest.raises(LeadlineError, match="other questionnaires"):
+        found(["person_id", "date", name])
+    with pytest.raises(LeadlineError, match="for teens"):
+        found(["person_id", "date", "phqa_total"])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["PHQ9_Q{}", "item_{}", "phq9_{}", "answers.{}", "response.Q{}"]
+)
+def test_items_that_are_numbered_from_0(pattern: str) -> None:
+    names = [pattern.format(number) for number in range(10)]
+    assert found(["person_id", *names[:9]]).items == tuple(names[:9])
+    eight = found(["person_id", *names[:8]])
+    assert eight.items == (*names[:8], None)
+    assert eight.instrument == ("phq9" if "phq9" in pattern.lower() else "phq8")
+
+
+@pytest.mark.parametrize("pattern", ["PHQ9_Q{}", "item_{}"])
+def test_ten_items_from_0_are_asked_about(pattern: str) -> None:
+    names = [pattern.format(number) for number in range(10)]  # one of them is another question
+    with pytest.raises(LeadlineError, match="numbered from 0"):
+        found(["person_id", *names])
+
+
+@pytest.mark.parametrize("name", ["编号", "ID", "номер", "번호"])
+def test_a_bare_identifier_is_the_persons_in_any_language(name: str) -> None:
+    assert found([name, "date", "phq9_total"]).person == name

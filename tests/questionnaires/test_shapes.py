@@ -113,3 +113,48 @@ def test_rows_of_other_questionnaires_are_left_out(tmp_path: Path) -> None:
     assert ledger.notes == {"rows of other questionnaires than the PHQ, left out": 1}
     with pytest.raises(LeadlineError, match="none of them is a PHQ"):
         labels_of(tmp_path, "pid,date,measure,score\np1,2024-05-03,BDI,14\np1,2024-05-04,GAD,1\n")
+
+
+def test_results_that_are_named_in_another_column(tmp_path: Path) -> None:
+    flowsheet = (
+        "PAT_ID,FLO_MEAS_NAME,MEAS_VALUE,RECORDED_TIME\n"
+        "p1,PHQ-9 TOTAL SCORE,14,2024-05-03\np1,PULSE,80,2024-05-03\n"
+    )
+    assert brief(labels_of(tmp_path, flowsheet)) == [("p1", "2024-05-03", 14)]
+    variables = "subject,date,variable,value\np1,2024-05-03,phq9_total,14\np1,2024-05-03,age,33\n"
+    assert brief(labels_of(tmp_path, variables)) == [("p1", "2024-05-03", 14)]
+    measurements = (
+        "person_id,measurement_date,value_as_number,measurement_source_value,value_source_value\n"
+        "p1,2024-05-03,14,44261-6,14\np1,2024-05-03,120,8480-6,120\n"
+    )
+    assert brief(labels_of(tmp_path, measurements)) == [("p1", "2024-05-03", 14)]
+
+
+def test_results_of_two_instruments_keep_their_names(tmp_path: Path) -> None:
+    text = "pid,date,test,value\np1,2024-05-03,PHQ-9,14\np1,2024-06-03,PHQ-2,3\n"
+    assert [(label.total, label.instrument) for label in labels_of(tmp_path, text)] == [
+        (14, "phq9"), (3, "phq2")
+    ]  # fmt: skip
+
+
+def test_the_tabulation_of_clinical_trials(tmp_path: Path) -> None:
+    rows = "".join(
+        f"p1,PHQ01{number:02},PHQ-9,Several days,1,BASELINE,2024-05-03\n" for number in range(1, 11)
+    )
+    header = "USUBJID,QSTESTCD,QSCAT,QSORRES,QSSTRESN,VISIT,QSDTC\n"
+    (label,) = labels_of(tmp_path, f"{header}{rows}p1,PHQ0111,PHQ-9,9,9,BASELINE,2024-05-03\n")
+    assert (label.items, label.total, label.time) == ((1,) * 9, 9, "2024-05-03")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_answers_beside_their_questions_and_a_total(tmp_path: Path, first: int) -> None:
+    rows = "".join(f"p1,2024-05-03,17,{first + place},{value}\n"
+                   for place, value in enumerate([3, 2, 2, 2, 2, 2, 2, 1, 1]))  # fmt: skip
+    (label,) = labels_of(tmp_path, f"pid,date,score,questionIndex,value\n{rows}")
+    assert label.items == (3, 2, 2, 2, 2, 2, 2, 1, 1)
+    assert label.total == 17
+
+
+def test_remarks_that_mention_the_questionnaire_name_no_rows(tmp_path: Path) -> None:
+    text = "pid,date,phq9_total,notes\np1,2024-05-03,14,PHQ-9 by phone\np2,2024-05-03,3,well\n"
+    assert [label.total for label in labels_of(tmp_path, text)] == [14, 3]

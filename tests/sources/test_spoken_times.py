@@ -12,7 +12,9 @@ from leadline.sources.spoken_times import day_order, is_ambiguous, spoken_time
 @pytest.mark.parametrize(
     ("text", "hour"),
     [("2024/05/01 12:30 AM", 0), ("2024/05/01 12:30 PM", 12), ("2024/05/01 1:30 p.m.", 13),
-     ("01.05.24, 09:30:00", 9), ("2024-5-1 9:30", 9), ("May 1st, 2024 9:30", 9)],
+     ("01.05.24, 09:30:00", 9), ("2024-5-1 9:30", 9), ("May 1st, 2024 9:30", 9),
+     ("01-May-24 9:30", 9), ("01MAY2024:09:30:00", 9), ("1/May/2024 9:30", 9),
+     ("Wednesday, 1 May 2024 at 09:30:00 UTC", 9)],
 )  # fmt: skip
 def test_halves_of_the_day(text: str, hour: int) -> None:
     moment = spoken_time(text, "ask")

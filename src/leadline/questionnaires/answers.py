@@ -50,7 +50,11 @@ ENTRIES = (LIST_ENTRY, SERIES_ENTRY, LIMESURVEY_ENTRY, NHANES_ENTRY)
 
 OUT_OF = re.compile(r"^\s*(\d{1,2}(?:[.,]\d+)?)\s*(?:/\s*(?:27|24|6)\s*)?$")  # 14 / 27, or 14,5
 
+ZEROTH = re.compile(r"(?<!\d)0+$")
+
 SERIES_NAME = re.compile(r"^phq[ _.-]?([289])$", re.IGNORECASE)
+
+NUMBERED_WORDS = re.compile(r"^\s*([1-4])\s*[-=:.)\u2013\u2014]\s*(\D+)$")  # 1 - Not at all
 
 TOTAL_WORDS = ("total", "score", "sum")
 
@@ -80,8 +84,17 @@ def answer(value: Any, missing: Sequence[str] = ()) -> Any:
     value = number(value, missing)
     if isinstance(value, str):
         worth = answer_value(value)
+        if worth is None:
+            worth = _words_behind_number(value)
         return value if worth is None else worth
     return value
+
+
+def _words_behind_number(value: str) -> int | None:
+    """What an answer is worth by its words, where the number before them counts from 1."""
+    match = NUMBERED_WORDS.match(value)
+    worth = answer_value(match[2]) if match else None
+    return worth if match and worth is not None and int(match[1]) == worth + 1 else None
 
 
 @cache
@@ -153,6 +166,8 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
     lists = _lists(names)
     if lists:
         return lists
+    if any(map(is_zeroth, names)):
+        return from_zeroth(names)
     numbered: dict[int, str] = {}
     twice: set[int] = set()
     for name in names:
@@ -173,6 +188,25 @@ def items_of(names: Iterable[str], texts: Mapping[str, str] | None = None) -> di
     return worded if len(worded) >= ENOUGH else ({} if twice else numbered)
 
 
+def is_zeroth(name: str) -> bool:
+    """Whether a name is the first of a series that is numbered from 0: ``item_0``, ``PHQ9_Q0``."""
+    bare = name.rsplit(".", 1)[-1]
+    return ZEROTH.search(bare) is not None and item_number(ZEROTH.sub("1", bare)) == 1
+
+
+def from_zeroth(names: Sequence[str]) -> dict[int, str]:
+    """Items that are numbered from 0, if they are eight or nine; a tenth may be any question."""
+    numbered: dict[int, list[str]] = {}
+    for name in names:
+        place = 0 if is_zeroth(name) else item_number(name) or item_number(name.rsplit(".", 1)[-1])
+        if place is not None:
+            numbered.setdefault(place, []).append(name)
+    is_series = set(numbered) in (set(range(8)), set(range(9)))
+    if not is_series or any(len(group) > 1 for group in numbered.values()):
+        return {}
+    return {place: group[0] for place, group in sorted(numbered.items())}
+
+
 def _lists(names: Sequence[str]) -> dict[int, str]:
     """The nine (or eight) entries of one list of answers: ``answers.1``, ``baseline_phq9_01``,
     ``phq9a``, ``DPQ010`` of NHANES ...
@@ -188,6 +222,12 @@ def _lists(names: Sequence[str]) -> dict[int, str]:
         elif letter:
             place = ord(letter[2].lower()) - ord("a")
             groups.setdefault(f"{letter[1].lower()} a", {})[place] = name
+    groups = {
+        name: {place + 1: entry for place, entry in group.items()}
+        if set(group) in (set(range(-1, 7)), set(range(-1, 8)))  # numbered from 0
+        else group
+        for name, group in groups.items()
+    }
     nine, ten = set(range(9)), set(range(10))
     full = [group for group in groups.values() if set(group) in (set(range(8)), nine, ten)]
     if len(full) != 1:

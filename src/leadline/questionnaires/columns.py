@@ -13,13 +13,15 @@ from pathlib import Path
 
 from leadline.errors import LeadlineError
 from leadline.phq9.items import INSTRUMENTS, ITEM_COLUMNS
-from leadline.questionnaires.answers import items_of
+from leadline.questionnaires.answers import is_zeroth, items_of
 from leadline.sources.columns import check_present
 from leadline.sources.names import (
     SCORE,
     TIME,
     instrument_of,
+    item_number,
     looks_like,
+    normal,
     usual_place,
     words,
 )
@@ -45,8 +47,23 @@ NO_TOTALS = frozenset((
 ))  # fmt: skip
 """Words of what is made of a total."""
 
-TEENS = frozenset(("a", "teen", "teens", "adolescent", "adolescents", "modified"))
+TEENS = frozenset(("a", "phqa", "teen", "teens", "adolescent", "adolescents", "modified"))
 """Words of the PHQ-9 for teens beside the name of the questionnaire."""
+
+BARE_IDS = (
+    "id",
+    "编号",
+    "編號",
+    "序号",
+    "番号",
+    "번호",
+    "номер",
+    "kennung",
+    "identifiant",
+    "معرف",
+    "รหัส",
+)
+"""Names of an identifier of nobody said, which are the person's where no other name is."""
 
 EDAIC = ("phq_binary", "phq8_binary", "pcl_c_ptsd", "ptsd_severity")
 
@@ -144,8 +161,14 @@ def _no_answers(header: Sequence[str], file: Path) -> LeadlineError:
     phq = [name for name in header if instrument_of(name)]
     answers = [name for name in header if set(words(name)) & {"value", "answer", "response"}]
     items = [name for name in header if set(words(name)) & {"item", "question", "field"}]
+    others = [name for name in header if looks_like(name) == "score" and not instrument_of(name)]
     problem = "The table has no column for the total."
-    remedy = f"Say which one it is with {FLAG} total=NAME."
+    remedy = f"Say which one it is with {FLAG} total=NAME. The table has: {listed(header)}."
+    if others and not phq:
+        problem = (
+            f"The table has scores of other questionnaires ({listed(others, header)}) and none of "
+            "a PHQ."
+        )
     if len(phq) > 1:
         problem = f"The table has several columns of a PHQ: {listed(phq, header, 12)}."
         remedy = (
@@ -162,6 +185,15 @@ def _no_answers(header: Sequence[str], file: Path) -> LeadlineError:
 
 def _items(header: Sequence[str], texts: Mapping[str, str], file: Path) -> dict[int, str]:
     items = items_of(header, texts)
+    zeros = [name for name in header if is_zeroth(name)]
+    if not items and zeros and sum(item_number(name) is not None for name in header) >= 5:
+        raise LeadlineError(
+            f"The questions are numbered from 0 ({listed(zeros, header)}), and there are not eight "
+            "or nine of them: which are the PHQ-9 is not clear.",
+            remedy=f"Name them: {FLAG} item_1=NAME ... {FLAG} item_9=NAME, or {FLAG} total=NAME.",
+            file=file,
+            row=1,
+        )
     if items and all(SERIES.match(name.lower()) for name in items.values()):
         numbers = [int(match[1]) for name in header if (match := SERIES.match(name.lower()))]
         if max(numbers) > 10:
@@ -192,7 +224,7 @@ def _person(spare: Sequence[str], header: Sequence[str], file: Path) -> str:
     exact = [name for name in spare if name.strip().lower() in ("person", "person_id")]
     usual = [name for name in spare if usual_place(name, PERSONS[:-1]) is not None]
     likely = [name for name in spare if looks_like(name) == "person"]
-    bare_id = [name for name in spare if name.strip().lower() == "id"]
+    bare_id = [name for name in spare if normal(name) in BARE_IDS]
     return _one("person", exact or usual or likely or bare_id, header, file)
 
 

@@ -20,7 +20,14 @@ from leadline.phq9.items import (
     LOINC_TOTAL,
 )
 from leadline.phq9.wordings import answer_value
-from leadline.questionnaires.answers import ENOUGH, is_total, likely_item, official_item
+from leadline.questionnaires.answers import (
+    ENOUGH,
+    from_zeroth,
+    is_total,
+    is_zeroth,
+    likely_item,
+    official_item,
+)
 from leadline.questionnaires.fhir_resources import entries
 from leadline.sources.names import instrument_of, item_number
 
@@ -261,6 +268,10 @@ def _take_rest(nodes: list[Mapping[str, Any]], says_phq: bool, answers: Answers)
         place = _place(_link(node))
         if place is not None:
             numbered.setdefault(place, []).append(node)
+    links = [_link(node) for node in uncoded]
+    if any(map(is_zeroth, links)):
+        by_place = from_zeroth(links)
+        numbered = {place: [uncoded[links.index(link)]] for place, link in by_place.items()}
     worded: dict[int, list[Mapping[str, Any]]] = {}
     for node in uncoded:
         text = str(node.get("text") or "")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import polars as pl
 
 from leadline.errors import LeadlineError
+from leadline.phq9.items import LOINC_ITEMS, LOINC_PANEL, LOINC_TOTAL
 from leadline.questionnaires.answers import ENOUGH, items_of
 from leadline.sources.names import instrument_of, item_number, looks_like, normal, words
 from leadline.sources.quoting import listed, sayable
@@ -45,10 +46,12 @@ BEFORE_NUMBER = frozenset((
 """Words that name a visit with a number after them: ``week_4``, ``follow_up_2``."""
 
 ITEM_WORDS = frozenset(("item", "question", "field", "variable", "linkid", "measure", "itemid",
-                        "questionid", "code", "name", "element"))  # fmt: skip
+                        "questionid", "code", "name", "element", "qstestcd", "testcd", "paramcd",
+                        "param", "qstest", "test", "index", "concept", "observation"))  # fmt: skip
 
 ANSWER_WORDS = frozenset(("value", "answer", "response", "score", "rating", "result", "val",
-                          "antwort", "respuesta"))  # fmt: skip
+                          "antwort", "respuesta", "qsorres", "qsstresn", "aval",
+                          "orres"))  # fmt: skip
 
 EVENT_WORDS = frozenset(("event", "instance", "visit", "wave", "timepoint", "session", "response",
                          "administration", "assessment", "submission", "survey", "week", "form",
@@ -58,7 +61,19 @@ INSTRUMENT_NAMES = ("instrument", "questionnaire", "measure", "scale", "test", "
                     "instrument_name", "questionnaire_name", "measure_name", "scale_name",
                     "survey_name", "test_name", "assessment_name")  # fmt: skip
 
+REMARKS = frozenset(("note", "notes", "comment", "comments", "remark", "remarks", "text", "answer"))
+
+LONGEST_TITLE = 14  # words of a name of a questionnaire, and not of a remark
+
 MOST_INSTRUMENTS = 40  # values of a column that names the questionnaire of each row
+
+CDISC = re.compile(r"^PHQ01(0[1-9]|1[01])$", re.IGNORECASE)  # QSTESTCD of the SDTM
+
+CDISC_NAMES = {10: "difficulty", 11: "total"}
+
+CODES = {code: f"item_{place}" for place, code in enumerate(LOINC_ITEMS, 1)} | {
+    LOINC_TOTAL: "total"
+}
 
 NUMBERS = re.compile(r"^(?:item|question|q|phq[ -]?[89]?)?[ _.-]*0?([1-9])(?:\.0)?$", re.IGNORECASE)
 
@@ -103,6 +118,7 @@ def one_row_each(
     pair = _answer_columns(frame, explicit)
     if pair is not None:
         return _put_together(frame, pair, explicit, file, ledger)
+    frame = _results(frame, explicit, used)
     visits = visits_of([name for name in frame.columns if name != "__row"])
     if visits and "time" not in explicit:
         return _unfolded(frame, visits, texts, file, ledger)
@@ -121,10 +137,9 @@ def _of_phq(
         if name in explicit.values() or kind != pl.String:
             continue
         values = frame[name].drop_nulls().unique().to_list()
-        if len(values) > MOST_INSTRUMENTS or any(item_number(value) for value in values):
+        if not _may_name(name, values):
             continue
-        of_phq = [value for value in values if instrument_of(value)
-                  and looks_like(value) in ("score", None)]  # fmt: skip
+        of_phq = [value for value in values if _is_phq(value)]
         if not of_phq and len(values) > 1 and normal(name) in INSTRUMENT_NAMES:
             named = sayable(name, f"number {frame.columns.index(name)}")
             raise LeadlineError(
@@ -139,7 +154,7 @@ def _of_phq(
         others = ~frame[name].is_in(of_phq)
         ledger.note(OTHER_ROWS, int(others.sum()))
         rows = frame.filter(~others)
-        instruments = [instrument_of(value) for value in of_phq]
+        instruments = [_instrument_named(value) for value in of_phq]
         if len(set(instruments)) > 1 and "instrument" not in rows.columns:
             by_value = dict(zip(of_phq, instruments, strict=True))
             rows = rows.with_columns(instrument=pl.col(name).replace_strict(by_value))
@@ -147,13 +162,74 @@ def _of_phq(
     return frame
 
 
+def _may_name(name: str, values: Sequence[str]) -> bool:
+    """Whether a column could name the questionnaire of each row: no items, no remarks."""
+    if len(values) > MOST_INSTRUMENTS and not set(values) & {LOINC_TOTAL, LOINC_PANEL}:
+        return False
+    if set(words(name)) & REMARKS or any(len(words(value)) > LONGEST_TITLE for value in values):
+        return False
+    return not any(item_number(value) or value.strip() in LOINC_ITEMS for value in values)
+
+
+def _results(
+    frame: pl.DataFrame, explicit: Mapping[str, str], used: dict[str, str]
+) -> pl.DataFrame:
+    """A table of results, each named in another column, of which those of a PHQ are left.
+
+    OMOP's measurements, flowsheets of a hospital, ``variable, value``: the value is the total.
+    """
+    header = [name for name in frame.columns if name != "__row"]
+    naming = [
+        name
+        for name, kind in frame.schema.items()
+        if kind == pl.String
+        and name in header
+        and frame[name].drop_nulls().len()
+        and all(map(_is_phq, frame[name].drop_nulls().unique()))
+    ]
+    named = [name for name in naming if name in used] or naming
+    columns = [name for name in header if name not in (*explicit.values(), *naming)]
+    if (
+        not named
+        or items_of(columns)
+        or any(looks_like(name) == "score" and instrument_of(name) for name in columns)
+    ):
+        return frame
+    results = [name for name in _answers(columns) if looks_like(name) in (None, "score")]
+    if len(results) != 1:
+        results = [
+            name for name in results if "number" in words(name) or frame[name].dtype.is_numeric()
+        ]
+    if len(results) != 1:
+        return frame
+    used |= {named[0]: "instrument", results[0]: "total"}
+    instruments = {
+        str(value): _instrument_named(str(value)) for value in frame[named[0]].drop_nulls().unique()
+    }
+    frame = frame.rename({results[0]: "total"})
+    if "instrument" in frame.columns or set(instruments.values()) == {"phq"}:
+        return frame
+    return frame.with_columns(instrument=pl.col(named[0]).replace_strict(instruments, default=None))
+
+
+def _is_phq(value: str) -> bool:
+    """Whether a value names a PHQ or its total."""
+    return _instrument_named(value) is not None and (
+        looks_like(value) in ("score", None) or value.strip() == LOINC_TOTAL
+    )
+
+
+def _instrument_named(value: str) -> str | None:
+    """The instrument that a value names, in words or as the LOINC code of its total."""
+    return "phq9" if value.strip() in (LOINC_TOTAL, LOINC_PANEL) else instrument_of(value)
+
+
 def _answer_columns(
     frame: pl.DataFrame, explicit: Mapping[str, str]
 ) -> tuple[str, str, dict[str, str]] | None:
     """The column of the item, that of its answer, and value -> item, of one row an answer."""
     spare = [name for name in frame.columns if name not in (*explicit.values(), "__row")]
-    answers = [name for name in spare if set(words(name)) & ANSWER_WORDS
-               and not set(words(name)) & {"id", "date", "time"}]  # fmt: skip
+    answers = _answers(spare)
     for name in spare:
         if not set(words(name)) & ITEM_WORDS or name in answers[:1] or not answers:
             continue
@@ -165,9 +241,26 @@ def _answer_columns(
     return None
 
 
+def _answers(names: Sequence[str]) -> list[str]:
+    """Columns that could hold the answers or results of rows, those of totals last."""
+    answers = [name for name in names if set(words(name)) & ANSWER_WORDS
+               and not set(words(name)) & {"id", "date", "time", "source", "concept"}]  # fmt: skip
+    return sorted(answers, key=lambda name: looks_like(name) == "score")
+
+
 def _item_names(values: Sequence[str]) -> dict[str, str]:
     """Value -> name of its item; empty where the values are not the items of a PHQ."""
+    codes = {value: CODES[value.strip()] for value in values if value.strip() in CODES}
+    if len(codes) > ENOUGH:
+        return codes
+    tests = {value: int(match[1]) for value in values if (match := CDISC.match(value.strip()))}
+    if len(tests) >= ENOUGH:
+        return {value: CDISC_NAMES.get(number, f"item_{number}") for value, number in tests.items()}
+    if set(values) == {str(number) for number in range(len(values))} and len(values) in (8, 9):
+        return {value: f"item_{int(value) + 1}" for value in values}  # numbered from 0
     numbers = {value: match[1] for value in values if (match := NUMBERS.match(value.strip()))}
+    if "0" in values:
+        return {}
     if len(set(numbers.values())) >= ENOUGH and len(numbers) >= len(values) - 1:
         return {value: f"item_{number}" for value, number in numbers.items()}
     items = items_of(values)
@@ -197,7 +290,9 @@ def _put_together(
             file=file,
             row=twice["__row"][0],
         )
-    wide = frame.pivot(item, index=keys, values=answer, aggregate_function="first",
+    totals = [name for name in spare if name not in keys and looks_like(name) == "score"
+              and (frame.group_by(keys).agg(pl.col(name).n_unique())[name] == 1).all()]  # fmt: skip
+    wide = frame.pivot(item, index=[*keys, *totals], values=answer, aggregate_function="first",
                        maintain_order=True)  # fmt: skip
     first = frame.group_by(keys, maintain_order=True).agg(pl.col("__row").first())
     _refuse_scattered(wide, file)

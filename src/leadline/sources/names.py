@@ -19,7 +19,7 @@ SCALE = re.compile(r"^(?:phq)[ _.-]?([289])(?=$|[^0-9])", re.IGNORECASE)
 TIME = frozenset((
     "date", "datetime", "time", "timestamp", "ts", "created", "sent", "posted", "authored",
     "completed", "submitted", "issued", "effective", "administered", "assessed", "answered",
-    "when", "day",
+    "when", "day", "qsdtc", "dtc",
     "datum", "zeit", "uhrzeit", "zeitpunkt", "zeitstempel", "erstellt", "gesendet",
     "fecha", "hora", "creado", "enviado", "heure", "horodatage", "ora", "dato", "tid",
     "tarih", "zaman", "дата", "время", "日期", "时间", "時間", "日時", "日付", "날짜", "시간",
@@ -41,7 +41,8 @@ PERSON = frozenset((
     "klient", "usuario", "paciente", "participante", "utilisateur", "sujet", "utente", "paziente",
     "kullanici", "hasta", "пользователь", "пациент", "участник", "用户", "患者", "参与者",
     "사용자", "환자", "利用者", "مريض", "pid", "uid", "userid", "mrn",
-    "username", "hashed", "respid", "texter", "caller", "visitor", "helpseeker",
+    "username", "hashed", "respid", "texter", "caller", "visitor", "helpseeker", "pat", "subj",
+    "usubjid", "subjid", "ppt",
 ))  # fmt: skip
 
 CONVERSATION = frozenset((
@@ -121,10 +122,17 @@ def normal(name: str) -> str:
     return "_".join(words(name))
 
 
+OTHER_PHQS = re.compile(r"^phq(?:1[0-9]|[34]|ads|sads|ss|ssc|d|adsphq)$")
+"""Questionnaires of the same family that ask something else: PHQ-15, PHQ-4, PHQ-ADS ..."""
+
+
 def instrument_of(name: str) -> str | None:
     """``phq9``, ``phq8`` or ``phq2`` where a name says so; ``phq`` where it says no more."""
-    for word in words(name):
-        if word.startswith("phq") and word != "phq15":  # of somatic symptoms
+    parts = words(name)
+    for place, word in enumerate(parts):
+        following = parts[place + 1] if place + 1 < len(parts) else ""
+        full = word + following if word == "phq" and following in ("4", "15", "ads") else word
+        if word.startswith("phq") and not OTHER_PHQS.match(full):
             return word[:4] if word[:4] in ("phq9", "phq8", "phq2") else "phq"
     return None
 

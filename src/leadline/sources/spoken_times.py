@@ -27,8 +27,8 @@ YEAR_LAST = re.compile(
 DAY_NAME = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[,. ]+)?"
 
 DAY_MONTH = re.compile(
-    rf"^{DAY_NAME}(?P<a>\d{{1,2}})(?:st|nd|rd|th)?[-. ]+(?P<mon>[a-z]{{3,9}})[-., ]+(?P<y>\d{{4}})"
-    rf"{CLOCK}$",
+    rf"^{DAY_NAME}(?P<a>\d{{1,2}})(?:st|nd|rd|th)?[-. /]*(?P<mon>[a-z]{{3,9}})[-., /]*"
+    rf"(?P<y>\d{{4}}|\d{{2}})(?!\d){CLOCK}$",
     re.IGNORECASE,
 )
 
@@ -41,6 +41,8 @@ MONTH_DAY = re.compile(
 YEAR_AT_END = re.compile(
     rf"^{DAY_NAME}(?P<mon>[a-z]{{3}}) (?P<a>\d{{1,2}}){CLOCK} ?(?<= )(?P<y>\d{{4}})$", re.IGNORECASE
 )  # the clock may have taken the space
+
+SAS = re.compile(r"^(\d{1,2}[A-Za-z]{3}\d{4}):(?=\d)")  # 03MAY2024:08:00:00
 
 ZONE_NAME = re.compile(r"(?<=[+-]\d{4}) \([^()]{1,60}\)$")  # GMT+0200 (CEST), of JavaScript
 
@@ -96,7 +98,7 @@ def spoken_time(text: str, order: str) -> SpokenTime | None:
         order: ``dmy``, ``mdy`` or ``ask``, as `day_order` gives it.
     """
     text = " ".join(text.replace("\u200e", "").replace("\u202f", " ").split())
-    text = ZONE_NAME.sub("", text)
+    text = SAS.sub(r"\1 ", ZONE_NAME.sub("", text)).replace(" at ", " ")
     match = COMPACT.match(text) or YEAR_FIRST.match(text)
     if match is not None:
         return _time(match, int(match["a"]), int(match["b"]))
