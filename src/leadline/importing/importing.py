@@ -30,6 +30,7 @@ from leadline.layouts.long_table import read_table
 from leadline.layouts.rasa import read_rasa
 from leadline.layouts.survey import read_survey
 from leadline.layouts.traces import read_traces
+from leadline.layouts.unsaid import INLINE_CUT, INLINE_MARKS, REASONING, without_reasoning
 from leadline.layouts.whatsapp import read_whatsapp
 from leadline.output import check_name, new_directory
 from leadline.questionnaires.fhir import fhir_labels
@@ -265,7 +266,11 @@ def _prepared(
     speakers = rows["speaker"]
     if rows.schema["text"] == pl.String and speakers.dtype == pl.String:
         users = speakers.is_in(parts.roles.person_words(speakers.unique().drop_nulls()))
-        rows = split_rows(rows, users.fill_null(False), settings, ledger, batch.file)
+        users = users.fill_null(False)
+        reasoned = ~users & rows["text"].str.contains_any(list(INLINE_MARKS)).fill_null(False)
+        if reasoned.any():
+            rows, users = _without_reasoning(rows, users, reasoned, ledger)
+        rows = split_rows(rows, users, settings, ledger, batch.file)
     if parts.shared_conversations and rows.schema["person"] == pl.String:
         absent = pl.col("person").is_null() & pl.col("conversation").is_not_null()
         if rows.select(absent.any()).item():
@@ -273,6 +278,21 @@ def _prepared(
                 person=pl.when(absent).then(pl.lit(NOBODY)).otherwise("person")
             )
     return rows
+
+
+def _without_reasoning(
+    rows: pl.DataFrame, users: pl.Series, reasoned: pl.Series, ledger: RejectedRows
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Rows of others than the person without reasoning that stands before their words."""
+    cut = rows["text"].to_list()
+    for place in reasoned.arg_true():
+        cut[place] = without_reasoning(cut[place])
+    texts = pl.Series("text", cut, dtype=pl.String)
+    is_cut = reasoned & (texts != rows["text"])
+    is_bare = is_cut & (texts.str.strip_chars() == "")
+    ledger.note(INLINE_CUT, int(is_cut.sum()) - int(is_bare.sum()))
+    ledger.omit(REASONING, int(is_bare.sum()))
+    return rows.with_columns(texts).filter(~is_bare), users.filter(~is_bare)
 
 
 def _separate_labels(

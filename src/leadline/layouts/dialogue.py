@@ -13,13 +13,21 @@ from typing import Any
 
 from leadline.errors import LeadlineError
 from leadline.layouts.branches import active_branch
-from leadline.layouts.message import ID_KEYS, Keys, LogMessage, fields_of, read_message
-from leadline.layouts.unsaid import BRANCHES, REPEATS
+from leadline.layouts.message import (
+    ID_KEYS,
+    Keys,
+    LogMessage,
+    author_identity,
+    fields_of,
+    read_message,
+)
+from leadline.layouts.unsaid import BRANCHES, REPEATS, ROLE_WORDS
 from leadline.sources.config import ImportConfig
 from leadline.sources.names import looks_like, normal, usual_place
 from leadline.sources.quoting import listed
 from leadline.sources.records import RawTurns, identifier
 from leadline.sources.rejects import RejectedRows
+from leadline.sources.roles import KNOWN
 
 LEVEL = "messages[]."
 
@@ -68,6 +76,7 @@ class Turn:
     place: str
     message: LogMessage
     speaker: Any
+    author: str | None = None
 
 
 Speaker = Callable[[Mapping[str, Any], LogMessage], Any]
@@ -112,6 +121,9 @@ class DialogueWriter:
         """Write the turns of a conversation that were not written before."""
         pairs_once = self._unrepeated(self._branch(dialogue))
         turns = [turn for place, raw in pairs_once if (turn := self._turn(place, raw)) is not None]
+        if len({turn.author for turn in turns} - {None}) > 1:
+            self.rows.lose(dialogue.where, *SEVERAL, len(turns))
+            return
         conversation = self._new_part(dialogue, turns)
         if conversation is None:
             return
@@ -184,7 +196,8 @@ class DialogueWriter:
         for note in message.notes:
             self.ledger.note(note)
         is_named = isinstance(speaker, str) and speaker in self.roles
-        if message.omitted and not is_named:
+        by_role = isinstance(speaker, str) and ROLE_WORDS.get(speaker.lower()) == message.omitted
+        if message.omitted and not (is_named and by_role):  # --role tool=system keeps tools
             self.rows.omit(message.omitted)
             return None
         unknown = [kind for kind, value in (("role", speaker), ("text", message.text))
@@ -195,7 +208,15 @@ class DialogueWriter:
             remedy = f"Name it with --{unknown[0]}-key KEY. The message has: {names}."
             self.rows.lose(place, problem, remedy)
             return None
-        return Turn(place, message, speaker)
+        author = None if self.speaker else self._person_here(raw, speaker)
+        return Turn(place, message, speaker, author)
+
+    def _person_here(self, raw: Mapping[str, Any], speaker: Any) -> str | None:
+        """Which author speaks as the person, where the message says so."""
+        word = speaker.lower() if isinstance(speaker, str) else ""
+        if (self.roles.get(speaker) or KNOWN.get(word)) != "user":
+            return None
+        return author_identity(raw)
 
     def _meet(self, raw: Mapping[str, Any], message: LogMessage) -> None:
         key_set = tuple(raw)
@@ -261,6 +282,12 @@ class DialogueWriter:
 TWICE = (
     "Two messages of a conversation have one identifier and different words.",
     "Keep the message that was said.",
+)
+
+SEVERAL = (
+    "Several authors speak as the person in this conversation.",
+    "Give the role of user to one of them and another role to the others, or leave such "
+    "conversations out.",
 )
 
 SAME_NAME = (

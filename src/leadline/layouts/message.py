@@ -34,6 +34,12 @@ INCOMING_KEYS = ("incoming", "is_incoming", "inbound", "is_inbound", "is_user", 
 
 BOT_KEYS = ("is_bot", "isbot", "bot", "from_bot", "is_ai")
 
+AUTHOR_KEYS = ("author_id", "sender_id", "user_id", "participant_id", "author_name", "sender_name",
+               "user_name")  # fmt: skip
+
+ABOUT_KEYS = ("metadata", "meta", "additional_kwargs", "info")
+"""Keys of objects that say something of a message."""
+
 LANGCHAIN = {"human": "human", "ai": "ai", "system": "system", "tool": "tool",
              "function": "function", "aimessage": "ai", "humanmessage": "human",
              "systemmessage": "system", "toolmessage": "tool", "aimessagechunk": "ai",
@@ -118,7 +124,7 @@ def read_message(raw: Mapping[str, Any], keys: Keys) -> LogMessage:
     speaker = _speaker(message, keys, used)
     time = _first(message, (normal(keys.time),) if keys.time else TIME_KEYS, used, "time")
     if time is None and not keys.time:
-        time = _looking_like(message, "time", used)
+        time = _looking_like(message, "time", used) or _time_about(message, used)
     why = unsaid(message, speaker)
     content = _content(message, keys, used)
     notes: list[str] = []
@@ -168,6 +174,17 @@ def _looking_like(message: Mapping[str, Any], kind: str, used: dict[str, str]) -
     return message[keys[0]]
 
 
+def _time_about(message: Mapping[str, Any], used: dict[str, str]) -> Any:
+    """The time that an object about the message holds (Vercel's ``metadata.createdAt``)."""
+    for key in ABOUT_KEYS:
+        about = message.get(key)
+        time = _first(about, TIME_KEYS, {}, "time") if isinstance(about, Mapping) else None
+        if isinstance(time, str | int | float):
+            used[key] = "time"
+            return time
+    return None
+
+
 def _speaker(message: Mapping[str, Any], keys: Keys, used: dict[str, str]) -> Any:
     speaker = _first(message, (normal(keys.role),) if keys.role else ROLE_KEYS, used, "role")
     if isinstance(speaker, Mapping):
@@ -203,6 +220,21 @@ def author_word(author: Mapping[str, Any]) -> Any:
     for key in ("name", "id"):
         if isinstance(author.get(key), str):
             return author[key]
+    return None
+
+
+def author_identity(raw: Mapping[str, Any]) -> str | None:
+    """Who wrote a message, by an identifier or a name of its author; None where it says neither."""
+    message = opened(raw)
+    for key in _fields(message, ("author", "sender", "user", "creator", "from")):
+        author = message[key]
+        if isinstance(author, Mapping):
+            for inner in ("id", "uuid", "email", "name"):
+                if isinstance(author.get(inner), str | int) and author[inner] != "":
+                    return str(author[inner])
+    for key in _fields(message, AUTHOR_KEYS):
+        if isinstance(message[key], str | int) and message[key] != "":
+            return str(message[key])
     return None
 
 

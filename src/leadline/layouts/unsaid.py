@@ -6,6 +6,7 @@ deleted or are hidden. The same names serve JSON messages and columns of tables.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -108,6 +109,30 @@ PLACEHOLDERS = {
 }  # fmt: skip
 """Whole texts that stand for a message that is not there."""
 
+INLINE = re.compile(
+    r"(?is)^\s*<(?P<tag>think|thinking|reasoning|thought)>.*?</(?P=tag)>\s*"
+    r"|^\s*<details type=\"reasoning\".*?</details>\s*"
+    r"|^(?:(?!<think>).)*</think>\s*"
+)
+"""Reasoning before the words of a message; the mark that opens it may be part of the prompt."""
+
+INLINE_MARKS = ("</think", "</reasoning>", "</thought>", '<details type="reasoning"')
+
+INLINE_CUT = "messages whose reasoning (<think>) was cut off"
+
+
+def without_reasoning(text: str) -> str:
+    """The words of a message without the reasoning that stands before them.
+
+    >>> without_reasoning("<think>They are low.</think>\\nWhat happened?")
+    'What happened?'
+    """
+    rest = INLINE.sub("", text)
+    while rest != text:
+        text, rest = rest, INLINE.sub("", rest)
+    return rest
+
+
 FALSE = ("", "0", "false", "no", "none", "null", "f", "n", "nan")
 
 
@@ -131,6 +156,11 @@ def unsaid(message: Mapping[str, Any], speaker: Any) -> str:
         why = _by_flags(part) if isinstance(part, Mapping) else ""
         if why:
             return why
+    if "redacted_because" in message:  # Matrix
+        return DELETED
+    relation = content.get("m.relates_to") if isinstance(content, Mapping) else None
+    if isinstance(relation, Mapping) and relation.get("rel_type") == "m.replace":
+        return REPEATS
     recipient = message.get("recipient")
     if isinstance(recipient, str) and "author" in message and recipient not in ("all", ""):
         return TOOLS
