@@ -53,7 +53,6 @@ def test_json(tmp_path: Path, record: Any, layout: str, name: str) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        {"messages": MESSAGES, "turns": MESSAGES},
         {"messages": MESSAGES, "conversation_parts": {}},
         {"text": "a"},
         [1],

@@ -100,3 +100,26 @@ def test_a_cell_without_speakers_is_a_bad_row(tmp_path: Path) -> None:
         import_beside(source)
     assert caught.value.row == 3
     assert import_beside(source, skip_bad=True).manifest["import"]["messages"]["bad"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nlow [/INST] why? </s><s>[INST] work [/INST]",
+        "<s>[INST] low [/INST] why? </s>[INST] work [/INST]",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nlow<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nwhy?<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nwork<|eot_id|>",
+        "<bos><start_of_turn>user\nlow<end_of_turn>\n<start_of_turn>model\nwhy?<end_of_turn>\n"
+        "<start_of_turn>user\nwork<end_of_turn>\n",
+        "<|user|>\nlow<|end|>\n<|assistant|>\nwhy?<|end|>\n<|user|>\nwork<|end|>\n",
+        "<|im_start|>user\nlow<|im_end|>\n<|im_start|>assistant\nwhy?<|im_end|>\n"
+        "<|im_start|>user\nwork<|im_end|>",
+    ],
+)
+def test_templates_of_models(tmp_path: Path, text: str) -> None:
+    source = write_source(tmp_path, "t.jsonl", [{"text": text}])
+    cohort = import_beside(source, one_person_per_conversation=True)
+    assert [row[1:] for row in words_of(cohort) if row[1] != "system"] == [
+        ("user", "low"), ("assistant", "why?"), ("user", "work")
+    ]  # fmt: skip

@@ -209,3 +209,51 @@ def test_messages_in_cells_of_a_history_in_sql(tmp_path: Path) -> None:
     source = write_source(tmp_path, "h.csv", f"id,session_id,message\n{rows}")
     cohort = import_beside(source, one_person_per_conversation=True)
     assert words_of(cohort) == [("s", "user", "low"), ("s", "assistant", "why?")]
+
+
+PAIR = [{"role": "user", "content": "low"}, {"role": "assistant", "content": "why?"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"took": 1, "hits": {"hits": [
+            {"_id": str(place), "_source": {"session_id": "c", **message}}
+            for place, message in enumerate(PAIR)]}},
+        {"data": {"chats": [{"id": "c", "messages": PAIR}]}, "version": 1},
+        {"id": "c", "history": [["low", "why?"]]},
+        {"id": "c", "state": {"messages": [["USER", "low"], ["ASSISTANT", "why?"]]}},
+        {"id": "c", "dialogLines": PAIR},
+        [PAIR],
+    ],
+)  # fmt: skip
+def test_what_databases_and_programs_wrap_around_messages(tmp_path: Path, content: Any) -> None:
+    cohort = import_beside(write_source(tmp_path, "c.json", content), person="p")
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+
+
+def test_records_of_dynamodb(tmp_path: Path) -> None:
+    lines = [{"Item": {"userId": {"S": "p"}, "sessionId": {"S": "c"}, "at": {"N": "1714557600"},
+                       **{key: {"S": text} for key, text in message.items()}}}
+             for message in PAIR]  # fmt: skip
+    cohort = import_beside(write_source(tmp_path, "c.jsonl", lines))
+    assert words_of(cohort) == [("p", "user", "low"), ("p", "assistant", "why?")]
+    assert cohort.turns["time"].null_count() == 0
+
+
+def test_the_exchange_beside_a_history_ends_it(tmp_path: Path) -> None:
+    record = {"user_id": "p", "instruction": "work", "input": "", "output": "I see.",
+              "history": [["low", "why?"]]}  # fmt: skip
+    cohort = import_beside(write_source(tmp_path, "c.json", [record]))
+    assert [text for _, _, text in words_of(cohort)] == ["low", "why?", "work", "I see."]
+
+
+@pytest.mark.parametrize("names", [("chosen", "rejected"), ("conversation_a", "conversation_b")])
+def test_one_of_two_conversations_has_to_be_chosen(tmp_path: Path, names: tuple[str, str]) -> None:
+    other = [PAIR[0], {"role": "assistant", "content": "no"}]
+    source = write_source(tmp_path, "c.jsonl", [{names[0]: PAIR, names[1]: other}])
+    with pytest.raises(LeadlineError, match="several lists") as caught:
+        import_beside(source, person="p")
+    assert "--messages-key" in caught.value.remedy
+    cohort = import_beside(source, person="p", messages_key=names[1])
+    assert [text for _, _, text in words_of(cohort)] == ["low", "no"]

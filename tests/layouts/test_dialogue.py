@@ -128,3 +128,24 @@ def test_keys_that_are_not_known_are_asked_about(
     assert ("talker" if kind == "role" else "says") in caught.value.remedy
     settings = {f"{kind}_key": "talker" if kind == "role" else "says"}
     assert cohort_of(tmp_path / "b", {"user_id": "p", "messages": [raw]}, **settings).turns.height
+
+
+def test_naming_a_speaker_does_not_bring_back_what_they_took_back(tmp_path: Path) -> None:
+    deleted = {"role": "Anna", "content": "SECRET", "isDeleted": True}
+    record = {"user_id": "p", "messages": [{"role": "Anna", "content": "low"}, deleted, A1]}
+    cohort = cohort_of(tmp_path, record, person_role="Anna")
+    assert [text for _, text in texts(cohort)] == ["low", "why?"]
+
+
+@pytest.mark.parametrize("author", ["author", "sender_id"])
+def test_two_authors_who_speak_as_the_person_are_asked_about(tmp_path: Path, author: str) -> None:
+    names = [{"id": 1, "role": "user"}, {"id": 2, "role": "user"}] if author == "author" else "ab"
+    messages = [{"role": "user", "content": name, author: who}
+                for name, who in zip(("low", "me too"), names, strict=True)]  # fmt: skip
+    record = {"user_id": "p", "id": "c", "messages": messages}
+    with pytest.raises(LeadlineError, match="Several authors"):
+        cohort_of(tmp_path, record)
+    good = {"user_id": "p", "id": "d", "messages": [messages[0], A1, messages[0]]}
+    cohort = cohort_of(tmp_path, record, good, skip_bad=True)
+    assert [text for _, text in texts(cohort)] == ["low", "why?", "low"]
+    assert cohort.manifest["import"]["messages"]["bad"] == 2

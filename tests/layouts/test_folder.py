@@ -64,3 +64,22 @@ def test_files_beside_the_dialogues_are_none_and_deeper_folders_are_told(tmp_pat
         import_beside(tmp_path / "more" / "people")
     assert "--person ID" in refused.value.remedy
     assert "anna" not in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Therapist  0:03\nWhy?\n\nClient  0:10\nLow.\n", "[Therapist] 10:00:01\nWhy?\n\n[Client] "
+     "10:00:10\nLow.\n"],
+)  # fmt: skip
+def test_transcripts_whose_speakers_stand_in_a_line_of_their_own(tmp_path: Path, text: str) -> None:
+    cohort = import_beside(write_source(tmp_path, "a.txt", text), person="p")
+    assert words_of(cohort) == [("p", "clinician", "Why?"), ("p", "user", "Low.")]
+
+
+def test_questions_and_answers_are_named(tmp_path: Path) -> None:
+    source = write_source(tmp_path, "a.txt", "Q: Why?\nA: Low.\nQ: Since when?\nA: May.\n")
+    with pytest.raises(LeadlineError, match="names no speaker") as caught:
+        import_beside(source, person="p")
+    assert "--person-role A --role Q=clinician" in caught.value.remedy
+    cohort = import_beside(source, person="p", person_role="A", role=("Q=clinician",))
+    assert [text for _, role, text in words_of(cohort) if role == "user"] == ["Low.", "May."]

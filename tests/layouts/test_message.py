@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from leadline.layouts.message import Keys, read_message
-from leadline.layouts.unsaid import NO_TEXT, REASONING, TOOLS
+from leadline.layouts.unsaid import DELETED, NO_TEXT, REASONING, REPEATS, TOOLS
 
 LANGCHAIN = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "HumanMessage"],
              "kwargs": {"content": "low"}}  # fmt: skip
@@ -92,3 +92,55 @@ def test_a_message_of_files_alone_has_no_text() -> None:
     empty = {"sender": "human", "text": "", "content": [], "files": []}
     assert read_message(empty, Keys()).omitted == NO_TEXT
     assert not read_message({"role": "user", "content": ""}, Keys()).omitted
+
+
+PYDANTIC = {"kind": "response", "timestamp": "2024-05-01T10:01:00Z",
+            "parts": [{"part_kind": "thinking", "content": "SECRET"},
+                      {"part_kind": "text", "content": "low"}]}  # fmt: skip
+DEEPSEEK = {"inserted_at": "2024-05-01T10:00:00Z",
+            "fragments": [{"type": "REQUEST", "content": "low"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raw", "speaker"),
+    [
+        ({"kind": "request", "parts": [
+            {"part_kind": "system-prompt", "content": "SECRET"},
+            {"part_kind": "user-prompt", "content": "low"}]}, "user"),
+        (PYDANTIC, "assistant"),
+        (DEEPSEEK, "user"),
+        ({"fragments": [{"type": "THINK", "content": "SECRET"},
+                        {"type": "RESPONSE", "content": "low"}]}, "assistant"),
+        ({"source": "user", "type": "TextMessage", "content": "low"}, "user"),
+        ({"Role": {"Label": "user"}, "Items": [{"$type": "ReasoningContent", "Text": "SECRET"},
+                                               {"$type": "TextContent", "Text": "low"}]}, "user"),
+        ({"role": "user", "blocks": [{"block_type": "thinking", "content": "SECRET"},
+                                     {"block_type": "text", "text": "low"}]}, "user"),
+        ({"creator": {"user_type": "Bot", "name": "x"}, "text": "low"}, "Bot"),
+    ],
+)  # fmt: skip
+def test_messages_of_frameworks(raw: dict[str, Any], speaker: str) -> None:
+    message = read_message(raw, Keys())
+    assert (message.speaker, message.text, message.omitted) == (speaker, "low", "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ({"source": "a", "type": "ThoughtEvent", "content": "x"}, REASONING),
+        ({"source": "a", "type": "ToolCallRequestEvent", "content": [{"id": "c"}]}, TOOLS),
+        ({"kind": "request", "parts": [{"part_kind": "tool-return", "content": "x"}]}, TOOLS),
+        ({"kind": "response", "parts": [{"part_kind": "tool-call", "args": "x"}]}, TOOLS),
+        ({"sender": "@a:x", "content": {}, "redacted_because": {}}, DELETED),
+        ({"sender": "@a:x", "content": {
+            "body": "* new", "m.relates_to": {"rel_type": "m.replace", "event_id": "1"}}}, REPEATS),
+    ],
+)  # fmt: skip
+def test_what_frameworks_keep_and_nobody_said(raw: dict[str, Any], why: str) -> None:
+    assert read_message(raw, Keys()).omitted == why
+
+
+def test_a_time_in_what_is_said_about_a_message() -> None:
+    raw = {"role": "user", "content": "low", "metadata": {"createdAt": 1714557600000}}
+    message = read_message(raw, Keys())
+    assert (message.time, message.used["metadata"]) == (1714557600000, "time")

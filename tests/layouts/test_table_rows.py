@@ -45,3 +45,13 @@ def test_branches_by_parents(tmp_path: Path) -> None:
     cohort = import_beside(write_source(tmp_path, "t.csv", table))
     assert [text for _, _, text in words_of(cohort)] == ["low", "why?", "work"]
     assert cohort.manifest["import"]["messages"]["left_out_by_rule"] == {BRANCHES: 1}
+
+
+def test_messages_that_were_edited_are_there_once(tmp_path: Path) -> None:
+    table = (
+        "message_id,person_id,role,text,edited_at\n"
+        "1,p,user,old,\n1,p,user,low,2024-05-01\n2,p,bot,why?,\n"
+    )
+    cohort = import_beside(write_source(tmp_path, "t.csv", table))
+    assert [text for _, _, text in words_of(cohort)] == ["low", "why?"]
+    assert cohort.manifest["import"]["messages"]["left_out_by_rule"] == {BRANCHES: 1}

@@ -77,3 +77,15 @@ def test_phones_of_other_languages(tmp_path: Path, first: str, second: str, hour
     cohort = import_beside(write_source(tmp_path, "chat.txt", text), **SETTINGS)
     assert [line[4] for line in turns_of(cohort)] == ["low \u0663", "Why?\nmore: yes"]
     assert cohort.turns["time"][0] == datetime(2024, 5, 25, hour, tzinfo=UTC)
+
+
+def test_what_the_app_writes_under_a_name_is_not_said(tmp_path: Path) -> None:
+    text = (
+        "\u200e[25.05.24, 10:00:00] Anna: \u200eMessages and calls are end-to-end encrypted.\n"
+        "[25.05.24, 10:00:05] Anna: low \u200e<This message was edited>\n"
+        "[25.05.24, 10:01:00] Wysa: \u200eimage omitted\n"
+        "[25.05.24, 10:01:10] Wysa: Why? \u200e<Diese Nachricht wurde bearbeitet.>\n"
+    )
+    cohort = import_beside(write_source(tmp_path, "chat.txt", text), **SETTINGS)
+    assert [line[4] for line in turns_of(cohort)] == ["low", "Why?"]
+    assert sum(cohort.manifest["import"]["messages"]["left_out_by_rule"].values()) == 2

@@ -14,7 +14,13 @@ import polars as pl
 
 from leadline.artefact import MANIFEST
 from leadline.errors import LeadlineError
-from leadline.importing.strangers import stranger_file, stranger_record, three_lines
+from leadline.importing.strangers import (
+    read_of,
+    stranger_file,
+    stranger_record,
+    stranger_text,
+    three_lines,
+)
 from leadline.layouts.apps import is_slack
 from leadline.layouts.cells import dialogue_column
 from leadline.layouts.chat import (
@@ -43,7 +49,7 @@ from leadline.sources.files import (
     table_batches,
     table_header,
 )
-from leadline.sources.quoting import listed
+from leadline.sources.quoting import listed, sayable
 from leadline.sources.rejects import RejectedRows
 
 TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
@@ -69,10 +75,12 @@ def detect_format(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
         return "daic", "a file named like a DAIC-WOZ transcript"
     if suffix == ".txt" and is_whatsapp(source):
         return "whatsapp", "lines with a date, a clock and a name, as WhatsApp exports"
-    if is_transcript(source):
+    if is_transcript(source, list(settings.roles())):
         return "folder", "a transcript with a speaker before what each says"
     if suffix in PARQUET and is_nested(source):
         return _json(source, settings)
+    if suffix == ".txt":
+        _refuse_speech(source, ledger)
     if suffix in TABLES:
         return _table(source, settings, ledger)
     if suffix in JSON:
@@ -80,6 +88,21 @@ def detect_format(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
     raise stranger_file(source) or unclear(
         source, f"The ending {suffix or 'of the name'!r} is not known."
     )
+
+
+def _refuse_speech(source: Path, ledger: RejectedRows) -> None:
+    """Refuse a text that is no table, and in which nobody who is known speaks."""
+    stranger = stranger_text(source)
+    if stranger is not None:
+        raise stranger
+    if len(table_header(source, ledger)) == 1:
+        raise LeadlineError(
+            "This text names no speaker that Leadline knows before what each says.",
+            remedy="If lines begin with who speaks, name the speakers: --person-role A "
+            "--role Q=clinician for 'Q: ...' and 'A: ...'. Else write 'Patient:' and 'Therapist:' "
+            "before what each says.",
+            file=source,
+        )
 
 
 def unclear(source: Path, problem: str) -> LeadlineError:
@@ -164,12 +187,29 @@ def _table(source: Path, settings: ImportConfig, ledger: RejectedRows) -> tuple[
             return in_cells
     if halves is not None:
         return EXCHANGES
+    if "text" in columns and "person" in columns:
+        raise _without_speakers(columns, header_of(first), source)
     raise LeadlineError(
         "The table has no role and text column that Leadline knows.",
         remedy="If each row is a turn, give --format table with --column role=NAME and "
         "--column text=NAME; if each row is a person, give --mapping FILE.toml; if each row is a "
         "conversation in one cell, give --format cells. The table has: "
         f"{listed(header_of(first))}.",
+        file=source,
+        row=1,
+    )
+
+
+def _without_speakers(columns: Mapping[str, str], header: list[str], source: Path) -> LeadlineError:
+    """The error for a table of somebody's texts that does not say who speaks: posts, a diary."""
+    lines = [f"{kind} = {sayable(columns[kind], 'NAME')!r}"
+             for kind in ("person", "time") if kind in columns]  # fmt: skip
+    answer = f"answer = {sayable(columns['text'], 'NAME')!r}"
+    return LeadlineError(
+        "The table has people and texts, and no column that says who speaks.",
+        remedy="If one does, give --column role=NAME. If all texts are the person's own (a diary, "
+        f"posts), give --mapping FILE.toml with these lines: {'; '.join(lines)}; ignore = ['*']; "
+        f"[[turns]]; {answer}. The table has: {listed(header)}.",
         file=source,
         row=1,
     )
@@ -203,8 +243,19 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     known_layout = platform_of(record)
     if known_layout is not None:
         return known_layout
+    if settings.messages_key:
+        return "chat", "the list of messages that --messages-key names"
+    for entry in (entry for _, entry in records if isinstance(entry, Mapping)):
+        stranger = stranger_record(entry, source, sure=True)
+        if stranger is not None:
+            raise stranger
     fits = _json_fits(record)
-    if len(fits) == 1:
+    if len(fits) > 1 and len(turn_keys(record)) == len(fits):
+        raise _several_lists(record, source)
+    if len(fits) > 1:
+        evidence = " and ".join(sign for _, sign in fits)
+        raise unclear(source, f"The first record ({where}) has {evidence}.")
+    if fits:
         return fits[0]
     if not fits and exchange_columns(list(record)) is not None:
         return EXCHANGES
@@ -214,14 +265,22 @@ def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
         stranger = stranger_record(record, source)
         if stranger is not None:
             raise stranger
-    evidence = " and ".join(sign for _, sign in fits) or "nothing that Leadline knows"
     names = listed(record, what="key")
-    error = unclear(source, f"The first record ({where}) has {evidence}. Its keys: {names}.")
-    if fits:
-        raise error
-    read = f'pandas.json_normalize(json.load(open("{source.name}")))'
-    lines = three_lines(read).replace("import pandas;", "import json, pandas;")
-    raise LeadlineError(error.problem, remedy=f"{error.remedy} {lines}", file=source)
+    problem = f"The first record ({where}) has nothing that Leadline knows. Its keys: {names}."
+    error = unclear(source, problem)
+    remedy = f"{error.remedy} {three_lines(read_of(source))}"
+    raise LeadlineError(error.problem, remedy=remedy, file=source)
+
+
+def _several_lists(record: Mapping[str, Any], source: Path) -> LeadlineError:
+    """The error for a record that holds several conversations: answers to choose from, logs."""
+    keys = listed(turn_keys(record), list(record), what="key")
+    return LeadlineError(
+        f"Each record has several lists of messages: {keys}.",
+        remedy="Say which is the conversation with --format chat --messages-key KEY, such as "
+        "conversation_a or chosen.",
+        file=source,
+    )
 
 
 def header_of(frame: pl.DataFrame) -> list[str]:

@@ -17,9 +17,10 @@ from leadline.cohort.store import finish_cohort
 from leadline.errors import LeadlineError
 from leadline.importing.authors import refuse_placeholders, settle_authors
 from leadline.importing.detect import detect_format, is_fhir
+from leadline.importing.prepared import prepared
 from leadline.importing.spool import Spool, clean, order, write_turns
 from leadline.layouts.apps import read_discord, read_messenger, read_slack, read_telegram
-from leadline.layouts.cells import read_cells, split_rows
+from leadline.layouts.cells import read_cells
 from leadline.layouts.chat import read_chat, read_claude, read_sharegpt
 from leadline.layouts.convokit import read_convokit
 from leadline.layouts.daic import daic_labels, read_daic
@@ -30,12 +31,11 @@ from leadline.layouts.long_table import read_table
 from leadline.layouts.rasa import read_rasa
 from leadline.layouts.survey import read_survey
 from leadline.layouts.traces import read_traces
-from leadline.layouts.unsaid import INLINE_CUT, INLINE_MARKS, REASONING, without_reasoning
 from leadline.layouts.whatsapp import read_whatsapp
 from leadline.output import check_name, new_directory
 from leadline.questionnaires.fhir import fhir_labels
 from leadline.questionnaires.labels import from_zero, label_table, table_labels
-from leadline.sources.batch import NOBODY, RawTurnBatch
+from leadline.sources.batch import RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.identity import Identities
 from leadline.sources.label import Label
@@ -248,7 +248,7 @@ def _gather(
     spool = Spool(directory)
     for batch in parts.batches:
         if batch.rows.height:
-            rows = _prepared(batch, parts, settings, ledger)
+            rows = prepared(batch, parts, settings, ledger)
             turns = clean(RawTurnBatch(batch.file, rows), parts.roles, settings, ledger)
             if identities.mode == "join":
                 turns = turns.with_columns(person=identities.column(turns["person"]))
@@ -256,43 +256,6 @@ def _gather(
         if progress is not None:
             progress(spool.height)
     return spool
-
-
-def _prepared(
-    batch: RawTurnBatch, parts: Source, settings: ImportConfig, ledger: RejectedRows
-) -> pl.DataFrame:
-    """Raw turns with whole dialogues split or asked about, and nameless authors marked as such."""
-    rows = batch.rows
-    speakers = rows["speaker"]
-    if rows.schema["text"] == pl.String and speakers.dtype == pl.String:
-        users = speakers.is_in(parts.roles.person_words(speakers.unique().drop_nulls()))
-        users = users.fill_null(False)
-        reasoned = ~users & rows["text"].str.contains_any(list(INLINE_MARKS)).fill_null(False)
-        if reasoned.any():
-            rows, users = _without_reasoning(rows, users, reasoned, ledger)
-        rows = split_rows(rows, users, settings, ledger, batch.file)
-    if parts.shared_conversations and rows.schema["person"] == pl.String:
-        absent = pl.col("person").is_null() & pl.col("conversation").is_not_null()
-        if rows.select(absent.any()).item():
-            rows = rows.with_columns(
-                person=pl.when(absent).then(pl.lit(NOBODY)).otherwise("person")
-            )
-    return rows
-
-
-def _without_reasoning(
-    rows: pl.DataFrame, users: pl.Series, reasoned: pl.Series, ledger: RejectedRows
-) -> tuple[pl.DataFrame, pl.Series]:
-    """Rows of others than the person without reasoning that stands before their words."""
-    cut = rows["text"].to_list()
-    for place in reasoned.arg_true():
-        cut[place] = without_reasoning(cut[place])
-    texts = pl.Series("text", cut, dtype=pl.String)
-    is_cut = reasoned & (texts != rows["text"])
-    is_bare = is_cut & (texts.str.strip_chars() == "")
-    ledger.note(INLINE_CUT, int(is_cut.sum()) - int(is_bare.sum()))
-    ledger.omit(REASONING, int(is_bare.sum()))
-    return rows.with_columns(texts).filter(~is_bare), users.filter(~is_bare)
 
 
 def _separate_labels(

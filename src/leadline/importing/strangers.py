@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import LeadlineError
+from leadline.sources.files import is_json_lines
 from leadline.sources.names import usual_place
 from leadline.sources.quoting import sayable
 
@@ -77,6 +78,25 @@ SPEECHES = ("dialog", "dialogue", "conversation", "messages", "turns", "utteranc
             "history", "chat")  # fmt: skip
 """Keys under which a list of bare texts is a dialogue."""
 
+SURE = (
+    (("MessageList", "threadProperties"), "a Skype export", "conversations"),
+    (("conversation", "from", "recipient", "type"), "a Bot Framework transcript", ""),
+    (("inputTranscript", "messages"), "an Amazon Lex log", ""),
+    (("conversation", "responses"), "a Grok export", "responses"),
+    (("prompt", "message_tree_id"), "an OpenAssistant tree", ""),
+    (("title", "safeHtmlItem"), "an activity of Google Takeout", ""),
+    (("user_name", "character_name"), "a SillyTavern chat", ""),
+    (("mes", "is_user"), "a SillyTavern chat", ""),
+    (("direct_post",), "a Mattermost export", ""),
+    (("dmConversation",), "direct messages of X (Twitter)", ""),
+    (("subreddit", "author"), "posts of Reddit", ""),
+)  # fmt: skip
+"""Marks of layouts that hold lists which might be taken for a conversation."""
+
+TEXTS = (("[LINE]", "a LINE chat"), ("카카오톡", "a KakaoTalk chat"),
+         ("KakaoTalk", "a KakaoTalk chat"), ("WEBVTT", "subtitles (WebVTT)"))  # fmt: skip
+"""What the first line of a text of a layout holds, and its name."""
+
 RECORDS = (
     (("ticket_id", "comments"), "a Zendesk ticket", "comments"),
     (("messageType", "createdDateTime"), "a Microsoft Teams export", ""),
@@ -86,9 +106,9 @@ RECORDS = (
     (("account_sid", "body"), "a Twilio log", ""),
     (("recipientId", "activities"), "a Bot Framework transcript", "activities"),
     (("channelId", "conversation", "from"), "a Bot Framework activity", ""),
+    (("logs",), "a log of Watson Assistant", "logs"),
     (("histories",), "a Character.AI export", ""),
     (("chat_metadata",), "a SillyTavern chat", ""),
-    (("user_name", "character_name"), "a SillyTavern chat", ""),
     (("intent", "transcriptions"), "a Voiceflow transcript", ""),
     (("segments", "language"), "a Whisper transcript", "segments"),
     (("results", "jobName"), "an Amazon Transcribe transcript", ""),
@@ -103,7 +123,7 @@ def three_lines(read: str) -> str:
     """The lines that bring a layout into a long table, as far as they can be said beforehand."""
     return (
         "Bring it into a long table, one row a message: "
-        f"import pandas; table = {read}; "
+        f"import json, pandas; table = {read}; "
         'table = table.rename(columns={"WHO": "person_id", "SPEAKER": "role", "WORDS": "text", '
         '"WHEN": "time"}); table[["person_id", "role", "text", "time"]].to_csv("turns.csv", '
         "index=False). Then: leadline import turns.csv --out COHORT."
@@ -127,9 +147,46 @@ def stranger_file(source: Path) -> LeadlineError | None:
                          file=source)  # fmt: skip
 
 
-def stranger_record(record: Mapping[str, Any], source: Path) -> LeadlineError | None:
-    """The error for a kind of JSON that is known and not read; None for any other."""
-    for key, value in record.items():
+def stranger_text(source: Path) -> LeadlineError | None:
+    """The error for a text of a messenger that is known and not read; None for any other."""
+    try:
+        with source.open(encoding="utf-8-sig") as stream:
+            first = stream.readline(1_000)
+    except (OSError, UnicodeDecodeError):
+        return None
+    name = next((name for mark, name in TEXTS if mark in first), None)
+    return (
+        None
+        if name is None
+        else LeadlineError(
+            f"This is {name}, which Leadline does not read.",
+            remedy=three_lines(
+                "pandas.DataFrame([(person, speaker, words, time) for each message])"
+            ),
+            file=source,
+        )
+    )
+
+
+def read_of(source: Path, inner: str = "") -> str:
+    """How pandas reads a file of JSON, or JSON lines."""
+    if is_json_lines(source):
+        return f'pandas.read_json("{source.name}", lines=True)'
+    path = f', record_path="{inner}"' if inner else ""
+    return f'pandas.json_normalize(json.load(open("{source.name}")){path})'
+
+
+def stranger_record(
+    record: Mapping[str, Any], source: Path, sure: bool = False
+) -> LeadlineError | None:
+    """The error for a kind of JSON that is known and not read; None for any other.
+
+    Args:
+        record: one of the file.
+        source: the file.
+        sure: only layouts whose marks leave no doubt.
+    """
+    for key, value in () if sure else record.items():
         if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
             if usual_place(key, SPEECHES) is None:
                 continue
@@ -140,13 +197,11 @@ def stranger_record(record: Mapping[str, Any], source: Path) -> LeadlineError | 
                 + " Say who speaks in each row, for example by turns.",
                 file=source,
             )
-    for keys, name, inner in RECORDS:
+    for keys, name, inner in SURE if sure else RECORDS:
         if all(key in record for key in keys):
-            path = f', record_path="{inner}"' if inner else ""
-            read = f'pandas.json_normalize(json.load(open("{source.name}")){path})'
             return LeadlineError(
                 f"This is {name}, which Leadline does not read.",
-                remedy=three_lines(read).replace("import pandas;", "import json, pandas;"),
+                remedy=three_lines(read_of(source, inner)),
                 file=source,
             )
     return None

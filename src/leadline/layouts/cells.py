@@ -33,7 +33,24 @@ LABELS = tuple(sorted(
     - {"function", "developer", "tool"}, key=len, reverse=True,
 ))  # fmt: skip
 
-MARKS = (":", "\uff1a", "<|im_start|>")
+TEMPLATES = (
+    ("<|im_start|>", re.compile(r"<\|im_start\|>\s*(?P<name>\w+)[ \t]*\n?")),
+    ("<|start_header_id|>",
+     re.compile(r"<\|start_header_id\|>\s*(?P<name>\w+)\s*<\|end_header_id\|>\s*")),
+    ("<start_of_turn>", re.compile(r"<start_of_turn>\s*(?P<name>\w+)[ \t]*\n?")),
+    ("<|user|>", re.compile(r"<\|(?P<name>user|assistant|system)\|>\s*")),
+)  # fmt: skip
+"""Marks that templates set before a message (ChatML, Llama 3, Gemma, Phi), with its speaker."""
+
+ENDS = re.compile(
+    r"<\|(?:im_end|endoftext|eot_id|begin_of_text|end_of_text|end)\|>|<end_of_turn>|<bos>|<eos>"
+    r"|</?s>"
+)
+"""Marks of templates that are nobody's words."""
+
+INST = "[INST]"  # Llama 2 and Mistral
+
+MARKS = (":", "\uff1a", INST, *(mark for mark, _ in TEMPLATES))
 
 SAMPLE = 200  # cells by which a column is judged
 
@@ -60,9 +77,15 @@ def label_pattern(extra: Sequence[str] = ()) -> re.Pattern[str]:
 PATTERN = label_pattern()
 
 
-CHATML_START = "<|im_start|>"
-
-CHATML = re.compile(r"<\|im_start\|>\s*(?P<name>\w+)[ \t]*\n?")
+def with_colons(text: str, roles: Sequence[str] = ()) -> str:
+    """A transcript whose speakers stand alone in a line with the time, as Otter and Zoom write."""
+    names = "|".join(re.escape(name) for name in (*roles, *LABELS))
+    return re.sub(
+        rf"(?im)^[ \t]{{0,9}}[\[(]?(?P<name>{names})[\])]?[ \t]{{1,9}}"
+        rf"[\[(]?(?:\d{{1,2}}:)?\d{{1,2}}:\d{{2}}(?:[.,]\d{{1,9}})?[\])]?[ \t]{{0,9}}$\n?",
+        r"\g<name>: ",
+        text,
+    )
 
 
 def split_dialogue(text: str, pattern: re.Pattern[str] = PATTERN) -> list[tuple[str, str]] | None:
@@ -71,8 +94,12 @@ def split_dialogue(text: str, pattern: re.Pattern[str] = PATTERN) -> list[tuple[
     >>> split_dialogue("User: low today. Bot: What happened?")
     [('User', 'low today.'), ('Bot', 'What happened?')]
     """
-    if CHATML_START in text:
-        pattern, text = CHATML, text.replace("<|im_end|>", "").replace("<|endoftext|>", "")
+    if INST in text:
+        text = _as_chatml(text)
+    for mark, template in TEMPLATES:
+        if mark in text:
+            pattern, text = template, ENDS.sub("", text)
+            break
     matches = list(pattern.finditer(text))
     if len(matches) < 2 or text[: matches[0].start()].strip():
         return None
@@ -83,6 +110,13 @@ def split_dialogue(text: str, pattern: re.Pattern[str] = PATTERN) -> list[tuple[
         (match["name"], text[match.end() : end].strip())
         for match, end in zip(matches, ends, strict=True)
     ]
+
+
+def _as_chatml(text: str) -> str:
+    """``<s>[INST] <<SYS>> ... <</SYS>> low [/INST] why? </s>`` with the marks of ChatML."""
+    start = TEMPLATES[0][0]
+    text = text.replace("<</SYS>>", f"{start}user\n").replace("<<SYS>>", f"{start}system\n")
+    return text.replace("[/INST]", f"{start}assistant\n").replace(INST, f"{start}user\n")
 
 
 def is_dialogue(text: Any, roles: Mapping[str, str], pattern: re.Pattern[str] = PATTERN) -> bool:

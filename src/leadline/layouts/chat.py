@@ -16,6 +16,7 @@ from typing import Any
 from leadline.errors import LeadlineError
 from leadline.layouts.branches import PARENT_KEYS, opened_mapping, unnested
 from leadline.layouts.dialogue import Dialogue, DialogueWriter
+from leadline.layouts.exchanges import exchange_columns, paired_messages
 from leadline.layouts.message import (
     BOT_KEYS,
     DIRECTIONS,
@@ -28,6 +29,7 @@ from leadline.layouts.message import (
 from leadline.sources.batch import NOBODY, ONLY, RawTurnBatch
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import json_values
+from leadline.sources.json_tables import opened_record
 from leadline.sources.names import looks_like, normal, usual_place, words
 from leadline.sources.people import PeopleColumns, picked
 from leadline.sources.quoting import listed
@@ -68,6 +70,10 @@ CALL_WORDS = frozenset(("input", "inputs", "output", "outputs", "request", "resp
 
 ABOUT = ("metadata", "meta", "user", "account", "person", "participant", "patient", "config")
 """Keys of objects beside a holder of a conversation that hold no messages."""
+
+CHOICES = ("chosen", "rejected", "conversation_a", "conversation_b", "response_a", "response_b",
+           "prompt", "completion")  # fmt: skip
+"""Keys of conversations of which one is to be chosen."""
 
 REQUEST_KEYS = ("response", "choices", "completion", "usage", "request")
 
@@ -113,7 +119,8 @@ def _read(
 
 def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
     """Records of a chat file with their locators; a wrapper object is opened."""
-    for where, value in json_values(source, ledger, CHAT_KEYS):
+    for where, raw in json_values(source, ledger, CHAT_KEYS):
+        value = _open_wrapper(_open_list(opened_record(raw)))
         key = _wrapper(value)
         if key is None and _is_by_name(value):
             for number, (name, messages) in enumerate(value.items(), 1):
@@ -124,7 +131,30 @@ def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any
             yield where, _open_chat(value)
             continue
         for number, entry in enumerate(value[key]):
-            yield f"{where}, {key}[{number}]", _open_chat(entry)
+            yield f"{where}, {key}[{number}]", _open_chat(opened_record(entry))
+
+
+def _open_list(value: Any) -> Any:
+    """A conversation that is nothing but a list: of messages, or of pairs."""
+    if not isinstance(value, list) or not value:
+        return value
+    messages = value if all(map(has_role_and_text, value)) else paired_messages(value)
+    return value if messages is None else {"messages": messages}
+
+
+def _open_wrapper(value: Any) -> Any:
+    """The inner object where a wrapper lies in another: ``data.chats``, Elasticsearch's hits."""
+    if not isinstance(value, Mapping) or _wrapper(value) is not None:
+        return value
+    for key, inner in value.items():
+        if not isinstance(inner, Mapping) or usual_place(key, (*WRAPPERS, "hits")) is None:
+            continue
+        hits = inner.get("hits")
+        if isinstance(hits, list) and hits and isinstance(hits[0], Mapping):
+            return {"records": hits}
+        if _wrapper(inner) is not None:
+            return inner
+    return value
 
 
 def _wrapper(value: Any) -> str | None:
@@ -138,7 +168,10 @@ def _wrapper(value: Any) -> str | None:
             continue
         if not isinstance(inner[0], Mapping):
             continue
-        if turn_keys(inner[0]) or "conversation_parts" in inner[0] or has_tree(inner[0]):
+        first = opened_record(inner[0])
+        if turn_keys(first) or "conversation_parts" in first or has_tree(first):
+            return key
+        if "_source" in inner[0] and is_message(first):
             return key
     return None
 
@@ -147,6 +180,7 @@ def _open_chat(value: Any) -> Any:
     """A record whose conversation lies deeper, under ``chat``, also as a history by id."""
     if not isinstance(value, Mapping):
         return value
+    value = _open_pairs(value)
     by_name = [key for key, inner in value.items()
                if usual_place(key, TURN_KEYS) is not None and _holds_messages(inner)]  # fmt: skip
     if by_name:
@@ -161,6 +195,39 @@ def _open_chat(value: Any) -> Any:
         current = history.get("currentId")
         return {**outer, "messages": list(nodes.values()), "current_node": current}
     return {**inner, **outer}
+
+
+def _open_pairs(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record whose messages are pairs, with the last exchange where it stands beside them."""
+    holders = [value, *(inner for inner in value.values() if isinstance(inner, Mapping))]
+    for holder in holders:
+        for key in holder:
+            messages = None
+            if usual_place(key, TURN_KEYS) is not None:
+                messages = paired_messages(holder[key])
+            if messages is None:
+                continue
+            halves = _last_exchange(value) if holder is value else {}
+            messages += paired_messages([list(halves.values())[-2:]]) or []
+            outer = {name: entry for name, entry in value.items()
+                     if name != key and name not in halves and entry is not holder}  # fmt: skip
+            inner = {} if holder is value else {k: v for k, v in holder.items() if k != key}
+            return {**inner, **outer, "messages": messages}
+    return value
+
+
+def _last_exchange(value: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> text of what was asked last and of its answer, which stand beside a history."""
+    halves = exchange_columns(list(value))
+    keys = ("instruction", "input", "output") if "instruction" in value else halves or ()
+    texts = {key: value[key] for key in keys
+             if isinstance(value.get(key), str) and value[key]}  # fmt: skip
+    if (keys and keys[-1] not in texts) or len(texts) < 2:
+        return {}
+    if len(texts) == 3:  # an instruction and its input are one request
+        texts["input"] = "\n".join((texts.pop("instruction"), texts["input"]))
+        texts["output"] = texts.pop("output")
+    return texts
 
 
 def _holds_messages(value: Any) -> bool:
@@ -186,7 +253,9 @@ def _open_holder(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_by_name(value: Any) -> bool:
     """Whether an object holds conversations by their names: ``{"c1": [message, ...], ...}``."""
-    if not isinstance(value, Mapping) or not value or turn_keys(value):
+    if not isinstance(value, Mapping) or not value or _named_turn_keys(value):
+        return False
+    if any(normal(key) in CHOICES for key in value):
         return False
     return all(
         isinstance(inner, list) and inner and all(has_role_and_text(entry) for entry in inner)
@@ -204,7 +273,16 @@ def has_tree(record: Mapping[str, Any]) -> bool:
 
 
 def turn_keys(record: Mapping[str, Any]) -> list[str]:
-    """Keys of a record under which a list of messages lies."""
+    """Keys of a record under which a list of messages lies, whatever they are called."""
+    keys = _named_turn_keys(record)
+    if not keys and not has_role_and_text(record):
+        keys = [key for key in record
+                if _is_dialogue(record[key]) and key != "conversation_parts"]  # fmt: skip
+    return keys
+
+
+def _named_turn_keys(record: Mapping[str, Any]) -> list[str]:
+    """Keys of a record that are known for a list of messages, and hold one."""
     keys = [
         key
         for key in record
@@ -224,6 +302,11 @@ def turn_keys(record: Mapping[str, Any]) -> list[str]:
             and any(has_role_and_text(entry) for entry in record[key])
         ]
     return sorted(keys, key=lambda key: usual_place(key, TURN_KEYS) or 0)
+
+
+def _is_dialogue(value: Any) -> bool:
+    """Whether something is a list of messages, whatever its key."""
+    return isinstance(value, list) and bool(value) and all(map(has_role_and_text, value))
 
 
 def has_role_and_text(record: Any) -> bool:
@@ -331,6 +414,9 @@ class ChatReader:
             messages, current = opened_mapping(record)
             return messages, "mapping", current
         keys = turn_keys(record)
+        if self.settings.messages_key:
+            keys = [key for key in record if key == self.settings.messages_key
+                    and isinstance(record[key], list)]  # fmt: skip
         if len(keys) != 1:
             detail = (
                 f"It has {listed(keys, list(record), what='key')}."
@@ -340,7 +426,7 @@ class ChatReader:
             self.writer.rows.lose(
                 where,
                 f"The conversation needs one list of messages. {detail}",
-                f"Keep one of: {', '.join(TURN_KEYS)}.",
+                "Say which key holds it with --messages-key KEY.",
             )
             return None, "", None
         current = identifier(first_of(record, ("current_leaf_message_uuid", "current_node")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,7 +16,7 @@ from leadline.sources.files import table_batches, table_header
 from leadline.sources.names import looks_like, normal, words
 from leadline.sources.people import PeopleColumns
 from leadline.sources.rejects import RejectedRows
-from leadline.sources.roles import roles_of
+from leadline.sources.roles import KNOWN, roles_of
 from leadline.sources.source import Source
 
 ASKING = ("user_message", "user_text", "user_input", "user_prompt", "user_query", "user_utterance",
@@ -45,6 +46,27 @@ def exchange_columns(header: Sequence[str]) -> tuple[str, str] | None:
     if len(asking) > 1:  # then `user` is who wrote it
         asking = [name for name in asking if looks_like(name) != "person"]
     return (asking[0], answering[0]) if len(asking) == 1 and len(answering) == 1 else None
+
+
+def paired_messages(pairs_of_texts: Any) -> list[dict[str, str]] | None:
+    """The messages of a list of pairs: speaker and words (FastChat), or words and answer (Gradio).
+
+    >>> paired_messages([["USER", "low"], ["ASSISTANT", "why?"]])[1]
+    {'role': 'ASSISTANT', 'content': 'why?'}
+    >>> paired_messages([["low", "why?"]])
+    [{'role': 'user', 'content': 'low'}, {'role': 'assistant', 'content': 'why?'}]
+    """
+    if not isinstance(pairs_of_texts, list) or not pairs_of_texts:
+        return None
+    for pair in pairs_of_texts:
+        if not isinstance(pair, list) or len(pair) != 2:
+            return None
+        if not all(text is None or isinstance(text, str) for text in pair):
+            return None
+    if all(str(speaker).lower() in KNOWN for speaker, _ in pairs_of_texts):
+        return [{"role": speaker, "content": text} for speaker, text in pairs_of_texts if text]
+    return [{"role": role, "content": text} for pair in pairs_of_texts
+            for role, text in zip(("user", "assistant"), pair, strict=True) if text]  # fmt: skip
 
 
 def read_exchanges(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:

@@ -6,13 +6,13 @@ with --one-person-per-conversation, another in each file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from leadline.errors import LeadlineError
-from leadline.layouts.cells import NO_DIALOGUE, label_pattern, split_dialogue
+from leadline.layouts.cells import NO_DIALOGUE, label_pattern, split_dialogue, with_colons
 from leadline.layouts.chat import ChatReader
 from leadline.layouts.long_table import Fixed, TableReader
 from leadline.layouts.whatsapp import is_whatsapp, read_whatsapp
@@ -41,8 +41,13 @@ def dialogue_files(folder: Path) -> list[Path]:
                   if path.stem.isdigit() else (0, path.name))  # fmt: skip
 
 
-def is_transcript(path: Path) -> bool:
-    """Whether a text file is a dialogue with a speaker before each line."""
+def is_transcript(path: Path, roles: Sequence[str] = ()) -> bool:
+    """Whether a text file is a dialogue with a speaker before what each says.
+
+    Args:
+        path: the file.
+        roles: further speakers that were named.
+    """
     if path.suffix.lower() not in TRANSCRIPTS:
         return False
     try:
@@ -50,7 +55,7 @@ def is_transcript(path: Path) -> bool:
             head = stream.read(20_000)
     except (OSError, UnicodeDecodeError):
         return False
-    parts = split_dialogue(head)
+    parts = split_dialogue(with_colons(head, roles), label_pattern(roles))
     return parts is not None and len(parts) > 1
 
 
@@ -94,7 +99,8 @@ def _transcript(path: Path, settings: ImportConfig, ledger: RejectedRows) -> Raw
             "--person ID if all are one.",
             file=path,
         )
-    parts = split_dialogue(read_text(path), label_pattern(list(settings.roles())))
+    roles = list(settings.roles())
+    parts = split_dialogue(with_colons(read_text(path), roles), label_pattern(roles))
     schema = {"row": pl.String, "person": pl.String, "conversation": pl.String,
               "speaker": pl.String, "text": pl.String}  # fmt: skip
     if parts is None:

@@ -37,7 +37,7 @@ COLUMN_NAMES = {
     "role": ("role", "speaker", "author_role", "sender", "interlocutor", "sender_type",
              "speaker_role", "sender_role", "user_type"),
     "text": ("text", "message", "content", "body", "utterance", "utterance_text", "message_text"),
-    "time": ("time", "timestamp", "created_at", "sent_at", "datetime"),
+    "time": ("time", "timestamp", "created_at", "sent_at", "datetime", "at"),
 }  # fmt: skip
 
 OPTIONAL = ("conversation", "time")

@@ -25,7 +25,7 @@ TEXT_KEYS = ("content", "text", "value", "message", "body", "utterance", "uttera
 
 TIME_KEYS = ("created_at", "timestamp", "time", "create_time", "date", "sent_at", "created",
              "ts", "datetime", "created_date", "date_created", "timestamp_ms", "sent", "created_on",
-             "message_time", "creation_date", "inserted_at", "posted_at")  # fmt: skip
+             "message_time", "creation_date", "inserted_at", "posted_at", "at")  # fmt: skip
 
 ID_KEYS = ("id", "message_id", "uuid", "msg_id")
 
@@ -39,6 +39,19 @@ AUTHOR_KEYS = ("author_id", "sender_id", "user_id", "participant_id", "author_na
 
 ABOUT_KEYS = ("metadata", "meta", "additional_kwargs", "info")
 """Keys of objects that say something of a message."""
+
+SIDES = ("request", "response")
+
+PART_KINDS = {"user-prompt": "text", "request": "text", "response": "text", "think": "thinking",
+              "system-prompt": "instructions", "instructions": "instructions",
+              "tool-call": "tool_call", "tool-return": "tool_result", "retry-prompt": "tool_result",
+              "builtin-tool-call": "tool_call", "builtin-tool-return": "tool_result",
+              "search": "tool_call", "tool_search": "tool_call"}  # fmt: skip
+"""Kinds of parts that say who speaks, as kinds of content."""
+
+LATE_TEXT_KEYS = ("parts", "items", "blocks")
+
+LATE_ROLE_KEYS = ("source", "creator", "type_of_sender")
 
 LANGCHAIN = {"human": "human", "ai": "ai", "system": "system", "tool": "tool",
              "function": "function", "aimessage": "ai", "humanmessage": "human",
@@ -55,8 +68,12 @@ UNSAID_PARTS = {
     **dict.fromkeys(("tool_use", "tool_result", "tool_call", "tool_call_response", "tool_calls",
                      "server_tool_use", "web_search_tool_result", "function_call",
                      "function_call_output", "mcp_tool_use", "mcp_tool_result",
-                     "code_execution_tool_result"), TOOLS),
+                     "code_execution_tool_result", "function_call_content",
+                     "function_result_content"), TOOLS),
+    "instructions": HIDDEN,
 }  # fmt: skip
+
+PART_KIND_KEYS = ("type", "content_type", "block_type", "part_kind", "$type")
 
 OTHER_PARTS = "parts of a message that are not text (images, files), left out"
 
@@ -99,6 +116,9 @@ def opened(message: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(inner, Mapping) and isinstance(message.get("id"), list) and message["id"]:
         outer = {key: value for key, value in message.items() if key not in ("kwargs", "id")}
         return {**outer, **inner, "type": str(message["id"][-1])}
+    parts = message.get("parts") or message.get("fragments")
+    if isinstance(parts, list) and ("fragments" in message or message.get("kind") in SIDES):
+        return _opened_parts(message, [part for part in parts if isinstance(part, Mapping)])
     inner = message.get("data")
     if isinstance(inner, Mapping) and "content" in inner and "type" in message:
         outer = {key: value for key, value in message.items() if key != "data"}
@@ -108,6 +128,20 @@ def opened(message: Mapping[str, Any]) -> Mapping[str, Any]:
         outer = {key: value for key, value in message.items() if key != "message"}
         return {**outer, **opened(inner)}
     return message
+
+
+def _opened_parts(message: Mapping[str, Any], parts: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A message of PydanticAI (parts of a request or response) or DeepSeek (fragments)."""
+    kinds = [str(part.get("part_kind") or part.get("type") or "").lower() for part in parts]
+    is_answer = message.get("kind") == "response" or "response" in kinds or "think" in kinds
+    content = [{"type": PART_KINDS.get(kind, kind), "text": part.get("content")}
+               for kind, part in zip(kinds, parts, strict=True)]  # fmt: skip
+    outer = {key: value for key, value in message.items()
+             if key not in ("parts", "fragments", "kind")}  # fmt: skip
+    times = [part["timestamp"] for part in parts if isinstance(part.get("timestamp"), str)]
+    if times and "timestamp" not in outer:
+        outer["timestamp"] = times[-1]
+    return {**outer, "role": "assistant" if is_answer else "user", "content": content}
 
 
 def _is_inner(message: Mapping[str, Any]) -> bool:
@@ -206,12 +240,16 @@ def _speaker(message: Mapping[str, Any], keys: Keys, used: dict[str, str]) -> An
                 used[key] = "role"
                 return "user" if message[key] else "other side"
         speaker = _looking_like(message, "role", used)
+    if speaker is None and not keys.role:
+        late = _first(message, LATE_ROLE_KEYS, used, "role")
+        speaker = author_word(late) if isinstance(late, Mapping) else late
+        speaker = speaker if isinstance(speaker, str) else None
     return speaker
 
 
 def author_word(author: Mapping[str, Any]) -> Any:
     """What an author object says of its speaker: the role, whether it is a bot, else the name."""
-    for key in _fields(author, ("role", "type", "kind", "user_type", "sender_type")):
+    for key in _fields(author, ("role", "type", "kind", "user_type", "sender_type", "label")):
         if isinstance(author[key], str) and author[key]:
             return author[key]
     for key in _fields(author, BOT_KEYS):
@@ -252,9 +290,11 @@ def _content(message: Mapping[str, Any], keys: Keys, used: dict[str, str]) -> An
         best = value
         if value not in ("", []) and not (isinstance(value, str) and not value.strip()):
             return value
-    if best is None and not keys.text and isinstance(message.get("parts"), list):
-        used["parts"] = "text"
-        return message["parts"]
+    if best is None and not keys.text:
+        for key in _fields(message, LATE_TEXT_KEYS):
+            if isinstance(message[key], list):
+                used[key] = "text"
+                return message[key]
     return best
 
 
@@ -287,10 +327,10 @@ def _part(part: Any) -> tuple[str | None, str]:
         return (part, "") if part.strip() else (None, "")
     if not isinstance(part, Mapping):
         return None, OTHER_PARTS
-    kind = str(part.get("type") or part.get("content_type") or "")
+    kind = normal(str(next((part[key] for key in PART_KIND_KEYS if part.get(key)), "")))
     if kind in UNSAID_PARTS or part.get("thought") is True:
         return None, UNSAID_PART
-    text = part.get("text")
+    text = part.get("text", part.get("Text"))
     if text is None and (kind in TEXT_PARTS or kind == "message"):
         text = part.get("content")
     if isinstance(text, Mapping):
@@ -303,7 +343,8 @@ def _part(part: Any) -> tuple[str | None, str]:
 def _without_text(message: Mapping[str, Any], content: Any, speaker: Any) -> str:
     """Why a message without words is none; "" if it is simply empty, which is a bad row."""
     if isinstance(content, list) and content:
-        kinds = {str(part.get("type")) for part in content if isinstance(part, Mapping)}
+        kinds = {normal(str(next((part[key] for key in PART_KIND_KEYS if part.get(key)), "")))
+                 for part in content if isinstance(part, Mapping)}  # fmt: skip
         reasons = {UNSAID_PARTS.get(kind, "") for kind in kinds}
         if len(reasons) == 1 and "" not in reasons:
             return reasons.pop()
@@ -314,7 +355,8 @@ def _without_text(message: Mapping[str, Any], content: Any, speaker: Any) -> str
     if names & {"tool_calls", "function_call", "tool_call_id", "tool_uses"}:
         return TOOLS
     if names & {"attachments", "files", "embeds", "media", "images", "sticker_items", "reactions",
-                "photos", "videos", "gifs", "audio_files", "sticker"}:  # fmt: skip
+                "photos", "videos", "gifs", "audio_files", "sticker", "media_type",
+                "media_ids"}:  # fmt: skip
         return NO_TEXT
     if isinstance(speaker, str) and speaker.lower() in ("system", "developer"):
         return HIDDEN

@@ -31,6 +31,9 @@ ID_COLUMNS = ("message_id", "msg_id", "message_uuid", "utterance_id", "id", "uui
 
 ANNOTATORS = ("annotator", "rater", "coder", "labeler", "labeller", "worker", "crowdworker")
 
+EDITS = ("is_edited", "edited", "edited_at", "edit_count", "edit_number", "version", "revision")
+"""Columns that say that a message may come again with other words."""
+
 ANNOTATED = "further rows of a message that several annotators judged, left out"
 
 
@@ -68,6 +71,10 @@ def omitted_rows(
         _leave_repeats(omitted, path, columns, identifier or columns.get("turn"), ANNOTATED, ledger)
     elif identifier is not None:
         _leave_repeats(omitted, path, columns, identifier, REPEATS, ledger)
+        edits = [name for name in spare if normal(name) in EDITS]
+        if edits:
+            ledger.uses.take(path, edits[0], "whether it was edited")
+            _leave_edited(omitted, path, columns, identifier, ledger)
     if parent is not None and identifier is not None:
         ledger.uses.take(path, parent, "the message before it")
         _leave_branches(omitted, path, columns, identifier, parent, ledger)
@@ -100,6 +107,25 @@ def _leave_repeats(
         omitted.rows[reason] = repeated["__row"]
 
 
+def _leave_edited(
+    omitted: Left,
+    path: Path,
+    columns: Mapping[str, str],
+    identifier: str,
+    ledger: RejectedRows,
+) -> None:
+    """Rows whose message comes again, with other words, further down: they were edited away."""
+    keys = [columns[kind] for kind in ("conversation", "person", "role") if kind in columns]
+    read = list(dict.fromkeys([identifier, *keys]))
+    texts = [pl.col(name).cast(pl.String) for name in read]
+    table = pl.concat(frame.select("__row", *texts) for frame in table_batches(path, ledger, read))
+    for rows in omitted.rows.values():
+        table = table.filter(~pl.col("__row").is_in(rows))
+    again = table.filter(~pl.struct(read).is_last_distinct() & pl.col(identifier).is_not_null())
+    if again.height:
+        omitted.rows[BRANCHES] = again["__row"]
+
+
 def _leave_branches(
     omitted: Left,
     path: Path,
@@ -127,7 +153,8 @@ def _leave_branches(
             numbers += [row for place, row in enumerate(group["__row"])
                         if place not in kept_places]  # fmt: skip
     if numbers:
-        omitted.rows[BRANCHES] = pl.Series(numbers, dtype=pl.Int64)
+        earlier = omitted.rows.get(BRANCHES, pl.Series(dtype=pl.Int64)).cast(pl.Int64)
+        omitted.rows[BRANCHES] = earlier.append(pl.Series(numbers, dtype=pl.Int64))
 
 
 def unsaid_mask(frame: pl.DataFrame, flags: Sequence[str]) -> pl.Series:

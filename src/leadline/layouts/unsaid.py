@@ -59,12 +59,14 @@ KINDS = {
     **dict.fromkeys(("note", "internal", "internal_note", "private_note", "whisper",
                      "comment_internal", "staff_note", "internal_comment", "agent_note"), NOTES),
     **dict.fromkeys(("reasoning", "thinking", "thought", "thoughts", "redacted_thinking",
-                     "reasoning_recap", "analysis", "chain_of_thought"), REASONING),
+                     "thought_event", "reasoning_recap", "analysis",
+                     "chain_of_thought"), REASONING),
     **dict.fromkeys(("tool", "tool_call", "tool_calls", "tool_use", "tool_result", "function_call",
                      "function_call_output", "function_response", "tool_output", "tool_response",
                      "web_search_call", "file_search_call", "computer_call", "local_shell_call",
                      "computer_call_output", "code_interpreter_call", "image_generation_call",
                      "mcp_call", "mcp_list_tools", "mcp_approval_request", "execution_output",
+                     "tool_call_request_event", "tool_call_execution_event",
                      "mcp_approval_response", "local_shell_call_output", "custom_tool_call",
                      "custom_tool_call_output", "code", "commentary", "tether_quote",
                      "tether_browsing_display", "system_error", "function"), TOOLS),
@@ -76,7 +78,9 @@ KINDS = {
     **dict.fromkeys(("event", "channel_join", "channel_leave", "channel_topic", "channel_purpose",
                      "channel_name", "channel_archive", "call", "pinned_message", "typing",
                      "channelpinnedmessage", "guildmemberjoin", "recipientadd", "recipientremove",
-                     "threadcreated", "item_reference"), EVENTS),
+                     "threadcreated", "item_reference", "memory_query_event",
+                     "user_input_requested_event", "select_speaker_event", "handoff_message",
+                     "conversation_update", "end_of_conversation", "stop_message"), EVENTS),
 }  # fmt: skip
 """Values of `KIND_KEYS` that mean that a message was not said."""
 
@@ -124,7 +128,7 @@ INLINE_CUT = "messages whose reasoning (<think>) was cut off"
 def without_reasoning(text: str) -> str:
     """The words of a message without the reasoning that stands before them.
 
-    >>> without_reasoning("<think>They are low.</think>\\nWhat happened?")
+    >>> without_reasoning("<think>They are low.</think> What happened?")
     'What happened?'
     """
     rest = INLINE.sub("", text)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from leadline.errors import LeadlineError
 from leadline.layouts.posts import Post, Room, read_posts
-from leadline.layouts.unsaid import EVENTS
+from leadline.layouts.unsaid import EVENTS, placeholder
 from leadline.sources.config import ImportConfig
 from leadline.sources.files import read_text
 from leadline.sources.rejects import RejectedRows
@@ -21,6 +21,13 @@ from leadline.sources.source import Source
 from leadline.sources.spoken_times import day_order, is_ambiguous
 
 MARKS = "\u200e\u200f\u202a\u202c\ufeff"
+
+BY_APP = "\u200e"
+"""Before what the app of an iPhone writes under a name: notices, calls, media that are left out."""
+
+EDIT_MARKS = "marks of an edited message, cut off"
+
+EDITED = re.compile(r"[ \t]{0,9}(?:\u200e<[^<>\n]{5,60}>|<This message was edited>)$")
 
 DAY = (
     r"(?:\d{1,4}\u200f?[-/.]\u200f?\d{1,2}\u200f?[-/.]\u200f?\d{2,4}"
@@ -95,7 +102,12 @@ def _rooms(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterat
             room.posts.append(Post(f"line {number}", "", "", None, time, unsaid=EVENTS))
             continue
         name = name.strip(MARKS + " ")
-        room.posts.append(Post(f"line {number}", name, name, text.strip(MARKS), time))
+        by_app = text.startswith(BY_APP)
+        text, edits = EDITED.subn("", text)
+        ledger.note(EDIT_MARKS, edits)
+        text = text.strip(MARKS)
+        unsaid = EVENTS if by_app and not placeholder(text) else ""
+        room.posts.append(Post(f"line {number}", name, name, text, time, unsaid=unsaid))
     for place, lines_below in further.items():
         room.posts[place].text = "\n".join([str(room.posts[place].text), *lines_below])
     ledger.uses.meet(source, ("date", "name", "text"))

@@ -51,6 +51,9 @@ class ImportConfig:
         "", "The identifier of the one person whose conversations the whole source holds."
     )
     time_key: str = setting("", "JSON: the key of a message that says when it was said.")
+    messages_key: str = setting(
+        "", "JSON: the key of a conversation that holds its messages, where it has several lists."
+    )
     text_key: str = setting("", "JSON: the key of a message that holds its words.")
     one_person_per_conversation: bool = setting(
         False, "Without person identifiers: take each conversation as one person."

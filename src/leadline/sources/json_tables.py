@@ -6,6 +6,7 @@ visit below each person), or as a list inside what each person has (``"assessmen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,11 @@ QUESTION = frozenset(("question", "item", "field", "linkid", "questionid", "item
 
 ANSWER = frozenset(("value", "answer", "response", "rating"))
 
+DYNAMO = ("S", "N", "BOOL", "NULL", "M", "L", "B", "SS", "NS")
+"""Names of types that DynamoDB writes around each value."""
+
+NOT_WHOLE = re.compile(r"[^0-9-]")
+
 DEPTH = 2  # levels below a row that are columns of it
 
 
@@ -32,6 +38,7 @@ def table_rows(value: Any) -> list[Any]:
     >>> table_rows({"p1": 3, "p2": 4})
     [{'person_id': 'p1', 'total': 3}, {'person_id': 'p2', 'total': 4}]
     """
+    value = opened_record(value)
     if not isinstance(value, Mapping):
         return [value]
     if any(looks_like(key) == "person" for key in value) or "id" in value:
@@ -42,6 +49,40 @@ def table_rows(value: Any) -> list[Any]:
     if _is_by_person(value):
         return [row for name, inner in value.items() for row in _of_person(name, inner)]
     return [value]
+
+
+def opened_record(value: Any) -> Any:
+    """A record without what a database wraps around it: Elasticsearch's ``_source``, DynamoDB's
+    ``Item`` and types.
+
+    >>> opened_record({"Item": {"role": {"S": "user"}, "at": {"N": "17"}}})
+    {'role': 'user', 'at': 17}
+    """
+    if not isinstance(value, Mapping):
+        return value
+    inner = value.get("_source")
+    if isinstance(inner, Mapping):
+        return {"_id": value.get("_id"), **inner}
+    if set(value) == {"Item"} and isinstance(value["Item"], Mapping):
+        value = value["Item"]
+    return _untyped({"M": value}) if value and all(map(_is_typed, value.values())) else value
+
+
+def _is_typed(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in DYNAMO
+
+
+def _untyped(value: Any) -> Any:
+    if not _is_typed(value):
+        return value
+    kind, inner = next(iter(value.items()))
+    if kind == "M" and isinstance(inner, Mapping):
+        return {key: _untyped(entry) for key, entry in inner.items()}
+    if kind == "L" and isinstance(inner, list):
+        return [_untyped(entry) for entry in inner]
+    if kind == "N" and isinstance(inner, str):
+        return float(inner) if NOT_WHOLE.search(inner) else int(inner)
+    return None if kind == "NULL" else inner
 
 
 def _is_table(value: Any) -> bool:
