@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leadline.cohort.store import read_cohort
-from leadline.importing.importing import import_files
+from leadline.importing.importing import READERS, import_files
 from leadline.sources.config import FORMATS, ImportConfig
 
 LAW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -167,10 +168,63 @@ LAYOUTS: list[Callable[[list[str]], Any]] = [
 
 SETTINGS: dict[Callable[[list[str]], Any], ImportConfig] = {messenger: ImportConfig(person="p")}
 
-CASED = (chat, langchain, blocks, flat, tree, sharegpt, gemini, responses)
-"""Layouts that people write themselves, so that their keys are in any case."""
 
-WITH_BRANCHES = (tree, chatgpt)
+def flat_tree(words: list[str]) -> Any:
+    return [{**message, "parent_id": f"m{place - 1}" if place else None}
+            for place, message in enumerate(flat(words))]  # fmt: skip
+
+
+def claude_tree(words: list[str]) -> Any:
+    content = claude(words)
+    for place, message in enumerate(content[0]["chat_messages"]):
+        message["parent_message_uuid"] = f"m{place - 1}" if place else None
+    return content
+
+
+EARLY = "2024-05-01T09:59:00Z"
+
+
+def grow(layout: Callable[[list[str]], Any], content: Any, parent: int, name: str) -> None:
+    """Hang what was given up below a message: an answer, or what the person edited."""
+    answer = {"content": "GIVEN UP", "created_at": EARLY}
+    side = (parent + 1) % 2
+    if layout is tree:
+        messages = content[0]["messages"]
+        messages[parent]["children"].append(name)
+        messages.append({"id": name, "from": ("user", "assistant")[side], "children": [], **answer})
+    elif layout is flat_tree:
+        content.append({**content[0], "message_id": name, "parent_id": f"m{parent}",
+                        "speaker": ("user", "bot")[side], "text": "GIVEN UP",
+                        "timestamp": EARLY})  # fmt: skip
+    elif layout is claude_tree:
+        content[0]["chat_messages"].append(
+            {"uuid": name, "sender": ("human", "assistant")[side], "text": "GIVEN UP",
+             "content": [],
+             "parent_message_uuid": f"m{parent}", "created_at": EARLY}
+        )  # fmt: skip
+    else:
+        content[0]["mapping"][f"n{parent}"]["children"].append(name)
+        content[0]["mapping"][name] = {
+            "parent": f"n{parent}", "children": [],
+            "message": {"author": {"role": "assistant"}, "create_time": START + 10**4,
+                        "content": {"content_type": "text", "parts": ["GIVEN UP"]}},
+        }  # fmt: skip
+
+
+WITH_BRANCHES = (tree, chatgpt, flat_tree, claude_tree)
+
+
+CASED = (chat, langchain, blocks, flat, tree, sharegpt, gemini, responses)
+"""Layouts that people write themselves, so that words of their keys are joined in any way."""
+
+IDENTIFIER = re.compile(r"^(?:n\d+|root|gen_ai\..*)$")  # of a message, or of an attribute
+
+FURTHER: list[tuple[str, Any]] = [
+    ("favourite_colour", None), ("zz_extra", {"nested": [1, None]}), ("updated_at", "2024-06-01"),
+    ("title", "low"), ("tags", []), ("attachments", None), ("locale", "de"), ("zz_flag", False),
+    ("summary", None), ("rating", 3),
+]  # fmt: skip
+"""Keys that say nothing of what was said."""
 
 
 class Disguise:
@@ -187,16 +241,17 @@ class Disguise:
             return value
         pairs = [(self.key(key), self.of(inner)) for key, inner in value.items()]
         if self.dice.random() < 0.7:
-            pairs += [("favourite_colour", None), ("zz_extra", {"nested": [1, None]})]
+            further = [(name, entry) for name, entry in FURTHER if name not in value]
+            pairs += self.dice.sample(further, self.dice.randint(1, len(further)))
         self.dice.shuffle(pairs)
         return dict(pairs)
 
     def key(self, key: str) -> str:
-        if not self.cased or self.dice.random() < 0.5:
+        if self.dice.random() < 0.5 or IDENTIFIER.match(key):
             return key
         words = key.split("_")
         camel = words[0] + "".join(word.title() for word in words[1:])
-        return self.dice.choice([key.upper(), key.title(), camel])
+        return self.dice.choice([key.upper(), key.title(), camel if self.cased else key.lower()])
 
 
 def cohort_rows(
@@ -252,22 +307,10 @@ def test_branches_that_were_given_up_change_nothing(
     content = layout(words)
     parent = data.draw(st.integers(0, len(words) - 1))
     count = data.draw(st.integers(1, 3))
+    if layout is not chatgpt and parent + 1 == len(words):
+        return  # below the last message it would be the conversation's end
     for number in range(count):
-        name = f"given-up-{number}"
-        if layout is tree:
-            message = {"id": name, "from": "assistant", "content": "GIVEN UP", "children": [],
-                       "created_at": "2024-05-01T09:59:00Z"}  # fmt: skip
-            if parent + 1 == len(words):
-                return  # below the last message it would be the conversation's end
-            content[0]["messages"][parent]["children"].append(name)
-            content[0]["messages"].append(message)
-        else:
-            content[0]["mapping"][f"n{parent}"]["children"].append(name)
-            content[0]["mapping"][name] = {
-                "parent": f"n{parent}", "children": [],
-                "message": {"author": {"role": "assistant"}, "create_time": START + 10**4,
-                            "content": {"content_type": "text", "parts": ["GIVEN UP"]}},
-            }  # fmt: skip
+        grow(layout, content, parent, f"given-up-{number}")
     again, messages = cohort_rows(folder, content)
     assert again == rows
     assert sum(messages["left_out_by_rule"].values()) == count
@@ -319,6 +362,8 @@ def test_names_and_order_of_columns_change_nothing(
 class Dressing:
     """Columns of other things, in another order; or none."""
 
+    renames = True  # whether names of columns may change their case
+
     def __init__(self, seed: int | None) -> None:
         self.dice = None if seed is None else random.Random(seed)
 
@@ -328,6 +373,9 @@ class Dressing:
             columns = table.columns
             self.dice.shuffle(columns)
             table = table.select(columns)
+            if self.renames:
+                cases = (str.upper, str.title, str.lower)
+                table = table.rename({name: self.dice.choice(cases)(name) for name in columns})
         path.parent.mkdir(parents=True, exist_ok=True)
         table.write_csv(path, separator=separator)
 
@@ -390,6 +438,7 @@ def cells(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
 
 def survey(folder: Path, words: list[str], dressing: Dressing) -> ImportConfig:
     answers = {f"a{place}": [text] for place, text in enumerate(words[::2])}
+    dressing.renames = False  # the mapping names them
     dressing.table(folder / "t.csv", pl.DataFrame({"who": ["p"], **answers}))
     mapping = folder.parent / "m.toml"
     turns = [f'[[turns]]\nanswer = "a{place}"\n' + (f"ask = {json.dumps(words[2 * place - 1])}\n"
@@ -443,4 +492,5 @@ def test_tables_folders_and_texts_keep_the_law_too(
 
 def test_every_layout_is_held_to_the_laws() -> None:
     names = {layout.__name__ for layout in (*LAYOUTS, *OTHERS)} | {"table"}
-    assert {{"folder": "files"}.get(layout, layout) for layout in FORMATS[1:]} <= names
+    assert set(READERS) == set(FORMATS[1:])
+    assert {{"folder": "files"}.get(layout, layout) for layout in READERS} <= names

@@ -21,9 +21,10 @@ from leadline.importing.strangers import (
     stranger_text,
     three_lines,
 )
-from leadline.layouts.apps import is_slack
+from leadline.layouts.apps import APP_KEYS, is_slack
 from leadline.layouts.cells import dialogue_column
 from leadline.layouts.chat import (
+    CHAT_KEYS,
     conversations,
     has_tree,
     is_message,
@@ -34,8 +35,8 @@ from leadline.layouts.daic import TRANSCRIPT, transcripts
 from leadline.layouts.exchanges import exchange_columns
 from leadline.layouts.folder import dialogue_files, is_transcript
 from leadline.layouts.long_table import columns_of
-from leadline.layouts.rasa import opened_event
-from leadline.layouts.traces import is_call
+from leadline.layouts.rasa import RASA_KEYS, opened_event
+from leadline.layouts.traces import TRACE_KEYS, is_call
 from leadline.layouts.whatsapp import is_whatsapp
 from leadline.sources.config import FORMATS, ImportConfig
 from leadline.sources.files import (
@@ -55,6 +56,8 @@ from leadline.sources.rejects import RejectedRows
 TABLES = (*TEXT_TABLES, *PARQUET, *EXCEL)
 
 EXCHANGES = ("exchanges", "a table with what the person wrote and what was answered")
+
+ANY_KEYS = CHAT_KEYS | APP_KEYS | RASA_KEYS | TRACE_KEYS
 
 LOOKED_AT = 20  # records of a JSON file by which its layout is judged
 
@@ -230,7 +233,7 @@ def _in_cells(source: Path) -> tuple[str, str] | None:
 def _json(source: Path, settings: ImportConfig) -> tuple[str, str]:
     # With --skip-bad, bad lines are passed over; the reader will meet and count them again.
     ledger = RejectedRows(settings.skip_bad)
-    records = list(islice(conversations(source, ledger), LOOKED_AT))
+    records = list(islice(conversations(source, ledger, ANY_KEYS), LOOKED_AT))
     where, record = next(((w, r) for w, r in records if isinstance(r, Mapping)), ("", None))
     if record is None:
         raise unclear(source, "The first record is not a JSON object.")

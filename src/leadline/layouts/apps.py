@@ -36,13 +36,23 @@ SAID_IN_DISCORD = ("default", "reply", "0", "19")
 SAID_IN_SLACK = ("", "bot_message", "thread_broadcast", "me_message", "file_share")
 
 
+APP_KEYS = frozenset((
+    "guild", "channel", "messages", "author", "isBot", "is_bot", "id", "name", "nickname",
+    "content", "timestamp", "type", "chats", "list", "from", "from_id", "date", "date_unixtime",
+    "text", "sender_name", "timestamp_ms", "thread_path", "user", "bot_id", "username",
+    "subtype", "ts", "forwarded_from", "forwarded_from_id", "saved_from", "channels",
+    "attachments", "embeds",
+))  # fmt: skip
+"""Keys that are read by name, found in another case too."""
+
+
 def read_discord(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a channel that DiscordChatExporter wrote."""
     return read_posts(source, _discord(source, ledger), settings, ledger)
 
 
 def _discord(source: Path, ledger: RejectedRows) -> Iterator[Room]:
-    for where, record in json_values(source, ledger):
+    for where, record in json_values(source, ledger, APP_KEYS):
         channel = _mapping(record, "channel")
         room = Room(where, identifier(channel.get("id")) or source.stem)
         for number, message in enumerate(_entries(record, "messages", source, where)):
@@ -68,7 +78,7 @@ def read_telegram(source: Path, settings: ImportConfig, ledger: RejectedRows) ->
 
 
 def _telegram(source: Path, ledger: RejectedRows) -> Iterator[Room]:
-    for where, record in json_values(source, ledger):
+    for where, record in json_values(source, ledger, APP_KEYS):
         chats = _mapping(record, "chats").get("list")
         for place, chat in enumerate(chats if isinstance(chats, list) else [record]):
             here = f"{where}, chats.list[{place}]" if isinstance(chats, list) else where
@@ -102,7 +112,7 @@ def read_messenger(source: Path, settings: ImportConfig, ledger: RejectedRows) -
 
 
 def _messenger(source: Path, ledger: RejectedRows) -> Iterator[Room]:
-    for where, record in json_values(source, ledger):
+    for where, record in json_values(source, ledger, APP_KEYS):
         name = str(_of(record).get("thread_path") or source.stem)
         room = Room(where, name)
         messages = list(enumerate(_entries(record, "messages", source, where)))
@@ -176,7 +186,7 @@ def _slack(
     rooms: dict[str, Room] = {}
     for path in days:
         room = rooms.setdefault(path.parent.name, Room(path.parent.name, path.parent.name))
-        for where, message in json_values(path, ledger):
+        for where, message in json_values(path, ledger, APP_KEYS):
             message = _of(message)
             number = identifier(first_of(message, ("user", "bot_id"))) or ""
             name, bot = users.get(number, (str(message.get("username") or number), False))

@@ -117,9 +117,17 @@ def _read(
     return parts
 
 
-def conversations(source: Path, ledger: RejectedRows) -> Iterator[tuple[str, Any]]:
-    """Records of a chat file with their locators; a wrapper object is opened."""
-    for where, raw in json_values(source, ledger, CHAT_KEYS):
+def conversations(
+    source: Path, ledger: RejectedRows, keys: frozenset[str] = CHAT_KEYS
+) -> Iterator[tuple[str, Any]]:
+    """Records of a chat file with their locators; a wrapper object is opened.
+
+    Args:
+        source: the file.
+        ledger: takes bad lines.
+        keys: names that are found in another case too.
+    """
+    for where, raw in json_values(source, ledger, keys):
         value = _open_wrapper(_open_list(opened_record(raw)))
         key = _wrapper(value)
         if key is None and _is_by_name(value):

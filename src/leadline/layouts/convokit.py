@@ -49,6 +49,13 @@ class Utterance:
     time: Any
 
 
+CONVOKIT_KEYS = frozenset((
+    "id", "conversation_id", "root", "speaker", "user", "text", "timestamp", "meta", "role",
+    "reply_to", "reply-to",
+))  # fmt: skip
+"""Keys that are read by name, found in another case too."""
+
+
 def read_convokit(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open a ConvoKit corpus folder."""
     if not source.is_dir():
@@ -90,7 +97,7 @@ def _batches(
     """Utterances by conversation: the person is known only when a conversation is whole."""
     by_conversation: dict[str, list[Utterance]] = {}
     utterance_ids: set[str] = set()
-    for where, record in json_values(path, ledger):
+    for where, record in json_values(path, ledger, CONVOKIT_KEYS):
         ledger.account.arrived += 1
         if isinstance(record, Mapping):
             ledger.uses.meet(path, record)

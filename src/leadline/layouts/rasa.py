@@ -23,6 +23,13 @@ SAID = ("user", "bot")
 RESTARTS = ("session_started", "restart")
 
 
+RASA_KEYS = frozenset((
+    "event", "events", "sender_id", "text", "timestamp", "data", "type_name", "parse_data",
+    "conversation_id", "name", "metadata",
+))  # fmt: skip
+"""Keys that are read by name, found in another case too."""
+
+
 def read_rasa(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open trackers: each sender is a person, each session of theirs a conversation."""
     people = PeopleColumns(settings.people_column)
@@ -35,7 +42,7 @@ def _batches(
 ) -> Iterator[RawTurnBatch]:
     rows = RawTurns(source, ledger)
     single: list[Any] = []  # events that are records of their own, as an event broker writes them
-    for where, record in json_values(source, ledger):
+    for where, record in json_values(source, ledger, RASA_KEYS):
         events = record.get("events") if isinstance(record, Mapping) else None
         if isinstance(events, list):
             person = settings.person or identifier(first_of(record, PERSON_KEYS))

@@ -140,6 +140,20 @@ def is_call(record: Any) -> bool:
     return "messages" in record and ("choices" in record or "response" in record)
 
 
+TRACE_KEYS = frozenset((
+    "attributes", "body", "choices", "completion", "content", "conversation_id", "createdAt",
+    "created_at", "data", "end_user", "events", "input", "inputs", "key", "kwargs", "message",
+    "messages", "metadata", "name", "observations", "output", "outputs", "output_text", "query",
+    "question", "reply", "request", "request_body", "request_created_at", "resourceSpans",
+    "response", "response_body", "result", "role", "run_type", "scopeSpans", "sessionId",
+    "session_id", "spanId", "spans", "startTime", "startTimeUnixNano", "start_time",
+    "stringValue", "arrayValue", "kvlistValue", "intValue", "boolValue", "doubleValue",
+    "bytesValue", "values", "value", "text", "thread_id", "timestamp", "tool_calls", "type",
+    "user", "userId", "user_id", "parts", "extra", "usage", "prompt", "id", "answer",
+))  # fmt: skip
+"""Keys that are read by name, found in another case too."""
+
+
 def read_traces(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Source:
     """Open traces or a request log; see the module."""
     people = PeopleColumns(settings.people_column)
@@ -236,7 +250,7 @@ def _sortable(time: Any) -> str:
 
 
 def _calls(source: Path, settings: ImportConfig, ledger: RejectedRows) -> Iterator[Call]:
-    for where, value in json_values(source, ledger):
+    for where, value in json_values(source, ledger, TRACE_KEYS):
         for place, record in _records(value, where):
             flat = _flattened(record)
             ledger.uses.meet(source, [key for key in flat if len(key) < 80])
