@@ -7,6 +7,8 @@ import pytest
 
 from leadline.cohort.languages import (
     NAMES,
+    STRANGE,
+    UNKNOWN,
     language_facts,
     language_of,
     language_warnings,
@@ -76,3 +78,26 @@ def test_an_english_reader_and_missing_wordings_are_warned_about() -> None:
     assert language_warnings({"en": 99, "de": 1}, "minilm") == []
     assert language_warnings({"de": 5}, "some/multilingual-reader") == []
     assert len(language_warnings({"de": 5})) == 1
+
+
+STRANGERS = (
+    "Siku hizi silali vizuri na sina hamu ya kufanya chochote, hata kazini siwezi kufikiri vizuri.",
+    "Nitong mga araw hindi ako makatulog at wala akong ganang gumawa ng kahit ano sa trabaho.",
+    "\u0a05\u0a71\u0a1c \u0a15\u0a71\u0a32\u0a4d\u0a39 \u0a2e\u0a48\u0a28\u0a42\u0a70 "
+    "\u0a28\u0a40\u0a02\u0a26 \u0a28\u0a39\u0a40\u0a02 \u0a06\u0a09\u0a02\u0a26\u0a40 " * 3,
+)
+
+
+@pytest.mark.parametrize("text", STRANGERS)
+def test_a_language_that_is_not_recognised_is_warned_about(text: str) -> None:
+    assert language_of(text) == STRANGE
+    warnings = language_warnings({STRANGE: 10}, "minilm")
+    assert "made for English" in warnings[0]
+    assert "no wordings of the questionnaire" in warnings[1]
+    assert language_warnings({"en": 100, STRANGE: 1}, "minilm") == []
+
+
+@pytest.mark.parametrize("text", ["ok fine yes", "", "lol", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15"])
+def test_too_little_says_nothing(text: str) -> None:
+    assert language_of(text) == UNKNOWN
+    assert language_warnings({UNKNOWN: 10}, "minilm") == []

@@ -23,6 +23,12 @@ import polars as pl
 from leadline.phq9.wordings import wordings
 
 UNKNOWN = "und"
+"""Too little text, or words that two languages share."""
+
+STRANGE = "mis"
+"""Enough text, and none of the languages that are known here: ISO 639's code for others."""
+
+ENOUGH_WORDS = 12  # words that a language would show itself in
 
 ENGLISH_READERS = ("minilm", "mpnet", "smollm2")
 """Readers that come with Leadline; both were trained on English text."""
@@ -48,7 +54,7 @@ NAMES = {
     "hi": "Hindi", "bn": "Bengali", "ta": "Tamil", "te": "Telugu", "zh": "Chinese",
     "ja": "Japanese", "ko": "Korean", "th": "Thai", "he": "Hebrew", "el": "Greek",
     "ka": "Georgian", "hy": "Armenian", "km": "Khmer", "my": "Burmese", "am": "Amharic",
-    UNKNOWN: "a language that is not known",
+    UNKNOWN: "a language that is not known", STRANGE: "a language that is not recognised",
 }  # fmt: skip
 
 SCRIPTS = {
@@ -68,6 +74,9 @@ WORDS_FILE = "common_words.json"
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 
 
+OTHER_LETTER = re.compile(r"[^\W\d_]")
+
+
 @cache
 def common_words() -> dict[str, dict[str, frozenset[str]]]:
     """Script -> language -> its commonest words; scripts of one language have none."""
@@ -77,7 +86,9 @@ def common_words() -> dict[str, dict[str, frozenset[str]]]:
 
 
 def language_of(text: str) -> str:
-    """The language of what a person wrote, as a code of two letters; ``und`` if it is not clear.
+    """The language of what a person wrote, as a code of two letters.
+
+    ``und`` if it is not clear, ``mis`` if there is enough text and it is none that is known here.
 
     >>> language_of("I could not sleep and my head was so full of it.")
     'en'
@@ -85,7 +96,7 @@ def language_of(text: str) -> str:
     text = unicodedata.normalize("NFKC", text[:SAMPLE]).lower()
     counts = {name: len(pattern.findall(text)) for name, pattern in IN_SCRIPT.items()}
     if sum(counts.values()) < LETTERS and not any(counts[name] >= FEW for name in ("zh", "ja")):
-        return UNKNOWN
+        return STRANGE if len(OTHER_LETTER.findall(text)) > 2 * LETTERS else UNKNOWN
     script = max(counts, key=lambda name: counts[name])
     if script == "zh" and counts["ja"] * 10 > counts["zh"]:
         script = "ja"
@@ -100,6 +111,8 @@ def _by_words(text: str, script: str) -> str:
     )  # fmt: skip
     (best, count), (_, second) = hits.most_common(2)
     enough = count >= min(FEW, max(1, len(words) // 4)) and count >= SHARE * len(words)
+    if not enough and len(words) >= ENOUGH_WORDS:
+        return STRANGE
     return best if enough and count >= LEAD * second else UNKNOWN
 
 
@@ -147,7 +160,8 @@ def language_warnings(counts: Mapping[str, int], readers: str = "") -> list[str]
             f"{which} {'was' if len(english) == 1 else 'were'} made for English; here is "
             f"{language_names(others)}. docs/readers.md names readers of many languages."
         )
-    blind = {code: n for code, n in counts.items() if code not in with_wordings and code != UNKNOWN}
+    blind = {code: n for code, n in counts.items() if code not in (*with_wordings, UNKNOWN)
+             and (code != STRANGE or n > TOLD * people)}  # fmt: skip
     if blind:
         warnings.append(
             f"There are no wordings of the questionnaire for {language_names(blind)}: a PHQ-9 that "
