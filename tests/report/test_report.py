@@ -54,6 +54,16 @@ def test_training_selection_and_provenance_are_shown(tmp_path) -> None:
     assert "not a diagnosis" in text
 
 
+def test_names_from_right_to_left_stand_by_themselves(tmp_path) -> None:
+    arabic = "\u0645\u062d\u0627\u062f\u062b\u0627\u062a 2024 (1).parquet"
+    manifest = {"training": {"reader": arabic, "people": 40}, "command": f"leadline train {arabic}",
+                "inputs": {arabic: "ab12", "\u8bca\u6240\uff08\uff12\uff09": "cd34"}}  # fmt: skip
+    text = page(tmp_path, predictions(40), manifest)
+    assert f"<dt>Input <bdi>{arabic}</bdi></dt>" in text
+    assert f'<dd dir="auto">{arabic}</dd>' in text
+    assert "\u8bca\u6240\uff08\uff12\uff09" in text  # full-width forms stay as they are
+
+
 def test_nothing_is_left_behind_when_rendering_fails(tmp_path) -> None:
     table = predictions(20)
     results = evaluate_predictions(table, QUICK)
