@@ -25,8 +25,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from leadline.about import code_version
 from leadline.artefact import replacing
@@ -252,6 +250,10 @@ def _is_copy() -> pl.Expr:
 def _groups(pairs: npt.NDArray[np.int64], names: list[str]) -> dict[str, str]:
     if not len(pairs):
         return {}
+    # Half of what an import loads, and asked for by none.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(names),) * 2)
     _, label = connected_components(links, directed=False)
     _, first = np.unique(label, return_index=True)
