@@ -60,6 +60,16 @@ def test_a_profile_that_misses_its_total_is_said(evaluated) -> None:
     assert not view["agrees"]
 
 
+def test_whether_words_moved_a_profile_is_said_of_few_people_too(evaluated) -> None:
+    scores = evaluated[1]["profile"]
+    for value, moved in ((0.0, False), (0.02, True)):
+        gains = scores["sets"][0]["gains"] | {"total only": {"value": value, "low": None}}
+        sets = [scores["sets"][0] | {"gains": gains}]
+        view = profile_view({"profile": scores | {"sets": sets}}, None)
+        assert view is not None
+        assert view["sets"][0]["moved_by_text"] == moved
+
+
 def test_evaluations_of_before_show_nothing_of_profiles(evaluated) -> None:
     for results in ({**evaluated[1], "profile": None}, {}):
         assert profile_view(results, None) is None

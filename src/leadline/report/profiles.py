@@ -45,7 +45,7 @@ def _set_view(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
         **entry,
         "title": set_title(entry["split"]),
         "delivered": next(iter(of_text.values())),
-        "moved_by_text": bool(of_total) and (of_total["low"], of_total["high"]) != (0.0, 0.0),
+        "moved_by_text": of_total.get("value", 0.0) != 0.0,
         "figure": Markup(plots.item_means(f"{name}-means", entry["items"])),
         "calibration_figure": Markup(
             plots.reliability(f"{name}-calibration", entry["calibration"], "an answer or more")
