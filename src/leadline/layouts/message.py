@@ -211,8 +211,8 @@ def _looking_like(message: Mapping[str, Any], kind: str, used: dict[str, str]) -
 def _time_about(message: Mapping[str, Any], used: dict[str, str]) -> Any:
     """The time that an object about the message holds (Vercel's ``metadata.createdAt``)."""
     for key in ABOUT_KEYS:
-        about = message.get(key)
-        time = _first(about, TIME_KEYS, {}, "time") if isinstance(about, Mapping) else None
+        details = message.get(key)
+        time = _first(details, TIME_KEYS, {}, "time") if isinstance(details, Mapping) else None
         if isinstance(time, str | int | float):
             used[key] = "time"
             return time
