@@ -12,7 +12,7 @@ import pytest
 
 import leadline
 from leadline import read_cohort, train_run
-from leadline.artefact import write_manifest
+from leadline.artefact import sha256, write_manifest
 from leadline.runs.config import TrainConfig
 
 MESSAGES = """person,conversation,role,text,time
@@ -32,8 +32,9 @@ def desk(simulated_path, sentence_reader, tmp_path_factory):
     (folder / "messages.csv").write_text(MESSAGES)
     (folder / "phq9.csv").write_text(PHQ9)
     reader = shutil.copytree(sentence_reader, folder / "home" / "readers" / "minilm")
+    files = {file.name: sha256(file) for file in reader.iterdir()}
     write_manifest(
-        reader, kind="reader", command="t", settings={}, inputs={}, files={}, revision="r"
+        reader, kind="reader", command="t", settings={}, inputs={}, files=files, revision="0" * 64
     )
     config = TrainConfig(reader="minilm", fit="ridge", folds=3)
     train_run(read_cohort(folder / "cohort"), folder / "run", config, home=folder / "home")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,8 @@ class NumberSource:
     contextual = False
 
     def __init__(self) -> None:
-        self.names = ("numbers",)
+        self.names, self.home = ("numbers",), None
+        self.readers = [SimpleNamespace(identity="numbers")]
         self.views = {"numbers": (0, slice(None))}
         self.directions = {"numbers": np.eye(3, WIDTH)}
         self.identities = {"numbers": "numbers"}

