@@ -33,7 +33,7 @@ from leadline.runs.state_source import StateSource
 
 MODEL, ENCODER, TOKENIZER = "model.onnx", "encoder.onnx", "tokenizer"
 
-COLUMNS = "columns.npy"  # which words and characters the graph looks at
+COLUMNS_FILE = "columns.npy"  # which words and characters the graph looks at
 
 OUTPUTS = ("estimated_mean", "estimated_distribution")
 
@@ -116,10 +116,10 @@ def _write_columns(graph: EnsembleGraph, folder: Path) -> dict[str, str]:
     """Write which columns of counts the graph takes; name and meaning of that input, if any."""
     if not len(graph.columns):
         return {}
-    np.save(folder / COLUMNS, graph.columns, allow_pickle=False)
+    np.save(folder / COLUMNS_FILE, graph.columns, allow_pickle=False)
     meaning = (
         f"float32 ({len(graph.columns)},): counts of the whole reading in the columns that "
-        f"{COLUMNS} names, as leadline.heads.terms.count_terms counts (method {METHOD})"
+        f"{COLUMNS_FILE} names, as leadline.heads.terms.count_terms counts (method {METHOD})"
     )
     return {"terms": meaning}
 
